@@ -1,0 +1,37 @@
+# Everything a user or CI types; each target makes what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: demo real test test-all check docs clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed           ## simulated sites, nine models x four sites, both protocols, the page
+	$(BIN)/elsewhere demo runs/demo
+
+real: .venv/installed           ## the same commands on the real CT of ELSEWHERE_REAL_DATA
+	$(BIN)/elsewhere real runs/real
+
+test: .venv/installed           ## the fast tests (under 10 minutes on 2 cores)
+	$(PYTEST) -m "not slow"
+
+test-all: .venv/installed       ## every test, the slow ones too
+	$(PYTEST)
+
+check: .venv/installed          ## lint, format, types, import contracts
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/installed           ## the documentation site, into site/
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv build dist site src/*.egg-info

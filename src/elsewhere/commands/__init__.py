@@ -1,0 +1,1 @@
+"""The verbs: one file is one sub-command is one public function."""

@@ -1,0 +1,38 @@
+"""What went wrong, where, and what to do next: the one family of errors that users see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ElsewhereError(Exception):
+    """An error that a user can act on; the command line prints it without a traceback.
+
+    Args:
+        where: the file, folder, table or settings key at fault, as the user knows it.
+        what: what is wrong, with the value found.
+        next_step: what to do about it.
+    """
+
+    def __init__(self, where: str | Path, what: str, next_step: str) -> None:
+        super().__init__(str(where), what, next_step)
+        self.where, self.what, self.next_step = str(where), what, next_step
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}. {self.next_step}"
+
+
+class BadScan(ElsewhereError):
+    """One scan cannot be used; it is listed with its reason and the site goes on."""
+
+
+class BadSite(ElsewhereError):
+    """A site's folder or labels table cannot be used as a whole."""
+
+
+class BadStudy(ElsewhereError):
+    """A study file, or what it asks for, cannot be carried out."""
+
+
+class BadCheckpoint(ElsewhereError):
+    """A checkpoint is damaged or does not fit what it is used for."""

@@ -1,0 +1,1 @@
+"""The network: samples, architecture, training and prediction. The only wing that knows torch."""

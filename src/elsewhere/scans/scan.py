@@ -1,0 +1,133 @@
+"""One examination as its site tells it (patient, label, files), and the split by patient."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elsewhere.errors import BadScan, BadStudy
+
+POSITIVE, NEGATIVE = 1, 0
+CLASSES = {POSITIVE: "positive", NEGATIVE: "negative"}
+SUBSETS = ("train", "validation", "test")
+
+Fact = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One CT scan, not yet read.
+
+    Attributes:
+        site: name of the site, as the study file has it.
+        patient: patient id, unique within the site; the unit of the split.
+        scan: scan id, unique within the site; the unit of training and scoring.
+        label: 1 COVID-positive, 0 COVID-negative, None unknown.
+        files: the scan's files; for slices in slice order, first is the most superior if the site says so.
+        stratum: the group that is split on its own ("positive", "negative", or a named control group).
+        facts: what the site's tables and headers say before any pixel is decoded (age, sex, kernel, class, …).
+    """
+
+    site: str
+    patient: str
+    scan: str
+    label: int | None
+    files: tuple[Path, ...] = ()
+    stratum: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The split stratum; the class name where the site names none."""
+        return self.stratum or ("unlabelled" if self.label is None else CLASSES[self.label])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a site's folder holds: its scans, the scans that cannot be used (path, why), and remarks for the audit."""
+
+    scans: tuple[Scan, ...]
+    bad: tuple[BadScan, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """Shares of patients per class and site (paper, section "Data"; protocol page "Sites and splits").
+
+    Attributes:
+        train: share of patients for training, rounded to the nearest patient.
+        test: share of patients for testing; validation is the rest.
+        seed: changes who goes where, never how many.
+    """
+
+    train: float = 0.72
+    test: float = 0.20
+    seed: int = 0
+
+
+def split_counts(patients: int, settings: SplitSettings) -> tuple[int, int, int]:
+    """Numbers of (train, validation, test) patients for one class of one site.
+
+    The recovered rule: train = round(0.72 n), test = round(0.20 n), validation = the rest.
+    """
+    train, test = round(settings.train * patients), round(settings.test * patients)
+    return train, patients - train - test, test
+
+
+def split(scans: Iterable[Scan], settings: SplitSettings = SplitSettings()) -> dict[tuple[str, str], str]:
+    """Assign every (site, scan id) to "train", "validation" or "test", by patient within site and stratum.
+
+    Who goes where depends on the seed, the site, the stratum and the patient's id alone, so that adding or
+    reordering sites never changes a split. A patient with scans in two strata follows the first in sorted order.
+
+    Raises:
+        BadStudy: a stratum has too few patients for its three subsets.
+    """
+    scans = list(scans)
+    subset = {}
+    for (site, group), patients in sorted(_patients_by_stratum(scans).items()):
+        counts = split_counts(len(patients), settings)
+        if min(counts) < 1:
+            raise BadStudy(
+                site,
+                f"{len(patients)} patients in stratum '{group}' cannot fill train, validation and test "
+                f"(they would get {counts[0]}, {counts[1]}, {counts[2]})",
+                "Add patients, or change the shares under [split] in the study file",
+            )
+        ranked = sorted(patients, key=lambda p: _rank(settings.seed, site, group, p))
+        for name, share in zip(SUBSETS, _cut(ranked, counts), strict=True):
+            subset.update({(site, p): name for p in share})
+    return {(s.site, s.scan): subset[s.site, s.patient] for s in scans}
+
+
+def split_hash(subsets: Mapping[tuple[str, str], str]) -> str:
+    """Short hash of a split, the same whatever the order: a result's proof of which split made it."""
+    rows = sorted([*key, value] for key, value in subsets.items())
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def _patients_by_stratum(scans: Sequence[Scan]) -> dict[tuple[str, str], set[str]]:
+    stratum: dict[tuple[str, str], str] = {}
+    for scan in scans:
+        key = (scan.site, scan.patient)
+        stratum[key] = min(stratum.get(key, scan.group), scan.group)
+    groups: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (site, patient), group in stratum.items():
+        groups[site, group].add(patient)
+    return groups
+
+
+def _rank(seed: int, *names: str) -> str:
+    return hashlib.sha256("\x1f".join([str(seed), *names]).encode()).hexdigest()
+
+
+def _cut(items: Sequence[str], counts: Sequence[int]) -> list[Sequence[str]]:
+    edges = [0]
+    for count in counts:
+        edges.append(edges[-1] + count)
+    return [items[a:b] for a, b in zip(edges, edges[1:], strict=False)]
