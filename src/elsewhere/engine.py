@@ -1,0 +1,178 @@
+"""A map over tasks with progress: here, on all cores, or printed as commands for a cluster. Nothing else knows of either."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from elsewhere.errors import ElsewhereError
+
+Result = TypeVar("Result")
+Tick = Callable[[float, str], None]
+console = Console(stderr=True)
+
+
+class WorkerDied(ElsewhereError):
+    """A worker process ended without an answer (out of memory, or killed)."""
+
+
+def cores() -> int:
+    """Number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    function: Callable[..., Result],
+    tasks: Sequence[tuple[Any, ...]],
+    *,
+    workers: int | None = None,
+    describe: str = "Working",
+    ticks: bool = False,
+) -> Iterator[tuple[int, Result]]:
+    """Call `function(*task)` for every task; yield (index, result) as each ends, in any order.
+
+    Args:
+        function: importable by name; with more than one worker it runs in fresh (spawned) processes.
+        tasks: argument tuples, picklable.
+        workers: processes; 1 runs everything in this process; None means one per core.
+        describe: what the progress bar says.
+        ticks: the function takes a last argument `tick(share, text)` and calls it now and then, so that long
+            tasks move the bar.
+
+    Raises:
+        WorkerDied: a worker was killed, for example by the kernel for lack of memory.
+        Exception: whatever a task raised, after the other running tasks were cancelled.
+    """
+    workers = min(workers or cores(), max(1, len(tasks)))
+    with _progress(describe, len(tasks)) as advance:
+        if workers == 1:
+            yield from _run_here(function, tasks, advance, ticks)
+        else:
+            yield from _run_in_processes(function, tasks, workers, advance, ticks)
+
+
+def _run_here(
+    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], advance: Tick, ticks: bool
+) -> Iterator[tuple[int, Result]]:
+    for i, task in enumerate(tasks):
+        tick = [lambda share, text, i=i: advance(i + share, text)] if ticks else []
+        result = function(*task, *tick)
+        advance(i + 1, "")
+        yield i, result
+
+
+def _run_in_processes(
+    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int, advance: Tick, ticks: bool
+) -> Iterator[tuple[int, Result]]:
+    context = get_context("spawn")
+    with context.Manager() as manager:
+        messages = manager.Queue() if ticks else None
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),))
+        try:
+            pending = {pool.submit(_call, function, i, task, messages): i for i, task in enumerate(tasks)}
+            yield from _collect(pending, messages, advance)
+        except BrokenProcessPool as error:
+            raise WorkerDied(
+                function.__name__,
+                "a worker process was killed",
+                "Start again (finished work is kept), with fewer --workers if memory is short",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(pending: dict[Future[Result], int], messages: Any, advance: Tick) -> Iterator[tuple[int, Result]]:
+    shares: dict[int, float] = {}
+    done = 0
+    waiting = set(pending)
+    while waiting:
+        finished, waiting = wait(waiting, timeout=0.3, return_when=FIRST_COMPLETED)
+        text = _drain(messages, shares)
+        for future in finished:
+            index = pending[future]
+            shares.pop(index, None)
+            done += 1
+            result = future.result()
+            advance(done + sum(shares.values()), text)
+            yield index, result
+        advance(done + sum(shares.values()), text)
+
+
+def _drain(messages: Any, shares: dict[int, float]) -> str:
+    text = ""
+    while messages is not None:
+        try:
+            index, share, text = messages.get_nowait()
+        except queue.Empty:
+            break
+        shares[index] = share
+    return text
+
+
+def _call(function: Callable[..., Result], index: int, task: tuple[Any, ...], messages: Any) -> Result:
+    if messages is None:
+        return function(*task)
+    return function(*task, lambda share, text: messages.put((index, share, text)))
+
+
+def _start_worker(parent: int) -> None:
+    """Let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+class _Rate(ProgressColumn):
+    """Tasks per second, or seconds per task."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+@contextmanager
+def _progress(describe: str, total: int) -> Iterator[Tick]:
+    """A bar on a terminal; a line every tenth of the way elsewhere (a log file, CI)."""
+    if not console.is_terminal:
+        yield _plain_progress(describe, total)
+        return
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    ]
+    with Progress(*columns, console=console, speed_estimate_period=120) as progress:
+        bar = progress.add_task(describe, total=total, text="")
+        yield lambda done, text: progress.update(bar, completed=round(done, 2), text=text)
+
+
+def _plain_progress(describe: str, total: int) -> Tick:
+    last = [-1]
+
+    def advance(done: float, text: str) -> None:
+        tenth = int(10 * done / total) if total else 10
+        if tenth > last[0]:
+            last[0] = tenth
+            console.print(f"{describe}: {done:.4g} of {total} {text}".rstrip(), highlight=False, soft_wrap=True)
+
+    return advance
