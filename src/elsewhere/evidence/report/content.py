@@ -1,0 +1,237 @@
+"""What the page is made of: plain names, numbers, records and small pictures, one `Report` for one or several studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Record = Mapping[str, Any]
+"""One flat row of a table, as Parquet or CSV gives it; a value that was not measured is None or NaN."""
+
+Origin = Literal["real", "repacked", "simulated"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One hospital or data set, as the tables and pictures name it.
+
+    Attributes:
+        name: the site's name in all records.
+        country: where it lies, "" when not told.
+        form: how its files came ("DICOM, HU", "PNG slices, 0–255", …), "" when not told.
+        note: one sentence the reader should know ("positives only"), or "".
+    """
+
+    name: str
+    country: str = ""
+    form: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained network.
+
+    Attributes:
+        name: the model's name in all records.
+        trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
+        best_iteration: the iteration whose weights were kept, None when not known.
+        seconds: training time in seconds, None when not known.
+        weights: checksum of the checkpoint, "" when not known.
+    """
+
+    name: str
+    trained_on: tuple[str, ...]
+    best_iteration: int | None = None
+    seconds: float | None = None
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class RocBand:
+    """The ROC curve of one model at one site; the arrays have one value for each threshold, in any order.
+
+    Attributes:
+        model: the model's name.
+        site: the site's name.
+        fpr: false-positive rate of the deterministic scores at thresholds 0..1 by 0.01.
+        tpr: true-positive rate at the same thresholds.
+        band_fpr: false-positive rates at which the dropout band is given; empty without dropout passes.
+        band_mean: mean true-positive rate over the dropout passes at `band_fpr`.
+        band_sd: standard deviation of the true-positive rate over the dropout passes at `band_fpr`.
+    """
+
+    model: str
+    site: str
+    fpr: Sequence[float] | NDArray[np.floating]
+    tpr: Sequence[float] | NDArray[np.floating]
+    band_fpr: Sequence[float] | NDArray[np.floating] = ()
+    band_mean: Sequence[float] | NDArray[np.floating] = ()
+    band_sd: Sequence[float] | NDArray[np.floating] = ()
+
+
+@dataclass(frozen=True)
+class ExampleSlice:
+    """One slice of one scan for Figure 1.
+
+    Attributes:
+        site: the site's name.
+        label: 1 positive, 0 negative.
+        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256².
+        caption: what it shows and how it was windowed ("lung window −1350..150 HU, slice 31 of 62").
+        scan: scan id, "" when it must not stand on the page.
+    """
+
+    site: str
+    label: int
+    pixels: NDArray[np.uint8]
+    caption: str = ""
+    scan: str = ""
+
+
+@dataclass(frozen=True)
+class BadScanRow:
+    """One scan that could not be used (a row of `bad_scans.csv`).
+
+    Attributes:
+        site: the site's name.
+        scan: scan id, or "" when the file gave none.
+        path: file or folder at fault.
+        reason: what is wrong, with the value found.
+        next_step: what to do about it.
+    """
+
+    site: str
+    scan: str
+    path: str
+    reason: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found before any training.
+
+    Attributes:
+        warnings: plain sentences, the worst first ("Site and label are confounded: …").
+        leaks: one record per patient or content that stands on two sides of a split; any columns, the same in each.
+        duplicates: one record per group of equal volumes; any columns, the same in each.
+        confounding: one record per rule that never sees the lungs, with `rule` (words: "site only",
+            "age and sex", "slice thickness and kernel"), `sites` (words), `auc`, and optionally
+            `auc_low`, `auc_high`, `p_value`, `n`; further columns are shown as they are.
+        facts: facts by site and class (padding share, black share, encoding, matrix, spacing …), one record each,
+            with at least `site`; any further columns, the same in each.
+    """
+
+    warnings: Sequence[str] = ()
+    leaks: Sequence[Record] = ()
+    duplicates: Sequence[Record] = ()
+    confounding: Sequence[Record] = ()
+    facts: Sequence[Record] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study: its models, each tested at every site, under one protocol.
+
+    Attributes:
+        name: short and unique within the report; stands in headings and file names ("paper").
+        protocol: the protocol in one or two plain sentences.
+        models: the models in the order of the paper (single-site ones first).
+        sites: the test sites in the order of the columns.
+        counts: Table 1, one record per site, class and subset: `site`, `label` (1 | 0 | None), `subset`
+            ("train" | "validation" | "test"), `patients`, `scans`, `slices`.
+        scores: `scores.parquet`, one record per model, site and threshold reading (columns: `SCORE_COLUMNS`).
+        groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
+            `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
+            unseen: not among them. Left out, the page takes the plain mean over cells with the mean of the cells'
+            limits, which is wide enough whatever the cells share, and says so.
+        rocs: ROC curves with dropout bands, one per model and two-class site.
+        curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
+            `train_loss`, `validation_accuracy`, `validation_loss`; other columns are left to the CSV.
+        bad_scans: scans that could not be used.
+        audit: what the audit found.
+        examples: slices for Figure 1.
+        departures: how this study departs from the paper's protocol, {option: value in words}; empty for none.
+            Drives "which departure buys what" when more than two studies stand in the report.
+        settings: the resolved study settings, nested as in `study.json`; shown and kept as they are.
+        versions: {software: version}.
+        seeds: {what: seed}.
+        split_hash: which split made this.
+        notes: further plain sentences to show at the study's head.
+    """
+
+    name: str
+    protocol: str
+    models: Sequence[Model]
+    sites: Sequence[Site]
+    counts: Sequence[Record] = ()
+    scores: Sequence[Record] = ()
+    groups: Sequence[Record] = ()
+    rocs: Sequence[RocBand] = ()
+    curves: Sequence[Record] = ()
+    bad_scans: Sequence[BadScanRow] = ()
+    audit: Audit = field(default_factory=Audit)
+    examples: Sequence[ExampleSlice] = ()
+    departures: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    split_hash: str = ""
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows.
+
+    Attributes:
+        title: the page's title.
+        studies: one study, or several to be shown side by side.
+        origin: "real" downloads, "repacked" (real pixels of one data set in the layouts of others) or "simulated";
+            the last two put a banner on the page.
+        published: True when the studies repeat the paper's (same sites, same models), so that its numbers are
+            shown beside ours; with an origin other than "real" the page says that they cannot be compared.
+        planted: what a simulation planted, one plain sentence each; each is an assumption, not a finding.
+        notes: plain sentences for the head of the page.
+        made: when the records were made, in words; "" leaves it out (the page itself never asks the clock).
+        command: the command that makes this page again, "" when unknown.
+    """
+
+    title: str
+    studies: Sequence[Study]
+    origin: Origin = "real"
+    published: bool = False
+    planted: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    made: str = ""
+    command: str = ""
+
+
+SCORE_COLUMNS = {
+    "model": "the model's name",
+    "site": "the test site's name",
+    "reading": 'threshold reading: "a" from the model\'s own training sites, "b" from the tested site\'s validation scans',
+    "threshold": "scans with a probability at or above it are called positive",
+    "argmax": "True when no threshold beat the trivial one, so the larger output decides",
+    "patients": "test patients",
+    "positives": "COVID-positive test scans",
+    "negatives": "COVID-negative test scans",
+    "tp": "positive scans called positive",
+    "fn": "positive scans called negative",
+    "fp": "negative scans called positive",
+    "tn": "negative scans called negative",
+    "accuracy": "(tp + tn) / all",
+    "auc": "exact (Mann–Whitney) AUC; NaN at a one-class site",
+    "auc_low": "lower end of the patient-clustered 95 % interval",
+    "auc_high": "upper end of the patient-clustered 95 % interval",
+    "auc_grid": "AUC by trapezoid on thresholds 0..1 by 0.01, the paper's",
+    "dropout_mean": "mean AUC over the dropout passes",
+    "dropout_sd": "standard deviation of the AUC over the dropout passes",
+    "passes": "number of dropout passes",
+}
+"""Columns of a score record that the page reads; missing ones are shown as not measured."""
