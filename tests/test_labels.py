@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openpyxl import Workbook
+
+from elsewhere.errors import BadScan, BadSite
+from elsewhere.scans.labels import (
+    LABELS,
+    LabelRow,
+    find_table,
+    match,
+    normal_path,
+    parse_age,
+    parse_date,
+    read_labels,
+    row_of,
+    write_labels,
+)
+
+
+def table(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+GOOD = "patient_id,series_uid,label\np1,1.2.3,1\np2,1.2.4,0\n"
+
+
+def test_reads_the_plain_table(tmp_path: Path) -> None:
+    assert read_labels(table(tmp_path, GOOD), "home") == [
+        LabelRow("p1", 1, series_uid="1.2.3", scan="1.2.3"),
+        LabelRow("p2", 0, series_uid="1.2.4", scan="1.2.4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        ("\ufeff" + GOOD.replace("\n", "\r\n")).encode(),
+        GOOD.replace(",", ";").encode(),
+        GOOD.replace(",", "\t").encode("utf-16"),
+        GOOD.replace("patient_id", '"Patient ID"').replace("series_uid", "SeriesInstanceUID").encode(),
+        (GOOD + ",,\n\n").encode(),
+        GOOD.replace("p1", " p1 ").encode(),
+    ],
+    ids=["bom-crlf", "semicolons", "utf16-tabs", "other-names", "blank-lines", "spaces"],
+)
+def test_tables_as_spreadsheets_save_them(tmp_path: Path, raw: bytes) -> None:
+    assert read_labels(table(tmp_path, raw), "home") == read_labels(table(tmp_path, GOOD, "plain.csv"), "home")
+
+
+def test_latin_1_and_quoted_commas(tmp_path: Path) -> None:
+    raw = 'patient_id;path;label;subset\n"Müller; A";x\\y\\;1;other\n'.encode("latin-1")
+    (row,) = read_labels(table(tmp_path, raw), "home")
+    assert (row.patient, row.path, row.subset, row.scan) == ("Müller; A", "x/y", "other", "x/y")
+
+
+def test_facts_are_made_comparable(tmp_path: Path) -> None:
+    text = (
+        "patient_id,path,label,scan_id,contrast,date,age,sex\n"
+        "a,x,positive,s1,yes,20200407,053Y,female\n"
+        "b,y,NEG,s2,portal venous,2020-04-07,018M,m\n"
+        "c,z,covid-19,s3,,N/A,,O\n"
+    )
+    first, second, third = read_labels(table(tmp_path, text), "home")
+    assert dict(first.facts) == {"contrast": True, "date": "2020-04-07", "age": 53, "sex": "F"}
+    assert dict(second.facts) == {"contrast": "portal venous", "date": "2020-04-07", "age": 1.5, "sex": "M"}
+    assert dict(third.facts) == {"sex": "O"}
+    assert [first.label, second.label, third.label] == [1, 0, 1]
+
+
+def test_xlsx(tmp_path: Path) -> None:
+    book = Workbook()
+    book.active.append(["patient_id", "study_uid", "label", "age", "date"])
+    book.active.append([7, "1.2", 1.0, 53, datetime(2020, 4, 7)])
+    book.save(tmp_path / "labels.xlsx")
+    found = find_table(tmp_path, None, "home")
+    (row,) = read_labels(found, "home")
+    assert row == LabelRow("7", 1, study_uid="1.2", scan="1.2", facts={"age": 53, "date": "2020-04-07"})
+
+
+def test_xlsx_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(BadSite, match="not a readable XLSX file"):
+        read_labels(table(tmp_path, GOOD, "labels.xlsx"), "home")
+
+
+def test_every_accepted_label_reads_in_any_case(tmp_path: Path) -> None:
+    rows = "".join(f"p{i},d{i},{text.upper()}\n" for i, text in enumerate(LABELS))
+    read = read_labels(table(tmp_path, "patient_id,path,label\n" + rows), "home")
+    assert [row.label for row in read] == list(LABELS.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"the table is empty \(0 lines"),
+        ("patient_id,path,label\n", r"the table is empty \(1 lines"),
+        ("patient_id,path,lable\np,x,1\n", "unknown columns: lable.*Columns accepted: patient_id, scan_id, series_uid"),
+        ("path,label\nx,1\n", r"missing columns: patient_id \(found: path, label\).*Columns accepted"),
+        ("patient_id,label\np,1\n", "missing columns: series_uid or path or study_uid"),
+        ("patient_id,path,label,Patient ID\np,x,1,p\n", "columns that stand twice: patient_id"),
+        ("patient_id,path,label\np,x,2\n", "line 2: label '2' is outside the classes.*labels accepted: 1, positive"),
+        ("patient_id,path,label\np,x,\n", "line 2: label '' is outside the classes"),
+        ("patient_id,path,label\n,x,1\n", "line 2: patient_id is empty"),
+        ("patient_id,path,label\np,,1\n", "line 2: series_uid and path and study_uid empty"),
+        ("patient_id,path,label,age\np,x,1,old\n", "line 2: age 'old' is neither years nor like 053Y"),
+        ("patient_id,path,label\np,x,1\nq,./x/,0\n", "1 scan_ids stand more than once: x"),
+        ("patient_id,path,label,scan_id\np,x,1,a\nq,x,0,b\n", "1 keys stand more than once: x"),
+    ],
+)
+def test_faulty_tables_say_what_and_what_next(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(BadSite, match=message):
+        read_labels(table(tmp_path, text), "home")
+
+
+def test_many_wrong_rows_are_counted(tmp_path: Path) -> None:
+    text = "patient_id,path,label\n" + "".join(f"p,x{i},maybe\n" for i in range(9))
+    with pytest.raises(BadSite, match=r"line 6: .*; and 4 more"):
+        read_labels(table(tmp_path, text), "home")
+
+
+def test_missing_table(tmp_path: Path) -> None:
+    with pytest.raises(BadSite, match=r"no labels table \(.*labels.csv or .*labels.xlsx not found\)"):
+        find_table(tmp_path, None, "home")
+    with pytest.raises(BadSite, match="no labels table"):
+        find_table(tmp_path, tmp_path / "elsewhere.csv", "home")
+    with pytest.raises(BadSite, match="no such table"):
+        read_labels(tmp_path / "elsewhere.csv", "home")
+
+
+def test_further_columns_and_names_on_request(tmp_path: Path) -> None:
+    stoic = table(tmp_path, "PatientID,probCOVID,probSevere\n12,1,0\n")
+    rows = read_labels(stoic, "stoic", ("patient_id",), ("probSevere",), {"probCOVID": "label"})
+    assert rows == [LabelRow("12", 1, scan="12")]
+
+
+@pytest.mark.parametrize(("text", "years"), [("053Y", 53), ("53", 53), ("018M", 1.5), ("7 D", 0.019), ("0.667", 0.667)])
+def test_ages(text: str, years: float) -> None:
+    assert parse_age(text) == years
+
+
+@pytest.mark.parametrize("text", ["20200407", "2020-04-07", "2020/4/7", "7.4.2020", "2020-04-07 00:00:00"])
+def test_dates(text: str) -> None:
+    assert parse_date(text) == "2020-04-07"
+    assert parse_date("spring 2020") == "spring 2020"
+
+
+words = st.text("abcXYZ019 ,;\"'é_-", min_size=1, max_size=9).map(str.strip).filter(bool)
+facts = st.fixed_dictionaries(
+    {},
+    optional={
+        "contrast": st.booleans() | st.just("arterial"),
+        "date": st.dates().map(lambda d: d.isoformat()),
+        "age": st.integers(0, 120),
+        "sex": st.sampled_from("MFO"),
+    },
+)
+rows_of_tables = st.lists(
+    st.builds(LabelRow, words, st.sampled_from([0, 1, None]), words, words, words, words, words, facts),
+    min_size=1,
+    max_size=5,
+    unique_by=(lambda row: row.key, lambda row: row.scan),
+)
+
+
+@given(rows_of_tables)
+def test_read_undoes_write(tmp_path_factory: pytest.TempPathFactory, rows: list[LabelRow]) -> None:
+    path = tmp_path_factory.mktemp("table") / "labels.csv"
+    write_labels(path, rows)
+    assert read_labels(path, "home") == rows
+
+
+def test_a_row_becomes_a_scan_and_comes_back() -> None:
+    row = LabelRow("p", 1, path="a", scan="s", subset="other", facts={"age": 50})
+    scan = row.as_scan("home", [Path("a")], {"age": 49, "kernel": "B70f"})
+    assert (scan.site, scan.stratum, dict(scan.facts)) == ("home", "other", {"age": 50, "kernel": "B70f"})
+    assert row_of(scan, path="a") == row
+
+
+ROWS = [LabelRow("p", 1, path="a", scan="a"), LabelRow("q", 0, path="b", scan="b")]
+
+
+def test_match_lists_what_is_left_over() -> None:
+    matched = match(ROWS, {"a": 10, "c": 30, "d": 40}, Path("labels.csv"))
+    assert matched.pairs == ((ROWS[0], 10),)
+    assert [bad.where for bad in matched.bad] == ["b", "c", "d"]
+    assert "lists it as 'b' (patient q), but no such scan was found" in matched.bad[0].what
+    assert matched.bad[1].what == "no row in labels.csv"
+    assert matched.notes == (
+        "1 rows of labels.csv have no usable scan",
+        "2 scans on disk have no row in labels.csv and are not used",
+    )
+
+
+def test_match_keeps_images_from_serving_twice_and_takes_better_reasons() -> None:
+    matched = match([*ROWS, LabelRow("r", 0, path="z", scan="z")], {"a": 1}, Path("t.csv"), _look_up)
+    assert len(matched.pairs) == 1
+    assert [bad.what for bad in matched.bad] == ["t.csv gives it the same images as 'a'", "a localizer"]
+
+
+def _look_up(row: LabelRow) -> str:
+    if row.path == "z":
+        raise BadScan("z", "a localizer", "Name the axial series")
+    return "a"
+
+
+def test_nothing_matched_is_a_bad_site() -> None:
+    with pytest.raises(BadSite, match=r"none of its 2 rows matches a scan \(table: a; b; on disk: c\)"):
+        match(ROWS, {"c": 1}, Path("labels.csv"))
+    with pytest.raises(BadSite, match=r"on disk: none\). First reason: "):
+        match(ROWS, {}, Path("labels.csv"))
+
+
+def test_normal_path() -> None:
+    assert normal_path(".\\ct\\p1/") == "ct/p1"
+    assert replace(ROWS[0], path="").key == "p"
