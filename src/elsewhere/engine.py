@@ -1,4 +1,4 @@
-"""A map over tasks with progress: here, on all cores, or printed as commands for a cluster. Nothing else knows of either."""
+"""A map over tasks, in this process or in one per core, with progress. Nothing else knows where work is done."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from elsewhere.errors import BadScan, BadStudy
@@ -130,4 +131,4 @@ def _cut(items: Sequence[str], counts: Sequence[int]) -> list[Sequence[str]]:
     edges = [0]
     for count in counts:
         edges.append(edges[-1] + count)
-    return [items[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [items[a:b] for a, b in pairwise(edges)]

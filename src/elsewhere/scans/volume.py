@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from elsewhere.scans.scan import Fact
 
@@ -40,3 +42,191 @@ class Volume:
         assert self.voxels.ndim == 3, self.voxels.shape
         assert self.voxels.dtype in (np.int16, np.uint8), self.voxels.dtype
         assert (self.offset is None) == (self.units == "relative"), (self.units, self.offset)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a volume becomes what the network sees, less what is drawn at random (protocol page, "Volume").
+
+    The defaults are the paper's; each departure is an option of its own.
+
+    Attributes:
+        size: (slices, rows, columns) of the network's input; the paper's is 128 x 512 x 512.
+        grid: "in_plane" (paper) resizes rows and columns linearly and keeps the slices; "fixed" resamples all
+            three axes to `size`, with an anti-alias filter when it shrinks them.
+        encoding: "as_published" (paper) leaves CT numbers and relative values as they are; "hu" converts what it
+            can: CT numbers exactly, relative values through `relative_window`.
+        relative_window: the (low, high) HU window assumed for 0..255 data under encoding "hu"; the real one is
+            unpublished, -1350..150 is the usual lung window.
+        minimum: HU data are clipped below at this value (paper: -1000).
+        maximum: HU data are clipped above at this value; None (paper) does not clip.
+        crop: "none" (paper) or "lungs", the bounding box of the lungs.
+        margin: share of the lung box's length added on each side of each axis.
+    """
+
+    size: tuple[int, int, int] = (128, 512, 512)
+    grid: Literal["in_plane", "fixed"] = "in_plane"
+    encoding: Literal["as_published", "hu"] = "as_published"
+    relative_window: tuple[float, float] = (-1350.0, 150.0)
+    minimum: float = -1000.0
+    maximum: float | None = None
+    crop: Literal["none", "lungs"] = "none"
+    margin: float = 0.03
+
+
+def prepare(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:
+    """Voxels as stored, [slice, row, column] with the rows and columns of `preparation.size`, and remarks.
+
+    The number of slices is kept unless the grid is fixed. int16, or uint8 for relative data left as published.
+    """
+    notes: list[str] = []
+    if preparation.encoding == "hu":
+        volume = to_hu(volume, preparation.relative_window)
+    voxels: NDArray[Any] = volume.voxels
+    if preparation.crop == "lungs":
+        box = lung_box(to_hu(volume, preparation.relative_window).voxels, preparation.margin)
+        notes += [] if box else ["lungs not found: the whole volume is used"]
+        voxels = voxels[box or ...]
+    if volume.units == "HU":
+        voxels = np.clip(voxels, round(preparation.minimum), _ceiling(preparation.maximum))
+    return _resize(voxels, preparation, notes), tuple(notes)
+
+
+def to_hu(volume: Volume, relative_window: tuple[float, float] = (-1350.0, 150.0)) -> Volume:
+    """The same volume in HU: CT numbers less their offset, relative values through the assumed window."""
+    if volume.units == "HU":
+        return volume
+    if volume.offset is not None:
+        hu = volume.voxels.astype(np.int16) - np.int16(volume.offset)
+    else:
+        low, high = relative_window
+        levels = np.clip(np.rint(low + np.arange(256) / 255 * (high - low)), -32768, 32767).astype(np.int16)
+        hu = levels[np.clip(volume.voxels, 0, 255)]
+    return replace(volume, voxels=hu, units="HU", offset=0.0)
+
+
+def lung_box(hu: NDArray[Any], margin: float = 0.03) -> tuple[slice, slice, slice] | None:
+    """Bounding box of the lungs in an HU volume [slice, row, column], or None where none are found.
+
+    Args:
+        hu: voxels in HU.
+        margin: share of the box's length added on each side.
+    """
+    strides = tuple(max(1, n // limit) for n, limit in zip(hu.shape, (96, 128, 128), strict=True))
+    mask = lung_mask(hu[tuple(slice(None, None, s) for s in strides)])
+    if not mask.any():
+        return None
+    box = []
+    for axis, (stride, length) in enumerate(zip(strides, hu.shape, strict=True)):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        first, last = hit[0] * stride, (hit[-1] + 1) * stride
+        grow = round(margin * (last - first))
+        box.append(slice(max(0, first - grow), min(length, last + grow)))
+    return box[0], box[1], box[2]
+
+
+def lung_mask(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """Air-filled voxels inside the body, by threshold and connected components: the lungs and large airways.
+
+    Voxels below -1200 HU are no tissue and no air but padding, or the black around lung-segmented images. Air
+    that touches the in-plane border, directly or through padding, lies outside the body. Dense consolidation
+    is missed, and gas in the bowel is kept when it is at least a twentieth of the largest component.
+
+    Args:
+        hu: voxels in HU, [slice, row, column].
+    """
+    padding = hu < -1200
+    air = (hu < -500) & ~padding
+    outside = air if padding.mean() > 0.6 else air | padding
+    labels, count = ndimage.label(outside)
+    if not count:
+        return np.zeros(hu.shape, bool)
+    border = np.unique(np.concatenate([labels[:, [0, -1]].ravel(), labels[:, :, [0, -1]].ravel()]))
+    sizes = np.bincount(labels[air], minlength=count + 1)
+    sizes[border] = 0
+    sizes[0] = 0
+    if sizes.max() < 0.002 * hu.size:
+        return np.zeros(hu.shape, bool)
+    return (sizes >= sizes.max() / 20)[labels] & air & (sizes > 0)[labels]
+
+
+def windows(slices: int, size: int, stride: int) -> list[int]:
+    """First slices of the sliding windows over a volume: 0, stride, … and a last one ending at the last slice.
+
+    One window, at 0, when the volume has at most `size` slices (paper, section "Evaluation").
+    """
+    if slices <= size:
+        return [0]
+    starts = list(range(0, slices - size + 1, stride))
+    return starts if starts[-1] == slices - size else [*starts, slices - size]
+
+
+def measure(volume: Volume) -> dict[str, Fact]:
+    """Facts of one volume for the audit.
+
+    `padding_share` is the share of pixel positions that never change from slice to slice (outside the field of
+    view); `black_share` the share of voxels with exactly the volume's lowest value among those in the central
+    ellipse of the picture, high where everything but the lungs was blackened; `content_hash` a hash of the
+    voxels, equal for copies.
+    """
+    voxels = volume.voxels
+    lowest = voxels.min()
+    rows, columns = np.ogrid[-1 : 1 : voxels.shape[1] * 1j, -1 : 1 : voxels.shape[2] * 1j]
+    body = (rows / 0.6) ** 2 + (columns / 0.7) ** 2 < 1
+    still = (voxels == voxels[:1]).all(axis=0) if len(voxels) > 1 else np.zeros(voxels.shape[1:], bool)
+    return {
+        **volume.facts,
+        "dtype": str(voxels.dtype),
+        "units": volume.units,
+        "minimum": int(lowest),
+        "maximum": int(voxels.max()),
+        "slices": voxels.shape[0],
+        "rows": voxels.shape[1],
+        "columns": voxels.shape[2],
+        "slice_spacing_mm": volume.spacing and round(volume.spacing[0], 4),
+        "pixel_spacing_mm": volume.spacing and round(volume.spacing[1], 4),
+        "padding_share": round(float(still.mean()), 4),
+        "black_share": round(float((voxels[:, body] == lowest).mean()), 4),
+        "content_hash": content_hash(voxels),
+    }
+
+
+def content_hash(voxels: NDArray[Any]) -> str:
+    """Hash of a volume's shape, type and values."""
+    head = f"{voxels.dtype}{voxels.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(voxels).tobytes()).hexdigest()[:32]
+
+
+def _ceiling(maximum: float | None) -> int:
+    return 32767 if maximum is None else round(maximum)
+
+
+def _resize(voxels: NDArray[Any], preparation: Preparation, notes: list[str]) -> NDArray[Any]:
+    slices, rows, columns = preparation.size
+    if preparation.grid == "in_plane":
+        slices = voxels.shape[0]
+        if voxels.shape[1] * columns != voxels.shape[2] * rows:
+            notes.append(f"{voxels.shape[1]} x {voxels.shape[2]} pixels stretched to {rows} x {columns}")
+    if voxels.shape == (slices, rows, columns):
+        return np.ascontiguousarray(voxels)
+    smooth = preparation.grid == "fixed"
+    weights = [linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)]
+    in_plane = np.empty((voxels.shape[0], rows, columns), np.float32)
+    for i, picture in enumerate(voxels):
+        in_plane[i] = weights[1] @ picture.astype(np.float32) @ weights[2].T
+    if slices != voxels.shape[0]:
+        in_plane = np.tensordot(weights[0], in_plane, axes=1)
+    return np.rint(in_plane).astype(voxels.dtype)
+
+
+def linear_weights(source: int, target: int, smooth: bool = False) -> NDArray[np.float32]:
+    """Matrix (target, source) of linear interpolation between pixel centres; rows sum to 1.
+
+    Edges are held. With `smooth`, shrinking widens the triangle to the output pixel (no aliasing).
+    """
+    scale = source / target
+    centres = (np.arange(target) + 0.5) * scale - 0.5
+    centres = np.clip(centres, 0, source - 1)
+    reach = max(1.0, scale) if smooth else 1.0
+    weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(source)) / reach)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
