@@ -1,0 +1,46 @@
+"""One scan in, one prepared volume in the store out, or the reason why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from elsewhere.errors import BadScan
+from elsewhere.scans import store
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
+from elsewhere.scans.volume import Preparation, measure, prepare
+
+
+def take_in(kind: str, scan: Scan, root: Path, folder: Path, preparation: Preparation) -> store.Stored | BadScan:
+    """Read, measure, prepare and store one scan; a scan that is already there is not read again.
+
+    Args:
+        kind: the kind of site (a key of `elsewhere.scans.sites.KINDS`).
+        scan: the scan.
+        root: the site's folder.
+        folder: the store.
+        preparation: how the volume is prepared.
+
+    Raises:
+        OSError: the store cannot be written (disk full, no permission).
+    """
+    module = reader(kind)
+    try:
+        path = store.place(folder, store.key(scan, root, (kind, module.READER_VERSION), preparation))
+        if (stored := store.find(path)) is not None:
+            return stored
+        volume = module.read(scan)
+    except BadScan as error:
+        return error
+    except MemoryError:
+        return BadScan(
+            _name(scan), "does not fit into memory", "Prepare it on a larger machine, or with fewer --workers"
+        )
+    voxels, notes = prepare(volume, preparation)
+    record: dict[str, Any] = {"facts": measure(volume), "notes": [*volume.notes, *notes]}
+    return store.write(path, voxels, record)
+
+
+def _name(scan: Scan) -> str:
+    return str(scan.files[0]) if scan.files else f"{scan.site}/{scan.scan}"

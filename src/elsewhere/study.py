@@ -1,0 +1,308 @@
+"""A study file (TOML) in, a validated study out; and the layout of a study's folder."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from elsewhere.errors import BadStudy
+from elsewhere.model.network import NetworkSettings
+from elsewhere.model.prediction import PredictionSettings
+from elsewhere.model.sample import SampleSettings
+from elsewhere.model.training import TrainingSettings
+from elsewhere.scans.scan import SplitSettings
+from elsewhere.scans.sites import KINDS, reader
+from elsewhere.scans.volume import Preparation
+
+T = TypeVar("T")
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+
+# The departures from the paper that make the product's default protocol (protocol page; docs: concepts).
+HARMONISED: dict[str, dict[str, Any]] = {
+    "network": {"input": (128, 256, 256)},
+    "preparation": {"grid": "fixed", "encoding": "hu", "maximum": 100.0, "crop": "lungs"},
+    "sample": {"normalisation": "window", "intensity": (0.8, 1.2)},
+    "evaluation": {"threshold": "model"},
+}
+PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "harmonised": HARMONISED}
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How predictions become scores (protocol page, "Evaluation").
+
+    Attributes:
+        threshold: the reading that headlines: "site" (paper) chooses each threshold on the evaluated site's
+            validation scans, "model" on the training sites' alone, the honest external test. Both are reported.
+        resamples: bootstrap resamples of patients for the 95 % intervals.
+    """
+
+    threshold: Literal["site", "model"] = "site"
+    resamples: int = 2000
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of a study: its name, kind, folder, labels table, and the options of its kind's `find`."""
+
+    name: str
+    kind: str
+    root: Path
+    labels: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SECTIONS: dict[str, type] = {
+    "split": SplitSettings,
+    "preparation": Preparation,
+    "network": NetworkSettings,
+    "sample": SampleSettings,
+    "training": TrainingSettings,
+    "prediction": PredictionSettings,
+    "evaluation": EvaluationSettings,
+}
+TOP_KEYS = ("name", "title", "note", "protocol", "seed", "store", "allow_leak", "combinations", "sites", *SECTIONS)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a study file decides.
+
+    Attributes:
+        name: short name; the folder's name.
+        title: one line for the page.
+        note: text for the page on where the data come from ("simulated", "re-packed", …).
+        protocol: "paper" or "harmonised", the preset that the sections start from.
+        seed: of the split, the training and the dropout passes.
+        allow_leak: go on although a patient or a volume stands on two sides of the split.
+        store: folder of the prepared volumes, shared between studies.
+        sites: the sites, in the order of the file.
+        combinations: for each model, the sites it is trained on.
+    """
+
+    name: str
+    title: str
+    note: str
+    protocol: str
+    seed: int
+    allow_leak: bool
+    store: Path
+    sites: tuple[Site, ...]
+    combinations: tuple[tuple[str, ...], ...]
+    split: SplitSettings
+    preparation: Preparation
+    network: NetworkSettings
+    sample: SampleSettings
+    training: TrainingSettings
+    prediction: PredictionSettings
+    evaluation: EvaluationSettings
+
+    @cached_property
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """Model name to the sites it is trained on."""
+        return {"+".join(sites): sites for sites in self.combinations}
+
+    def site(self, name: str) -> Site:
+        """The site of that name."""
+        return next(site for site in self.sites if site.name == name)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON-able values, for the records and the page."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        BadStudy: the file is missing, is no TOML, or a key is unknown, missing, or has a wrong value; the
+            message names the key.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadStudy(path, f"cannot be read ({error.strerror})", "Give the path of a study file (TOML)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadStudy(path, f"is not valid TOML ({error})", "Correct that line") from error
+    return _study(path, content)
+
+
+def _study(path: Path, content: dict[str, Any]) -> Study:
+    _known(path, "", content, TOP_KEYS)
+    protocol = content.get("protocol", "harmonised")
+    if protocol not in PROTOCOLS:
+        raise BadStudy(path, f"key `protocol` is {protocol!r}", f"Use one of {', '.join(PROTOCOLS)}")
+    seed = _typed(path, "seed", int, content.get("seed", 0))
+    sections = {name: _section(path, name, content, protocol, seed) for name in SECTIONS}
+    sections["preparation"] = replace(sections["preparation"], size=sections["network"].input)
+    name = _typed(path, "name", str, content.get("name", path.stem))
+    sites = _sites(path, content.get("sites", {}))
+    return Study(
+        name=name,
+        title=_typed(path, "title", str, content.get("title", name)),
+        note=_typed(path, "note", str, content.get("note", "")),
+        protocol=protocol,
+        seed=seed,
+        allow_leak=_typed(path, "allow_leak", bool, content.get("allow_leak", False)),
+        store=_path(path, _typed(path, "store", str, content.get("store", "store"))),
+        sites=sites,
+        combinations=_combinations(path, content, [s.name for s in sites]),
+        **sections,
+    )
+
+
+def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, seed: int) -> Any:
+    kind, given = SECTIONS[name], content.get(name, {})
+    if not isinstance(given, dict):
+        raise BadStudy(path, f"key `{name}` is {given!r}", f"Write it as a table, [{name}]")
+    _known(path, f"{name}.", given, [f.name for f in fields(kind) if (name, f.name) != ("preparation", "size")])
+    seeded = {"seed": seed} if any(f.name == "seed" for f in fields(kind)) else {}
+    return _typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
+
+
+def _sites(path: Path, content: Any) -> tuple[Site, ...]:
+    if not isinstance(content, dict) or not content:
+        raise BadStudy(path, "names no site", "Add one table for each site: [sites.NAME] with kind and root")
+    return tuple(_site(path, name, given) for name, given in content.items())
+
+
+def _site(path: Path, name: str, given: Any) -> Site:
+    if not SITE_NAME.fullmatch(name):
+        raise BadStudy(path, f"key `sites.{name}` is no usable name", "Use letters, digits, space, '.', '_' and '-'")
+    for key in ("kind", "root"):
+        if not isinstance(given, dict) or key not in given:
+            raise BadStudy(path, f"key `sites.{name}.{key}` is missing", f"Kinds: {', '.join(KINDS)}")
+    if given["kind"] not in KINDS:
+        raise BadStudy(path, f"key `sites.{name}.kind` is {given['kind']!r}", f"Use one of {', '.join(KINDS)}")
+    options = _options(given["kind"])
+    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", *options))
+    labels = given.get("labels")
+    return Site(
+        name=name,
+        kind=given["kind"],
+        root=_path(path, given["root"]),
+        labels=None if labels is None else _path(path, labels),
+        options={key: value for key, value in given.items() if key in options},
+    )
+
+
+def _options(kind: str) -> list[str]:
+    """Names of the keyword-only options of a kind's `find`."""
+    return [p.name for p in signature(reader(kind).find).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+
+
+def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    given = content.get("combinations", [[name] for name in names])
+    combinations = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
+    for sites in combinations:
+        for site in sites:
+            if site not in names:
+                raise BadStudy(path, f"key `combinations` names {site!r}", f"The sites are: {', '.join(names)}")
+    repeated = {c for c in combinations if not c or combinations.count(c) > 1 or len(set(c)) < len(c)}
+    if repeated:
+        raise BadStudy(
+            path, f"key `combinations` has {sorted(repeated)[0]} twice or empty", "Name each training set once"
+        )
+    return combinations
+
+
+def _known(path: Path, prefix: str, given: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for key in given:
+        if key not in allowed:
+            close = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"Did you mean `{prefix}{close[0]}`?" if close else f"Known keys: {', '.join(allowed)}"
+            raise BadStudy(path, f"key `{prefix}{key}` is unknown", hint)
+
+
+def _typed(path: Path, key: str, kind: type[T], value: Any) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([key, *map(str, first["loc"])])
+        raise BadStudy(path, f"key `{where}` is {first['input']!r}", first["msg"]) from error
+
+
+def _path(study: Path, text: str) -> Path:
+    """A path of the study file: variables expanded, relative to the file's folder."""
+    return (study.parent / Path(os.path.expandvars(text)).expanduser()).resolve()
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a study keeps what it made."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """Resolved settings, versions and the split hash."""
+        return self.root / "study.json"
+
+    @property
+    def scans(self) -> Path:
+        """One row per scan."""
+        return self.root / "scans.parquet"
+
+    @property
+    def bad_scans(self) -> Path:
+        """The scans that could not be used, and why."""
+        return self.root / "bad_scans.csv"
+
+    @property
+    def audit(self) -> Path:
+        """What the audit found."""
+        return self.root / "audit.json"
+
+    @property
+    def scores(self) -> Path:
+        """One row per model, site and threshold reading."""
+        return self.root / "scores.parquet"
+
+    def model(self, name: str) -> Path:
+        """Folder of one model: checkpoint, curves, training state."""
+        return self.root / "models" / name
+
+    def predictions(self, model: str, site: str) -> Path:
+        """Predictions of one model on one site's validation and test scans."""
+        return self.root / "predictions" / model / f"{site}.parquet"
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep records as Parquet; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), temporary)
+    temporary.replace(path)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Records of a Parquet table.
+
+    Raises:
+        BadStudy: there is no such table yet.
+    """
+    if not path.is_file():
+        raise BadStudy(path, "does not exist", "Run `elsewhere study` (or `elsewhere prepare`) first")
+    return pq.read_table(path).to_pylist()
