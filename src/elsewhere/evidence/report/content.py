@@ -1,4 +1,4 @@
-"""What the page is made of: plain names, numbers, records and small pictures, one `Report` for one or several studies."""
+"""What the page is made of: names, numbers, records and small pictures; one `Report` for one or several studies."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ class Model:
 
 @dataclass(frozen=True)
 class RocBand:
-    """The ROC curve of one model at one site; the arrays have one value for each threshold, in any order.
+    """The ROC curve of one model at one site, and its band over dropout passes (`evidence.roc` makes both).
 
     Attributes:
         model: the model's name.
         site: the site's name.
-        fpr: false-positive rate of the deterministic scores at thresholds 0..1 by 0.01.
-        tpr: true-positive rate at the same thresholds.
-        band_fpr: false-positive rates at which the dropout band is given; empty without dropout passes.
-        band_mean: mean true-positive rate over the dropout passes at `band_fpr`.
-        band_sd: standard deviation of the true-positive rate over the dropout passes at `band_fpr`.
+        fpr: (points,) false-positive rates of the deterministic scores at thresholds 0..1 by 0.01, in any order.
+        tpr: (points,) true-positive rates at the same thresholds.
+        band_fpr: (n,) false-positive rates at which the dropout band is given; empty without dropout passes.
+        band_low: (n,) mean − 1 SD of the true-positive rate over the passes.
+        band_high: (n,) mean + 1 SD.
     """
 
     model: str
@@ -70,8 +70,8 @@ class RocBand:
     fpr: Sequence[float] | NDArray[np.floating]
     tpr: Sequence[float] | NDArray[np.floating]
     band_fpr: Sequence[float] | NDArray[np.floating] = ()
-    band_mean: Sequence[float] | NDArray[np.floating] = ()
-    band_sd: Sequence[float] | NDArray[np.floating] = ()
+    band_low: Sequence[float] | NDArray[np.floating] = ()
+    band_high: Sequence[float] | NDArray[np.floating] = ()
 
 
 @dataclass(frozen=True)
@@ -114,24 +114,26 @@ class BadScanRow:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit found before any training.
+    """What the audit found before any training (`audit.json`; `counts` goes to `Study.counts`).
 
     Attributes:
         warnings: plain sentences, the worst first ("Site and label are confounded: …").
         leaks: one record per patient or content that stands on two sides of a split; any columns, the same in each.
-        duplicates: one record per group of equal volumes; any columns, the same in each.
-        confounding: one record per rule that never sees the lungs, with `rule` (words: "site only",
-            "age and sex", "slice thickness and kernel"), `sites` (words), `auc`, and optionally
-            `auc_low`, `auc_high`, `p_value`, `n`; further columns are shown as they are.
+        duplicates: groups of scans with equal voxels, each scan a record of `site`, `patient`, `scan`, `subset`.
         facts: facts by site and class (padding share, black share, encoding, matrix, spacing …), one record each,
             with at least `site`; any further columns, the same in each.
+        site_only_auc: AUC of a rule that knows nothing but the site, over all sites together; None with one class.
+        confounding: further rules that never see a lung, one record each: `rule` (words: "age and sex",
+            "slice thickness and kernel"), `sites` (words), `auc`, and optionally `auc_low`, `auc_high`,
+            `p_value`, `n`; further columns are shown as they are.
     """
 
     warnings: Sequence[str] = ()
     leaks: Sequence[Record] = ()
-    duplicates: Sequence[Record] = ()
-    confounding: Sequence[Record] = ()
+    duplicates: Sequence[Sequence[Record]] = ()
     facts: Sequence[Record] = ()
+    site_only_auc: float | None = None
+    confounding: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,9 @@ class Report:
 SCORE_COLUMNS = {
     "model": "the model's name",
     "site": "the test site's name",
-    "reading": 'threshold reading: "a" from the model\'s own training sites, "b" from the tested site\'s validation scans',
-    "threshold": "scans with a probability at or above it are called positive",
-    "argmax": "True when no threshold beat the trivial one, so the larger output decides",
+    "reading": '"model": threshold from the model\'s training sites; "site": from the tested site\'s own validation scans',
+    "threshold": "where positive begins",
+    "rule": '"grid", or "argmax" when the best threshold was trivial and the larger output decides',
     "patients": "test patients",
     "positives": "COVID-positive test scans",
     "negatives": "COVID-negative test scans",
@@ -225,7 +227,6 @@ SCORE_COLUMNS = {
     "fn": "positive scans called negative",
     "fp": "negative scans called positive",
     "tn": "negative scans called negative",
-    "accuracy": "(tp + tn) / all",
     "auc": "exact (Mann–Whitney) AUC; NaN at a one-class site",
     "auc_low": "lower end of the patient-clustered 95 % interval",
     "auc_high": "upper end of the patient-clustered 95 % interval",

@@ -1,0 +1,25 @@
+"""Plain numbers in; drawings out (SVG, PNG, inline SVG), one file a kind of picture."""
+
+from elsewhere.evidence.figures.canvas import Canvas, inline_svg
+from elsewhere.evidence.figures.cells import MatrixCell, StripRow, auc_matrix, auc_strip
+from elsewhere.evidence.figures.confusion import ConfusionPanel, confusion_grid
+from elsewhere.evidence.figures.curves import TrainingPanel, training_sheet
+from elsewhere.evidence.figures.roc import RocPanel, closed_curve, roc_grid
+from elsewhere.evidence.figures.slices import slice_sheet
+
+__all__ = [
+    "Canvas",
+    "ConfusionPanel",
+    "MatrixCell",
+    "RocPanel",
+    "StripRow",
+    "TrainingPanel",
+    "auc_matrix",
+    "auc_strip",
+    "closed_curve",
+    "confusion_grid",
+    "inline_svg",
+    "roc_grid",
+    "slice_sheet",
+    "training_sheet",
+]

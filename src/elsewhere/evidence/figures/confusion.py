@@ -1,0 +1,95 @@
+"""Counts of right and wrong calls per model and site in; the grid of the paper's Figures 3 and 4 out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from elsewhere.evidence.figures.canvas import BLUE, CARD, INK, LINE, MUTED, ORANGE, TINT, Canvas, wrap
+
+CELL_WIDTH, CELL_HEIGHT = 47, 36
+GAP, MARGIN, HEADER, ROW_NAME = 26, 14, 56, 128
+FOOT = 22
+STRONGEST = 0.62  # alpha of a full cell; the words on it stay readable in light and dark
+
+
+@dataclass(frozen=True)
+class ConfusionPanel:
+    """One confusion matrix, normalised per true class.
+
+    Attributes:
+        sensitivity: share of the positives called positive; None at a site without positives.
+        specificity: share of the negatives called negative; None at a site without negatives.
+        counts: (tp, fn, fp, tn), or None for an average of rates.
+        foot: what stands under it (threshold, accuracy).
+    """
+
+    sensitivity: float | None
+    specificity: float | None
+    counts: tuple[int, int, int, int] | None
+    foot: str = ""
+
+
+def confusion_grid(
+    name: str, alt: str, rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[ConfusionPanel | None]]
+) -> Canvas:
+    """The grid of confusion matrices: models × (sites and averages), true class down, called class across."""
+    panel_width, panel_height = 2 * CELL_WIDTH, 2 * CELL_HEIGHT + FOOT
+    width = MARGIN + ROW_NAME + len(columns) * (panel_width + GAP) + MARGIN
+    height = HEADER + len(rows) * (panel_height + 16) + MARGIN
+    canvas = Canvas(name, alt, width, height)
+    for column, title in enumerate(columns):
+        _heading(canvas, MARGIN + ROW_NAME + column * (panel_width + GAP) + GAP / 2, title)
+    for row, model in enumerate(rows):
+        y = HEADER + row * (panel_height + 16)
+        for i, line in enumerate(wrap(model, 20)):
+            canvas.text(MARGIN, y + 22 + 13 * i, line, size=9.5, weight="bold")
+        for column, panel in enumerate(panels[row]):
+            _panel(canvas, MARGIN + ROW_NAME + column * (panel_width + GAP) + GAP / 2, y, panel)
+    return canvas
+
+
+def _heading(canvas: Canvas, x: float, title: str) -> None:
+    lines = wrap(title, 18)
+    for i, line in enumerate(lines):
+        canvas.text(x + CELL_WIDTH, 30 - 12 * (len(lines) - 1 - i), line, size=9.5, weight="bold", ha="center")
+    for i, called in enumerate(("called +", "called −")):
+        canvas.text(x + (i + 0.5) * CELL_WIDTH, 48, called, size=7.5, color=MUTED, ha="center")
+
+
+def _panel(canvas: Canvas, x: float, y: float, panel: ConfusionPanel | None) -> None:
+    if panel is None:
+        canvas.rect(x, y, 2 * CELL_WIDTH, 2 * CELL_HEIGHT, fill=TINT, edge=LINE, linestyle=(0, (3, 2)))
+        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT + 3, "not measured", size=8, color=MUTED, ha="center")
+        return
+    tp, fn, fp, tn = panel.counts or (None, None, None, None)
+    _row(canvas, x, y, "+", panel.sensitivity, (tp, fn), hit=0)
+    _row(canvas, x, y + CELL_HEIGHT, "−", panel.specificity, (fp, tn), hit=1)
+    canvas.rect(x, y, 2 * CELL_WIDTH, 2 * CELL_HEIGHT, edge=MUTED)
+    canvas.text(x, y + 2 * CELL_HEIGHT + 13, panel.foot, size=8, color=INK)
+
+
+def _row(
+    canvas: Canvas,
+    x: float,
+    y: float,
+    sign: str,
+    share_right: float | None,
+    counts: tuple[int | None, int | None],
+    hit: int,
+) -> None:
+    canvas.text(x - 6, y + CELL_HEIGHT / 2 + 4, sign, size=10, color=MUTED, ha="center")
+    if share_right is None:
+        canvas.rect(x, y, 2 * CELL_WIDTH, CELL_HEIGHT, fill=TINT)
+        words = "no positives" if hit == 0 else "no negatives"
+        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT / 2 + 3, words, size=8, color=MUTED, ha="center", style="italic")
+        return
+    for column in (0, 1):
+        share = share_right if column == hit else 1 - share_right
+        left, color = x + column * CELL_WIDTH, BLUE if column == hit else ORANGE
+        canvas.rect(left, y, CELL_WIDTH, CELL_HEIGHT, fill=CARD)
+        canvas.rect(left, y, CELL_WIDTH, CELL_HEIGHT, fill=color, alpha=round(STRONGEST * share, 3))
+        middle = left + CELL_WIDTH / 2
+        canvas.text(middle, y + (17 if counts[column] is not None else 22), f"{share:.2f}", size=10.5, ha="center")
+        if counts[column] is not None:
+            canvas.text(middle, y + 29, f"{counts[column]}", size=7.5, color=INK, ha="center")

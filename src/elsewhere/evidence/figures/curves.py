@@ -1,0 +1,75 @@
+"""Loss and validation accuracy over the iterations in; one pair of small panels per model out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elsewhere.evidence.figures.canvas import BLUE, GREEN, LINE, MUTED, ORANGE, Canvas, wrap
+
+WIDTH, HEIGHT, GAP, MARGIN, TITLE = 250, 62, 40, 34, 36
+COLUMNS = 3
+
+Series = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Iterations and values, both rising in iteration; empty when not logged."""
+
+
+@dataclass(frozen=True)
+class TrainingPanel:
+    """How one model's training went.
+
+    Attributes:
+        model: its name.
+        loss: training loss.
+        accuracy: accuracy on the validation scans.
+        best: the iteration whose weights were kept, None when not known.
+    """
+
+    model: str
+    loss: Series
+    accuracy: Series
+    best: int | None = None
+
+
+def training_sheet(name: str, alt: str, panels: Sequence[TrainingPanel]) -> Canvas:
+    """Small multiples, three across: loss above, validation accuracy below, the kept iteration marked."""
+    columns = min(COLUMNS, max(1, len(panels)))
+    rows = -(-len(panels) // columns)
+    block = TITLE + 2 * HEIGHT + 12 + 26
+    canvas = Canvas(name, alt, MARGIN + columns * (WIDTH + GAP), rows * block + 6)
+    for index, panel in enumerate(panels):
+        x, y = MARGIN + index % columns * (WIDTH + GAP), index // columns * block
+        canvas.text(x, y + 24, wrap(panel.model, 44)[0], size=9.5, weight="bold")
+        last = max((series[0].max() for series in (panel.loss, panel.accuracy) if series[0].size), default=1.0)
+        top = max(1.0, float(np.nanmax(panel.loss[1], initial=0.0)))
+        _curve(canvas, x, y + TITLE, panel.loss, last, top, ORANGE, "training loss")
+        _curve(canvas, x, y + TITLE + HEIGHT + 12, panel.accuracy, last, 1.0, BLUE, "validation accuracy")
+        _kept(canvas, x, y + TITLE, panel.best, last)
+    return canvas
+
+
+def _curve(canvas: Canvas, x: float, y: float, series: Series, last: float, top: float, color: str, words: str) -> None:
+    canvas.rect(x, y, WIDTH, HEIGHT, edge=LINE)
+    canvas.text(x - 4, y + 8, f"{top:.1f}", size=7.5, color=MUTED, ha="right")
+    canvas.text(x - 4, y + HEIGHT, "0", size=7.5, color=MUTED, ha="right")
+    iterations, values = series
+    missing = not iterations.size
+    canvas.text(x + WIDTH - 5, y + 12, words + (": not logged" if missing else ""), size=7.5, color=MUTED, ha="right")
+    if not missing:
+        canvas.line((x + WIDTH * iterations / last).tolist(), (y + HEIGHT * (1 - values / top)).tolist(), color, 1.3)
+
+
+def _kept(canvas: Canvas, x: float, y: float, best: int | None, last: float) -> None:
+    bottom = y + 2 * HEIGHT + 12
+    canvas.text(x, bottom + 13, "0", size=7.5, color=MUTED)
+    canvas.text(x + WIDTH, bottom + 13, f"{last:,.0f} iterations", size=7.5, color=MUTED, ha="right")
+    if best is None or best > last:
+        return
+    at = x + WIDTH * best / last
+    canvas.line([at, at], [y, bottom], GREEN, 1, dashes=(2, 2))
+    canvas.text(
+        min(max(at, x + 40), x + WIDTH - 110), bottom + 13, f"kept: {best:,}", size=7.5, color=GREEN, ha="center"
+    )
