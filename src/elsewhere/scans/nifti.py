@@ -1,0 +1,167 @@
+"""A NIfTI file, or any array with an affine, in; voxels in the canonical axes and their spacing out; and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elsewhere.errors import BadScan
+from elsewhere.scans.volume import Spacing, Volume
+
+CANONICAL = ("L", "P", "I")
+"""Where (column, row, slice) point in the canonical axes: the patient's left, posterior, inferior."""
+
+MAX_TILT_DEGREES = 1.0
+"""Beyond this angle between the array's and the patient's axes, a remark says that the nearest axes were taken."""
+
+ROUNDING = 1e-3
+"""Float values this near to whole numbers are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxels in the canonical axes, not yet known to be HU.
+
+    Attributes:
+        voxels: int16 or uint8 [slice, row, column].
+        spacing: mm along (slice, row, column).
+        notes: remarks on what was repaired.
+    """
+
+    voxels: NDArray[np.int16] | NDArray[np.uint8]
+    spacing: Spacing
+    notes: tuple[str, ...] = ()
+
+
+def read_nifti(path: Path) -> Grid:
+    """Read a NIfTI, re-oriented through its affine; scl_slope and scl_inter are applied.
+
+    Raises:
+        BadScan: the file is damaged, has no 3 dimensions, no orientation, no numbers, or values that int16 cannot hold.
+    """
+    import nibabel  # noqa: PLC0415  (late: a reader of DICOM never needs it)
+
+    try:
+        image = nibabel.load(path, mmap=False)
+        check_dimensions(image.shape, path)
+        _check_orientation(image, path)
+        values = _stored_or_scaled(image)
+    except BadScan:
+        raise
+    except Exception as error:  # nibabel, gzip and zlib each have their own errors for a damaged file
+        raise unreadable(path, error) from error
+    return canonical(values, np.asarray(image.affine, dtype=np.float64), path)
+
+
+def canonical(values: NDArray[np.generic], affine: NDArray[np.float64], path: Path) -> Grid:
+    """Array [i, j, k] with its affine (index → mm, right-anterior-superior positive) → canonical voxels.
+
+    Raises:
+        BadScan: the affine is degenerate, or the values are no numbers or do not fit int16.
+    """
+    from nibabel import orientations  # noqa: PLC0415
+
+    directions = affine[:3, :3]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(directions)) < 1e-9:
+        raise BadScan(path, f"has an affine without volume ({directions.tolist()})", "Export the file again")
+    now = orientations.io_orientation(affine)
+    turn = orientations.ornt_transform(now, orientations.axcodes2ornt(CANONICAL))
+    turned = orientations.apply_orientation(values, turn).transpose(2, 1, 0)
+    sizes = np.linalg.norm(directions, axis=0)
+    column, row, slice_ = (round(float(sizes[np.flatnonzero(now[:, 0] == axis)[0]]), 6) for axis in range(3))
+    voxels, notes = whole_numbers(turned, path)
+    return Grid(voxels, (slice_, row, column), (*notes, *_tilt_notes(directions / sizes)))
+
+
+def whole_numbers(
+    values: NDArray[np.generic], path: Path
+) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:
+    """uint8 stays; everything else becomes int16, floats rounded (with a remark where that changes them).
+
+    Raises:
+        BadScan: NaN, infinite, no real numbers, normalised values, or values outside int16.
+    """
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values, dtype=np.uint8), ()
+    if values.dtype.kind not in "iuf":
+        raise BadScan(path, f"holds {values.dtype} values, expected one number a voxel", "Export it as int16 HU")
+    notes: tuple[str, ...] = ()
+    if values.dtype.kind == "f":
+        values, notes = _rounded(values, path)
+    low, high = values.min(), values.max()
+    limits = np.iinfo(np.int16)
+    if low < limits.min or high > limits.max:
+        raise BadScan(path, f"holds values {low:.0f} to {high:.0f}, outside int16", "Export it as HU, clipped")
+    return np.ascontiguousarray(values, dtype=np.int16), notes
+
+
+def write_nifti(path: Path, volume: Volume) -> None:
+    """Write a volume with axes left, anterior, superior, as MosMedData stores them. Raises BadScan without spacing."""
+    import nibabel  # noqa: PLC0415
+
+    if volume.spacing is None:
+        raise BadScan(path, "has no spacing, which NIfTI must tell", "Give the volume its spacing")
+    slice_, row, column = volume.spacing
+    stored = volume.voxels[::-1, ::-1].transpose(2, 1, 0)
+    slices, rows, columns = volume.voxels.shape
+    affine = np.diag([-column, row, slice_, 1.0])
+    affine[:3, 3] = [column * (columns - 1) / 2, -row * (rows - 1) / 2, -slice_ * (slices - 1) / 2]
+    image = nibabel.Nifti1Image(stored, affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(image, path)
+
+
+def unreadable(path: Path, error: Exception) -> BadScan:
+    """The BadScan for a file that a library gave up on."""
+    reason = (str(error).strip() or type(error).__name__).replace(str(path), "the file").splitlines()[0]
+    return BadScan(path, f"cannot be read ({reason})", "Download or export it again")
+
+
+def check_dimensions(shape: tuple[int, ...], path: Path) -> None:
+    """Raises BadScan unless there are three dimensions, none of them empty."""
+    if len(shape) != 3:
+        what = f"holds {len(shape)} dimensions, expected 3 (slices, rows, columns)"
+        raise BadScan(path, what, "Save one three-dimensional volume a file")
+    if 0 in shape:
+        raise BadScan(path, f"has shape {shape}: it holds no voxel", "Export it again")
+
+
+def _check_orientation(image: object, path: Path) -> None:
+    header = image.header  # type: ignore[attr-defined]
+    if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        what = "tells no orientation (sform_code and qform_code are 0)"
+        raise BadScan(path, what, "Convert it from DICOM again, or set its sform")
+
+
+def _stored_or_scaled(image: object) -> NDArray[np.generic]:
+    """Voxels as stored where the header scales by 1 and 0, so that int16 stays int16; else scaled floats."""
+    data = image.dataobj  # type: ignore[attr-defined]
+    slope, inter = (float(value) for value in (data.slope, data.inter))
+    return np.asarray(data.get_unscaled() if (slope, inter) == (1.0, 0.0) else data)
+
+
+def _rounded(values: NDArray[np.generic], path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+    bad = values.size - int(np.isfinite(values).sum())
+    if bad:
+        raise BadScan(path, f"holds {bad} voxels that are NaN or infinite", "Export it again from the original scan")
+    whole = np.rint(values)
+    change = float(np.abs(values - whole).max())
+    if change <= ROUNDING:
+        return whole, ()
+    if float(values.max() - values.min()) <= 2:
+        what = f"holds values {values.min():.3g} to {values.max():.3g}: normalised, HU are lost"
+        raise BadScan(path, what, "Export it in HU")
+    return whole, (f"values were rounded to whole numbers, by up to {change:.3g}",)
+
+
+def _tilt_notes(directions: NDArray[np.float64]) -> tuple[str, ...]:
+    tilt = float(np.degrees(np.arccos(np.clip(np.abs(directions).max(axis=0), 0, 1))).max())
+    if tilt <= MAX_TILT_DEGREES:
+        return ()
+    return (f"axes are tilted by {tilt:.1f}° against the patient's; the nearest axes were taken",)

@@ -1,0 +1,200 @@
+"""A scan's image files (PNG, JPG, BMP, TIFF) in slice order in; one array [slice, row, column] and remarks out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from elsewhere.errors import BadScan
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+
+MAX_DAMAGED_SHARE = 0.10
+"""Up to this share of a scan's slices may be left out as damaged; beyond it the anatomy is no longer that of a scan."""
+
+MAX_GREY_DIFFERENCE = 8
+"""Largest difference between the channels of a "grey" colour image; JPEG's chroma rounding stays below it."""
+
+JPEG_QUALITY = 95
+
+
+def suffix(name: str) -> str:
+    """Lower-case extension of a file name, with its dot."""
+    return os.path.splitext(name)[1].lower()
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts IM2 before IM10: runs of digits compare as numbers."""
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below (and with) `root` with its visible file names, sorted, without a stat per file.
+
+    Folders come in natural order. Linked folders are followed once; hidden files and folders are passed over.
+    """
+    todo, seen = [root], {os.path.realpath(root)}
+    while todo:
+        folder = todo.pop()
+        names, folders = _entries(folder)
+        yield folder, names
+        fresh = []
+        for name in folders:
+            real = os.path.realpath(folder / name)
+            if real not in seen:
+                seen.add(real)
+                fresh.append(folder / name)
+        todo.extend(reversed(fresh))
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    names: list[str] = []
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else names).append(entry.name)
+    return sorted(names), sorted(folders, key=natural_key)
+
+
+def decode_slice(path: Path) -> NDArray[np.generic]:
+    """One grey image as [row, column]; three equal channels become one.
+
+    Raises:
+        BadScan: the file is empty, cut short, no image, coloured, or holds several pictures.
+    """
+    try:
+        pixels = _decode_tiff(path) if suffix(path.name) in TIFF_SUFFIXES else _decode_picture(path)
+    except BadScan:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise anything, from struct.error to SyntaxError
+        reason = str(error).replace(str(path), "the file").strip() or type(error).__name__
+        raise BadScan(path, f"cannot be decoded ({reason})", "Fetch or export the file again") from error
+    return _grey(pixels, path)
+
+
+def read_slices(files: Sequence[Path], where: str) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+    """Decode a scan's slices into [slice, row, column], with a remark on each kind of repair.
+
+    Damaged slices are left out while they are at most `MAX_DAMAGED_SHARE` of the scan.
+
+    Args:
+        files: the slices, in slice order.
+        where: the scan's name in messages.
+
+    Raises:
+        BadScan: no slices, too many damaged, or slices that differ in size or depth.
+    """
+    if not files:
+        raise BadScan(where, "holds no slices", "Check that the scan was unpacked completely")
+    good: list[NDArray[np.generic]] = []
+    kept: list[Path] = []
+    damaged: list[BadScan] = []
+    for path in files:
+        try:
+            good.append(decode_slice(path))
+            kept.append(path)
+        except BadScan as error:
+            damaged.append(error)
+    if not good or len(damaged) > MAX_DAMAGED_SHARE * len(files):
+        raise BadScan(
+            where,
+            f"{len(damaged)} of {len(files)} slices are damaged (at most {MAX_DAMAGED_SHARE:.0%} may be), "
+            f"first {Path(damaged[0].where).name}: {damaged[0].what}",
+            "Unpack or download the scan again",
+        )
+    _check_uniform(good, kept, where)
+    return np.stack(good), _damage_notes(damaged, len(files))
+
+
+def encode_slice(path: Path, pixels: NDArray[np.generic]) -> None:
+    """Write one grey slice [row, column] in the format that the extension names (JPEG loses, the others do not)."""
+    kind = suffix(path.name)
+    pixels = np.ascontiguousarray(pixels)
+    if kind in TIFF_SUFFIXES:
+        tifffile.imwrite(path, pixels, photometric="minisblack", metadata=None, software="", datetime=None)
+    elif kind == ".png":
+        path.write_bytes(imagecodecs.png_encode(pixels, level=1))
+    elif kind in {".jpg", ".jpeg"}:
+        Image.fromarray(pixels).save(path, format="JPEG", quality=JPEG_QUALITY)
+    else:
+        assert kind == ".bmp", path
+        Image.fromarray(pixels).save(path, format="BMP")
+
+
+def _decode_picture(path: Path) -> NDArray[np.generic]:
+    with Image.open(path) as image:
+        if image.mode == "1":
+            raise BadScan(path, "is a 1-bit image (black or white only), expected grey", "Take masks out of the scan")
+        if image.mode == "P":
+            return np.asarray(image.convert("RGB"))
+        return np.asarray(image)
+
+
+def _decode_tiff(path: Path) -> NDArray[np.generic]:
+    with tifffile.TiffFile(path) as tiff:
+        if len(tiff.pages) != 1:
+            raise BadScan(path, f"holds {len(tiff.pages)} pages, expected one slice a file", "Save one TIFF per slice")
+        page = tiff.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if max(ends) > tiff.filehandle.size:
+            raise BadScan(path, f"is cut short at {tiff.filehandle.size} bytes", "Fetch or export the file again")
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            raise BadScan(path, "stores white as 0 (photometric MINISWHITE)", "Export it with black as 0")
+        return page.asarray()
+
+
+def _grey(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.ndim != 3 or pixels.shape[2] not in (2, 3, 4):
+        raise BadScan(path, f"has shape {pixels.shape}, expected rows × columns", "Export one grey slice a file")
+    if pixels.shape[2] == 2:  # grey with alpha
+        return pixels[:, :, 0]
+    channels = pixels[:, :, :3]
+    difference = int(np.max(channels.max(axis=2) - channels.min(axis=2)))
+    if difference > MAX_GREY_DIFFERENCE:
+        raise BadScan(
+            path,
+            f"is a colour image (channels differ by up to {difference}, grey allows {MAX_GREY_DIFFERENCE})",
+            "Take screenshots and annotated pictures out of the scan",
+        )
+    return channels[:, :, 1]
+
+
+def _check_uniform(slices: Sequence[NDArray[np.generic]], files: Sequence[Path], where: str) -> None:
+    first = slices[0]
+    for pixels, path in zip(slices, files, strict=True):
+        if pixels.shape != first.shape:
+            raise BadScan(
+                where,
+                f"slices differ in size: {files[0].name} is {_size(first)}, {path.name} is {_size(pixels)}",
+                "Split the scan, or take the alien slices out",
+            )
+        if pixels.dtype != first.dtype:
+            raise BadScan(
+                where,
+                f"slices differ in depth: {files[0].name} is {first.dtype}, {path.name} is {pixels.dtype}",
+                "Export all slices of a scan with the same number of bits",
+            )
+
+
+def _size(pixels: NDArray[np.generic]) -> str:
+    return f"{pixels.shape[0]} × {pixels.shape[1]}"
+
+
+def _damage_notes(damaged: Sequence[BadScan], total: int) -> tuple[str, ...]:
+    if not damaged:
+        return ()
+    names = ", ".join(Path(error.where).name for error in damaged)
+    return (f"{len(damaged)} of {total} slices are damaged and left out: {names}",)
