@@ -1,3 +1,42 @@
-"""Will your CT classifier work elsewhere? External validation of 3D chest-CT classifiers across hospitals."""
+"""Will your CT classifier work elsewhere? External validation of 3D chest-CT classifiers across hospitals.
+
+The map of the house, from the ground up::
+
+    errors                what went wrong, where, and what to do next
+    scans | evidence | engine
+        scans/            one examination, its volume, the store, the sites' published layouts, simulated chests
+        evidence/         decisions, scores, intervals, audit, figures and the page: arrays in
+        engine            a map over tasks, on all cores
+    model/                samples, the network, training, prediction: the only wing that knows torch
+    plan                  the study file and the study's folder
+    commands/             one file = one sub-command = one public function
+    cli                   the command line
+
+The verbs are re-exported here: `from elsewhere import study` gives the function behind `elsewhere study`.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+COMMANDS = {
+    "demo": "Simulate four sites and run the whole path on them: start here.",
+    "prepare": "Read, check and store the scans of every site; print the audit.",
+    "train": "Train one model of a study; keeps the best on validation.",
+    "predict": "Predict one site's validation and test scans with one model of a study.",
+    "study": "Train on every combination of sites, test at every site, write the page.",
+    "report": "Write the page of one or several studies from their records.",
+    "simulate": "Make simulated sites in their published layouts.",
+    "real": "Run the study commands on a folder of real CT for tests.",
+}
+"""Sub-commands and what they do, in the order of use."""
+
+__all__ = ["COMMANDS", "__version__", *COMMANDS]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a verb when it is first asked for, so that `import elsewhere` stays quick."""
+    if name in COMMANDS:
+        return getattr(import_module(f"elsewhere.commands.{name}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -129,6 +129,27 @@ def find(path: Path) -> Stored | None:
         return None
 
 
+class Shelf:
+    """Reads windows of many stored volumes by (site, scan id), each checked against its checksum on first touch."""
+
+    def __init__(self, paths: Mapping[tuple[str, str], Path]) -> None:
+        self._paths = paths
+        self._stored: dict[tuple[str, str], Stored] = {}
+
+    def read(self, site: str, scan: str, start: int, stop: int) -> NDArray[Any]:
+        """Voxels of slices start:stop of one scan, [slice, row, column]. Raises BadScan when damaged or gone."""
+        stored = self._stored.get((site, scan)) or self._open((site, scan))
+        return stored.read(start, stop)
+
+    def _open(self, name: tuple[str, str]) -> Stored:
+        stored = find(self._paths[name])
+        if stored is None:
+            raise _damaged(self._paths[name])
+        stored.verify()
+        self._stored[name] = stored
+        return stored
+
+
 def _stored(path: Path, shape: Sequence[int], record: Mapping[str, Any]) -> Stored:
     return Stored(path, *shape, record["minimum"], record["maximum"], record)
 

@@ -1,4 +1,4 @@
-"""CT numbers on a grid: the canonical volume, and how it is clipped, resized, cropped and slid over."""
+"""CT numbers on a grid: the canonical volume, and how it is clipped, cropped and resized."""
 
 from __future__ import annotations
 
@@ -148,17 +148,6 @@ def lung_mask(hu: NDArray[Any]) -> NDArray[np.bool_]:
     if sizes.max() < 0.002 * hu.size:
         return np.zeros(hu.shape, bool)
     return (sizes >= sizes.max() / 20)[labels] & air & (sizes > 0)[labels]
-
-
-def windows(slices: int, size: int, stride: int) -> list[int]:
-    """First slices of the sliding windows over a volume: 0, stride, … and a last one ending at the last slice.
-
-    One window, at 0, when the volume has at most `size` slices (paper, section "Evaluation").
-    """
-    if slices <= size:
-        return [0]
-    starts = list(range(0, slices - size + 1, stride))
-    return starts if starts[-1] == slices - size else [*starts, slices - size]
 
 
 def measure(volume: Volume) -> dict[str, Fact]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +27,6 @@ from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
 
-T = TypeVar("T")
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 
 # The departures from the paper that make the product's default protocol (protocol page; docs: concepts).
@@ -56,12 +55,24 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Site:
-    """One site of a study: its name, kind, folder, labels table, and the options of its kind's `find`."""
+    """One site of a study.
+
+    Attributes:
+        name: its name in all results.
+        kind: its layout (a key of `elsewhere.scans.sites.KINDS`).
+        root: its folder.
+        labels: its labels table, where the kind needs one that does not lie in the folder.
+        country: where it lies, for the page.
+        use: "split" divides it into train, validation and test; "test" keeps every scan for external validation.
+        options: options of its kind's `find`.
+    """
 
     name: str
     kind: str
     root: Path
     labels: Path | None = None
+    country: str = ""
+    use: Literal["split", "test"] = "split"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -74,7 +85,11 @@ SECTIONS: dict[str, type] = {
     "prediction": PredictionSettings,
     "evaluation": EvaluationSettings,
 }
-TOP_KEYS = ("name", "title", "note", "protocol", "seed", "store", "allow_leak", "combinations", "sites", *SECTIONS)
+TOP_KEYS = (
+    *("name", "title", "origin", "notes", "planted", "protocol", "seed", "store", "allow_leak"),
+    *("combinations", "sites"),
+    *SECTIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -84,22 +99,26 @@ class Study:
     Attributes:
         name: short name; the folder's name.
         title: one line for the page.
-        note: text for the page on where the data come from ("simulated", "re-packed", …).
+        origin: "real" data, "repacked" (real pixels in another data set's layout) or "simulated"; the page says so.
+        notes: sentences for the head of the page.
+        planted: what a simulation planted, a sentence each.
         protocol: "paper" or "harmonised", the preset that the sections start from.
         seed: of the split, the training and the dropout passes.
         allow_leak: go on although a patient or a volume stands on two sides of the split.
-        store: folder of the prepared volumes, shared between studies.
+        store: folder of the prepared volumes, shared between studies; None means `store` beside the study's folder.
         sites: the sites, in the order of the file.
         combinations: for each model, the sites it is trained on.
     """
 
     name: str
     title: str
-    note: str
+    origin: Literal["real", "repacked", "simulated"]
+    notes: tuple[str, ...]
+    planted: tuple[str, ...]
     protocol: str
     seed: int
     allow_leak: bool
-    store: Path
+    store: Path | None
     sites: tuple[Site, ...]
     combinations: tuple[tuple[str, ...], ...]
     split: SplitSettings
@@ -153,13 +172,15 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     return Study(
         name=name,
         title=_typed(path, "title", str, content.get("title", name)),
-        note=_typed(path, "note", str, content.get("note", "")),
+        origin=_typed(path, "origin", Literal["real", "repacked", "simulated"], content.get("origin", "real")),
+        notes=_typed(path, "notes", tuple[str, ...], content.get("notes", ())),
+        planted=_typed(path, "planted", tuple[str, ...], content.get("planted", ())),
         protocol=protocol,
         seed=seed,
         allow_leak=_typed(path, "allow_leak", bool, content.get("allow_leak", False)),
-        store=_path(path, _typed(path, "store", str, content.get("store", "store"))),
+        store=_path(path, _typed(path, "store", str, content["store"])) if "store" in content else None,
         sites=sites,
-        combinations=_combinations(path, content, [s.name for s in sites]),
+        combinations=_combinations(path, content, [s.name for s in sites if s.use == "split"]),
         **sections,
     )
 
@@ -188,13 +209,15 @@ def _site(path: Path, name: str, given: Any) -> Site:
     if given["kind"] not in KINDS:
         raise BadStudy(path, f"key `sites.{name}.kind` is {given['kind']!r}", f"Use one of {', '.join(KINDS)}")
     options = _options(given["kind"])
-    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", *options))
+    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
     labels = given.get("labels")
     return Site(
         name=name,
         kind=given["kind"],
         root=_path(path, given["root"]),
         labels=None if labels is None else _path(path, labels),
+        country=_typed(path, f"sites.{name}.country", str, given.get("country", "")),
+        use=_typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
         options={key: value for key, value in given.items() if key in options},
     )
 
@@ -210,7 +233,7 @@ def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) 
     for sites in combinations:
         for site in sites:
             if site not in names:
-                raise BadStudy(path, f"key `combinations` names {site!r}", f"The sites are: {', '.join(names)}")
+                raise BadStudy(path, f"key `combinations` names {site!r}", f"Sites to train on: {', '.join(names)}")
     repeated = {c for c in combinations if not c or combinations.count(c) > 1 or len(set(c)) < len(c)}
     if repeated:
         raise BadStudy(
@@ -227,7 +250,7 @@ def _known(path: Path, prefix: str, given: Mapping[str, Any], allowed: Sequence[
             raise BadStudy(path, f"key `{prefix}{key}` is unknown", hint)
 
 
-def _typed(path: Path, key: str, kind: type[T], value: Any) -> T:
+def _typed(path: Path, key: str, kind: Any, value: Any) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
@@ -279,6 +302,11 @@ class Folder:
     def predictions(self, model: str, site: str) -> Path:
         """Predictions of one model on one site's validation and test scans."""
         return self.root / "predictions" / model / f"{site}.parquet"
+
+
+def default_folder(study: Study) -> Path:
+    """Where a study's results go unless the user says otherwise."""
+    return Path("runs") / study.name
 
 
 def write_atomically(path: Path, content: str) -> None:

@@ -1,0 +1,185 @@
+"""Raw scans of a study's sites in; prepared volumes, the list of scans, the bad scans and the audit out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from elsewhere import engine
+from elsewhere.errors import BadScan, BadSite, BadStudy
+from elsewhere.evidence.audit import audit
+from elsewhere.scans.intake import take_in
+from elsewhere.scans.scan import CLASSES, Found, Scan, split, split_hash
+from elsewhere.scans.sites import reader
+from elsewhere.scans.store import Stored
+from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_atomically, write_table
+
+Row = dict[str, Any]
+AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "black_share", "slice_spacing_mm")
+
+
+def prepare(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+) -> None:
+    """Read, check and store the scans of every site; print and keep the audit."""
+    plan = load_study(study)
+    prepare_study(plan, Folder(out or default_folder(plan)), workers)
+
+
+def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> None:
+    """Prepare every site of a study into `folder`; scans already in the store are not read again.
+
+    Raises:
+        BadSite: a site has no readable scan.
+        BadStudy: a subset would stay empty, or something leaks between subsets and `allow_leak` is not set.
+    """
+    found = {site.name: _find(site) for site in study.sites}
+    scans = [scan for site in found.values() for scan in site.scans]
+    subsets = _subsets(study, scans)
+    rows, bad = _take_in_all(study, folder, scans, workers)
+    for row in rows:
+        row["subset"] = subsets[row["site"], row["scan"]]
+    _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
+    _check_readable(study, rows, bad)
+    _keep(study, folder, rows, [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)], found)
+
+
+def _find(site: Site) -> Found:
+    return reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+
+
+def _subsets(study: Study, scans: Sequence[Scan]) -> dict[tuple[str, str], str]:
+    """Subset of every scan: by the split, "test" at sites for external validation, "unlabelled" without a label."""
+    subsets = {(s.site, s.scan): "test" for s in scans}
+    divided = [s for s in scans if s.label is not None and study.site(s.site).use == "split"]
+    unlabelled = {(s.site, s.scan): "unlabelled" for s in scans if s.label is None}
+    return subsets | split(divided, study.split) | unlabelled
+
+
+def _take_in_all(
+    study: Study, folder: Folder, scans: Sequence[Scan], workers: int | None
+) -> tuple[list[Row], list[tuple[str, str, BadScan]]]:
+    tasks = []
+    for scan in scans:
+        site = study.site(scan.site)
+        tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation))
+    rows: dict[int, Row] = {}
+    bad: dict[int, tuple[str, str, BadScan]] = {}
+    for index, result in engine.run(take_in, tasks, workers=workers, describe="Preparing scans"):
+        scan = scans[index]
+        if isinstance(result, BadScan):
+            bad[index] = (scan.site, scan.scan, result)
+        else:
+            rows[index] = _row(scan, result)
+    return [rows[i] for i in sorted(rows)], [bad[i] for i in sorted(bad)]
+
+
+def study_store(study: Study, folder: Folder) -> Path:
+    """Folder of the prepared volumes of a study."""
+    return study.store or folder.root.resolve().parent / "store"
+
+
+def _row(scan: Scan, stored: Stored) -> Row:
+    facts = stored.record["facts"]
+    return {
+        "site": scan.site,
+        "patient": scan.patient,
+        "scan": scan.scan,
+        "label": scan.label,
+        "stratum": scan.group,
+        "status": "ok",
+        "file": str(stored.path),
+        "slices": stored.slices,
+        "minimum": stored.minimum,
+        "maximum": stored.maximum,
+        **{name: facts[name] for name in AUDIT_FACTS},
+        "source_slices": facts["slices"],
+        "notes": json.dumps(stored.record["notes"]),
+        "facts": json.dumps({**scan.facts, **facts}, default=str, sort_keys=True),
+    }
+
+
+def _mark_copies(rows: Sequence[Row], keep: set[str]) -> None:
+    """A patient's second volume with the same voxels is no second scan (protocol page, known fault 1)."""
+    seen: set[tuple[str, str, str]] = set()
+    for row in rows:
+        name = (row["site"], row["patient"], row["content_hash"])
+        if name in seen and row["site"] not in keep:
+            row["status"] = "copy"
+        seen.add(name)
+
+
+def _check_readable(study: Study, rows: Sequence[Row], bad: Sequence[tuple[str, str, BadScan]]) -> None:
+    for site in study.sites:
+        if not any(row["site"] == site.name for row in rows):
+            first = next((str(e) for name, _, e in bad if name == site.name), "no scan was found")
+            raise BadSite(
+                site.root, f"site {site.name} has no readable scan; the first failed with: {first}", "See that reason"
+            )
+
+
+def _keep(
+    study: Study, folder: Folder, rows: list[Row], bad: Sequence[tuple[str, str, BadScan]], found: dict[str, Found]
+) -> None:
+    usable = [row for row in rows if row["status"] == "ok"]
+    findings = audit(usable)
+    findings["notes"] = [note for site in found.values() for note in site.notes]
+    findings["copies_left_out"] = len(rows) - len(usable)
+    findings["repaired"] = list(_repairs(usable))
+    findings["split_hash"] = split_hash({(r["site"], r["scan"]): r["subset"] for r in usable})
+    write_table(folder.scans, rows)
+    write_atomically(folder.bad_scans, _bad_table(bad))
+    write_atomically(folder.audit, json.dumps(findings, indent=1))
+    _print_audit(findings, bad)
+    if findings["leaks"] and not study.allow_leak:
+        first = findings["leaks"][0]
+        raise BadStudy(
+            folder.audit,
+            f"{len(findings['leaks'])} leaks between subsets, first: {first['kind']} {first['what']} in {' and '.join(first['subsets'])}",
+            "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
+        )
+
+
+def _repairs(rows: Sequence[Row]) -> Iterator[Row]:
+    for row in rows:
+        for note in json.loads(row["notes"]):
+            yield {"site": row["site"], "scan": row["scan"], "note": note}
+
+
+def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["site", "scan", "path", "reason", "next_step"])
+    table.writerows([site, scan, error.where, error.what, error.next_step] for site, scan, error in bad)
+    return text.getvalue()
+
+
+def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan]]) -> None:
+    table = Table("site", "class", "subset", "patients", "scans", "slices", title="Audit")
+    for row in findings["counts"]:
+        label = CLASSES.get(row["label"], "unlabelled")
+        table.add_row(row["site"], label, row["subset"], *(str(row[k]) for k in ("patients", "scans", "slices")))
+    engine.console.print(table)
+    if findings["site_only_auc"] is not None:
+        engine.console.print(f"A rule that knows only the site reaches AUC {findings['site_only_auc']:.2f}.")
+    for sentence in [*findings["warnings"], *findings["notes"]]:
+        engine.console.print(f"[yellow]Note:[/] {sentence}", soft_wrap=True)
+    if findings["copies_left_out"]:
+        engine.console.print(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
+    for leak in findings["leaks"][:5]:
+        engine.console.print(f"[red]Leak:[/] {leak['kind']} {leak['what']} stands in {' and '.join(leak['subsets'])}")
+    if len(findings["leaks"]) > 5:
+        engine.console.print(f"… and {len(findings['leaks']) - 5} more leaks, see audit.json")
+    if bad:
+        engine.console.print(
+            f"[red]{len(bad)} scans could not be used[/], see bad_scans.csv; the first: {bad[0][2]}", soft_wrap=True
+        )

@@ -1,0 +1,136 @@
+"""A study file in; every combination trained, tested at every site, scored, and shown on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from elsewhere import engine
+from elsewhere.commands.predict import predict_site
+from elsewhere.commands.prepare import prepare_study
+from elsewhere.commands.report import report
+from elsewhere.commands.train import train_model, usable_rows, versions
+from elsewhere.evidence.decision import OperatingPoint, choose_thresholds
+from elsewhere.evidence.score import score_cell
+from elsewhere.model.prediction import read_predictions
+from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically, write_table
+from elsewhere.scans.scan import split_hash
+
+DETERMINISTIC = -1
+Columns = dict[str, NDArray[Any]]
+
+
+def study(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
+) -> None:
+    """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point."""
+    plan = load_study(study)
+    folder = Folder(out or default_folder(plan))
+    if commands:
+        print("\n".join(cluster_commands(study, folder, plan)))
+        return
+    run_study(study, folder, workers)
+    report([folder.root])
+
+
+def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
+    """Everything but the page. What is finished already is not done again.
+
+    Raises:
+        ElsewhereError: as `prepare`, `train` and `predict`.
+    """
+    plan = load_study(file)
+    prepare_study(plan, folder, workers)
+    write_atomically(folder.study, json.dumps(_identity(plan, folder), indent=1, sort_keys=True))
+    jobs = [(file, folder.root, name) for name in plan.models]
+    for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):
+        pass
+    cells = [(file, folder.root, name, site.name) for name in plan.models for site in plan.sites]
+    for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({plan.name})", ticks=True):
+        pass
+    write_table(folder.scores, scores(plan, folder))
+
+
+def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
+    """One idempotent command per unit of work, in an order that a cluster must keep between the three groups."""
+    yield f"elsewhere prepare {file} {folder.root}"
+    yield from (f"elsewhere train {file} '{name}' {folder.root}" for name in plan.models)
+    yield from (f"elsewhere predict {file} '{n}' '{s.name}' {folder.root}" for n in plan.models for s in plan.sites)
+    yield f"elsewhere study {file} {folder.root}"
+
+
+def _identity(plan: Study, folder: Folder) -> dict[str, Any]:
+    rows = usable_rows(folder)
+    return {
+        "settings": plan.settings(),
+        "models": {name: list(sites) for name, sites in plan.models.items()},
+        "versions": versions(),
+        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in rows}),
+    }
+
+
+def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
+    """One row per model, site and threshold reading (protocol page, "Evaluation")."""
+    return [row for name in plan.models for row in _model_scores(plan, folder, name)]
+
+
+def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
+    tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
+    points = _operating_points(tables, plan.models[name])
+    for (reading, site), point in sorted(points.items()):
+        test = _subset(tables[site], "test")
+        single = test["pass"] == DETERMINISTIC
+        cell = score_cell(
+            test["label"][single],
+            test["patient"][single],
+            test["probability"][single],
+            _passes(test),
+            operating_point=point,
+            resamples=plan.evaluation.resamples,
+            seed=plan.seed,
+        )
+        yield {"model": name, "site": site, "reading": reading, **cell.to_record()}
+
+
+def _operating_points(
+    tables: Mapping[str, Columns], trained_on: Sequence[str]
+) -> dict[tuple[str, str], OperatingPoint]:
+    validation = {site: _deterministic(_subset(table, "validation")) for site, table in tables.items()}
+    sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
+    labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
+    divided = [site for site, v in validation.items() if len(v["label"])]
+    points = dict(choose_thresholds(sites, labels, probabilities, trained_on, divided))
+    own = points["model", trained_on[0]]
+    return points | {("model", site): own for site in tables}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def _subset(table: Columns, subset: str) -> Columns:
+    return {key: column[table["subset"] == subset] for key, column in table.items()}
+
+
+def _deterministic(table: Columns) -> Columns:
+    return {key: column[table["pass"] == DETERMINISTIC] for key, column in table.items()}
+
+
+def _passes(test: Columns) -> NDArray[np.float64] | None:
+    """MC-dropout probabilities (passes, scans), scans in the order of the deterministic rows."""
+    dropout = {key: column[test["pass"] >= 0] for key, column in test.items()}
+    if not len(dropout["pass"]):
+        return None
+    scans = {scan: i for i, scan in enumerate(_deterministic(test)["scan"])}
+    table = np.full((dropout["pass"].max() + 1, len(scans)), np.nan)
+    table[dropout["pass"], [scans[scan] for scan in dropout["scan"]]] = dropout["probability"]
+    return table

@@ -1,0 +1,102 @@
+"""A prepared study in; one trained network out, the one with the best validation accuracy."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from elsewhere import engine
+from elsewhere.errors import BadStudy
+from elsewhere.model import training
+from elsewhere.model.sample import Case, Read
+from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
+from elsewhere.scans.scan import split_hash
+from elsewhere.scans.store import Shelf
+
+
+def train(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    model: Annotated[str, typer.Argument(help="Name of the model: its training sites joined by '+'.")],
+    out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+) -> None:
+    """Train one model of a prepared study; started again it goes on where it was killed."""
+    folder = Folder(out or default_folder(load_study(study)))
+    for _ in engine.run(train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True):
+        engine.console.print(f"{model}: {folder.model(model)}")
+
+
+def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, str], None]) -> None:
+    """Train the model `name` of a study into its folder; a finished training is not repeated.
+
+    Raises:
+        BadStudy: there is no such model, or its training sites give too few scans or classes.
+    """
+    study, folder = load_study(study_file), Folder(out)
+    if name not in study.models:
+        raise BadStudy(study_file, f"has no model {name!r}", f"Its models: {', '.join(study.models)}")
+    rows = usable_rows(folder)
+    sites = study.models[name]
+    training.train(
+        study.network,
+        study.sample,
+        study.training,
+        cases(rows, sites, "train"),
+        cases(rows, sites, "validation"),
+        shelf_reader(rows),
+        folder.model(name),
+        checkpoint_record(study, name, rows),
+        lambda done, total, text: tick(done / total, f"{name} {text}"),
+    )
+
+
+def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]]) -> dict[str, Any]:
+    """What a checkpoint says of itself, besides its network and sample settings."""
+    return {
+        "model": name,
+        "study": study.name,
+        "origin": study.origin,
+        "protocol": study.protocol,
+        "training_sites": list(study.models[name]),
+        "preparation": asdict(study.preparation),
+        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in rows}),
+        "versions": versions(),
+        "allow_one_class": False,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made a result."""
+    packages = ("elsewhere", "torch", "lightning", "numpy", "scipy", "pydicom", "blosc2")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def usable_rows(folder: Folder) -> list[dict[str, Any]]:
+    """The rows of a study's scans that can be used."""
+    return [row for row in read_table(folder.scans) if row["status"] == "ok"]
+
+
+def cases(rows: Collection[dict[str, Any]], sites: Collection[str], subset: str) -> list[Case]:
+    """The labelled scans of some sites and one subset, in a fixed order."""
+    chosen = [r for r in rows if r["site"] in sites and r["subset"] == subset]
+    return [
+        Case(r["site"], r["patient"], r["scan"], r["label"], r["slices"], r["minimum"], r["maximum"])
+        for r in sorted(chosen, key=lambda r: (r["site"], r["scan"]))
+    ]
+
+
+def shelf_reader(rows: Collection[dict[str, Any]]) -> Read:
+    """A function that reads windows of the stored volumes."""
+    shelf = Shelf({(r["site"], r["scan"]): Path(r["file"]) for r in rows})
+
+    def read(case: Case, start: int, stop: int) -> NDArray[np.int16] | NDArray[np.uint8]:
+        return shelf.read(case.site, case.scan, start, stop)
+
+    return read

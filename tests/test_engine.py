@@ -1,0 +1,84 @@
+"""The engine: every task answered once, errors and killed workers reported, nothing left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from elsewhere import engine
+from elsewhere.errors import BadScan
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def slow_square(x: int, tick: Callable[[float, str], None]) -> int:
+    tick(0.5, "half way")
+    return x * x
+
+
+def fail(x: int) -> int:
+    raise BadScan("scan.dcm", "is broken", "Mend it")
+
+
+def die(x: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_task_is_answered_once(workers: int) -> None:
+    assert dict(engine.run(square, [(i,) for i in range(5)], workers=workers)) == {i: i * i for i in range(5)}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ticking_tasks(workers: int) -> None:
+    assert dict(engine.run(slow_square, [(2,), (3,)], workers=workers, ticks=True)) == {0: 4, 1: 9}
+
+
+def test_no_tasks() -> None:
+    assert list(engine.run(square, [])) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_a_task_reaches_the_caller(workers: int) -> None:
+    with pytest.raises(BadScan, match=r"scan\.dcm: is broken\. Mend it"):
+        list(engine.run(fail, [(1,), (2,)], workers=workers))
+
+
+def test_a_killed_worker_is_reported() -> None:
+    with pytest.raises(engine.WorkerDied, match=r"die: a worker process was killed\. Start again"):
+        list(engine.run(die, [(1,), (2,)], workers=2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers die with their parent on Linux only")
+def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, pathlib, time\nfrom elsewhere import engine\n"
+        "def work(folder):\n"
+        "    pathlib.Path(folder, str(os.getpid())).touch()\n    time.sleep(60)\n"
+        f"if __name__ == '__main__':\n    list(engine.run(work, [({str(tmp_path / 'pids')!r},)] * 2, workers=2))\n"
+    )
+    (tmp_path / "pids").mkdir()
+    parent = subprocess.Popen([sys.executable, str(script)])
+    pids = _wait_for(lambda: [int(p.name) for p in (tmp_path / "pids").iterdir()], 2)
+    parent.kill()
+    parent.wait()
+    assert _wait_for(lambda: [p for p in pids if not Path(f"/proc/{p}").exists()], 2) == pids
+
+
+def _wait_for(look: Callable[[], list[int]], count: int) -> list[int]:
+    for _ in range(300):
+        if len(found := look()) == count:
+            return sorted(found)
+        time.sleep(0.1)
+    return sorted(found)
