@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
+from elsewhere.scans.units import whole_numbers
 from elsewhere.scans.volume import Spacing, Volume
 
 CANONICAL = ("L", "P", "I")
@@ -16,9 +17,6 @@ CANONICAL = ("L", "P", "I")
 
 MAX_TILT_DEGREES = 1.0
 """Beyond this angle between the array's and the patient's axes, a remark says that the nearest axes were taken."""
-
-ROUNDING = 1e-3
-"""Float values this near to whole numbers are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +74,6 @@ def canonical(values: NDArray[np.generic], affine: NDArray[np.float64], path: Pa
     return Grid(voxels, (slice_, row, column), (*notes, *_tilt_notes(directions / sizes)))
 
 
-def whole_numbers(
-    values: NDArray[np.generic], path: Path
-) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:
-    """uint8 stays; everything else becomes int16, floats rounded (with a remark where that changes them).
-
-    Raises:
-        BadScan: NaN, infinite, no real numbers, normalised values, or values outside int16.
-    """
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values, dtype=np.uint8), ()
-    if values.dtype.kind not in "iuf":
-        raise BadScan(path, f"holds {values.dtype} values, expected one number a voxel", "Export it as int16 HU")
-    notes: tuple[str, ...] = ()
-    if values.dtype.kind == "f":
-        values, notes = _rounded(values, path)
-    low, high = values.min(), values.max()
-    limits = np.iinfo(np.int16)
-    if low < limits.min or high > limits.max:
-        raise BadScan(path, f"holds values {low:.0f} to {high:.0f}, outside int16", "Export it as HU, clipped")
-    return np.ascontiguousarray(values, dtype=np.int16), notes
-
-
 def write_nifti(path: Path, volume: Volume) -> None:
     """Write a volume with axes left, anterior, superior, as MosMedData stores them. Raises BadScan without spacing."""
     import nibabel  # noqa: PLC0415
@@ -144,20 +120,6 @@ def _stored_or_scaled(image: object) -> NDArray[np.generic]:
     data = image.dataobj  # type: ignore[attr-defined]
     slope, inter = (float(value) for value in (data.slope, data.inter))
     return np.asarray(data.get_unscaled() if (slope, inter) == (1.0, 0.0) else data)
-
-
-def _rounded(values: NDArray[np.generic], path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise BadScan(path, f"holds {bad} voxels that are NaN or infinite", "Export it again from the original scan")
-    whole = np.rint(values)
-    change = float(np.abs(values - whole).max())
-    if change <= ROUNDING:
-        return whole, ()
-    if float(values.max() - values.min()) <= 2:
-        what = f"holds values {values.min():.3g} to {values.max():.3g}: normalised, HU are lost"
-        raise BadScan(path, what, "Export it in HU")
-    return whole, (f"values were rounded to whole numbers, by up to {change:.3g}",)
 
 
 def _tilt_notes(directions: NDArray[np.float64]) -> tuple[str, ...]:
