@@ -186,9 +186,8 @@ def _folder(kind: str, patient: str, scan: str, path: Path, images: Sequence[str
 def _nothing_found(root: Path, tree: _Tree) -> BadSite:
     if tree.archives:
         some = ", ".join(sorted(tree.archives)[:3])
-        return BadSite(
-            root, f"holds {len(tree.archives)} zip files ({some}, …) and no slices", "Unpack them here first"
-        )
+        what = f"holds {len(tree.archives)} zip files that are not unpacked ({some}), and no slices"
+        return BadSite(root, what, "Unpack them here first")
     what = f"holds no folder like NCP/16/1164 with {', '.join(sorted(IMAGE_SUFFIXES))} files"
     if tree.strays:
         what += f" (images lie in {len(tree.strays)} other folders, first {tree.strays[0]})"
@@ -277,9 +276,8 @@ def _repaired(folder: _Folder, numbers: list[int], repair: Mapping[str, str]) ->
     """Apply a row of `CT_cleaned_v2.csv`: `re_order` lists the slices to keep, then `repeat_ids` are removed."""
     removed, order = repair.get("repeat_ids", ""), repair.get("re_order", "")
     if removed == "discard":
-        raise BadScan(
-            folder.path, f"{REPAIRS_TABLE} says discard for scan {folder.scan}", "Nothing to do: it is left out"
-        )
+        what = f"{REPAIRS_TABLE} discards scan {folder.scan} as unusable"
+        raise BadScan(folder.path, what, "Nothing to do; take its row out of the table to use it all the same")
     try:
         drop = set(_ranges(removed, ";"))
         if order == "reverse":

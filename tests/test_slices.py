@@ -1,0 +1,146 @@
+"""Image slices: decoding, order, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from elsewhere.errors import BadScan
+from elsewhere.scans.slices import decode_slice, encode_slice, natural_key, read_slices, walk
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (33, 47), dtype=np.uint8)
+
+
+@pytest.fixture
+def smooth() -> np.ndarray:
+    return np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("extension", [".png", ".bmp", ".BMP", ".tif", ".tiff"])
+def test_lossless_formats_give_the_same_pixels(tmp_path: Path, pixels: np.ndarray, extension: str) -> None:
+    encode_slice(tmp_path / f"a{extension}", pixels)
+    assert np.array_equal(decode_slice(tmp_path / f"a{extension}"), pixels)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".JPG", ".jpeg"])
+def test_jpeg_stays_near(tmp_path: Path, smooth: np.ndarray, extension: str) -> None:
+    encode_slice(tmp_path / f"a{extension}", smooth)
+    decoded = decode_slice(tmp_path / f"a{extension}")
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - smooth).max() <= 4
+
+
+@pytest.mark.parametrize(("extension", "dtype"), [(".png", np.uint16), (".tif", np.uint16), (".tif", np.int16)])
+def test_sixteen_bits_are_kept(tmp_path: Path, extension: str, dtype: type) -> None:
+    deep = np.array([[0, 1, 4095], [256, 255, 30000]], dtype=dtype)
+    encode_slice(tmp_path / f"a{extension}", deep)
+    decoded = decode_slice(tmp_path / f"a{extension}")
+    assert decoded.dtype == dtype
+    assert np.array_equal(decoded, deep)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_grey_in_several_channels_becomes_one(tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(decode_slice(tmp_path / "a.png"), pixels)
+
+
+def test_three_channel_tiff_of_grey(tmp_path: Path, pixels: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([pixels] * 3, axis=2), photometric="rgb")
+    assert np.array_equal(decode_slice(tmp_path / "a.tif"), pixels)
+
+
+def test_colour_is_refused_with_its_size(tmp_path: Path, pixels: np.ndarray) -> None:
+    coloured = np.stack([pixels, pixels, 255 - pixels], axis=2)
+    Image.fromarray(coloured).save(tmp_path / "a.png")
+    with pytest.raises(BadScan, match=r"a\.png: is a colour image \(channels differ by up to 255, grey allows 8\)"):
+        decode_slice(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".bmp", ".tif"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_truncated_files_are_refused(tmp_path: Path, pixels: np.ndarray, extension: str, share: float) -> None:
+    path = tmp_path / f"a{extension}"
+    encode_slice(path, pixels)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BadScan, match=rf"a{extension}: (cannot be decoded|is cut short)"):
+        decode_slice(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadScan, match=r"gone\.png: cannot be decoded .*No such file"):
+        decode_slice(tmp_path / "gone.png")
+
+
+def test_bilevel_white_is_zero_and_pages_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels > 9).save(tmp_path / "mask.png")
+    tifffile.imwrite(tmp_path / "white.tif", pixels, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([pixels] * 3), photometric="minisblack")
+    with pytest.raises(BadScan, match="1-bit image"):
+        decode_slice(tmp_path / "mask.png")
+    with pytest.raises(BadScan, match="stores white as 0"):
+        decode_slice(tmp_path / "white.tif")
+    with pytest.raises(BadScan, match="holds 3 pages, expected one slice a file"):
+        decode_slice(tmp_path / "pages.tif")
+
+
+def _scan(folder: Path, pixels: np.ndarray, count: int) -> list[Path]:
+    files = [folder / f"{number:04d}.png" for number in range(count)]
+    for path in files:
+        encode_slice(path, pixels)
+    return files
+
+
+def test_one_damaged_slice_in_ten_is_left_out_and_told(tmp_path: Path, pixels: np.ndarray) -> None:
+    files = _scan(tmp_path, pixels, 10)
+    files[3].write_bytes(files[3].read_bytes()[:50])
+    voxels, notes = read_slices(files, "scan")
+    assert voxels.shape == (9, *pixels.shape)
+    assert notes == ("1 of 10 slices are damaged and left out: 0003.png",)
+
+
+def test_two_damaged_slices_in_ten_are_too_many(tmp_path: Path, pixels: np.ndarray) -> None:
+    files = _scan(tmp_path, pixels, 10)
+    for path in files[3:5]:
+        path.write_bytes(b"")
+    with pytest.raises(BadScan, match=r"scan: 2 of 10 slices are damaged \(at most 10% may be\), first 0003\.png"):
+        read_slices(files, "scan")
+
+
+def test_no_slices(tmp_path: Path) -> None:
+    with pytest.raises(BadScan, match="scan: holds no slices"):
+        read_slices([], "scan")
+
+
+def test_mixed_sizes_and_depths_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    files = _scan(tmp_path, pixels, 3)
+    encode_slice(files[1], pixels[:20])
+    with pytest.raises(BadScan, match=r"differ in size: 0000\.png is 33 × 47, 0001\.png is 20 × 47"):
+        read_slices(files, "scan")
+    encode_slice(files[1], pixels.astype(np.uint16))
+    with pytest.raises(BadScan, match=r"differ in depth: 0000\.png is uint8, 0001\.png is uint16"):
+        read_slices(files, "scan")
+
+
+def test_numbers_sort_as_numbers() -> None:
+    names = ["IM10.png", "IM9.png", "IM00011.png", "a", "IM2.png"]
+    assert sorted(names, key=natural_key) == ["IM2.png", "IM9.png", "IM10.png", "IM00011.png", "a"]
+
+
+def test_walk_follows_links_once_and_hides_hidden(tmp_path: Path) -> None:
+    (tmp_path / "p10").mkdir()
+    (tmp_path / "p9").mkdir()
+    (tmp_path / "p9" / "b.png").touch()
+    (tmp_path / "p9" / ".DS_Store").touch()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "p10" / "loop").symlink_to(tmp_path)
+    walked = [(folder.relative_to(tmp_path).as_posix(), names) for folder, names in walk(tmp_path)]
+    assert walked == [(".", []), ("p9", ["b.png"]), ("p10", [])]
