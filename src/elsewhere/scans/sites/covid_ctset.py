@@ -284,9 +284,8 @@ def _merged(found: Sequence[_Series]) -> tuple[_Named, list[str]]:
             named.append((series.patient, scan if number == 0 else f"{series.folder}/{scan}", series))
     if not patients:
         return named, []
-    return named, [
-        f"{len(patients)} patients stand under two folders: {copies} series with the same slices listed once"
-    ]
+    note = f"{len(patients)} patients stand under two folders: {copies} series with the same slices are listed once"
+    return named, [note]
 
 
 def _in_order(found: Iterable[_Series]) -> list[_Series]:
