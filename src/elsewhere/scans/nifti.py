@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,10 @@ from elsewhere.scans.volume import Spacing, Volume
 
 CANONICAL = ("L", "P", "I")
 """Where (column, row, slice) point in the canonical axes: the patient's left, posterior, inferior."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+NIFTI2_HEADER_BYTES = 540
+BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 MAX_TILT_DEGREES = 1.0
 """Beyond this angle between the array's and the patient's axes, a remark says that the nearest axes were taken."""
@@ -40,10 +46,8 @@ def read_nifti(path: Path) -> Grid:
     Raises:
         BadScan: the file is damaged, has no 3 dimensions, no orientation, no numbers, or values that int16 cannot hold.
     """
-    import nibabel  # noqa: PLC0415  (late: a reader of DICOM never needs it)
-
     try:
-        image = nibabel.load(path, mmap=False)
+        image = _load(path)
         check_dimensions(image.shape, path)
         _check_orientation(image, path)
         values = _stored_or_scaled(image)
@@ -108,16 +112,26 @@ def check_dimensions(shape: tuple[int, ...], path: Path) -> None:
         raise BadScan(path, f"has shape {shape}: it holds no voxel", "Export it again")
 
 
-def _check_orientation(image: object, path: Path) -> None:
-    header = image.header  # type: ignore[attr-defined]
+def _load(path: Path) -> Any:
+    """The image, decompressed whole: nibabel alone would never come to the checksum at the end of a .gz."""
+    from nibabel import Nifti1Image, Nifti2Image  # noqa: PLC0415  (late: a reader of DICOM never needs it)
+
+    content = path.read_bytes()
+    content = gzip.decompress(content) if content[:2] == GZIP_MAGIC else content
+    sizes = {int.from_bytes(content[:4], order) for order in BYTE_ORDERS}
+    return (Nifti2Image if NIFTI2_HEADER_BYTES in sizes else Nifti1Image).from_bytes(content)
+
+
+def _check_orientation(image: Any, path: Path) -> None:
+    header = image.header
     if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         what = "tells no orientation (sform_code and qform_code are 0)"
         raise BadScan(path, what, "Convert it from DICOM again, or set its sform")
 
 
-def _stored_or_scaled(image: object) -> NDArray[np.generic]:
+def _stored_or_scaled(image: Any) -> NDArray[np.generic]:
     """Voxels as stored where the header scales by 1 and 0, so that int16 stays int16; else scaled floats."""
-    data = image.dataobj  # type: ignore[attr-defined]
+    data = image.dataobj
     slope, inter = (float(value) for value in (data.slope, data.inter))
     return np.asarray(data.get_unscaled() if (slope, inter) == (1.0, 0.0) else data)
 
