@@ -64,7 +64,7 @@ class Canvas:
         self._axes.axis("off")
 
     def rect(
-        self, x: float, y: float, width: float, height: float, fill: str = "none", edge: str = "none", **style: Any
+        self, x: float, y: float, width: float, height: float, *, fill: str = "none", edge: str = "none", **style: Any
     ) -> None:
         """A rectangle; style: alpha of the fill, line width, dash, hatch."""
         style = {"linewidth": 0.8} | style

@@ -63,22 +63,22 @@ def _panel(canvas: Canvas, x: float, y: float, panel: ConfusionPanel | None) -> 
         canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT + 3, "not measured", size=8, color=MUTED, ha="center")
         return
     tp, fn, fp, tn = panel.counts or (None, None, None, None)
-    _row(canvas, x, y, "+", panel.sensitivity, (tp, fn), hit=0)
-    _row(canvas, x, y + CELL_HEIGHT, "−", panel.specificity, (fp, tn), hit=1)
+    _row(canvas, (x, y), panel.sensitivity, (tp, fn), hit=0)
+    _row(canvas, (x, y + CELL_HEIGHT), panel.specificity, (fp, tn), hit=1)
     canvas.rect(x, y, 2 * CELL_WIDTH, 2 * CELL_HEIGHT, edge=MUTED)
     canvas.text(x, y + 2 * CELL_HEIGHT + 13, panel.foot, size=8, color=INK)
 
 
 def _row(
     canvas: Canvas,
-    x: float,
-    y: float,
-    sign: str,
+    corner: tuple[float, float],
     share_right: float | None,
     counts: tuple[int | None, int | None],
     hit: int,
 ) -> None:
-    canvas.text(x - 6, y + CELL_HEIGHT / 2 + 4, sign, size=10, color=MUTED, ha="center")
+    """One true class; `hit` is the column of the right calls, 0 for the positives and 1 for the negatives."""
+    x, y = corner
+    canvas.text(x - 6, y + CELL_HEIGHT / 2 + 4, "+−"[hit], size=10, color=MUTED, ha="center")
     if share_right is None:
         canvas.rect(x, y, 2 * CELL_WIDTH, CELL_HEIGHT, fill=TINT)
         words = "no positives" if hit == 0 else "no negatives"

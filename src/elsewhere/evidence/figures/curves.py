@@ -12,6 +12,7 @@ from elsewhere.evidence.figures.canvas import BLUE, GREEN, LINE, MUTED, ORANGE, 
 
 WIDTH, HEIGHT, GAP, MARGIN, TITLE = 250, 62, 40, 34, 36
 COLUMNS = 3
+KINDS = {"training loss": ORANGE, "validation accuracy": BLUE}
 
 Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Iterations and values, both rising in iteration; empty when not logged."""
@@ -45,21 +46,26 @@ def training_sheet(name: str, alt: str, panels: Sequence[TrainingPanel]) -> Canv
         canvas.text(x, y + 24, wrap(panel.model, 44)[0], size=9.5, weight="bold")
         last = max((series[0].max() for series in (panel.loss, panel.accuracy) if series[0].size), default=1.0)
         top = max(1.0, float(np.nanmax(panel.loss[1], initial=0.0)))
-        _curve(canvas, x, y + TITLE, panel.loss, last, top, ORANGE, "training loss")
-        _curve(canvas, x, y + TITLE + HEIGHT + 12, panel.accuracy, last, 1.0, BLUE, "validation accuracy")
+        _curve(canvas, (x, y + TITLE), panel.loss, (last, top), "training loss")
+        _curve(canvas, (x, y + TITLE + HEIGHT + 12), panel.accuracy, (last, 1.0), "validation accuracy")
         _kept(canvas, x, y + TITLE, panel.best, last)
     return canvas
 
 
-def _curve(canvas: Canvas, x: float, y: float, series: Series, last: float, top: float, color: str, words: str) -> None:
+def _curve(canvas: Canvas, corner: tuple[float, float], series: Series, ends: tuple[float, float], kind: str) -> None:
+    """One series in its frame; `ends` are the last iteration and the largest value."""
+    (x, y), (last, top) = corner, ends
     canvas.rect(x, y, WIDTH, HEIGHT, edge=LINE)
     canvas.text(x - 4, y + 8, f"{top:.1f}", size=7.5, color=MUTED, ha="right")
     canvas.text(x - 4, y + HEIGHT, "0", size=7.5, color=MUTED, ha="right")
     iterations, values = series
     missing = not iterations.size
-    canvas.text(x + WIDTH - 5, y + 12, words + (": not logged" if missing else ""), size=7.5, color=MUTED, ha="right")
+    words = kind + (": not logged" if missing else "")
+    canvas.text(x + WIDTH - 5, y + 12, words, size=7.5, color=MUTED, ha="right")
     if not missing:
-        canvas.line((x + WIDTH * iterations / last).tolist(), (y + HEIGHT * (1 - values / top)).tolist(), color, 1.3)
+        canvas.line(
+            (x + WIDTH * iterations / last).tolist(), (y + HEIGHT * (1 - values / top)).tolist(), KINDS[kind], 1.3
+        )
 
 
 def _kept(canvas: Canvas, x: float, y: float, best: int | None, last: float) -> None:

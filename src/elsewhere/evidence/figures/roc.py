@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from elsewhere.evidence.figures.canvas import BLUE, INK, LINE, MUTED, TINT, Canvas, wrap
 
@@ -34,7 +34,7 @@ class RocPanel:
     words: tuple[str, ...]
 
 
-def closed_curve(fpr: Sequence[float], tpr: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def closed_curve(fpr: ArrayLike, tpr: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points of a ROC curve sorted from (0, 0) to (1, 1), both ends added."""
     points = np.column_stack([np.asarray(fpr, dtype=float), np.asarray(tpr, dtype=float)])
     points = np.vstack([[0.0, 0.0], points, [1.0, 1.0]])

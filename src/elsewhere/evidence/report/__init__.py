@@ -10,5 +10,6 @@ from elsewhere.evidence.report.content import (
     Site,
     Study,
 )
+from elsewhere.evidence.report.page import write_report
 
-__all__ = ["Audit", "BadScanRow", "ExampleSlice", "Model", "Report", "RocBand", "Site", "Study"]
+__all__ = ["Audit", "BadScanRow", "ExampleSlice", "Model", "Report", "RocBand", "Site", "Study", "write_report"]

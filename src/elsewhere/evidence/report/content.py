@@ -147,7 +147,8 @@ class Study:
         sites: the test sites in the order of the columns.
         counts: Table 1, one record per site, class and subset: `site`, `label` (1 | 0 | None), `subset`
             ("train" | "validation" | "test"), `patients`, `scans`, `slices`.
-        scores: `scores.parquet`, one record per model, site and threshold reading (columns: `SCORE_COLUMNS`).
+        scores: `scores.parquet`, one record per model, site and threshold reading: `model`, `site`, and the fields of
+            `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
             unseen: not among them. Left out, the page takes the plain mean over cells with the mean of the cells'
@@ -212,27 +213,3 @@ class Report:
     notes: Sequence[str] = ()
     made: str = ""
     command: str = ""
-
-
-SCORE_COLUMNS = {
-    "model": "the model's name",
-    "site": "the test site's name",
-    "reading": '"model": threshold from the model\'s training sites; "site": from the tested site\'s own validation scans',
-    "threshold": "where positive begins",
-    "rule": '"grid", or "argmax" when the best threshold was trivial and the larger output decides',
-    "patients": "test patients",
-    "positives": "COVID-positive test scans",
-    "negatives": "COVID-negative test scans",
-    "tp": "positive scans called positive",
-    "fn": "positive scans called negative",
-    "fp": "negative scans called positive",
-    "tn": "negative scans called negative",
-    "auc": "exact (Mann–Whitney) AUC; NaN at a one-class site",
-    "auc_low": "lower end of the patient-clustered 95 % interval",
-    "auc_high": "upper end of the patient-clustered 95 % interval",
-    "auc_grid": "AUC by trapezoid on thresholds 0..1 by 0.01, the paper's",
-    "dropout_mean": "mean AUC over the dropout passes",
-    "dropout_sd": "standard deviation of the AUC over the dropout passes",
-    "passes": "number of dropout passes",
-}
-"""Columns of a score record that the page reads; missing ones are shown as not measured."""

@@ -1,0 +1,212 @@
+"""One study's records in; the page's drawings out, each with the words for those who do not see it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elsewhere.evidence.figures import (
+    Canvas,
+    ConfusionPanel,
+    MatrixCell,
+    RocPanel,
+    StripRow,
+    TrainingPanel,
+    auc_matrix,
+    auc_strip,
+    closed_curve,
+    confusion_grid,
+    roc_grid,
+    slice_sheet,
+    training_sheet,
+)
+from elsewhere.evidence.report.content import ExampleSlice, Model, Record, RocBand, Study
+from elsewhere.evidence.report.records import (
+    KINS,
+    Averaged,
+    averages,
+    cell,
+    confusion_of,
+    groups,
+    index,
+    kin_of,
+    number,
+    one_class,
+)
+from elsewhere.evidence.report.words import (
+    NOT_MEASURED,
+    estimate,
+    figure,
+    interval,
+    one_class_words,
+    spaced,
+    spread,
+    threshold_words,
+)
+
+LARGEST_SLICE = 256  # pixels a side on the page; larger pictures are averaged down
+EMPTY: NDArray[np.float64] = np.empty(0)
+FAMILIES = {"single": "trained on one site", "several": "trained on several sites"}
+
+
+def family(study: Study, name: str) -> list[Model]:
+    """Models trained on one site ("single") or on several."""
+    return [model for model in study.models if (len(model.trained_on) == 1) == (name == "single")]
+
+
+def strip(studies: Sequence[Study]) -> Canvas:
+    """Every AUC of every study on one scale."""
+    rows = [
+        (study.name, [StripRow(KINS[g.kin], g.kin, g.aucs, (g.mean, g.low, g.high)) for g in groups(study)])
+        for study in studies
+    ]
+    words = [f"{name}, {row.name}: mean {estimate(*row.mean)}" for name, group in rows for row in group if row.mean]
+    return auc_strip("auc-strip", "AUC of every model at every site on one scale. " + "; ".join(words) + ".", rows)
+
+
+def matrix(study: Study, name: str) -> Canvas:
+    """The cross-site matrix of one study."""
+    cells = index(study.scores)
+    rows = [[_matrix_cell(m, s.name, cell(cells, m.name, s.name)) for s in study.sites] for m in study.models]
+    alt = f"Cross-site matrix of study {study.name}: AUC of {len(study.models)} models (rows) at "
+    alt += f"{len(study.sites)} sites (columns); the table of all cells holds the same numbers."
+    names = [spaced(model.name) for model in study.models]
+    return auc_matrix(name, alt, names, [site.name for site in study.sites], rows)
+
+
+def _matrix_cell(model: Model, site: str, record: Record | None) -> MatrixCell:
+    kin = kin_of(model, site)
+    if record is None:
+        return MatrixCell(None, kin, NOT_MEASURED)
+    if one_class(record):
+        return MatrixCell(None, kin, one_class_words(record)[2])
+    ends = interval(record.get("auc_sampling_low"), record.get("auc_sampling_high"))
+    auc = number(record.get("auc"))
+    return MatrixCell(auc, kin, NOT_MEASURED if auc is None else ends)
+
+
+def confusions(study: Study, name: str, models: Sequence[Model], reading: str) -> Canvas:
+    """The paper's Figure 3 or 4 under one threshold reading."""
+    cells = index(study.scores)
+    means = {model.name: averages(study, model.name, reading) for model in models}
+    extra = max((([a.name for a in found]) for found in means.values()), key=len, default=[])
+    rows: list[list[ConfusionPanel | None]] = []
+    for model in models:
+        panels = [_confusion_panel(cell(cells, model.name, site.name, reading)) for site in study.sites]
+        by_name = {a.name: _averaged_panel(a) for a in means[model.name]}
+        rows.append([*panels, *(by_name.get(column) for column in extra)])
+    alt = f"Confusion matrices of study {study.name}: {len(models)} models (rows) at each site, averaged and combined "
+    alt += "(columns); each matrix has the true class down and the called class across, normalised per true class."
+    columns = [site.name for site in study.sites] + extra
+    return confusion_grid(name, alt, [spaced(model.name) for model in models], columns, rows)
+
+
+def _confusion_panel(record: Record | None) -> ConfusionPanel | None:
+    counted = confusion_of(record)
+    if record is None or counted is None:
+        return None
+    counts = (counted.true_positive, counted.false_negative, counted.false_positive, counted.true_negative)
+    foot = f"{threshold_words(record)} · acc {figure(counted.accuracy)}"
+    return ConfusionPanel(number(counted.sensitivity), number(counted.specificity), counts, foot)
+
+
+def _averaged_panel(averaged: Averaged) -> ConfusionPanel:
+    c = averaged.confusion
+    counts = (c.true_positive, c.false_negative, c.false_positive, c.true_negative) if c else None
+    return ConfusionPanel(averaged.sensitivity, averaged.specificity, counts, f"acc {figure(averaged.accuracy)}")
+
+
+def rocs(study: Study, name: str, models: Sequence[Model]) -> Canvas:
+    """The paper's Figure 5 or 6."""
+    cells, bands = index(study.scores), {(band.model, band.site): band for band in study.rocs}
+    rows = [[_roc_panel(cell(cells, m.name, s.name), bands.get((m.name, s.name))) for s in study.sites] for m in models]
+    words = [
+        f"{spaced(m.name)} at {s.name} {figure(found.get('auc'))}"
+        for m in models
+        for s in study.sites
+        if (found := cell(cells, m.name, s.name)) and number(found.get("auc")) is not None
+    ]
+    alt = f"ROC curves of study {study.name} with dropout bands. AUC: {'; '.join(words) or NOT_MEASURED}."
+    columns = [site.name for site in study.sites]
+    return roc_grid(name, alt, [spaced(model.name) for model in models], columns, rows)
+
+
+def _roc_panel(record: Record | None, band: RocBand | None) -> RocPanel:
+    if record is not None and one_class(record):
+        return _no_curve(*one_class_words(record))
+    if record is None:
+        return _no_curve(NOT_MEASURED)
+    words = [f"AUC {estimate(record.get('auc'), record.get('auc_sampling_low'), record.get('auc_sampling_high'))}"]
+    if number(record.get("auc_grid_dropout_mean")) is not None:
+        words.append(f"dropout {spread(record['auc_grid_dropout_mean'], record.get('auc_grid_dropout_sd'))}")
+    words.append(f"grid {figure(record.get('auc_grid'), 3)}")
+    if band is None:
+        return _no_curve("no curve kept", *words)
+    low, high = np.asarray(band.band_low, dtype=float), np.asarray(band.band_high, dtype=float)
+    return RocPanel(*closed_curve(band.fpr, band.tpr), np.asarray(band.band_fpr, dtype=float), low, high, tuple(words))
+
+
+def _no_curve(*words: str) -> RocPanel:
+    return RocPanel(EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, words)
+
+
+def examples(study: Study, name: str) -> Canvas:
+    """The paper's Figure 1: slices of each site, positives above negatives."""
+    found: dict[tuple[int, str], list[ExampleSlice]] = defaultdict(list)
+    for example in study.examples:
+        found[example.label, example.site].append(example)
+    rows, titles = [], []
+    for label, title in ((1, "COVID-positive"), (0, "COVID-negative")):
+        depth = max((len(v) for (kind, _), v in found.items() if kind == label), default=0)
+        for i in range(depth):
+            titles.append(title if i == 0 else "")
+            rows.append([_picture(found[label, site.name], i) for site in study.sites])
+    alt = f"Example CT slices of study {study.name}, one column per site: "
+    alt += "; ".join(f"{e.site}, {'positive' if e.label else 'negative'}: {e.caption}" for e in study.examples) + "."
+    return slice_sheet(name, alt, [site.name for site in study.sites], titles, rows)
+
+
+def _picture(examples: Sequence[ExampleSlice], place: int) -> tuple[NDArray[np.uint8], str] | str:
+    if place >= len(examples):
+        return "no such scan" if not examples else "no further example"
+    example = examples[place]
+    words = " · ".join(part for part in (example.scan, example.caption) if part)
+    return shrink(example.pixels), words
+
+
+def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A slice averaged down by a whole factor to at most `LARGEST_SLICE` pixels a side; smaller ones as they are."""
+    factor = -(-max(pixels.shape) // LARGEST_SLICE)
+    if factor == 1:
+        return pixels
+    rows, columns = (size // factor for size in pixels.shape)
+    blocks = pixels[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    return np.asarray(blocks.mean(axis=(1, 3)).round(), dtype=np.uint8)
+
+
+def training(study: Study, name: str) -> Canvas:
+    """Loss and validation accuracy of every model."""
+    panels = [
+        TrainingPanel(
+            spaced(model.name),
+            _series(study.curves, model.name, "train_loss"),
+            _series(study.curves, model.name, "validation_accuracy"),
+            model.best_iteration,
+        )
+        for model in study.models
+    ]
+    kept = [f"{p.model} kept at iteration {p.best}" for p in panels if p.best is not None]
+    alt = f"Training loss and validation accuracy of every model of study {study.name} over the iterations. "
+    return training_sheet(name, alt + "; ".join(kept) + ("." if kept else ""), panels)
+
+
+def _series(curves: Iterable[Record], model: str, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    points = sorted(
+        (float(r["iteration"]), value)
+        for r in curves
+        if str(r["model"]) == model and (value := number(r.get(column))) is not None
+    )
+    return np.array([p[0] for p in points]), np.array([p[1] for p in points])
