@@ -1,0 +1,231 @@
+// A normalised CT window goes in, level 1's sums and pooled maxima come out; one instruction set per inclusion.
+//
+// level1.cpp includes this file once for each instruction set, inside a namespace, with LANES (floats in a vector)
+// and OUT_BLOCK (filters computed together: as many as the registers hold) defined.
+//
+// The 3x3x3 convolutions are Winograd's F(2x2, 3x3) over slices and rows (Lavin & Gray 2016, arXiv:1509.09308) and
+// plain along the columns, which lie in the vector: 12 products where the direct sum needs 27, and the transforms
+// hold only 0, 1 and 1/2, so float32 loses no more than a bit.
+
+typedef float Vec __attribute__((vector_size(4 * LANES)));
+typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+static inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
+static inline void store(float* p, Vec v) { *reinterpret_cast<Loose*>(p) = v; }
+static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+static inline Vec rectify(Vec v) { return larger(v, Vec{}); }
+static inline double total(Vec v) {
+    double sum = 0;
+    for (int i = 0; i < LANES; i++) sum += v[i];
+    return sum;
+}
+
+// The 4x4 rows (slices x rows) around 2x2 output rows, each at channel 0, column 0.
+struct Tile {
+    const float* row[4][4];
+};
+
+static inline void transform(Vec& a, Vec& b, Vec& c, Vec& d) {
+    const Vec p = a - c, q = b + c, r = c - b, s = b - d;
+    a = p, b = q, c = r, d = s;
+}
+
+// 16 Winograd points of every input channel: points[point][channel][column].
+template <int IN>
+static void to_points(const Tile& tile, const Plan& plan, float* points) {
+    for (int c = 0; c < IN; c++)
+        for (int x = 0; x < plan.columns; x += LANES) {
+            Vec d[4][4];
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++) d[i][j] = load(tile.row[i][j] + c * plan.stride + x);
+            for (int j = 0; j < 4; j++) transform(d[0][j], d[1][j], d[2][j], d[3][j]);
+            for (int i = 0; i < 4; i++) transform(d[i][0], d[i][1], d[i][2], d[i][3]);
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++) store(points + ((i * 4 + j) * IN + c) * plan.stride + x, d[i][j]);
+        }
+}
+
+// products[point][filter][V vectors]: sums over input channels and column taps; the bias rides on point (1, 1).
+template <int IN, int V>
+static inline void multiply(const float* points, const Plan& plan, const float* weights, const float* bias,
+                            Vec (*products)[FILTERS][V]) {
+    for (int p = 0; p < POINTS; p++)
+        for (int block = 0; block < FILTERS; block += OUT_BLOCK) {
+            Vec sum[OUT_BLOCK][V];
+            for (int o = 0; o < OUT_BLOCK; o++)
+                for (int v = 0; v < V; v++) sum[o][v] = Vec{} + (p == 5 ? bias[block + o] : 0.0f);
+            const float* w = weights + (p * FILTERS + block) * IN * 3;
+            for (int c = 0; c < IN; c++)
+                for (int tap = 0; tap < 3; tap++, w += OUT_BLOCK) {
+                    const float* from = points + (p * IN + c) * plan.stride + tap - 1;
+                    Vec in[V];
+                    for (int v = 0; v < V; v++) in[v] = load(from + v * LANES);
+                    for (int o = 0; o < OUT_BLOCK; o++)
+                        for (int v = 0; v < V; v++) sum[o][v] += w[o] * in[v];
+                }
+            for (int o = 0; o < OUT_BLOCK; o++)
+                for (int v = 0; v < V; v++) products[p][block + o][v] = sum[o][v];
+        }
+}
+
+template <int IN, int V, class Sink>
+static inline void finish(const float* points, const Plan& plan, const float* weights, const float* bias, int x,
+                          Sink& sink) {
+    Vec products[POINTS][FILTERS][V];
+    multiply<IN, V>(points + x, plan, weights, bias, products);
+    for (int o = 0; o < FILTERS; o++)
+        for (int v = 0; v < V; v++) {
+            Vec m[2][4], y[2][2];
+            for (int j = 0; j < 4; j++) {
+                const Vec a = products[j][o][v], b = products[4 + j][o][v], c = products[8 + j][o][v];
+                m[0][j] = a + b + c;
+                m[1][j] = b - c - products[12 + j][o][v];
+            }
+            for (int i = 0; i < 2; i++) {
+                y[i][0] = rectify(m[i][0] + m[i][1] + m[i][2]);
+                y[i][1] = rectify(m[i][1] - m[i][2] - m[i][3]);
+            }
+            sink.take(o, x + v * LANES, y);
+        }
+}
+
+// One 2x2 tile of output rows: convolve, add the bias, rectify, hand each vector to the sink.
+template <int IN, class Sink>
+static void convolve(const Tile& tile, const Plan& plan, const float* weights, const float* bias, float* points,
+                     Sink& sink) {
+    to_points<IN>(tile, plan, points);
+    int x = 0;
+    for (; x + 2 * LANES <= plan.columns; x += 2 * LANES) finish<IN, 2>(points, plan, weights, bias, x, sink);
+    for (; x < plan.columns; x += LANES) finish<IN, 1>(points, plan, weights, bias, x, sink);
+}
+
+// Sums of one tile in float lanes (at most 2 x columns / LANES terms each), flushed to double after it.
+struct Sums {
+    Vec sum[FILTERS][2], square[FILTERS][2];
+
+    void add(int o, const Vec (&y)[2][2]) {
+        for (int i = 0; i < 2; i++) {
+            sum[o][i] += y[i][0] + y[i][1];
+            square[o][i] += y[i][0] * y[i][0] + y[i][1] * y[i][1];
+        }
+    }
+    void flush(double* sums) {  // sums[2 slices][filter][sum, sum of squares]
+        for (int i = 0; i < 2; i++)
+            for (int o = 0; o < FILTERS; o++) {
+                *sums++ += total(sum[o][i]);
+                *sums++ += total(square[o][i]);
+            }
+    }
+};
+
+struct SumSink : Sums {
+    void take(int o, int, const Vec (&y)[2][2]) { add(o, y); }
+};
+
+struct NormSink {  // GroupNorm's affine, into the rows that the second convolution reads
+    const Plan& plan;
+    float* row[2][2];
+
+    void take(int o, int x, const Vec (&y)[2][2]) {
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++)
+                store(row[i][j] + o * plan.stride + x, plan.scale[o] * y[i][j] + plan.shift[o]);
+    }
+};
+
+struct PoolSink : Sums {  // the largest (or, by sign, the smallest) of each column over the pool's slices and rows
+    const Plan& plan;
+    float* best;  // [filter][stride]
+
+    void take(int o, int x, const Vec (&y)[2][2]) {
+        add(o, y);
+        float* at = best + o * plan.stride + x;
+        const float sign = plan.sign[o];
+        const Vec a = larger(sign * y[0][0], sign * y[0][1]), b = larger(sign * y[1][0], sign * y[1][1]);
+        store(at, larger(load(at), larger(a, b)));
+    }
+};
+
+static void write_pooled(const Plan& plan, const float* best, int slice, int row) {
+    for (int o = 0; o < FILTERS; o++) {
+        const size_t at = ((size_t)o * (plan.length / POOL) + slice / POOL) * (plan.rows / POOL) + row / POOL;
+        float* to = plan.pooled + at * (plan.columns / POOL);
+        for (int x = 0; x < plan.columns; x += POOL) {
+            const float* four = best + o * plan.stride + x;
+            to[x / POOL] = std::max(std::max(four[0], four[1]), std::max(four[2], four[3]));
+        }
+    }
+}
+
+// Slices [slice, slice + depth) of the window through the first convolution: sums only.
+static void sum_slab(const Plan& plan, Workspace& work, int slice) {
+    const int depth = std::min(DEPTH, plan.length - slice);
+    for (int row = 0; row < plan.rows; row += 2) {
+        read_rows(plan, work, slice - 1, depth + 2, row - 1, 4);
+        for (int s = 0; s < depth; s += 2) {
+            Tile tile;
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++) tile.row[i][j] = work.input(s + i, j);
+            SumSink sink{};
+            convolve<1>(tile, plan, plan.weights1, plan.bias1, work.points, sink);
+            sink.flush(plan.sums + (size_t)(slice + s) * FILTERS * 2);
+        }
+    }
+}
+
+// First convolution and norm of rows (row, row + 1) of all slices that the slab's second convolution reads.
+static void hide_rows(const Plan& plan, Workspace& work, int slice, int depth, int row, int first_row) {
+    for (int s = -1; s <= depth; s += 2) {
+        Tile tile;
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) tile.row[i][j] = work.input(s + 1 + i, row - 1 + j - first_row);
+        NormSink sink{plan, {}};
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) sink.row[i][j] = work.hidden(s + 1 + i, row + j);
+        convolve<1>(tile, plan, plan.weights1, plan.bias1, work.points, sink);
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++)
+                if (!plan.holds(slice + s + i, row + j)) work.blank(sink.row[i][j]);  // padding comes after the norm
+    }
+}
+
+static void pool_rows(const Plan& plan, Workspace& work, int slice, int s, int row) {
+    for (int o = 0; o < FILTERS; o++) std::fill_n(work.best + o * plan.stride, plan.columns, -INFINITY);
+    for (int i = s; i < s + POOL; i += 2) {
+        PoolSink sink{{}, plan, work.best};
+        for (int j = row; j < row + POOL; j += 2) {
+            Tile tile;
+            for (int a = 0; a < 4; a++)
+                for (int b = 0; b < 4; b++) tile.row[a][b] = work.hidden(i + a, j - 1 + b);
+            convolve<FILTERS>(tile, plan, plan.weights2, plan.bias2, work.points, sink);
+        }
+        sink.flush(plan.sums + (size_t)(slice + i) * FILTERS * 2);
+    }
+    write_pooled(plan, work.best, slice + s, row);
+}
+
+// Slices [slice, slice + depth) through all of level 1 up to the pool, four rows at a time.
+static void pool_slab(const Plan& plan, Workspace& work, int slice) {
+    const int depth = std::min(DEPTH, plan.length - slice);
+    for (int row = 0; row < plan.rows; row += POOL) {
+        read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
+        for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);
+        for (int s = 0; s < depth; s += POOL) pool_rows(plan, work, slice, s, row);
+    }
+}
+
+// Winograd's weights in the order that multiply reads them: [point][block][input channel][column tap][filter].
+static void arrange(const float* weights, int in, float* to) {
+    static const double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+    for (int p = 0; p < POINTS; p++)
+        for (int block = 0; block < FILTERS; block += OUT_BLOCK)
+            for (int c = 0; c < in; c++)
+                for (int tap = 0; tap < 3; tap++)
+                    for (int o = block; o < block + OUT_BLOCK; o++) {
+                        double sum = 0;
+                        for (int i = 0; i < 3; i++)
+                            for (int j = 0; j < 3; j++)
+                                sum += G[p / 4][i] * G[p % 4][j] * weights[((o * in + c) * 9 + i * 3 + j) * 3 + tap];
+                        *to++ = (float)sum;
+                    }
+}

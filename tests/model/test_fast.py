@@ -1,0 +1,131 @@
+"""Fused prediction against the plain network in float64: every instruction set, dtype, edge and fallback."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from elsewhere.model.fast import kernel, predict, streamed
+from elsewhere.model.fast.kernel import Window
+from elsewhere.model.network import Network, NetworkSettings
+
+SMALL = NetworkSettings(input=(16, 32, 64), filters=(8, 16), kernels=((3, 3, 3), (3, 5, 5)), pools=((4, 4, 4),))
+EXACT = {"atol": 1e-5, "rtol": 0.0}  # issue 3: logits within 1e-5 of float64
+MAPS = {"atol": 2e-5, "rtol": 0.0}  # level 1's values here reach 40; the plain module's own error is 1e-5
+
+needs_kernel = pytest.mark.skipif(not predict.available(), reason="elsewhere was installed without a C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(5)
+    made = Network(SMALL).eval()
+    for module in made.modules():
+        if isinstance(module, nn.GroupNorm):  # trained scales have both signs, and shifts
+            nn.init.normal_(module.weight, 1.0, 0.7)
+            nn.init.normal_(module.bias, 0.0, 0.3)
+    return made
+
+
+def draw_window(dtype: str = "int16", slices: int = 16, columns: int = 64, **fields: float) -> Window:
+    rng = np.random.default_rng(3)
+    stored = rng.integers(0, 250, (slices, 32, columns)).astype(dtype)
+    return Window(stored, **{"start": 0, "length": 16, "zero": 5.0, "unit": 1 / 250, **fields})  # type: ignore[arg-type]
+
+
+def plain(network: Network, window: Window) -> dict[str, torch.Tensor]:
+    """The slow obvious way, in float64."""
+    exact = copy.deepcopy(network).double()
+    x = window.normalise(0, window.length, torch.float64)[None, None]
+    with torch.inference_mode():
+        return {"level1": exact.level1(x), "logits": exact(x)}
+
+
+@needs_kernel
+@pytest.mark.parametrize("lanes", ["16", "8", "4"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_every_instruction_set_and_stored_type_gives_the_plain_logits(network, monkeypatch, lanes, dtype):
+    monkeypatch.setenv("ELSEWHERE_LANES", lanes)
+    window = draw_window(dtype)
+    expected = plain(network, window)
+    torch.testing.assert_close(predict.predict_level1(network, window).double(), expected["level1"], **MAPS)
+    torch.testing.assert_close(predict.predict_logits(network, window).double(), expected["logits"], **EXACT)
+
+
+WINDOWS = {
+    "a run inside a longer scan": {"slices": 40, "start": 11},
+    "padding above and below": {"slices": 5, "start": -6},
+    "padding that is not zero": {"slices": 9, "start": -3, "padding": 0.3},
+    "clipped values": {"low": 0.1, "high": 0.7},
+}
+
+
+@needs_kernel
+@pytest.mark.parametrize("fields", WINDOWS.values(), ids=WINDOWS.keys())
+def test_windows_are_cut_padded_and_clipped_as_the_plain_way_does(network, fields):
+    window = draw_window(**fields)
+    torch.testing.assert_close(
+        predict.predict_level1(network, window).double(), plain(network, window)["level1"], **MAPS
+    )
+
+
+@pytest.mark.parametrize("fields", WINDOWS.values(), ids=WINDOWS.keys())
+def test_the_streamed_way_equals_the_plain_one_to_rounding_in_float64(network, fields):
+    window = draw_window(**fields)
+    result = streamed.level1(predict.read_level1(network), window, torch.float64)
+    torch.testing.assert_close(result[None], plain(network, window)["level1"], atol=1e-12, rtol=0)
+
+
+def test_normalise_cuts_pads_and_clips():
+    stored = np.array([[[0]], [[10]], [[20]], [[30]]], np.int16)
+    window = Window(stored, start=2, length=4, zero=10, unit=0.1, high=1.5, padding=7.0)
+    assert window.normalise(-1, 5).flatten().tolist() == [0, 1, 1.5, 7, 7, 0]
+    assert Window(stored, start=-1, length=3, padding=7.0).normalise(0, 3).flatten().tolist() == [7, 0, 10]
+
+
+@needs_kernel
+def test_any_number_of_threads_gives_the_same_bytes(network):
+    window = draw_window(slices=30)
+    one, *others = (kernel.level1(predict.read_level1(network), window, threads=n).tobytes() for n in (1, 2, 3, 7))
+    assert all(other == one for other in others)
+
+
+def test_without_the_kernel_the_result_is_the_same_and_the_log_says_so_once(network, monkeypatch, caplog):
+    monkeypatch.setattr(kernel.importlib.machinery, "EXTENSION_SUFFIXES", [])
+    kernel.library.cache_clear()
+    try:
+        window = draw_window()
+        with caplog.at_level(logging.WARNING):
+            logits = [predict.predict_logits(network, window) for _ in range(2)]
+    finally:
+        kernel.library.cache_clear()
+    assert sum("Install a compiler" in record.message for record in caplog.records) == 1
+    torch.testing.assert_close(logits[1].double(), plain(network, window)["logits"], **EXACT)
+
+
+def test_columns_that_fill_no_whole_vector_go_through_torch_operations():
+    torch.manual_seed(1)
+    network = Network(NetworkSettings(input=(16, 32, 40), filters=(8, 8), kernels=((3, 3, 3),) * 2, pools=((4, 4, 4),)))
+    window = draw_window(columns=40)
+    assert not kernel.fits(window)
+    torch.testing.assert_close(
+        predict.predict_logits(network.eval(), window).double(), plain(network, window)["logits"], **EXACT
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [{"filters": (4, 16), "groups": 4}, {"kernels": ((1, 3, 3), (3, 3, 3))}, {"pools": ((2, 4, 4),)}]
+)
+def test_another_first_level_is_left_to_the_plain_module(other):
+    settings = NetworkSettings(**{**vars(SMALL), **other})
+    torch.manual_seed(1)
+    network, window = Network(settings).eval(), draw_window()
+    assert not predict.streams(settings)
+    torch.testing.assert_close(
+        predict.predict_logits(network, window).double(), plain(network, window)["logits"], **EXACT
+    )
