@@ -49,7 +49,7 @@ def study(path: Path, values: np.ndarray) -> Scan:
     voxels=arrays(np.int16, array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(-32768, 32767)),
     category=st.sampled_from(mosmeddata.CATEGORIES),
     number=st.integers(1, 1110),
-    mm=st.tuples(*[st.integers(1, 9999).map(lambda micro: micro / 1000)] * 3),
+    mm=st.tuples(*[st.integers(100, 9999).map(lambda micro: micro / 1000)] * 3),
 )
 def test_read_of_write_is_the_volume(
     tmp_path_factory: pytest.TempPathFactory, voxels: np.ndarray, category: str, number: int, mm: tuple
