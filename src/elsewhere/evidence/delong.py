@@ -48,6 +48,30 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
     return aucs, above @ above.T * _unbiased(few[0]) + below @ below.T * _unbiased(few[1]) + cross + cross.T
 
 
+def effective_scans(labels: Ints, scores: Floats, groups: Ints) -> tuple[float, float]:
+    """Numbers of independent (positives, negatives) that these scans of several patients are worth for the AUC.
+
+    Scans over the design effect of the placements: their variance between patients over that between scans, kept
+    between 1 and its value when all scans of a patient agree (Kish 1965), which also stands in where all placements
+    are equal. Both classes need at least two patients.
+    """
+    placed = placements(labels, scores[None])[0]
+    positives, negatives = (_effective(placed[labels == c], groups[labels == c]) for c in (1, 0))
+    return positives, negatives
+
+
+def _effective(placed: Floats, groups: Ints) -> float:
+    sizes = np.bincount(groups)
+    agreeing = float((sizes**2).sum() / placed.size)
+    residual = placed - placed.mean()
+    alone = float((residual**2).sum()) / (placed.size - 1) if placed.size > 1 else 0.0
+    if alone == 0:
+        return placed.size / agreeing
+    patients = int((sizes > 0).sum())
+    between = float((np.bincount(groups, residual) ** 2).sum()) * _unbiased(patients) / placed.size
+    return placed.size / float(np.clip(between / alone, 1.0, agreeing))
+
+
 def _unbiased(patients: int) -> float:
     return patients / (patients - 1)
 
