@@ -29,7 +29,8 @@ JPEG_QUALITY = 95
 
 def suffix(name: str) -> str:
     """Lower-case extension of a file name, with its dot."""
-    return os.path.splitext(name)[1].lower()
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

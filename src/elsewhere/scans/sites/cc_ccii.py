@@ -156,8 +156,8 @@ def _walk_scans(root: Path) -> _Tree:
     tree = _Tree()
     above = root.resolve().parts
     for path, names in walk(root) if root.is_dir() else ():
-        tree.archives.extend(name for name in names if suffix(name) == ".zip")
         images = [name for name in names if suffix(name) in IMAGE_SUFFIXES]
+        tree.archives.extend(name for name in names if name.endswith((".zip", ".ZIP")))
         if not images:
             continue
         kind, patient, scan = ("", "", "", *above, *path.relative_to(root).parts)[-3:]
@@ -173,7 +173,7 @@ def _folder(kind: str, patient: str, scan: str, path: Path, images: Sequence[str
     slices: dict[int, str] = {}
     doubled, ignored = [], []
     for name in images:
-        stem = name[: -len(suffix(name))]
+        stem = name.rpartition(".")[0]
         if not stem.isdecimal():
             ignored.append(name)
         elif int(stem) in slices:
@@ -244,10 +244,10 @@ def _as_scan(folder: _Folder, site: str, release: _Release) -> Scan:
     repair = release.repairs.get(folder.scan, {})
     numbers, order = _slice_order(folder, release.order.get(folder.scan), repair)
     label = LABELS[folder.kind]
-    extensions = Counter(suffix(folder.slices[n]) for n in numbers)
+    extensions = Counter(folder.slices[n].rpartition(".")[2].lower() for n in numbers)
     facts: dict[str, Fact] = {
         "class": folder.kind,
-        "extension": extensions.most_common(1)[0][0],
+        "extension": f".{extensions.most_common(1)[0][0]}",
         "slice_order": order,
         "slices_missing": max(folder.slices) - min(folder.slices) + 1 - len(folder.slices),
         "slices_removed": len(folder.slices) - len(numbers),
