@@ -28,16 +28,13 @@ class Commands(click.Group):
 
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command(cmd_name)(getattr(import_module(f"elsewhere.commands.{cmd_name}"), cmd_name))
-        return _as_click(typer.main.get_command(app))
+        command: Any = typer.main.get_command(app)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of sub-commands, without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-
-def _as_click(command: Any) -> click.Command:
-    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,8 +56,8 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
         _stop(
-            f"{error.filename or 'disk'}: {error.strerror}. Free space or choose a folder you may write to, and start "
-            "again: finished work is kept"
+            f"{error.filename or 'disk'}: {error.strerror}. Free space or choose a folder you may write to, "
+            "and start again: finished work is kept"
         )
     except KeyboardInterrupt:
         _stop("Stopped. Start the same command again to go on: finished work is kept")

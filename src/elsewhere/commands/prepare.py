@@ -15,11 +15,11 @@ from rich.table import Table
 from elsewhere import engine
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.audit import audit
+from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_atomically, write_table
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import CLASSES, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
-from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_atomically, write_table
 
 Row = dict[str, Any]
 AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "black_share", "slice_spacing_mm")
@@ -144,9 +144,13 @@ def _keep(
         first = findings["leaks"][0]
         raise BadStudy(
             folder.audit,
-            f"{len(findings['leaks'])} leaks between subsets, first: {first['kind']} {first['what']} in {' and '.join(first['subsets'])}",
+            f"{len(findings['leaks'])} leaks between subsets, the first: {_leak(first)}",
             "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
         )
+
+
+def _leak(leak: Row) -> str:
+    return f"{leak['kind']} {leak['what']} stands in {' and '.join(leak['subsets'])}"
 
 
 def _repairs(rows: Sequence[Row]) -> Iterator[Row]:
@@ -176,7 +180,7 @@ def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan
     if findings["copies_left_out"]:
         engine.console.print(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
     for leak in findings["leaks"][:5]:
-        engine.console.print(f"[red]Leak:[/] {leak['kind']} {leak['what']} stands in {' and '.join(leak['subsets'])}")
+        engine.console.print(f"[red]Leak:[/] {_leak(leak)}")
     if len(findings["leaks"]) > 5:
         engine.console.print(f"… and {len(findings['leaks']) - 5} more leaks, see audit.json")
     if bad:

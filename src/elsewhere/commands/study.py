@@ -24,6 +24,7 @@ from elsewhere.scans.scan import split_hash
 
 DETERMINISTIC = -1
 Columns = dict[str, NDArray[Any]]
+Points = dict[tuple[str, str], OperatingPoint]
 
 
 def study(
@@ -101,14 +102,12 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
         yield {"model": name, "site": site, "reading": reading, **cell.to_record()}
 
 
-def _operating_points(
-    tables: Mapping[str, Columns], trained_on: Sequence[str]
-) -> dict[tuple[str, str], OperatingPoint]:
+def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str]) -> Points:
     validation = {site: _deterministic(_subset(table, "validation")) for site, table in tables.items()}
     sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
     labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
     divided = [site for site, v in validation.items() if len(v["label"])]
-    points = dict(choose_thresholds(sites, labels, probabilities, trained_on, divided))
+    points: Points = dict(choose_thresholds(sites, labels, probabilities, trained_on, divided))
     own = points["model", trained_on[0]]
     return points | {("model", site): own for site in tables}
 
