@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,7 +81,7 @@ def canonical(values: NDArray[np.generic], affine: NDArray[np.float64], path: Pa
 
 def write_nifti(path: Path, volume: Volume) -> None:
     """Write a volume with axes left, anterior, superior, as MosMedData stores them. Raises BadScan without spacing."""
-    import nibabel  # noqa: PLC0415
+    from nibabel import Nifti1Image  # noqa: PLC0415
 
     if volume.spacing is None:
         raise BadScan(path, "has no spacing, which NIfTI must tell", "Give the volume its spacing")
@@ -89,12 +90,13 @@ def write_nifti(path: Path, volume: Volume) -> None:
     slices, rows, columns = volume.voxels.shape
     affine = np.diag([-column, row, slice_, 1.0])
     affine[:3, 3] = [column * (columns - 1) / 2, -row * (rows - 1) / 2, -slice_ * (slices - 1) / 2]
-    image = nibabel.Nifti1Image(stored, affine)
+    image = Nifti1Image(stored, affine)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(image, path)
+    content = image.to_bytes()
+    path.write_bytes(imagecodecs.gzip_encode(content, level=1) if path.name.lower().endswith(".gz") else content)
 
 
 def unreadable(path: Path, error: Exception) -> BadScan:

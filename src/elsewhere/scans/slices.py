@@ -124,7 +124,7 @@ def encode_slice(path: Path, pixels: NDArray[np.generic]) -> None:
     if kind in TIFF_SUFFIXES:
         tifffile.imwrite(path, pixels, photometric="minisblack", metadata=None, software="", datetime=None)
     elif kind == ".png":
-        path.write_bytes(imagecodecs.png_encode(pixels, level=1))
+        path.write_bytes(imagecodecs.png_encode(pixels, level=1, filter=imagecodecs.PNG.FILTER.SUB))
     elif kind in {".jpg", ".jpeg"}:
         Image.fromarray(pixels).save(path, format="JPEG", quality=JPEG_QUALITY)
     else:
