@@ -1,0 +1,162 @@
+"""DICOM series at any depth and a labels table in (UTSW, or any hospital); its scans, and each scan's volume, out.
+
+UTSW's data are not public and publish no layout; this is ours (sites page, "DICOM series with a labels table"):
+`<root>/<any depth>/*` DICOM files, and `labels.csv` (see `elsewhere.scans.labels`), whose `series_uid`, `path` (a file
+or folder below the root) or `study_uid` names each scan. Where a path or study holds several series, `dicom.choose`
+takes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from elsewhere.errors import BadScan, BadSite
+from elsewhere.scans.dicom import Series, choose, find_series, read_volume, uid_of, write_series
+from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, write_labels
+from elsewhere.scans.scan import Found, Scan
+from elsewhere.scans.volume import Volume
+
+READER_VERSION = 1
+
+Names = Mapping[str, Series]
+
+
+def find(root: Path, site: str, labels: Path | None = None) -> Found:
+    """List the site's scans from headers alone.
+
+    Args:
+        root: the site's folder.
+        site: its name.
+        labels: the table; without it `labels.csv` or `labels.xlsx` in the root.
+
+    Raises:
+        BadSite: no folder, no usable table, no DICOM series, or none that the table names.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise BadSite(f"{site}: {root}", "no such folder", "Check the site's `root` in the study file")
+    table = find_table(root, labels, site)
+    rows = read_labels(table, site)
+    series, damaged = find_series(root)
+    if not series:
+        raise BadSite(
+            f"{site}: {root}", "holds no DICOM images", "Check the folder, and that the archives are unpacked"
+        )
+    names = _names(series)
+    taken, reasons, notes = _resolve(rows, names, root)
+    matched = match(rows, _worth_a_row(names, taken), table, lambda row: _taken(row, taken, reasons))
+    scans = tuple(row.as_scan(site, s.files, s.facts) for row, s in matched.pairs)
+    remarks = [f"{row.scan}: {note}" for row, s in matched.pairs for note in s.notes]
+    return Found(scans, (*matched.bad, *damaged), (*matched.notes, *notes, *_refusals(names), *remarks))
+
+
+def read(scan: Scan) -> Volume:
+    """Read one scan. Raises BadScan (see `dicom.read_volume`)."""
+    return read_volume(scan.files, f"{scan.site}/{scan.scan}")
+
+
+def write(root: Path, scan: Scan, volume: Volume) -> None:
+    """Write one scan as a CT series in `<root>/<patient>/<scan>/`; volume in HU."""
+    folder = Path(root) / _folder_name(scan.patient) / _folder_name(scan.scan)
+    study = uid_of("study", scan.site, scan.patient, scan.scan)
+    uid = _series_uid(scan)
+    write_series(folder, volume, patient=scan.patient, study_uid=study, series_uid=uid, facts=scan.facts)
+
+
+def write_tables(root: Path, scans: list[Scan]) -> None:
+    """Write `labels.csv`, naming each scan by its series."""
+    write_labels(Path(root) / "labels.csv", [row_of(scan, series_uid=_series_uid(scan)) for scan in scans])
+
+
+def _series_uid(scan: Scan) -> str:
+    return uid_of("series", scan.site, scan.patient, scan.scan)
+
+
+def _folder_name(text: str) -> str:
+    """A name that any file system takes, and no two ids share."""
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", text)
+    return safe if safe == text and len(text) < 100 else f"{safe[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+# Rows and series ------------------------------------------------------------------------------------------------
+
+
+def _names(series: Sequence[Series]) -> Names:
+    """Each series under a name of its own: its UID, with the patient where several patients share it."""
+    shared = Counter(s.uid for s in series)
+    names = {s.uid if shared[s.uid] == 1 else f"{s.uid} (patient {s.patient}, series {s.number})": s for s in series}
+    assert len(names) == len(series), "series with the same uid, patient and number are one series"
+    return names
+
+
+def _resolve(
+    rows: Sequence[LabelRow], names: Names, root: Path
+) -> tuple[dict[str, str], dict[str, BadScan], list[str]]:
+    """Scan id → name of its series; scan id → why it has none; notes on the series that were not chosen."""
+    index = _index(names, root)
+    taken: dict[str, str] = {}
+    reasons: dict[str, BadScan] = {}
+    notes: list[str] = []
+    for row in rows:
+        candidates = _candidates(row, index)
+        if not candidates:
+            continue
+        try:
+            best, note = choose([names[name] for name in candidates], row.scan)
+        except BadScan as error:
+            reasons[row.scan] = error
+            continue
+        notes += note
+        taken[row.scan] = next(name for name in candidates if names[name] is best)
+    return taken, reasons, notes
+
+
+Index = Mapping[tuple[str, str], Sequence[str]]
+
+
+def _index(names: Names, root: Path) -> Index:
+    """(column, value) → names of the series it stands for; a path stands for the series in it and below it."""
+    index: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, series in names.items():
+        index["series_uid", series.uid].append(name)
+        index["study_uid", series.study].append(name)
+        for path in _paths(series, root):
+            index["path", path].append(name)
+    return index
+
+
+def _paths(series: Series, root: Path) -> set[str]:
+    """The series' files and all folders above them, relative to the root."""
+    files = {path.relative_to(root) for path in series.files}
+    folders = {folder for path in {f.parent for f in files} for folder in (path, *path.parents)}
+    return {path.as_posix() for path in files | folders}
+
+
+def _candidates(row: LabelRow, index: Index) -> Sequence[str]:
+    for column, value in (("series_uid", row.series_uid), ("path", row.path), ("study_uid", row.study_uid)):
+        if value:
+            return index.get((column, value), ())
+    return ()
+
+
+def _taken(row: LabelRow, taken: Mapping[str, str], reasons: Mapping[str, BadScan]) -> str | None:
+    if row.scan in reasons:
+        raise reasons[row.scan]
+    return taken.get(row.scan)
+
+
+def _worth_a_row(names: Names, taken: Mapping[str, str]) -> Names:
+    """The series that the table names, and usable ones of studies that it does not name at all."""
+    chosen = set(taken.values())
+    known = {names[name].study for name in chosen}
+    return {n: s for n, s in names.items() if n in chosen or not (s.refusal or (s.study and s.study in known))}
+
+
+def _refusals(names: Names) -> list[str]:
+    """How many series are no axial primary CT, by reason."""
+    counts = Counter(s.refusal for s in names.values() if s.refusal)
+    return [f"{n} series not used: {reason}" for reason, n in counts.items()]
