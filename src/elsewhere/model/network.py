@@ -1,0 +1,343 @@
+"""Network inputs in, two logits per input out: the paper's 3D network, and its checkpoint on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from elsewhere import __version__
+from elsewhere.errors import BadCheckpoint, BadStudy
+from elsewhere.model.dropblock import DropBlock
+
+Size = tuple[int, int, int]
+
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The paper's network (section "Model Architecture"; protocol page, "Network"), or a reduced one of its kind.
+
+    All sizes are (slices, rows, columns); the paper writes rows × columns × slices, so its (5,5,3) kernels are
+    (3,5,5) here.
+
+    Attributes:
+        input: size of the input.
+        filters: channels of each level.
+        kernels: convolution kernel of each level, odd on every axis ("same" padding).
+        pools: max pooling between the levels, one fewer than levels; an axis of size 1 is left alone.
+        dense: width of each fully connected layer before the last one.
+        groups: GroupNorm groups in the convolutional part.
+        dense_groups: GroupNorm groups in the dense part.
+        dropblock: share of voxels that DropBlock drops in training; 0 switches it off.
+        block: edge of its blocks in voxels, clipped to the map.
+        dropout: share of dense features dropped in training.
+        classes: number of outputs.
+    """
+
+    input: Size = (128, 512, 512)
+    filters: tuple[int, ...] = (8, 16, 32, 64, 128)
+    kernels: tuple[Size, ...] = ((3, 3, 3), (5, 5, 5), (3, 5, 5), (3, 5, 5), (3, 3, 3))
+    pools: tuple[Size, ...] = ((4, 4, 4), (2, 4, 4), (2, 4, 4), (2, 2, 2))
+    dense: tuple[int, ...] = (1024, 1024, 1024, 1024)
+    groups: int = 8
+    dense_groups: int = 32
+    dropblock: float = 0.1
+    block: int = 5
+    dropout: float = 0.5
+    classes: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value in (("filters", self.filters), ("dense", self.dense), ("input", self.input)):
+            _require(min(value, default=0) >= 1, name, value, "Give at least one number, all of them 1 or more")
+        _require(len(self.kernels) == len(self.filters), "kernels", self.kernels, "Give one kernel for each of filters")
+        _require(len(self.pools) == len(self.filters) - 1, "pools", self.pools, "Give one pool fewer than filters")
+        odd = all(edge % 2 == 1 for kernel in self.kernels for edge in kernel)
+        _require(odd, "kernels", self.kernels, "Give odd edges, so that a map keeps its size")
+        for name in ("dropblock", "dropout"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "Give a share from 0 up to, not with, 1")
+        _require(self.block >= 1, "block", self.block, "Give 1 or more")
+        _require(self.classes >= 2, "classes", self.classes, "Give 2 or more")
+        _check_groups("filters", self.filters, "groups", self.groups)
+        _check_groups("dense", self.dense, "dense_groups", self.dense_groups)
+        _check_map_sizes(self)
+
+    @property
+    def map_sizes(self) -> tuple[Size, ...]:
+        """Size of each level's maps, (slices, rows, columns)."""
+        sizes = [self.input]
+        for pool in self.pools:
+            sizes.append(_pooled(sizes[-1], pool))
+        return tuple(sizes)
+
+    @property
+    def flat(self) -> int:
+        """Number of features that leave the convolutional part."""
+        return self.filters[-1] * math.prod(self.map_sizes[-1])
+
+
+def _require(holds: bool, name: str, value: object, next_step: str) -> None:
+    if not holds:
+        raise BadStudy(f"network.{name}", f"{value} cannot be built", next_step)
+
+
+def _check_groups(widths_name: str, widths: tuple[int, ...], name: str, groups: int) -> None:
+    for width in widths:
+        if groups < 1 or width % groups:
+            raise BadStudy(
+                f"network.{name}", f"{groups} groups do not divide {width} of {widths_name}", "Change one of the two"
+            )
+
+
+def _check_map_sizes(settings: NetworkSettings) -> None:
+    for level, (size, pool) in enumerate(zip(settings.map_sizes, settings.pools, strict=False)):
+        for axis, edge, by in zip(("slices", "rows", "columns"), size, pool, strict=True):
+            if by < 1 or (edge > 1 and edge % by):
+                raise BadStudy(
+                    "network.pools",
+                    f"pool {level + 1} divides {axis} by {by}, but there are {edge} of them",
+                    "Change the input size or the pool so that it divides (an axis of size 1 is left alone)",
+                )
+    last = settings.filters[-1] // settings.groups * math.prod(settings.map_sizes[-1])
+    if last < 2 or min(settings.dense) // settings.dense_groups < 2:
+        raise BadStudy(
+            "network.groups", "a group of a single value is always normalised to 0", "Use fewer groups, or pool less"
+        )
+
+
+def _pooled(size: Size, pool: Size) -> Size:
+    slices, rows, columns = (edge if edge == 1 else edge // by for edge, by in zip(size, pool, strict=True))
+    return slices, rows, columns
+
+
+class Level(nn.Module):
+    """One resolution level: twice [convolution → ReLU → GroupNorm → DropBlock], the size unchanged."""
+
+    def __init__(self, channels: int, filters: int, kernel: Size, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv3d(n, filters, kernel, padding="same") for n in (channels, filters))
+        self.norms = nn.ModuleList(nn.GroupNorm(settings.groups, filters) for _ in range(2))
+        self.drop = DropBlock(settings.dropblock, settings.block)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, channels, slices, rows, columns) → (batch, filters, slices, rows, columns)."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            maps = self.drop(norm(convolve(conv, maps).relu_()))
+        return maps
+
+
+class Network(nn.Module):
+    """The paper's classifier of a 3D input; 12,839,658 parameters at full size.
+
+    The parts are callable one by one: `head(rest(level1(x)))` is `forward(x)`, and so is `head(trunk(x))`.
+    """
+
+    def __init__(self, settings: NetworkSettings = NetworkSettings()) -> None:
+        super().__init__()
+        self.settings = settings
+        channels = (1, *settings.filters)
+        self.levels = nn.ModuleList(
+            Level(channels[i], channels[i + 1], kernel, settings) for i, kernel in enumerate(settings.kernels)
+        )
+        widths = (settings.flat, *settings.dense)
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, settings.dense, strict=False))
+        self.dense_norms = nn.ModuleList(nn.GroupNorm(settings.dense_groups, width) for width in settings.dense)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.last = nn.Linear(settings.dense[-1], settings.classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (batch, classes) of inputs (batch, 1, slices, rows, columns)."""
+        return self.head(self.trunk(inputs))
+
+    def trunk(self, inputs: Tensor) -> Tensor:
+        """The convolutional part: features (batch, flat)."""
+        return self.rest(self.level1(inputs))
+
+    def level1(self, inputs: Tensor) -> Tensor:
+        """The first level and the pooling after it: 70 % of the arithmetic, nearly all of the memory."""
+        expected = (1, *self.settings.input)
+        if tuple(inputs.shape[1:]) != expected:
+            raise BadCheckpoint(
+                "network.input",
+                f"this network takes (channel, slices, rows, columns) = {expected}, not {tuple(inputs.shape[1:])}",
+                "Prepare the scans at the network's size",
+            )
+        return self._pool(self.levels[0](inputs), 0)
+
+    def rest(self, pooled: Tensor) -> Tensor:
+        """All levels after the first: features (batch, flat) from the first level's pooled maps."""
+        for index in range(1, len(self.levels)):
+            pooled = self._pool(self.levels[index](pooled), index)
+        return pooled.flatten(1)
+
+    def penultimate(self, features: Tensor) -> Tensor:
+        """What the last layer sees, (batch, last dense width), from the trunk's features."""
+        for layer, norm in zip(self.dense, self.dense_norms, strict=True):
+            features = self.dropout(norm(layer(features).relu_()))
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """The dense part: logits (batch, classes) from the trunk's features."""
+        return self.last(self.penultimate(features))
+
+    def _pool(self, maps: Tensor, level: int) -> Tensor:
+        return maps if level == len(self.settings.pools) else max_pool(maps, self.settings.pools[level])
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained values."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def max_pool(maps: Tensor, pool: Size) -> Tensor:
+    """Max pooling of (batch, channel, slices, rows, columns), stride as wide as the pool; an axis of 1 stays."""
+    slices, rows, columns = (1 if edge == 1 else by for edge, by in zip(maps.shape[2:], pool, strict=True))
+    if maps.device.type != "cpu" or (maps.requires_grad and torch.is_grad_enabled()):
+        return nn.functional.max_pool3d(maps, (slices, rows, columns))
+    for axis, by in zip((2, 3, 4), (slices, rows, columns), strict=True):  # the same maxima, several times quicker
+        parts = (maps[(slice(None),) * axis + (slice(first, None, by),)] for first in range(by))
+        maps = reduce(torch.maximum, parts)
+    return maps
+
+
+def convolve(conv: nn.Module, maps: Tensor) -> Tensor:
+    """A convolution; on the processor with the channels innermost inside, where it trains about twice as quickly.
+
+    Only the convolution: GroupNorm sums less exactly on that layout (tests/model/test_network.py).
+    """
+    if maps.device.type != "cpu":
+        result: Tensor = conv(maps)
+    else:
+        result = conv(maps.contiguous(memory_format=torch.channels_last_3d)).contiguous()
+    return result
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that a reader, or a run killed half-way, never meets half of it."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    with partial.open("rb") as written:
+        os.fsync(written.fileno())
+    partial.replace(path)
+
+
+def save_checkpoint(stem: Path, network: Network, record: Mapping[str, Any]) -> None:
+    """Write `<stem>.safetensors` (weights) and `<stem>.json` (everything that made them).
+
+    The JSON is the record, with the network's settings, the SHA-256 of the weights file and, where the record has
+    none, the versions added.
+
+    Args:
+        stem: path without suffix, such as `models/utsw/checkpoint`; its folder is made.
+        network: the trained network.
+        record: JSON-able: sample settings, preparation, training sites, split hash, thresholds, …
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    weights = save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+    made_by = {
+        "format": CHECKPOINT_FORMAT,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "network": asdict(network.settings),
+    }
+    write_atomically(_weights_path(stem), lambda path: path.write_bytes(weights))
+    _write_json(_json_path(stem), {"versions": versions(), **record, **made_by})
+
+
+def amend_checkpoint(stem: Path, **added: Any) -> None:
+    """Add to a checkpoint's record what became known after training, such as its thresholds."""
+    _write_json(_json_path(stem), {**read_checkpoint_record(stem), **added})
+
+
+def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
+    """The network, in evaluation mode on the processor, and its record.
+
+    Raises:
+        BadCheckpoint: a file is missing, damaged, of another version, or does not belong to the other one.
+    """
+    record, path = read_checkpoint_record(stem), _weights_path(stem)
+    weights = _read_bytes(path)
+    found = hashlib.sha256(weights).hexdigest()
+    if found != record.get("sha256"):
+        raise BadCheckpoint(
+            path,
+            f"its SHA-256 is {found[:12]}…, the record says {str(record.get('sha256'))[:12]}…",
+            "The file is damaged, or a training was stopped while writing it: copy it again, or resume the training",
+        )
+    try:
+        network = Network(network_settings(record["network"]))
+        network.load_state_dict(load(weights))
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, BadStudy) as error:
+        raise BadCheckpoint(stem, f"weights and settings do not fit ({error})", "Train the model again") from error
+    return network.eval(), record
+
+
+def read_checkpoint_record(stem: Path) -> dict[str, Any]:
+    """A checkpoint's JSON, without its weights.
+
+    Raises:
+        BadCheckpoint: the file is missing, damaged, or of another version.
+    """
+    path = _json_path(stem)
+    try:
+        record = json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise BadCheckpoint(path, f"it is not JSON ({error})", "Copy it again, or train the model again") from error
+    version = record.get("format") if isinstance(record, dict) else None
+    if version != CHECKPOINT_FORMAT:
+        raise BadCheckpoint(
+            path,
+            f"it has checkpoint format {version}, this version of elsewhere reads {CHECKPOINT_FORMAT}",
+            "Use the version that wrote it, or train the model again",
+        )
+    return record
+
+
+def network_settings(fields: Mapping[str, Any]) -> NetworkSettings:
+    """Network settings as read from JSON, lists turned back into tuples."""
+
+    def as_tuple(value: Any) -> Any:
+        return tuple(as_tuple(one) for one in value) if isinstance(value, list | tuple) else value
+
+    return NetworkSettings(**{name: as_tuple(value) for name, value in fields.items()})
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {"elsewhere": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def _weights_path(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".safetensors")
+
+
+def _json_path(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".json")
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(
+            path,
+            f"it cannot be read ({error.strerror})",
+            "Give the path of a trained model's checkpoint, without suffix",
+        ) from error

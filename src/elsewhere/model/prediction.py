@@ -1,0 +1,267 @@
+"""A scan and a network in, COVID probabilities out (per window, per dropout pass), and their table on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.fast.kernel import Window
+from elsewhere.model.fast.predict import predict_trunk, streams
+from elsewhere.model.network import Network, write_atomically
+from elsewhere.model.sample import (
+    WINDOW_STRIDE,
+    Case,
+    Read,
+    SampleSettings,
+    apply_plan,
+    choose_grey,
+    evaluation_plan,
+    evaluation_windows,
+    padding_value,
+    read_planned,
+    seed_of,
+)
+
+DETERMINISTIC = -1  # the pass number of a prediction without dropout
+POSITIVE = 1  # the output that is COVID
+
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("site", pa.string()),
+        ("subset", pa.string()),
+        ("patient", pa.string()),
+        ("scan", pa.string()),
+        ("label", pa.int8()),
+        ("windows", pa.int32()),
+        ("pass", pa.int32()),
+        ("probability", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How scans are predicted (protocol page, "Volume" and "Evaluation").
+
+    Attributes:
+        passes: passes with dropout, for its spread; unstated in the paper, 50 is our reading; 0 for none.
+        stride: slices from one window of a long scan to the next.
+    """
+
+    passes: int = 50
+    stride: int = WINDOW_STRIDE
+
+    def __post_init__(self) -> None:
+        for name, least in (("passes", 0), ("stride", 1)):
+            if getattr(self, name) < least:
+                raise BadStudy(f"prediction.{name}", f"is {getattr(self, name)}", f"Give {least} or more")
+
+
+PAPER, FIFTY = SampleSettings(), PredictionSettings()
+
+
+def predict(
+    network: Network,
+    case: Case,
+    read: Read,
+    settings: SampleSettings = PAPER,
+    stride: int = WINDOW_STRIDE,
+) -> NDArray[np.float64]:
+    """COVID probability of each window of a scan, without dropout; the scan's is their maximum.
+
+    Args:
+        network: on any device; its mode is left as it was.
+        case: the scan.
+        read: gives its stored slices; never more than one window's at a time.
+        settings: how stored voxels become inputs.
+        stride: slices from one window to the next.
+
+    Raises:
+        BadScan: a probability is not a number.
+    """
+    with _mode(network, training=False):
+        windows = [
+            network.head(_features(network, case, read, settings, start)) for start in _starts(network, case, stride)
+        ]
+        return _probabilities(torch.cat(windows), case)
+
+
+def predict_passes(
+    network: Network,
+    case: Case,
+    read: Read,
+    settings: SampleSettings = PAPER,
+    prediction: PredictionSettings = FIFTY,
+    *,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """COVID probability of a scan in each pass with Dropout and DropBlock active, shape (passes,).
+
+    Monte Carlo dropout (Gal and Ghahramani, ICML 2016; protocol page, "Evaluation"): the maximum over windows inside
+    each pass. A pass is a function of (seed, scan, pass): fewer passes are the first of many. Without DropBlock the
+    convolutional part is not random, and is computed once per window.
+
+    Raises:
+        BadScan: a probability is not a number.
+    """
+    device = network.last.weight.device
+    highest = np.zeros(prediction.passes)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _mode(network, training=True):
+        for start in _starts(network, case, prediction.stride):
+            fixed = network.settings.dropblock == 0
+            make = _features if fixed else _inputs
+            made = make(network, case, read, settings, start)
+            for number in range(prediction.passes):
+                torch.manual_seed(seed_of(seed, case.site, case.scan, start, number))
+                logits = network.head(made if fixed else network.trunk(made))
+                highest[number] = max(highest[number], _probabilities(logits, case)[0])
+    return highest
+
+
+def extract_features(
+    network: Network,
+    case: Case,
+    read: Read,
+    settings: SampleSettings = PAPER,
+    stride: int = WINDOW_STRIDE,
+) -> NDArray[np.float32]:
+    """What the last layer sees of a scan: the features, (last dense width,), of its most COVID-like window."""
+    with _mode(network, training=False):
+        starts = _starts(network, case, stride)
+        windows = [network.penultimate(_features(network, case, read, settings, start)) for start in starts]
+        chosen = int(_probabilities(network.last(torch.cat(windows)), case).argmax())
+        features: NDArray[np.float32] = windows[chosen][0].float().cpu().numpy()
+    return features
+
+
+class _mode:  # noqa: N801 - a context manager, used like a function
+    """Switch dropout on or off and gradients off, and put things back."""
+
+    def __init__(self, network: Network, *, training: bool) -> None:
+        self.network, self.before, self.inference = network, network.training, torch.inference_mode()
+        self.training = training
+
+    def __enter__(self) -> None:
+        self.network.train(self.training)
+        self.inference.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.inference.__exit__(*error)
+        self.network.train(self.before)
+
+
+def _starts(network: Network, case: Case, stride: int) -> tuple[int, ...]:
+    return evaluation_windows(case.slices, network.settings.input[0], stride)
+
+
+def _inputs(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Tensor:
+    slices = network.settings.input[0]
+    plan = evaluation_plan(case, start, slices)
+    voxels = read_planned(read, case, plan)
+    inputs = apply_plan(voxels, plan, settings, (case.minimum, case.maximum), slices)
+    return torch.from_numpy(inputs)[None, None].to(network.last.weight.device)
+
+
+def _features(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Tensor:
+    """The trunk's features of one window without dropout, its first level fused where it is the paper's."""
+    if network.last.weight.device.type != "cpu" or not streams(network.settings):
+        return network.trunk(_inputs(network, case, read, settings, start))
+    slices = network.settings.input[0]
+    plan = evaluation_plan(case, start, slices)
+    voxels = read_planned(read, case, plan)
+    volume = settings.extrema == "volume"
+    extrema = (case.minimum, case.maximum) if volume else (int(voxels.min()), int(voxels.max()))
+    grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)
+    clip = {"low": 0.0, "high": 1.0} if grey.clip else {}
+    window = Window(voxels, -plan.top, slices, grey.lower, grey.factor, padding=padding_value(settings, grey), **clip)
+    return predict_trunk(network, window)
+
+
+def _probabilities(logits: Tensor, case: Case) -> NDArray[np.float64]:
+    """COVID probabilities of logits (windows, classes), in float64 so that they saturate late."""
+    probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, POSITIVE].cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise BadScan(
+            f"{case.site}: {case.scan}",
+            "the network's probability for it is not a number",
+            "Look at the scan's voxels and at the training's curves: the weights or the input are not finite",
+        )
+    return probabilities
+
+
+def prediction_rows(
+    model: str,
+    subset: str,
+    case: Case,
+    windows: NDArray[np.float64],
+    passes: Sequence[float] | NDArray[np.float64] = (),
+) -> list[dict[str, Any]]:
+    """The table's rows of one scan: its deterministic prediction, then its dropout passes.
+
+    Args:
+        model: name of the model.
+        subset: "validation" or "test".
+        case: the scan.
+        windows: probability of each window, from `predict`.
+        passes: probability in each pass, from `predict_passes`.
+    """
+    scan: dict[str, Any] = {
+        "model": model,
+        "site": case.site,
+        "subset": subset,
+        "patient": case.patient,
+        "scan": case.scan,
+        "label": case.label,
+        "windows": len(windows),
+    }
+    numbered = [(DETERMINISTIC, windows.max()), *enumerate(passes)]
+    return [{**scan, "pass": number, "probability": float(probability)} for number, probability in numbered]
+
+
+def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the predictions table (Parquet, columns of `SCHEMA`); the file appears whole or not at all.
+
+    Raises:
+        BadScan: a probability is not a number in 0..1.
+    """
+    for row in rows:
+        if not 0 <= row["probability"] <= 1:
+            raise BadScan(
+                f"{row['site']}: {row['scan']}",
+                f"the probability of model {row['model']} is {row['probability']}, expected 0 to 1",
+                "Look at the training's curves, and predict again",
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    write_atomically(path, lambda partial: pq.write_table(table, partial))
+
+
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """The rows of a predictions table.
+
+    Raises:
+        BadStudy: the file is missing, damaged, or has other columns.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BadStudy(
+            path, f"the predictions cannot be read ({error})", "Predict again; what is finished is kept"
+        ) from error
+    if table.schema.names != SCHEMA.names:
+        raise BadStudy(
+            path, f"it has columns {table.schema.names}, expected {SCHEMA.names}", "Predict again with this version"
+        )
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows

@@ -1,0 +1,313 @@
+"""A scan's stored voxels in, one network input out: taken slices, padding, normalisation, flips, turns, scale."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elsewhere.errors import BadStudy
+
+WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
+WINDOW_STRIDE = 32  # protocol page, "Volume"
+PLAN, ORDER = 1, 2  # what a random number is for: one stream each (never 0, which numpy drops from the end)
+
+Sampling = Literal["uniform", "balanced"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan that is trained on or predicted, without its voxels.
+
+    Attributes:
+        site: name of the site.
+        patient: patient id within the site.
+        scan: scan id within the site.
+        label: 1 COVID-positive, 0 COVID-negative.
+        slices: number of stored slices.
+        minimum: lowest stored value of the whole volume.
+        maximum: highest stored value of the whole volume.
+    """
+
+    site: str
+    patient: str
+    scan: str
+    label: int
+    slices: int
+    minimum: int
+    maximum: int
+
+
+Read = Callable[[Case, int, int], NDArray[Any]]
+"""Stored voxels of slices start:stop of a case, int16 or uint8 [slice, row, column]."""
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How stored voxels become a network input; the values given here are the paper's protocol.
+
+    Attributes:
+        normalisation: "paper" shifts the minimum to 0 and divides by the maximum or (training only, one time in
+            two) by the next power of two (protocol page, "Normalisation"). "window" is the harmonised departure: a
+            fixed window of stored values goes to 0..1 and is clipped, the same at every site.
+        window: lower and upper stored value of that window; in HU where the store holds HU.
+        padding: what fills a scan of too few slices. "minimum" is air, the volume's lowest value (protocol page,
+            "Volume", our reading). "literal_zero" puts stored zeros in before anything is shifted (in HU that is
+            water, and a site signature); minimum and maximum are then those of the padded volume.
+        extrema: minimum and maximum of the whole "volume" (protocol page, "Normalisation", our reading) or of the
+            slices taken, "window".
+        intensity: range of the factor by which training intensities are scaled, one time in two: (0, 1) in the
+            paper; (0.8, 1.2) is the harmonised departure.
+        augment: False trains without flips, turns and scaling (padding, taken slices and the choice of
+            normalisation stay random).
+        turn: False leaves out transposition and quarter turns, which need as many rows as columns.
+    """
+
+    normalisation: Literal["paper", "window"] = "paper"
+    window: tuple[int, int] = (-1000, 100)
+    padding: Literal["minimum", "literal_zero"] = "minimum"
+    extrema: Literal["volume", "window"] = "volume"
+    intensity: tuple[float, float] = (0.0, 1.0)
+    augment: bool = True
+    turn: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("window", "intensity"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise BadStudy(f"sample.{name}", f"({low}, {high}) is not a range", "Give the lower value first")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every choice made for one input, drawn before any voxel is touched; `dataclasses.asdict` gives its JSON.
+
+    Attributes:
+        start: first slice taken.
+        count: number of slices taken.
+        top: padding slices above (superior to) them.
+        power_of_two: divide by the next power of two instead of by the maximum.
+        flip: reverse the (slice, row, column) axis.
+        transpose: swap rows and columns, after the flips.
+        turns: quarter turns in-plane, from the row axis towards the column axis, after the transposition.
+        scale: factor on the normalised intensities.
+    """
+
+    start: int
+    count: int
+    top: int
+    power_of_two: bool = False
+    flip: tuple[bool, bool, bool] = (False, False, False)
+    transpose: bool = False
+    turns: int = 0
+    scale: float = 1.0
+
+
+def draw_plan(
+    rng: np.random.Generator, case: Case, settings: SampleSettings = SampleSettings(), slices: int = WINDOW_SLICES
+) -> Plan:
+    """Draw a training input's choices (paper, section "Training and Data Augmentation").
+
+    Every number is drawn whatever the settings, so that switching one option off leaves all other choices as they
+    were.
+    """
+    count = min(case.slices, slices)
+    start, top = int(rng.integers(case.slices - count + 1)), int(rng.integers(slices - count + 1))
+    power, augment, *coins = (bool(coin) for coin in rng.random(7) < 0.5)
+    turns, scale = int(rng.integers(4)), float(rng.uniform(*settings.intensity))
+    if not (augment and settings.augment):
+        return Plan(start, count, top, power)
+    flip = (coins[0], coins[1], coins[2])
+    return Plan(
+        start, count, top, power, flip, coins[3] and settings.turn, turns * settings.turn, scale if coins[4] else 1.0
+    )
+
+
+def apply_plan(
+    voxels: NDArray[Any],
+    plan: Plan,
+    settings: SampleSettings,
+    extrema: tuple[int, int],
+    slices: int = WINDOW_SLICES,
+    *,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Carry a plan out: a pure function of its arguments.
+
+    Args:
+        voxels: the plan's slices, int16 or uint8 [slice, row, column].
+        plan: the choices; see `draw_plan` and `evaluation_plan`.
+        settings: normalisation and padding.
+        extrema: minimum and maximum of the whole stored volume; not read where `settings.extrema` is "window".
+        slices: slices of the network's input.
+        out: float32 [slices, rows, columns] to write into, for callers that reuse a buffer.
+
+    Returns:
+        float32 [slices, row, column]; `out` if it was given.
+    """
+    assert len(voxels) == plan.count, (voxels.shape, plan)
+    rows, columns = voxels.shape[1:] if (plan.transpose + plan.turns) % 2 == 0 else voxels.shape[:0:-1]
+    if out is None:
+        out = np.empty((slices, rows, columns), np.float32)
+    if settings.extrema == "window":
+        extrema = int(voxels.min()), int(voxels.max())
+    grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)
+    first = slices - plan.count - plan.top if plan.flip[0] else plan.top
+    out[:first] = out[first + plan.count :] = padding_value(settings, grey)
+    _fill(out[first : first + plan.count], voxels, plan, grey)
+    return out
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Stored value → intensity: clip to lower..upper (where `clip`), subtract lower, multiply by factor."""
+
+    lower: int
+    upper: int
+    factor: float
+    clip: bool
+
+    def value(self, stored: int) -> float:
+        """The intensity of one stored value."""
+        return (min(max(stored, self.lower), self.upper) - self.lower) * self.factor
+
+
+def choose_grey(plan: Plan, settings: SampleSettings, extrema: tuple[int, int], *, padded: bool) -> Grey:
+    """How a plan's stored values become intensities, given the volume's (or the window's) minimum and maximum."""
+    if settings.normalisation == "window":
+        lower, upper = settings.window
+        return Grey(lower, upper, plan.scale / (upper - lower), clip=True)
+    lower, upper = extrema
+    if padded and settings.padding == "literal_zero":
+        lower, upper = min(lower, 0), max(upper, 0)
+    span = upper - lower
+    divisor = 1 << span.bit_length() if plan.power_of_two else span
+    return Grey(lower, upper, plan.scale / divisor if span else 0.0, clip=False)
+
+
+def padding_value(settings: SampleSettings, grey: Grey) -> float:
+    """The intensity of a padding slice."""
+    return grey.value(0) if settings.padding == "literal_zero" else 0.0
+
+
+def _fill(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey) -> None:
+    """Normalise and orient slice by slice, so that each slice stays in the cache between its few passes."""
+    shifted = np.empty(voxels.shape[1:], np.uint16)
+    signed = shifted.view(np.int16)
+    oriented = _orient(shifted, plan)
+    lower = np.array(grey.lower).astype(np.int16).view(np.uint16)  # unsigned subtraction wraps to the right answer
+    order = range(len(voxels) - 1, -1, -1) if plan.flip[0] else range(len(voxels))
+    staged = grey.clip or voxels.dtype == np.uint8
+    for target, source in zip(out, order, strict=True):
+        plane = signed if staged else voxels[source]
+        if staged:
+            np.copyto(signed, voxels[source])
+        if grey.clip:
+            np.clip(signed, grey.lower, grey.upper, out=signed)
+        np.subtract(plane.view(np.uint16), lower, out=shifted)
+        np.copyto(target, oriented)
+        np.multiply(target, np.float32(grey.factor), out=target)
+
+
+def _orient(plane: NDArray[Any], plan: Plan) -> NDArray[Any]:
+    """A view of [row, column] after the plan's in-plane flips, transposition and quarter turns."""
+    plane = plane[:: -1 if plan.flip[1] else 1, :: -1 if plan.flip[2] else 1]
+    return np.rot90(plane.T if plan.transpose else plane, plan.turns)
+
+
+def evaluation_windows(slices: int, size: int = WINDOW_SLICES, stride: int = WINDOW_STRIDE) -> tuple[int, ...]:
+    """First slices of the windows that cover a scan (protocol page, "Volume").
+
+    A scan of at most `size` slices has one window, starting at 0 (it is padded). A longer one has a window every
+    `stride` slices, and a last one that ends with the scan where the stride misses it.
+    """
+    last = max(slices - size, 0)
+    starts = tuple(range(0, last + 1, stride))
+    return starts if starts[-1] == last else (*starts, last)
+
+
+def evaluation_plan(case: Case, start: int, slices: int = WINDOW_SLICES) -> Plan:
+    """The plan of one evaluation window: nothing random, a short scan in the middle of its padding."""
+    count = min(case.slices, slices)
+    return Plan(start, count, (slices - count) // 2)
+
+
+def evaluation_input(
+    case: Case, read: Read, start: int, settings: SampleSettings = SampleSettings(), slices: int = WINDOW_SLICES
+) -> NDArray[np.float32]:
+    """One evaluation window of a scan, float32 [slice, row, column]; only its own slices are read."""
+    plan = evaluation_plan(case, start, slices)
+    return apply_plan(read_planned(read, case, plan), plan, settings, (case.minimum, case.maximum), slices)
+
+
+def read_planned(read: Read, case: Case, plan: Plan) -> NDArray[Any]:
+    """The stored slices that a plan takes."""
+    return read(case, plan.start, plan.start + plan.count)
+
+
+def seed_of(*purpose: int | str) -> int:
+    """A 63-bit seed for torch, the same for the same purpose whatever ran before."""
+    return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:8], "big") >> 1
+
+
+class Samples:
+    """The training examples of a run, each a function of (seed, draw) alone: no example depends on those before it.
+
+    A draw is the running number of an example: iteration × batch size + position in the batch.
+
+    Args:
+        cases: the pooled training scans of all sites.
+        read: gives a case's stored slices.
+        settings: how they become inputs.
+        slices: slices of the network's input.
+        seed: changes order and augmentation.
+        sampling: "uniform" goes through all pooled scans in a new order each epoch (protocol page, "Nine models",
+            our reading); "balanced" takes the sites in turn, each through its own epochs.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        read: Read,
+        settings: SampleSettings = SampleSettings(),
+        slices: int = WINDOW_SLICES,
+        *,
+        seed: int = 0,
+        sampling: Sampling = "uniform",
+    ) -> None:
+        assert cases
+        pools: dict[str, list[Case]] = defaultdict(list)
+        for case in cases:
+            pools[case.site if sampling == "balanced" else ""].append(case)
+        self._pools = [pools[name] for name in sorted(pools)]
+        self._read, self._settings, self._slices, self._seed = read, settings, slices, seed
+        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
+
+    def case(self, draw: int) -> Case:
+        """The scan of one draw."""
+        turn, pool = divmod(draw, len(self._pools))
+        epoch, place = divmod(turn, len(self._pools[pool]))
+        return self._pools[pool][self._order(pool, epoch)[place]]
+
+    def plan(self, draw: int) -> Plan:
+        """The choices of one draw."""
+        rng = np.random.default_rng([self._seed, draw, PLAN])
+        return draw_plan(rng, self.case(draw), self._settings, self._slices)
+
+    def example(self, draw: int, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], Case]:
+        """The network input of one draw, float32 [slices, row, column] (in `out` if given), and its scan."""
+        case, plan = self.case(draw), self.plan(draw)
+        voxels, extrema = read_planned(self._read, case, plan), (case.minimum, case.maximum)
+        return apply_plan(voxels, plan, self._settings, extrema, self._slices, out=out), case
+
+    def _order(self, pool: int, epoch: int) -> NDArray[np.int64]:
+        kept = self._orders.get(pool)
+        if kept is None or kept[0] != epoch:
+            rng = np.random.default_rng([self._seed, epoch, pool, ORDER])
+            kept = self._orders[pool] = epoch, rng.permutation(len(self._pools[pool]))
+        return kept[1]
