@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -90,6 +91,16 @@ def test_bilevel_white_is_zero_and_pages_are_refused(tmp_path: Path, pixels: np.
         decode_slice(tmp_path / "white.tif")
     with pytest.raises(BadScan, match="holds 3 pages, expected one slice a file"):
         decode_slice(tmp_path / "pages.tif")
+
+
+def test_colour_modes_that_would_lose_grey_values_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    deep = np.stack([pixels.astype(np.uint16) * 257] * 3, axis=2)
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "print.jpg")
+    with pytest.raises(BadScan, match=r"deep\.png: stores 16 bits in several channels \(RGB\)"):
+        decode_slice(tmp_path / "deep.png")
+    with pytest.raises(BadScan, match=r"print\.jpg: has the colour mode CMYK, expected grey"):
+        decode_slice(tmp_path / "print.jpg")
 
 
 def _scan(folder: Path, pixels: np.ndarray, count: int) -> list[Path]:

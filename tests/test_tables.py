@@ -30,6 +30,8 @@ def test_written_rows_are_read_again(tmp_path: Path) -> None:
 
 
 def test_wrong_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSite, match=r"a\.csv: no such table"):
+        read_rows(tmp_path / "a.csv", ("id",))
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(BadSite, match=r"lacks the columns id \(found: nothing\)"):
         read_rows(tmp_path / "a.csv", ("id",))

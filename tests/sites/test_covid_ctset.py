@@ -189,6 +189,16 @@ def test_copies_merge_or_keep(tmp_path: Path) -> None:
     assert "1 patients stand under two folders and are counted twice (copies = keep)" in kept.notes
 
 
+@pytest.mark.parametrize("copies", ["merge", "keep"])
+def test_the_same_folder_in_two_places_is_told(tmp_path: Path, copies: str) -> None:
+    for place_, slices in (("a", 3), ("b", 4), ("c", 5)):
+        place(tmp_path, f"{place_}/normal1/patient5/SR_2", range(slices))
+    found = covid_ctset.find(tmp_path, "Iran", copies=copies)  # type: ignore[arg-type]
+    assert len({scan.scan for scan in found.scans}) == len(found.scans)
+    assert len(found.scans) + len(found.bad) == 3
+    assert "stands twice under a folder normal1, here and at" in str(found.bad[0])
+
+
 def test_missing_facts_are_none_and_missing_tables_told(tmp_path: Path) -> None:
     place(tmp_path, "covid1/patient1/SR_2", range(2))
     scan = only(tmp_path)

@@ -157,7 +157,7 @@ def test_empty_packed_and_wrong_tables(tmp_path: Path) -> None:
     with pytest.raises(BadSite, match=r"holds COVID19_1110\.zip, not unpacked"):
         mosmeddata.find(tmp_path, "Moscow")
     touch(tmp_path, "CT-1/study_0255")
-    with pytest.raises(BadSite, match=r"gone\.csv: no such registry"):
+    with pytest.raises(BadSite, match=r"gone\.csv: no such table"):
         mosmeddata.find(tmp_path, "Moscow", tmp_path / "gone.csv")
     register(tmp_path, "1,CT-0,/studies/CT-0/study_0001.nii.gz,")
     with pytest.raises(BadSite, match=r"none of its 1 studies is there \(study_0001; found study_0255\)"):

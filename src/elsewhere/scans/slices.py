@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from elsewhere.errors import BadScan
+from elsewhere.errors import BadScan, BadSite
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
@@ -25,6 +25,8 @@ MAX_GREY_DIFFERENCE = 8
 """Largest difference between the channels of a "grey" colour image; JPEG's chroma rounding stays below it."""
 
 JPEG_QUALITY = 95
+
+PICTURE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "P", "I;16"})
 
 
 def suffix(name: str) -> str:
@@ -42,6 +44,9 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder below (and with) `root` with its visible file names, sorted, without a stat per file.
 
     Folders come in natural order. Linked folders are followed once; hidden files and folders are passed over.
+
+    Raises:
+        BadSite: a folder cannot be listed.
     """
     todo, seen = [root], {os.path.realpath(root)}
     while todo:
@@ -60,10 +65,14 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
     names: list[str] = []
     folders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                (folders if entry.is_dir() else names).append(entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else names).append(entry.name)
+    except OSError as error:
+        what = f"cannot be listed ({error.strerror})"
+        raise BadSite(folder, what, "Give yourself the right to read it, or move it away") from error
     return sorted(names), sorted(folders, key=natural_key)
 
 
@@ -136,6 +145,11 @@ def _decode_picture(path: Path) -> NDArray[np.generic]:
     with Image.open(path) as image:
         if image.mode == "1":
             raise BadScan(path, "is a 1-bit image (black or white only), expected grey", "Take masks out of the scan")
+        if image.mode not in PICTURE_MODES:
+            raise BadScan(path, f"has the colour mode {image.mode}, expected grey", "Export it as a grey image")
+        if not image.mode.startswith("I") and ";16" in str(image.tile):
+            what = f"stores 16 bits in several channels ({image.mode}), which would be cut to 8"
+            raise BadScan(path, what, "Export it as a 16-bit grey image")
         if image.mode == "P":
             return np.asarray(image.convert("RGB"))
         return np.asarray(image)

@@ -21,6 +21,8 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         BadSite: the table cannot be read, or lacks one of the `required` columns.
     """
+    if not path.is_file():
+        raise BadSite(path, "no such table", "Check its path in the study file")
     lines = _xlsx(path) if path.suffix.lower() == ".xlsx" else _csv(path)
     lines = [line for line in lines if any(line)]
     header = lines[0] if lines else []

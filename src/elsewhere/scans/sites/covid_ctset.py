@@ -104,19 +104,18 @@ def find(root: Path, site: str, labels: Path | None = None, *, copies: Literal["
     notes = _tree_notes(tree, details)
     one_class, bad = _in_one_class(tree.series)
     named, copy_notes = (_merged if copies == "merge" else _kept)(one_class)
-    scans = []
+    scans: dict[str, Scan] = {}
     for patient, scan, series in named:
-        row = details.get(series.patient.lower())
         try:
-            _check_series(series, row)
+            _check_series(series, details.get(series.patient.lower()), scans.get(scan))
         except BadScan as error:
             bad.append(error)
             continue
-        facts = _facts(series, row, metadata.get(series.patient.lower()))
-        label = _label(series.folder)
+        key, label = series.patient.lower(), _label(series.folder)
         files = tuple(series.path / name for name in series.slices)
-        scans.append(Scan(site, patient, scan, label, files, CLASSES[label], facts))
-    return Found(tuple(scans), tuple(bad), (*notes, *copy_notes))
+        facts = _facts(series, details.get(key), metadata.get(key))
+        scans[scan] = Scan(site, patient, scan, label, files, CLASSES[label], facts)
+    return Found(tuple(scans.values()), tuple(bad), (*notes, *copy_notes))
 
 
 def read(scan: Scan) -> Volume:
@@ -227,8 +226,11 @@ def _label(folder: str) -> int:
     return POSITIVE if "covid" in folder.lower() else NEGATIVE
 
 
-def _check_series(series: _Series, row: Mapping[str, str] | None) -> None:
+def _check_series(series: _Series, row: Mapping[str, str] | None, same: Scan | None) -> None:
     """The folder's name gives the class; `Patient_details.csv` must not contradict it. Raises BadScan."""
+    if same is not None:
+        what = f"stands twice under a folder {series.folder}, here and at {same.files[0].parent}"
+        raise BadScan(series.path, what, "Keep one of the two")
     if series.others:
         what = f"holds {len(series.others)} images that are not like IM00012.tif, first {series.others[0]}"
         raise BadScan(series.path, what, "Use the 16-bit TIFF slices of COVID-CTset.zip, and move other images away")

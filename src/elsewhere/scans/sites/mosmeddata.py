@@ -143,8 +143,6 @@ def _categories(files: Mapping[str, Path], registry: Path | None) -> tuple[dict[
     if registry is None:
         note = f"no {' or '.join(REGISTRY_NAMES)}: categories are taken from the folders"
         return {study: path.parent.name.upper() for study, path in files.items()}, [note]
-    if not registry.is_file():
-        raise BadSite(registry, "no such registry", "Check the path given as `labels`")
     rows = read_rows(registry, REGISTRY_COLUMNS[:3])
     categories = {_study_of(row): row["category"].upper() for row in rows}
     if not set(categories) & set(files):
