@@ -285,7 +285,7 @@ def test_real_facts_are_joined(published: Path) -> None:
 def test_series_of_the_real_table_and_their_split(real_data: Path, published: Path) -> None:
     """The table knows 280 positive and 839 negative series, 1071 with the copies; the paper says 281 and 1068.
 
-    Its scans a subset (201/23/57 and 770/84/214) hang on its draw; ours come within 12 of them.
+    Its scans a subset (201/23/57 and 770/84/214) hang on its draw; ours (seed 0) are 201/23/56 and 770/87/214.
     """
     with (real_data / "covid-ctset" / covid_ctset.METADATA_TABLE).open(newline="") as file:
         rows = {row["Patient ID"]: row for row in csv.DictReader(file)}
@@ -300,7 +300,7 @@ def test_series_of_the_real_table_and_their_split(real_data: Path, published: Pa
     subsets = split(scans)
     for label, paper in ((1, (201, 23, 57)), (0, (770, 84, 214))):
         counts = [sum(s.label == label and subsets["Iran", s.scan] == name for s in scans) for name in SUBSETS]
-        assert np.abs(np.subtract(counts, paper)).max() <= 12, counts
+        assert np.abs(np.subtract(counts, paper)).max() <= 3, counts
 
 
 @pytest.mark.real
