@@ -36,6 +36,18 @@ HARMONISED: dict[str, dict[str, Any]] = {
     "sample": {"normalisation": "window", "intensity": (0.8, 1.2)},
     "evaluation": {"threshold": "model"},
 }
+# The paper's nine models (section "Training and Data Augmentation"; protocol page, "Nine models").
+PAPER_COMBINATIONS = (
+    ("UTSW",),
+    ("CC-CCII",),
+    ("COVID-CTset",),
+    ("UTSW", "CC-CCII"),
+    ("UTSW", "COVID-CTset"),
+    ("CC-CCII", "COVID-CTset"),
+    ("UTSW", "CC-CCII", "COVID-CTset"),
+    ("CC-CCII", "COVID-CTset", "MosMedData"),
+    ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData"),
+)
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "harmonised": HARMONISED}
 
 
@@ -107,7 +119,7 @@ class Study:
         allow_leak: go on although a patient or a volume stands on two sides of the split.
         store: folder of the prepared volumes, shared between studies; None means `store` beside the study's folder.
         sites: the sites, in the order of the file.
-        combinations: for each model, the sites it is trained on.
+        combinations: for each model, the sites it is trained on; "paper" in the file stands for the paper's nine.
     """
 
     name: str
@@ -229,6 +241,7 @@ def _options(kind: str) -> list[str]:
 
 def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     given = content.get("combinations", [[name] for name in names])
+    given = PAPER_COMBINATIONS if given == "paper" else given
     combinations = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
     for sites in combinations:
         for site in sites:

@@ -87,7 +87,7 @@ def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
     tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
     points = _operating_points(tables, plan.models[name])
-    for (reading, site), point in sorted(points.items()):
+    for (_, site), point in sorted(points.items()):
         test = _subset(tables[site], "test")
         single = test["pass"] == DETERMINISTIC
         cell = score_cell(
@@ -99,7 +99,7 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
             resamples=plan.evaluation.resamples,
             seed=plan.seed,
         )
-        yield {"model": name, "site": site, "reading": reading, **cell.to_record()}
+        yield {"model": name, "site": site, **cell.to_record()}
 
 
 def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str]) -> Points:

@@ -1,0 +1,73 @@
+"""A trained model of a study in; its probabilities for one site's validation and test scans out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from elsewhere import engine
+from elsewhere.commands.train import cases, shelf_reader, usable_rows
+from elsewhere.model.network import load_checkpoint
+from elsewhere.model.prediction import predict as predict_scan
+from elsewhere.model.prediction import predict_passes, prediction_rows, write_predictions
+from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically
+
+
+def predict(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    model: Annotated[str, typer.Argument(help="Name of a trained model.")],
+    site: Annotated[str, typer.Argument(help="Name of a site.")],
+    out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+) -> None:
+    """Predict one site's validation and test scans with one trained model of a study."""
+    folder = Folder(out or default_folder(load_study(study)))
+    task = (study, folder.root, model, site)
+    for _ in engine.run(predict_site, [task], workers=1, describe=f"{model} on {site}", ticks=True):
+        engine.console.print(str(folder.predictions(model, site)))
+
+
+def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callable[[float, str], None]) -> None:
+    """Write the predictions of the model `name` at `site`; predictions of the same weights are not made again."""
+    study, folder = load_study(study_file), Folder(out)
+    rows = [row for row in usable_rows(folder) if row["site"] == site]
+    network, record = load_checkpoint(folder.model(name) / "checkpoint")
+    path = folder.predictions(name, site)
+    origin = _origin(study, record, rows)
+    if path.is_file() and _made_from(path) == origin:
+        return
+    torch.set_num_threads(study.training.threads or torch.get_num_threads())
+    read = shelf_reader(rows)
+    chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
+    table: list[dict[str, Any]] = []
+    for i, (subset, case) in enumerate(chosen):
+        windows = predict_scan(network, case, read, study.sample, study.prediction.stride)
+        passes = ()
+        if subset == "test":
+            passes = predict_passes(network, case, read, study.sample, study.prediction, seed=study.seed)
+        table += prediction_rows(name, subset, case, windows, passes)
+        tick((i + 1) / len(chosen), f"{name} on {site}")
+    write_predictions(path, table)
+    write_atomically(_sidecar(path), json.dumps({"made_from": origin}))
+
+
+def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Hash of everything that the predictions depend on."""
+    scans = [(row["scan"], row["subset"], row["label"], Path(row["file"]).name) for row in rows]
+    content = [record["sha256"], asdict(study.sample), asdict(study.prediction), study.seed, scans]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _made_from(path: Path) -> str:
+    sidecar = _sidecar(path)
+    return json.loads(sidecar.read_text(encoding="utf-8"))["made_from"] if sidecar.is_file() else ""
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_suffix(".json")
