@@ -21,7 +21,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.errors import BadSite
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import predict
-from elsewhere.model.sample import Case, SampleSettings, Samples
+from elsewhere.model.sample import Case, Samples, SampleSettings
 from elsewhere.plan import Folder, write_atomically
 from elsewhere.scans.labels import LabelRow, write_labels
 from elsewhere.scans.scan import Scan
@@ -41,7 +41,7 @@ LUNG_WINDOW = (-1350, 150)
 REPACKED = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 TEST_ONLY = {"NLST": "nlst", "ACRIN": "acrin-nsclc-fdg-pet", "Lung-PET-CT-Dx": "lung-pet-ct-dx"}
 
-STUDY = """\
+STUDY = '''\
 # Written by `elsewhere real`: plumbing on real pixels, not evidence.
 name = "real"
 title = "Real CT, re-packed into the four published layouts"
@@ -49,10 +49,10 @@ origin = "repacked"
 protocol = "paper"
 seed = 0
 notes = [
-    """The four sites hold the same six patients of COVID-CT-MD, re-packed into each published layout; \
+    """The four sites hold the same six patients of COVID-CT-MD, re-packed into each published layout; \\
     none is the data set whose name it bears.""",
-    """Two positive and four negative patients cannot fill three subsets: each scan is divided into every \
-    fourth slice, and the four parts stand as separate patients. The same anatomy stands in training and test, \
+    """Two positive and four negative patients cannot fill three subsets: each scan is divided into every \\
+    fourth slice, and the four parts stand as separate patients. The same anatomy stands in training and test, \\
     and no score below means anything: this page shows that the path runs on real pixels.""",
 ]
 combinations = "paper"
@@ -75,7 +75,7 @@ validate_every = 10
 [prediction]
 passes = 5
 stride = 4
-"""
+'''
 
 
 def real(
