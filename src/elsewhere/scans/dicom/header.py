@@ -14,10 +14,11 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.dicom.tags import Tags, read_dataset, read_tags
+from elsewhere.scans.dicom.tags import RECOPY, Tags, read_dataset, read_tags
 from elsewhere.scans.labels import MISSING, parse_age, parse_date
 from elsewhere.scans.scan import Fact
 
+CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # Enhanced CT, its conversion
 NO_CONTRAST = frozenset(("none", "no", "without", "nativ", "native", "non contrast", "noncontrast", "0"))
 
@@ -111,12 +112,17 @@ def read_headers(path: Path) -> list[Header]:
         BadScan: the file is damaged, encrypted or cut short inside its header.
     """
     tags = read_tags(path)
-    if tags is None or not tags.values.get("Rows"):
+    if tags is None:
+        return []
+    if not tags.values.get("Rows"):
+        said = tags.values.get("SOPClassUID") or tags.values.get("MediaStorageSOPClassUID") or CT_CLASS
+        if said == CT_CLASS:
+            raise BadScan(path, "has no Rows and is no other kind of DICOM: cut short inside its header", RECOPY)
         return []
     try:
         header = _header(path, tags)
     except ValueError as error:
-        raise BadScan(path, f"holds a damaged header ({error})", "Copy or export the file again") from error
+        raise BadScan(path, f"holds a damaged header ({error})", RECOPY) from error
     if header.frames > 1 or header.about.sop_class in ENHANCED_CLASSES:
         return _frames(header, read_dataset(path, pixels=False))
     return [header]
@@ -210,7 +216,7 @@ def _about(syntax: str, *texts: str) -> About:
         "transfer_syntax": UID(syntax).name,
         "lossy": get("LossyImageCompression") == "01" or None,
     }
-    known = {name: value for name, value in facts.items() if value not in ("", None)}
+    known = {name: value for name, value in facts.items() if str(value).lower() not in MISSING}
     kinds = tuple(part.strip().upper() for part in get("ImageType").split("\\"))
     return About(
         get("Modality").upper(),

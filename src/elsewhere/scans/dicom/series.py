@@ -11,12 +11,12 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.dicom.header import ENHANCED_CLASSES, Header, read_headers
+from elsewhere.scans.dicom.header import CT_CLASS, ENHANCED_CLASSES, Header, read_headers
 from elsewhere.scans.dicom.stack import arrange, turn_of
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.slices import walk
 
-CT_CLASSES = ("", "1.2.840.10008.5.1.4.1.1.2", *ENHANCED_CLASSES)
+CT_CLASSES = ("", CT_CLASS, *ENHANCED_CLASSES)
 LOCALIZERS = frozenset(("LOCALIZER", "SCOUT", "TOPOGRAM", "CT_SOM5 TOP"))
 RENDERED = frozenset(
     ("MIP", "MINIP", "VRT", "SSD", "PROJECTION IMAGE", "CURVED", "SCREEN SAVE", "PERFUSION", "DOSE_INFO")
@@ -160,7 +160,10 @@ def refusal_of(header: Header) -> str:
         (LOCALIZERS & set(about.image_type), f"is a localizer ({kind})"),
         (RENDERED & set(about.image_type), f"is a rendering, not slices ({kind})"),
         (header.form.samples != 1, f"holds colour images ({header.form.photometric})"),
-        (about.rescale_type not in ("HU", "US", ""), f"holds values of type {about.rescale_type}, not HU"),
+        (
+            about.rescale_type[:1] not in ("H", "") and about.rescale_type != "US",
+            f"holds values of type {about.rescale_type}, not HU",
+        ),
     )
     return next((reason for fault, reason in faults if fault), "") or _plane_fault(header)
 

@@ -147,8 +147,12 @@ def _heights(headers: list[Header], notes: list[str]) -> tuple[list[float] | Non
 
 
 def _spread(headers: Sequence[Header], placed: Sequence[int]) -> bool:
-    """Do the positions differ at all? Some anonymisers blank them all to the same value."""
-    return len({headers[i].position for i in placed}) > 1
+    """Do the positions say something? Some anonymisers blank them all to 0, some repeat the first."""
+    distinct = {headers[i].position for i in placed}
+    if len(distinct) > 1:
+        return True
+    blank = distinct == {(0.0, 0.0, 0.0)}
+    return not blank and len({h.location for h in headers}) == 1
 
 
 def _projected(headers: Sequence[Header], placed: Sequence[int], notes: list[str]) -> tuple[list[float], list[int]]:

@@ -134,6 +134,8 @@ def _walk_meta(data: bytes, at: int) -> tuple[dict[str, str], int]:
             name = "TransferSyntaxUID" if tag == SYNTAX else "MediaStorageSOPClassUID"
             found[name] = data[value_at : value_at + length].rstrip(b"\0 ").decode("ascii", "replace")
         at = value_at + length
+        if at > len(data):
+            raise _RanOut
     return found, at
 
 
@@ -156,7 +158,7 @@ def _walk(data: bytes, at: int, explicit: bool, whole: bool) -> tuple[dict[str, 
             found[TEXT_TAGS[tag]] = data[value_at:at]
         elif tag in NUMBER_TAGS:
             numbers[NUMBER_TAGS[tag]] = str(int.from_bytes(data[value_at : min(at, value_at + 2)], "little"))
-    if not whole:
+    if not whole or at != end:
         raise _RanOut
     return {**_texts(found), **numbers}, -1, 0
 
@@ -243,7 +245,8 @@ def read_dataset(path: Path, pixels: bool, only: list[str] | None = None) -> pyd
             dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels, specific_tags=only)
             if not hasattr(dataset, "file_meta"):
                 dataset.file_meta = pydicom.dataset.FileMetaDataset()
-            len([element.value for element in dataset if element.VR != "SQ"])  # values are decoded only when asked for
+            for element in (*dataset.file_meta, *dataset):  # values are decoded, and found damaged, only when asked for
+                _ = element.VR != "SQ" and element.value
     except Exception as error:  # a damaged file makes pydicom raise anything, from EOFError to TypeError
         raise BadScan(path, f"is damaged inside its header ({error})", RECOPY) from error
     return dataset
