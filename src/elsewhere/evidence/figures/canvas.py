@@ -68,7 +68,7 @@ class Canvas:
     ) -> None:
         """A rectangle; style: alpha of the fill, line width, dash, hatch."""
         style = {"linewidth": 0.8} | style
-        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=fill, edgecolor=edge, clip_on=False, **style))
+        self._axes.add_artist(Rectangle((x, y), width, height, facecolor=fill, edgecolor=edge, clip_on=False, **style))
 
     def line(
         self, xs: Sequence[float], ys: Sequence[float], color: str = INK, width: float = 1.0, **style: Any
@@ -101,7 +101,7 @@ class Canvas:
         scale = size / max(rows, columns)
         width, height = columns * scale, rows * scale
         left, top = x + (size - width) / 2, y + (size - height) / 2
-        self._axes.add_patch(Rectangle((x, y), size, size, facecolor="#000000", edgecolor="none", clip_on=False))
+        self._axes.add_artist(Rectangle((x, y), size, size, facecolor="#000000", edgecolor="none", clip_on=False))
         extent = (left, left + width, top + height, top)
         rgb = np.repeat(pixels[..., None], 3, axis=2)
         self._axes.imshow(rgb, extent=extent, interpolation="none", aspect="auto", origin="upper", zorder=2)
@@ -129,15 +129,21 @@ def inline_svg(svg: str, name: str, alt: str) -> str:
     body = svg[svg.index("<svg") :]
     for clutter in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<title>.*?</title>", r"<!--.*?-->"):
         body = re.sub(clutter, "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[A-Za-z0-9]+_\d+">', "<g>", body)
-    body = re.sub(r'( id="|url\(#|href="#)', lambda found: f"{found[1]}{name}-", body)
-    body = re.sub(r"(\d+\.\d\d)\d+", r"\1", body)
-    body = re.sub(r" font-family: [^;\"]+;| transform=\"rotate\(-0 [^\"]+\"", "", body)
-    for color, variable in VARIABLES.items():
-        body = body.replace(color, f"var({variable})")
+    body = re.sub(r"<[^>]+>", lambda found: _inline_tag(found[0], name), body)
     head = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" style="--w:{_width(svg)}"'
     body = head + re.sub(r' (?:width|height)="[0-9.]+pt"', "", body[len("<svg") :], count=2)
     return re.sub(r"\s*\n\s*", "\n", body)
+
+
+def _inline_tag(tag: str, name: str) -> str:
+    """One tag without what the page has no use for; the words between tags are never touched."""
+    tag = re.sub(r'^<g id="[A-Za-z0-9]+_\d+">', "<g>", tag)
+    tag = re.sub(r'( id="|url\(#|href="#)', lambda found: f"{found[1]}{name}-", tag)
+    tag = re.sub(r"(\d+\.\d\d)\d+", r"\1", tag)
+    tag = re.sub(r" font-family: [^;\"]+;| transform=\"rotate\(-0 [^\"]+\"", "", tag)
+    for color, variable in VARIABLES.items():
+        tag = tag.replace(color, f"var({variable})")
+    return tag
 
 
 def wrap(words: str, width: int) -> list[str]:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elsewhere.evidence.figures.canvas import BLUE, INK, LINE, MUTED, ORANGE, TINT, Canvas, wrap
+from elsewhere.evidence.figures.canvas import BLUE, CARD, INK, LINE, MUTED, ORANGE, TINT, Canvas, wrap
 
 MARKS = {"home": "●", "seen": "◐", "unseen": "○"}
 WIDTH, HEIGHT, ROW_NAME, MARGIN = 104, 46, 190, 14
-STRIP_LEFT, STRIP_WIDTH, STRIP_ROW = 208, 470, 40
+STRIP_LEFT, STRIP_WIDTH, STRIP_ROW = 12, 336, 56
 STRONGEST = 0.62
 
 
@@ -88,21 +88,13 @@ def _cell(canvas: Canvas, x: float, y: float, cell: MatrixCell) -> None:
     canvas.text(middle, y + 36, cell.words, size=8, ha="center")
 
 
-def auc_strip(name: str, alt: str, groups: Sequence[tuple[str, Sequence[StripRow]]]) -> Canvas:
-    """All AUCs on one scale, study by study: one ring per cell, the mean of each group with its interval."""
-    rows = sum(len(group) for _, group in groups)
-    titled = len(groups) > 1
-    height = 30 + rows * STRIP_ROW + (22 * len(groups) if titled else 0) + 34
-    canvas = Canvas(name, alt, STRIP_LEFT + STRIP_WIDTH + 30, height)
-    y = 24.0
-    _scale(canvas, y, height - 34)
-    for title, group in groups:
-        if titled:
-            canvas.text(MARGIN, y + 14, title, size=10.5, weight="bold")
-            y += 22
-        for row in group:
-            _strip_row(canvas, y, row)
-            y += STRIP_ROW
+def auc_strip(name: str, alt: str, rows: Sequence[StripRow]) -> Canvas:
+    """All AUCs on one scale: one ring per cell, the mean of each group with its interval. Narrow enough for a phone."""
+    bottom = 26 + len(rows) * STRIP_ROW
+    canvas = Canvas(name, alt, 2 * STRIP_LEFT + STRIP_WIDTH, bottom + 34)
+    _scale(canvas, 24, bottom)
+    for place, row in enumerate(rows):
+        _strip_row(canvas, 26 + place * STRIP_ROW, row)
     return canvas
 
 
@@ -110,23 +102,22 @@ def _scale(canvas: Canvas, top: float, bottom: float) -> None:
     for tick in range(0, 11, 2):
         x = STRIP_LEFT + STRIP_WIDTH * tick / 10
         canvas.line([x, x], [top, bottom], LINE, 0.6)
-        canvas.text(x, bottom + 14, f"{tick / 10:.1f}", size=8, color=MUTED, ha="center")
+        canvas.text(x, bottom + 14, f"{tick / 10:.1f}", size=9, color=MUTED, ha="center")
     x = STRIP_LEFT + STRIP_WIDTH / 2
     canvas.line([x, x], [top, bottom], MUTED, 1, dashes=(3, 2))
-    canvas.text(x, top - 6, "0.5 = guessing", size=8, color=MUTED, ha="center")
-    canvas.text(STRIP_LEFT + STRIP_WIDTH / 2, bottom + 28, "AUC", size=8.5, color=MUTED, ha="center")
+    canvas.text(x, top - 7, "0.5 = guessing", size=9, color=MUTED, ha="center")
+    canvas.text(x, bottom + 28, "AUC", size=9, color=MUTED, ha="center")
 
 
 def _strip_row(canvas: Canvas, y: float, row: StripRow) -> None:
-    middle = y + STRIP_ROW / 2
-    canvas.text(MARGIN, middle - 1, f"{MARKS[row.kin]} {row.name}", size=9.5)
+    middle = y + 36
     cells = f"{len(row.aucs)} cell" + ("" if len(row.aucs) == 1 else "s")
-    words = cells if row.mean is None else f"{cells}, mean {row.mean[0]:.2f} ({row.mean[1]:.2f}–{row.mean[2]:.2f})"
-    canvas.text(MARGIN, middle + 12, words, size=8.5, color=MUTED)
+    canvas.rect(STRIP_LEFT, y + 3, 186, 16, fill=CARD)
+    canvas.text(STRIP_LEFT + 1, y + 15, f"{MARKS[row.kin]} {row.name}, {cells}", size=10)
     color = ORANGE if row.kin == "unseen" else BLUE
     if row.mean is not None and not math.isnan(row.mean[0]):
         mean, low, high = (STRIP_LEFT + STRIP_WIDTH * value for value in row.mean)
         canvas.rect(low, middle - 10, high - low, 20, fill=color, alpha=0.2)
         canvas.line([mean, mean], [middle - 13, middle + 13], color, 2.4)
     for i, auc in enumerate(sorted(row.aucs)):
-        canvas.dot(STRIP_LEFT + STRIP_WIDTH * auc, middle + (i % 3 - 1) * 5, color, hollow=True)
+        canvas.dot(STRIP_LEFT + STRIP_WIDTH * auc, middle + (i % 3 - 1) * 6, color, hollow=True)

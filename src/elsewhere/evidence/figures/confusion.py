@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from elsewhere.evidence.figures.canvas import BLUE, CARD, INK, LINE, MUTED, ORANGE, TINT, Canvas, wrap
 
-CELL_WIDTH, CELL_HEIGHT = 47, 36
+CELL_WIDTH, CELL_HEIGHT = 49, 38
 GAP, MARGIN, HEADER, ROW_NAME = 26, 14, 56, 128
-FOOT = 22
+FOOT = 24
 STRONGEST = 0.62  # alpha of a full cell; the words on it stay readable in light and dark
 
 
@@ -43,7 +43,7 @@ def confusion_grid(
     for row, model in enumerate(rows):
         y = HEADER + row * (panel_height + 16)
         for i, line in enumerate(wrap(model, 20)):
-            canvas.text(MARGIN, y + 22 + 13 * i, line, size=9.5, weight="bold")
+            canvas.text(MARGIN, y + 22 + 13 * i, line, size=10, weight="bold")
         for column, panel in enumerate(panels[row]):
             _panel(canvas, MARGIN + ROW_NAME + column * (panel_width + GAP) + GAP / 2, y, panel)
     return canvas
@@ -52,9 +52,9 @@ def confusion_grid(
 def _heading(canvas: Canvas, x: float, title: str) -> None:
     lines = wrap(title, 18)
     for i, line in enumerate(lines):
-        canvas.text(x + CELL_WIDTH, 30 - 12 * (len(lines) - 1 - i), line, size=9.5, weight="bold", ha="center")
+        canvas.text(x + CELL_WIDTH, 30 - 12 * (len(lines) - 1 - i), line, size=10, weight="bold", ha="center")
     for i, called in enumerate(("called +", "called −")):
-        canvas.text(x + (i + 0.5) * CELL_WIDTH, 48, called, size=7.5, color=MUTED, ha="center")
+        canvas.text(x + (i + 0.5) * CELL_WIDTH, 48, called, size=8.5, color=MUTED, ha="center")
 
 
 def _panel(canvas: Canvas, x: float, y: float, panel: ConfusionPanel | None) -> None:
@@ -66,7 +66,7 @@ def _panel(canvas: Canvas, x: float, y: float, panel: ConfusionPanel | None) -> 
     _row(canvas, (x, y), panel.sensitivity, (tp, fn), hit=0)
     _row(canvas, (x, y + CELL_HEIGHT), panel.specificity, (fp, tn), hit=1)
     canvas.rect(x, y, 2 * CELL_WIDTH, 2 * CELL_HEIGHT, edge=MUTED)
-    canvas.text(x, y + 2 * CELL_HEIGHT + 13, panel.foot, size=8, color=INK)
+    canvas.text(x, y + 2 * CELL_HEIGHT + 14, panel.foot, size=9, color=INK)
 
 
 def _row(
@@ -82,7 +82,7 @@ def _row(
     if share_right is None:
         canvas.rect(x, y, 2 * CELL_WIDTH, CELL_HEIGHT, fill=TINT)
         words = "no positives" if hit == 0 else "no negatives"
-        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT / 2 + 3, words, size=8, color=MUTED, ha="center", style="italic")
+        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT / 2 + 3, words, size=9, color=MUTED, ha="center", style="italic")
         return
     for column in (0, 1):
         share = share_right if column == hit else 1 - share_right
@@ -90,6 +90,6 @@ def _row(
         canvas.rect(left, y, CELL_WIDTH, CELL_HEIGHT, fill=CARD)
         canvas.rect(left, y, CELL_WIDTH, CELL_HEIGHT, fill=color, alpha=round(STRONGEST * share, 3))
         middle = left + CELL_WIDTH / 2
-        canvas.text(middle, y + (17 if counts[column] is not None else 22), f"{share:.2f}", size=10.5, ha="center")
+        canvas.text(middle, y + (18 if counts[column] is not None else 23), f"{share:.2f}", size=11.5, ha="center")
         if counts[column] is not None:
-            canvas.text(middle, y + 29, f"{counts[column]}", size=7.5, color=INK, ha="center")
+            canvas.text(middle, y + 31, f"{counts[column]:,}", size=8.5, color=INK, ha="center")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from elsewhere.evidence.figures.canvas import BLUE, GREEN, LINE, MUTED, ORANGE, Canvas, wrap
 
-WIDTH, HEIGHT, GAP, MARGIN, TITLE = 250, 62, 40, 34, 36
+WIDTH, HEIGHT, GAP, MARGIN, TITLE, WORDS = 250, 62, 40, 34, 46, 20
 COLUMNS = 3
 KINDS = {"training loss": ORANGE, "validation accuracy": BLUE}
 
@@ -39,15 +39,15 @@ def training_sheet(name: str, alt: str, panels: Sequence[TrainingPanel]) -> Canv
     """Small multiples, three across: loss above, validation accuracy below, the kept iteration marked."""
     columns = min(COLUMNS, max(1, len(panels)))
     rows = -(-len(panels) // columns)
-    block = TITLE + 2 * HEIGHT + 12 + 26
+    block = TITLE + 2 * HEIGHT + WORDS + 26
     canvas = Canvas(name, alt, MARGIN + columns * (WIDTH + GAP), rows * block + 6)
     for index, panel in enumerate(panels):
         x, y = MARGIN + index % columns * (WIDTH + GAP), index // columns * block
-        canvas.text(x, y + 24, wrap(panel.model, 44)[0], size=9.5, weight="bold")
+        canvas.text(x, y + 22, wrap(panel.model, 44)[0], size=9.5, weight="bold")
         last = max((series[0].max() for series in (panel.loss, panel.accuracy) if series[0].size), default=1.0)
         top = max(1.0, float(np.nanmax(panel.loss[1], initial=0.0)))
         _curve(canvas, (x, y + TITLE), panel.loss, (last, top), "training loss")
-        _curve(canvas, (x, y + TITLE + HEIGHT + 12), panel.accuracy, (last, 1.0), "validation accuracy")
+        _curve(canvas, (x, y + TITLE + HEIGHT + WORDS), panel.accuracy, (last, 1.0), "validation accuracy")
         _kept(canvas, x, y + TITLE, panel.best, last)
     return canvas
 
@@ -56,12 +56,12 @@ def _curve(canvas: Canvas, corner: tuple[float, float], series: Series, ends: tu
     """One series in its frame; `ends` are the last iteration and the largest value."""
     (x, y), (last, top) = corner, ends
     canvas.rect(x, y, WIDTH, HEIGHT, edge=LINE)
-    canvas.text(x - 4, y + 8, f"{top:.1f}", size=7.5, color=MUTED, ha="right")
-    canvas.text(x - 4, y + HEIGHT, "0", size=7.5, color=MUTED, ha="right")
+    canvas.text(x - 4, y + 8, f"{top:.1f}", size=8.5, color=MUTED, ha="right")
+    canvas.text(x - 4, y + HEIGHT, "0", size=8.5, color=MUTED, ha="right")
     iterations, values = series
     missing = not iterations.size
     words = kind + (": not logged" if missing else "")
-    canvas.text(x + WIDTH - 5, y + 12, words, size=7.5, color=MUTED, ha="right")
+    canvas.text(x, y - 5, words, size=8.5, color=KINDS[kind])
     if not missing:
         canvas.line(
             (x + WIDTH * iterations / last).tolist(), (y + HEIGHT * (1 - values / top)).tolist(), KINDS[kind], 1.3
@@ -69,13 +69,13 @@ def _curve(canvas: Canvas, corner: tuple[float, float], series: Series, ends: tu
 
 
 def _kept(canvas: Canvas, x: float, y: float, best: int | None, last: float) -> None:
-    bottom = y + 2 * HEIGHT + 12
-    canvas.text(x, bottom + 13, "0", size=7.5, color=MUTED)
-    canvas.text(x + WIDTH, bottom + 13, f"{last:,.0f} iterations", size=7.5, color=MUTED, ha="right")
+    bottom = y + 2 * HEIGHT + WORDS
+    canvas.text(x, bottom + 13, "0", size=8.5, color=MUTED)
+    canvas.text(x + WIDTH, bottom + 13, f"{last:,.0f} iterations", size=8.5, color=MUTED, ha="right")
     if best is None or best > last:
         return
     at = x + WIDTH * best / last
     canvas.line([at, at], [y, bottom], GREEN, 1, dashes=(2, 2))
     canvas.text(
-        min(max(at, x + 40), x + WIDTH - 110), bottom + 13, f"kept: {best:,}", size=7.5, color=GREEN, ha="center"
+        min(max(at, x + 40), x + WIDTH - 110), bottom + 13, f"kept: {best:,}", size=8.5, color=GREEN, ha="center"
     )

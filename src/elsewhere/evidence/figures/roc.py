@@ -82,12 +82,12 @@ def _panel(canvas: Canvas, x: float, y: float, panel: RocPanel) -> None:
     for i, line in enumerate(reversed(panel.words)):
         first = i == len(panel.words) - 1
         style = {"weight": "bold"} if first else {}
-        canvas.text(x + PANEL - 6, y + PANEL - 7 - 12 * i, line, size=8.5, color=INK, ha="right", **style)
+        canvas.text(x + PANEL - 6, y + PANEL - 7 - 12 * i, line, size=9, color=INK, ha="right", **style)
 
 
 def _axis_words(canvas: Canvas, x: float, y: float, last: bool) -> None:
-    canvas.text(x - 4, y + 8, "1", size=7.5, color=MUTED, ha="right")
-    canvas.text(x - 4, y + PANEL, "0", size=7.5, color=MUTED, ha="right")
-    canvas.text(x - 12, y + PANEL / 2, "sensitivity", size=7.5, color=MUTED, ha="center", va="center", rotation=90)
+    canvas.text(x - 4, y + 8, "1", size=8.5, color=MUTED, ha="right")
+    canvas.text(x - 4, y + PANEL, "0", size=8.5, color=MUTED, ha="right")
+    canvas.text(x - 12, y + PANEL / 2, "sensitivity", size=8.5, color=MUTED, ha="center", va="center", rotation=90)
     if last:
-        canvas.text(x + PANEL / 2, y + PANEL + 14, "1 − specificity", size=7.5, color=MUTED, ha="center")
+        canvas.text(x + PANEL / 2, y + PANEL + 14, "1 − specificity", size=8.5, color=MUTED, ha="center")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elsewhere.evidence.figures.canvas import LINE, MUTED, TINT, Canvas, wrap
 
-SIZE, GAP, MARGIN, HEADER, ROW_NAME = 164, 12, 14, 36, 74
+SIZE, GAP, MARGIN, HEADER, ROW_NAME = 168, 12, 14, 36, 64
 
 Picture = tuple[NDArray[np.uint8], str]
 """A slice uint8 [row, column] and its caption."""
@@ -32,7 +32,7 @@ def slice_sheet(
     for row, title in enumerate(rows):
         y = HEADER + row * row_height
         for i, line in enumerate(wrap(title, 10)):
-            canvas.text(MARGIN, y + 14 + 12 * i, line, size=9.5, weight="bold")
+            canvas.text(MARGIN, y + 14 + 12 * i, line, size=10, weight="bold")
         for column, picture in enumerate(pictures[row]):
             _picture(canvas, MARGIN + ROW_NAME + column * (SIZE + GAP), y, picture)
     return canvas
@@ -47,5 +47,5 @@ def _picture(canvas: Canvas, x: float, y: float, picture: Picture | str) -> None
     if pixels.dtype != np.uint8 or pixels.ndim != 2:
         raise ValueError(f"an example slice is {pixels.dtype} with shape {pixels.shape}; expected uint8 [row, column]")
     canvas.image(x, y, SIZE, pixels)
-    for i, line in enumerate(wrap(caption, 36)[:2]):
-        canvas.text(x, y + SIZE + 12 + 10 * i, line, size=7.5, color=MUTED)
+    for i, line in enumerate(wrap(caption, 34)[:2]):
+        canvas.text(x, y + SIZE + 12 + 11 * i, line, size=8.5, color=MUTED)

@@ -127,7 +127,6 @@ def write_report(report: Report, folder: Path) -> Path:
     context = {
         "report": report,
         "parts": parts,
-        "strip": out.add_picture(pictures.strip(report.studies)),
         "protocols": out.add_table(tables.protocol_table(report.studies, "protocols")) if several else None,
         "published": _published(report, out) if report.published else None,
         "source": published,
@@ -165,6 +164,7 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "opening": words.opening(study),
         "finding": words.finding(groups(study)),
         "groups": {group.kin: group for group in groups(study)},
+        "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")),
         "matrix": _matrix(study),
         "baselines": _baselines(study),
         "matrix_picture": out.add_picture(pictures.matrix(study, f"{slug}-matrix")),

@@ -57,14 +57,11 @@ def family(study: Study, name: str) -> list[Model]:
     return [model for model in study.models if (len(model.trained_on) == 1) == (name == "single")]
 
 
-def strip(studies: Sequence[Study]) -> Canvas:
-    """Every AUC of every study on one scale."""
-    rows = [
-        (study.name, [StripRow(KINS[g.kin], g.kin, g.aucs, (g.mean, g.low, g.high)) for g in groups(study)])
-        for study in studies
-    ]
-    words = [f"{name}, {row.name}: mean {estimate(*row.mean)}" for name, group in rows for row in group if row.mean]
-    return auc_strip("auc-strip", "AUC of every model at every site on one scale. " + "; ".join(words) + ".", rows)
+def strip(study: Study, name: str) -> Canvas:
+    """Every AUC of one study on one scale."""
+    rows = [StripRow(KINS[g.kin], g.kin, g.aucs, (g.mean, g.low, g.high)) for g in groups(study)]
+    words = [f"{row.name}: mean {estimate(*row.mean)} over {len(row.aucs)} cells" for row in rows if row.mean]
+    return auc_strip(name, f"AUC of every model at every site of study {study.name}. {'; '.join(words)}.", rows)
 
 
 def matrix(study: Study, name: str) -> Canvas:
@@ -159,7 +156,7 @@ def examples(study: Study, name: str) -> Canvas:
     for example in study.examples:
         found[example.label, example.site].append(example)
     rows, titles = [], []
-    for label, title in ((1, "COVID-positive"), (0, "COVID-negative")):
+    for label, title in ((1, "Positive"), (0, "Negative")):
         depth = max((len(v) for (kind, _), v in found.items() if kind == label), default=0)
         for i in range(depth):
             titles.append(title if i == 0 else "")

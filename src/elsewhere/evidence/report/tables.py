@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report.content import Audit, Record, Study
 from elsewhere.evidence.report.records import (
     KINS,
@@ -71,9 +72,10 @@ def group_table(study: Study, name: str) -> Table:
         Column("mean_auc", "Mean AUC (95 %)", lambda v, r: estimate(v, r["low"], r["high"]), numeric=True),
         Column("smallest", "Smallest", lambda v, _: figure(v), numeric=True),
         Column("largest", "Largest", lambda v, _: figure(v), numeric=True),
-        Column("method", "How the interval was made"),
     ]
-    return Table(name, "Mean AUC by what the network knew of the test site.", columns, rows)
+    methods = ", or ".join(dict.fromkeys(str(row["method"]) for row in rows))
+    note = f"How the interval was made: {methods}." if methods else ""
+    return Table(name, "Mean AUC by what the network knew of the test site.", columns, rows, note)
 
 
 def cell_table(study: Study, name: str) -> Table:
@@ -83,15 +85,16 @@ def cell_table(study: Study, name: str) -> Table:
     for model in study.models:
         for site in study.sites:
             record = cell(cells, model.name, site.name) or {}
-            ranking = {k: v for k, v in record.items() if k.startswith(("auc", "baseline")) or k in _SIZES}
+            ranking = {
+                k: v for k, v in record.items() if k.startswith(("auc", "baseline", "sens", "spec")) or k in _SIZES
+            }
             note = record.get("note") or ("" if record else NOT_MEASURED)
             rows.append(
                 {"model": model.name, "site": site.name, "kin": kin_of(model, site.name), **ranking, "note": note}
             )
     columns = [
         Column("model", "Trained on", lambda v, _: spaced(v)),
-        Column("site", "Tested at"),
-        Column("kin", "Test site was", lambda v, _: KINS[v]),
+        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]} {v}"),
         Column("positives", "Scans + / −", lambda v, r: f"{plain(v)} / {plain(r.get('negatives'))}", numeric=True),
         Column("patients", "Patients", None, numeric=True),
         Column("auc", "AUC (95 %, by patient)", _auc_words, numeric=True),
@@ -99,8 +102,8 @@ def cell_table(study: Study, name: str) -> Table:
         Column("auc_grid", "Grid AUC", lambda v, _: figure(v, 3), numeric=True),
         Column("auc_grid_dropout_mean", "Grid AUC ± dropout SD", _dropout_words("auc_grid"), numeric=True),
         Column("auc_dropout_mean", "Exact AUC ± dropout SD", _dropout_words("auc"), numeric=True),
-        Column("baseline_chance_auc", "Chance, site only", lambda v, _: figure(v), numeric=True),
-        Column("note", "Note"),
+        Column("sensitivity", "Sensitivity (a)", _share_words("sensitivity"), numeric=True),
+        Column("specificity", "Specificity (a)", _share_words("specificity"), numeric=True),
     ]
     note = (
         "Exact AUC is Mann–Whitney's; grid AUC is the paper's, on thresholds 0 to 1 by 0.01, and is biased where the "
@@ -122,7 +125,7 @@ def decision_table(study: Study, name: str) -> Table:
             rows.append(kept | {"reading": "a" if reading == "model" else "b", "kin": kin_of(model, site.name)})
     columns = [
         Column("model", "Trained on", lambda v, _: spaced(v)),
-        Column("site", "Tested at"),
+        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]} {v}"),
         Column("reading", "Reading"),
         Column("threshold", "Threshold", _threshold_cell, numeric=True),
         *(
@@ -249,13 +252,13 @@ def protocol_table(studies: Sequence[Study], name: str) -> Table:
         rows.append(_protocol_row(study, nearest))
     columns = [
         Column("study", "Protocol"),
-        Column("home", "Home", lambda v, r: estimate(v, r["home_low"], r["home_high"]), numeric=True),
+        Column("home", "At home", lambda v, r: estimate(v, r["home_low"], r["home_high"]), numeric=True),
         Column("unseen", "Elsewhere", lambda v, r: estimate(v, r["unseen_low"], r["unseen_high"]), numeric=True),
         Column("fall", "Fall", lambda v, _: figure(v), numeric=True),
         Column("against", "Against", lambda v, _: v or "–"),
         Column("change", "What was changed", lambda v, _: v or "–"),
-        Column("home_gain", "Home", lambda v, _: _signed(v), numeric=True),
-        Column("unseen_gain", "Elsewhere", lambda v, _: _signed(v), numeric=True),
+        Column("home_gain", "Gain at home", lambda v, _: _signed(v), numeric=True),
+        Column("unseen_gain", "Gain elsewhere", lambda v, _: _signed(v), numeric=True),
     ]
     return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows)
 
@@ -276,8 +279,8 @@ _SIZES = ("scans", "patients", "positives", "negatives", "positive_patients", "n
 
 
 def _auc_words(value: Any, row: Record) -> str:
-    if one_class(row):
-        return one_class_words(row)[0]
+    if one_class(row) or number(value) is None:
+        return one_class_words(row)[0] if one_class(row) else NOT_MEASURED
     return estimate(value, row.get("auc_sampling_low"), row.get("auc_sampling_high"), 3)
 
 
