@@ -284,6 +284,15 @@ def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
     return network.eval(), record
 
 
+def checkpoint_is_whole(stem: Path) -> bool:
+    """Whether both files are there and belong together."""
+    try:
+        record = read_checkpoint_record(stem)
+        return hashlib.sha256(_read_bytes(_weights_path(stem))).hexdigest() == record.get("sha256")
+    except BadCheckpoint:
+        return False
+
+
 def read_checkpoint_record(stem: Path) -> dict[str, Any]:
     """A checkpoint's JSON, without its weights.
 

@@ -154,6 +154,12 @@ def apply_plan(
     rows, columns = voxels.shape[1:] if (plan.transpose + plan.turns) % 2 == 0 else voxels.shape[:0:-1]
     if out is None:
         out = np.empty((slices, rows, columns), np.float32)
+    elif out.shape != (slices, rows, columns):
+        raise BadStudy(
+            "network.input",
+            f"the network takes {out.shape[1]} rows and {out.shape[2]} columns, the scans have {rows} and {columns}",
+            "Prepare the scans at the network's size",
+        )
     if settings.extrema == "window":
         extrema = int(voxels.min()), int(voxels.max())
     grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)

@@ -1,0 +1,72 @@
+"""A training's validations in; curves.csv, TensorBoard events and (where it is set up) an MLflow run out."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from elsewhere.model.network import write_atomically
+
+COLUMNS = ("iteration", "training_loss", "validation_accuracy")
+Row = tuple[int, float, float]
+
+
+class Curves:
+    """Where each validation is shown.
+
+    The CSV is written whole from the training's state each time, so that a resumed training leaves the same bytes
+    as one that was never stopped. MLflow is used where `mlflow` is installed and MLFLOW_TRACKING_URI is set.
+
+    Args:
+        folder: the model's folder.
+        rows: the validations so far, from the state.
+        tensorboard: also write TensorBoard events.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[Row], *, tensorboard: bool) -> None:
+        self._folder, self._events = folder, None
+        write_csv(folder / "curves.csv", rows)
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
+
+            self._events = SummaryWriter(folder / "tensorboard", purge_step=rows[-1][0] + 1 if rows else None)
+        self._mlflow = _start_mlflow(folder)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Show the last of these rows."""
+        write_csv(self._folder / "curves.csv", rows)
+        iteration, *values = rows[-1]
+        for name, value in zip(COLUMNS[1:], values, strict=True):
+            if self._events:
+                self._events.add_scalar(name, value, iteration)
+            if self._mlflow:
+                self._mlflow.log_metric(name, value, step=iteration)
+
+    def close(self) -> None:
+        """Flush what is still under way."""
+        if self._events:
+            self._events.close()
+        if self._mlflow:
+            self._mlflow.end_run()
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write the curves, one row per validation; numbers keep all their digits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [",".join(COLUMNS), *(",".join(map(repr, row)) for row in rows)]
+    write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+
+
+def _start_mlflow(folder: Path) -> Any:
+    """The mlflow module with this model's run open, the same run after a restart; None where it is not set up."""
+    if not os.environ.get("MLFLOW_TRACKING_URI") or importlib.util.find_spec("mlflow") is None:
+        return None
+    mlflow = importlib.import_module("mlflow")
+    kept = folder / "mlflow_run"
+    run = mlflow.start_run(run_id=kept.read_text() if kept.exists() else None, run_name=folder.name)
+    kept.write_text(run.info.run_id)
+    return mlflow

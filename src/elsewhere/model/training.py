@@ -1,0 +1,385 @@
+"""Training and validation scans in, the network with the best validation accuracy out; resumes where it was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.curves import Curves
+from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint
+from elsewhere.model.prediction import predict
+from elsewhere.model.sample import Case, Read, Samples, SampleSettings, Sampling, seed_of
+from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
+
+CHECKPOINT = "checkpoint"
+WITHOUT_EFFECT = ("save_every", "tensorboard")  # settings that may change between a kill and the restart
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained; the values given here are the paper's (section "Training and Data Augmentation").
+
+    Attributes:
+        iterations: training steps.
+        batch: examples per step and device.
+        learning_rate: of Adam.
+        validate_every: iterations between validations (and one after the last iteration).
+        save_every: iterations between saved states, besides one at each validation; a killed training repeats at
+            most so many.
+        seed: of initial weights, order, augmentation and dropout.
+        sampling: "uniform" over the pooled training scans (protocol page, "Nine models", our reading), or "balanced",
+            sites in turn.
+        precision: "32-true", or "bf16-mixed" for devices that have it.
+        accelerator: "cpu", "cuda", or "auto" for CUDA where there is a device.
+        devices: number of devices; each takes its own share of every step (distributed data parallel).
+        threads: processor threads of torch; 0 leaves torch's own choice. Results are the same to the last bit only
+            for the same number.
+        tensorboard: write TensorBoard events beside curves.csv.
+    """
+
+    iterations: int = 250_000
+    batch: int = 1
+    learning_rate: float = 1e-5
+    validate_every: int = 500
+    save_every: int = 500
+    seed: int = 0
+    sampling: Sampling = "uniform"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    threads: int = 0
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        least = {
+            "iterations": 1,
+            "batch": 1,
+            "validate_every": 1,
+            "save_every": 1,
+            "seed": 0,
+            "devices": 1,
+            "threads": 0,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise BadStudy(f"training.{name}", f"is {getattr(self, name)}", f"Give {low} or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise BadStudy("training.learning_rate", f"is {self.learning_rate}", "Give a number above 0")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that one training needs; see `train`."""
+
+    network: NetworkSettings
+    sample: SampleSettings
+    settings: TrainingSettings
+    training: Sequence[Case]
+    validation: Sequence[Case]
+    read: Read
+    folder: Path
+    record: Mapping[str, Any]
+    progress: Progress | None
+
+    @property
+    def stem(self) -> Path:
+        """The checkpoint's path, without suffix."""
+        return self.folder / CHECKPOINT
+
+    @property
+    def state_path(self) -> Path:
+        """The file that holds the current state."""
+        return self.folder / "state" / "current.safetensors"
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, JSON-able."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in WITHOUT_EFFECT}
+        return {
+            "network": asdict(self.network),
+            "sample": asdict(self.sample),
+            "training": settings,
+            "record": {name: value for name, value in self.record.items() if name != "versions"},
+            "training_scans": _hash_cases(self.training),
+            "validation_scans": _hash_cases(self.validation),
+            "torch": str(torch.__version__),
+        }
+
+
+def train(  # noqa: PLR0917 - the settings first, then the scans, then where to: called from one place
+    network_settings: NetworkSettings,
+    sample_settings: SampleSettings,
+    training_settings: TrainingSettings,
+    training: Sequence[Case],
+    validation: Sequence[Case],
+    read: Read,
+    folder: Path,
+    record: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> Path:
+    """Train a network, or go on where a killed training stopped; a finished one is not repeated.
+
+    Randomness is a function of seed and iteration, and the state is saved whole, so that a training killed at any
+    moment and started again ends with the same bytes as one that was left alone (same machine, same thread count).
+
+    Args:
+        network_settings: the network.
+        sample_settings: how scans become inputs.
+        training_settings: iterations, batch, Adam, validation, devices.
+        training: pooled training scans of all training sites.
+        validation: pooled validation scans of the same sites.
+        read: gives a case's stored slices.
+        folder: the model's folder: checkpoint.safetensors, checkpoint.json, curves.csv, tensorboard/, state/.
+        record: what the checkpoint says of itself; `allow_one_class` in it permits a training set of one class.
+        progress: called with (iterations done, iterations, text).
+
+    Returns:
+        The checkpoint's path without suffix, for `load_checkpoint`.
+
+    Raises:
+        BadStudy: no scans, one class only, settings that changed since the start, a folder in use.
+        BadScan: the loss is not a number.
+        BadCheckpoint: the saved state is damaged.
+    """
+    job = Job(
+        network_settings, sample_settings, training_settings, training, validation, read, folder, record, progress
+    )
+    _check(job)
+    with lock(folder / "state"):
+        state = _saved_state(job)
+        if state.iteration < training_settings.iterations:
+            _launch(job, state)
+    return job.stem
+
+
+def _check(job: Job) -> None:
+    for name, cases in (("training", job.training), ("validation", job.validation)):
+        if not cases:
+            raise BadStudy(job.folder, f"there are no {name} scans", "Look at the study's list of bad scans")
+    labels = {case.label for case in job.training}
+    if len(labels) < job.network.classes and not job.record.get("allow_one_class", False):
+        raise BadStudy(
+            job.folder,
+            f"all {len(job.training)} training scans have label {labels.pop()}",
+            "Add a site that has the other class: a network cannot learn a difference it never sees",
+        )
+    _, rows, columns = job.network.input
+    if rows != columns and job.sample.augment and job.sample.turn:
+        raise BadStudy(
+            "sample.turn", f"inputs of {rows} rows and {columns} columns cannot be turned", "Set turn = false"
+        )
+
+
+def _saved_state(job: Job) -> State:
+    """The state to go on from: the saved one, or a new one where there is none or its checkpoint was removed."""
+    state, fresh = read_state(job.state_path), State(json.loads(json.dumps(job.identity())))
+    if state is None:
+        return fresh
+    check_job(job.folder, state.job, fresh.job)
+    finished = state.iteration == job.settings.iterations
+    missing = state.best_iteration and not job.stem.with_suffix(".json").exists()
+    return fresh if missing or (finished and not checkpoint_is_whole(job.stem)) else state
+
+
+def _launch(job: Job, state: State) -> None:
+    """Run on one device here, or on several in processes of their own (or a cluster's)."""
+    from lightning.fabric import Fabric  # noqa: PLC0415 - takes seconds to import
+
+    several = job.settings.devices > 1
+    cluster = any(name in os.environ for name in ("LOCAL_RANK", "SLURM_PROCID"))
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(
+        accelerator=auto if job.settings.accelerator == "auto" else job.settings.accelerator,
+        devices=job.settings.devices,
+        precision=job.settings.precision,
+        strategy=("ddp" if cluster else "ddp_fork") if several else "auto",
+    )
+    if several:
+        fabric.launch(_run, job, state)
+    else:
+        _run(fabric, job, state)
+
+
+@dataclass
+class _Run:
+    """One device's part of a training under way; `curves` only in the process that writes."""
+
+    fabric: Any
+    job: Job
+    state: State
+    network: Network
+    optimizer: Any
+    curves: Curves | None
+
+
+def _run(fabric: Any, job: Job, state: State) -> None:
+    settings = job.settings
+    with _reproducible(settings.threads):
+        torch.manual_seed(seed_of(settings.seed, "weights"))
+        network = Network(job.network)
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
+        if state.iteration:
+            restore(job.state_path, state, network, optimizer)
+        module, optimizer = fabric.setup(network, optimizer)
+        curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard) if fabric.is_global_zero else None
+        run = _Run(fabric, job, state, network, optimizer, curves)
+        with Batches(job, fabric.global_rank, fabric.world_size, ahead=fabric.device.type == "cuda") as batches:
+            while state.iteration < settings.iterations:
+                _step(run, module, batches)
+                _keep(run)
+        if curves:
+            curves.close()
+
+
+def _step(run: _Run, module: Any, batches: Batches) -> None:
+    """One iteration of Adam on the cross-entropy."""
+    done, fabric = run.state.iteration, run.fabric
+    inputs, labels, cases = batches.take(done)
+    torch.manual_seed(seed_of(run.job.settings.seed, "dropout", done, fabric.global_rank))
+    module.train()
+    loss = F.cross_entropy(module(inputs.to(fabric.device)), labels.to(fabric.device))
+    run.state.loss_sum += _finite(loss, cases, done)
+    run.optimizer.zero_grad()
+    fabric.backward(loss)
+    run.optimizer.step()
+    run.state.iteration += 1
+
+
+def _keep(run: _Run) -> None:
+    """After an iteration: validate, keep the model if it is the best, save the state; each where it is due."""
+    state, settings = run.state, run.job.settings
+    validate = state.iteration == settings.iterations or state.iteration % settings.validate_every == 0
+    if validate:
+        _validate(run)
+    if run.curves and (validate or state.iteration % settings.save_every == 0):
+        save_state(run.job.state_path, state, run.network, run.optimizer)
+    if run.curves and run.job.progress:
+        run.job.progress(state.iteration, settings.iterations, _text(state))
+
+
+def _validate(run: _Run) -> None:
+    state = run.state
+    accuracy = validation_accuracy(run.fabric, run.job, run.network)
+    since = state.iteration - (state.curves[-1][0] if state.curves else 0)
+    state.curves.append((state.iteration, state.loss_sum / since, accuracy))
+    state.loss_sum = 0.0
+    better = accuracy > state.best_accuracy
+    if better:
+        state.best_accuracy, state.best_iteration = accuracy, state.iteration
+    if run.curves:
+        if better:
+            save_checkpoint(run.job.stem, run.network, _describe(run.job, state))
+        run.curves.add(state.curves)
+
+
+def validation_accuracy(fabric: Any, job: Job, network: Network) -> float:
+    """Share of the validation scans whose more probable class is theirs, without dropout (protocol, "Training")."""
+    mine = job.validation[fabric.global_rank :: fabric.world_size]
+    right = sum((predict(network, case, job.read, job.sample).max() > 0.5) == (case.label == 1) for case in mine)
+    return float(fabric.all_reduce(torch.tensor(float(right)), reduce_op="sum")) / len(job.validation)
+
+
+def _describe(job: Job, state: State) -> dict[str, Any]:
+    return {
+        **job.record,
+        "sample": asdict(job.sample),
+        "training": asdict(job.settings),
+        "training_scans": len(job.training),
+        "validation_scans": len(job.validation),
+        "iteration": state.best_iteration,
+        "validation_accuracy": state.best_accuracy,
+    }
+
+
+def _text(state: State) -> str:
+    if not state.best_iteration:
+        return "before the first validation"
+    return f"best accuracy {state.best_accuracy:.2f} at {state.best_iteration}"
+
+
+def _finite(loss: Tensor, cases: Sequence[Case], iteration: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise BadScan(
+            ", ".join(f"{case.site}: {case.scan}" for case in cases),
+            f"the training loss is {value} at iteration {iteration}",
+            "Look at the scan's voxels; if they are sound, lower training.learning_rate",
+        )
+    return value
+
+
+class Batches:
+    """The batches of one device, each a function of the iteration; where `ahead`, the next is made meanwhile.
+
+    Args:
+        job: the training.
+        rank: this device's number.
+        devices: number of devices; each iteration's examples are shared out among them.
+        ahead: make the next batch in a thread, into pinned memory.
+    """
+
+    def __init__(self, job: Job, rank: int, devices: int, *, ahead: bool) -> None:
+        settings = job.settings
+        self._samples = Samples(
+            job.training, job.read, job.sample, job.network.input[0], seed=settings.seed, sampling=settings.sampling
+        )
+        self._size, self._rank, self._devices = settings.batch, rank, devices
+        self._thread = ThreadPoolExecutor(1) if ahead else None
+        self._next: tuple[int, Future[tuple[Tensor, Tensor, list[Case]]]] | None = None
+        shape = (settings.batch, 1, *job.network.input)
+        self._buffers = [torch.empty(shape, pin_memory=ahead) for _ in range(2 if ahead else 1)]
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._thread:
+            self._thread.shutdown(cancel_futures=True)
+
+    def take(self, iteration: int) -> tuple[Tensor, Tensor, list[Case]]:
+        """Inputs (batch, 1, slices, rows, columns), labels (batch,) and cases; good until the next but one call."""
+        if self._thread is None:
+            return self._make(iteration)
+        batch = self._next[1].result() if self._next and self._next[0] == iteration else self._make(iteration)
+        self._next = iteration + 1, self._thread.submit(self._make, iteration + 1)
+        return batch
+
+    def _make(self, iteration: int) -> tuple[Tensor, Tensor, list[Case]]:
+        inputs = self._buffers[iteration % len(self._buffers)]
+        first = (iteration * self._devices + self._rank) * self._size
+        cases = [self._samples.example(first + i, out=inputs[i, 0].numpy())[1] for i in range(self._size)]
+        return inputs, torch.tensor([case.label for case in cases]), cases
+
+
+@contextmanager
+def _reproducible(threads: int) -> Iterator[None]:
+    """Deterministic kernels and a set number of threads for a while; torch's own random state is put back."""
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _hash_cases(cases: Sequence[Case]) -> str:
+    return hashlib.sha256(json.dumps([asdict(case) for case in cases]).encode()).hexdigest()[:16]
