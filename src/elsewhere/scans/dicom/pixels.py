@@ -158,13 +158,18 @@ Decoder = Callable[[bytes, Header], tuple[Values, int]]
 
 
 def _jpeg(raw: bytes, header: Header) -> tuple[Values, int]:
-    if not raw.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise Damaged("is cut short: its JPEG data have no end marker")  # libjpeg fills the rest with grey in silence
+    _check_end(raw)  # libjpeg fills what is missing with grey, in silence
     return imagecodecs.jpeg_decode(raw), header.form.stored
 
 
 def _jpeg_ls(raw: bytes, header: Header) -> tuple[Values, int]:
+    _check_end(raw)  # CharLS takes many seconds to give up
     return imagecodecs.jpegls_decode(raw), precision(raw, b"\xff\xf7", 4) or header.form.stored
+
+
+def _check_end(raw: bytes) -> None:
+    if not raw.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise Damaged("is cut short: its JPEG data have no end marker")
 
 
 def _jpeg_2000(raw: bytes, header: Header) -> tuple[Values, int]:
