@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from elsewhere.evidence.figures.canvas import BLUE, CARD, INK, LINE, MUTED, ORANGE, TINT, Canvas, wrap
 
 CELL_WIDTH, CELL_HEIGHT = 49, 38
-GAP, MARGIN, HEADER, ROW_NAME = 26, 14, 56, 128
+GAP, MARGIN, LEFT = 24, 12, 14
+HEADER = 66  # a model's name and the columns' names over its row
 FOOT = 24
 STRONGEST = 0.62  # alpha of a full cell; the words on it stay readable in light and dark
 
@@ -34,27 +35,23 @@ def confusion_grid(
     name: str, alt: str, rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[ConfusionPanel | None]]
 ) -> Canvas:
     """The grid of confusion matrices: models × (sites and averages), true class down, called class across."""
-    panel_width, panel_height = 2 * CELL_WIDTH, 2 * CELL_HEIGHT + FOOT
-    width = MARGIN + ROW_NAME + len(columns) * (panel_width + GAP) + MARGIN
-    height = HEADER + len(rows) * (panel_height + 16) + MARGIN
-    canvas = Canvas(name, alt, width, height)
-    for column, title in enumerate(columns):
-        _heading(canvas, MARGIN + ROW_NAME + column * (panel_width + GAP) + GAP / 2, title)
+    pitch = HEADER + 2 * CELL_HEIGHT + FOOT + 8
+    steps = [MARGIN + LEFT + column * (2 * CELL_WIDTH + GAP) for column in range(len(columns))]
+    canvas = Canvas(name, alt, MARGIN + LEFT + len(columns) * (2 * CELL_WIDTH + GAP) - GAP + MARGIN, len(rows) * pitch)
     for row, model in enumerate(rows):
-        y = HEADER + row * (panel_height + 16)
-        for i, line in enumerate(wrap(model, 20)):
-            canvas.text(MARGIN, y + 22 + 13 * i, line, size=10, weight="bold")
-        for column, panel in enumerate(panels[row]):
-            _panel(canvas, MARGIN + ROW_NAME + column * (panel_width + GAP) + GAP / 2, y, panel)
+        canvas.text(MARGIN, row * pitch + 18, f"Trained on {model}", size=10.5, weight="bold")
+        for x, title, panel in zip(steps, columns, panels[row], strict=True):
+            _heading(canvas, x, row * pitch + HEADER, title)
+            _panel(canvas, x, row * pitch + HEADER, panel)
     return canvas
 
 
-def _heading(canvas: Canvas, x: float, title: str) -> None:
-    lines = wrap(title, 18)
+def _heading(canvas: Canvas, x: float, y: float, title: str) -> None:
+    lines = wrap(title, 19)
     for i, line in enumerate(lines):
-        canvas.text(x + CELL_WIDTH, 30 - 12 * (len(lines) - 1 - i), line, size=10, weight="bold", ha="center")
+        canvas.text(x, y - 19 - 11 * (len(lines) - 1 - i), line, size=9)
     for i, called in enumerate(("called +", "called −")):
-        canvas.text(x + (i + 0.5) * CELL_WIDTH, 48, called, size=8.5, color=MUTED, ha="center")
+        canvas.text(x + (i + 0.5) * CELL_WIDTH, y - 5, called, size=8.5, color=MUTED, ha="center")
 
 
 def _panel(canvas: Canvas, x: float, y: float, panel: ConfusionPanel | None) -> None:

@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from elsewhere.evidence.figures.canvas import BLUE, INK, LINE, MUTED, TINT, Canvas, wrap
 
-PANEL, GAP, MARGIN, HEADER, ROW_NAME = 148, 28, 14, 34, 118
+PANEL, GAP, MARGIN, LEFT = 168, 26, 12, 22
+HEADER = 26  # a model's name over its row
+LINE_HEIGHT, PITCH = 12.5, HEADER + PANEL + 74  # the site above each panel, three lines of words under it
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,16 @@ def roc_grid(
     name: str, alt: str, rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[RocPanel]]
 ) -> Canvas:
     """The grid of ROC curves: models × sites, each with its diagonal (guessing) and its dropout band."""
-    width = MARGIN + ROW_NAME + len(columns) * (PANEL + GAP)
-    height = HEADER + len(rows) * (PANEL + GAP) + 14
-    canvas = Canvas(name, alt, width, height)
-    for column, title in enumerate(columns):
-        x = MARGIN + ROW_NAME + column * (PANEL + GAP)
-        canvas.text(x + PANEL / 2, 22, wrap(title, 24)[0], size=10, weight="bold", ha="center")
+    width = MARGIN + LEFT + len(columns) * (PANEL + GAP) - GAP + MARGIN
+    canvas = Canvas(name, alt, width, len(rows) * PITCH)
     for row, model in enumerate(rows):
-        y = HEADER + row * (PANEL + GAP)
-        for i, line in enumerate(wrap(model, 16)):
-            canvas.text(MARGIN, y + 20 + 13 * i, line, size=9.5, weight="bold")
+        y = row * PITCH + HEADER + 18
+        canvas.text(MARGIN, row * PITCH + 18, f"Trained on {model}", size=10.5, weight="bold")
         for column, panel in enumerate(panels[row]):
-            _panel(canvas, MARGIN + ROW_NAME + column * (PANEL + GAP), y, panel)
-            if column == 0:
-                _axis_words(canvas, MARGIN + ROW_NAME, y, row == len(rows) - 1)
+            x = MARGIN + LEFT + column * (PANEL + GAP)
+            canvas.text(x, y - 6, f"tested at {wrap(columns[column], 24)[0]}", size=9, color=MUTED)
+            _panel(canvas, x, y, panel)
+        _axis_words(canvas, MARGIN + LEFT, y)
     return canvas
 
 
@@ -79,15 +77,13 @@ def _panel(canvas: Canvas, x: float, y: float, panel: RocPanel) -> None:
         low, high = y + PANEL * (1 - panel.band_low), y + PANEL * (1 - panel.band_high)
         canvas.area((x + PANEL * panel.band_fpr).tolist(), low.tolist(), high.tolist())
     canvas.line((x + PANEL * panel.fpr).tolist(), (y + PANEL * (1 - panel.tpr)).tolist(), BLUE, 1.6)
-    for i, line in enumerate(reversed(panel.words)):
-        first = i == len(panel.words) - 1
-        style = {"weight": "bold"} if first else {}
-        canvas.text(x + PANEL - 6, y + PANEL - 7 - 12 * i, line, size=9, color=INK, ha="right", **style)
+    for i, line in enumerate(panel.words):
+        style = {"weight": "bold"} if i == 0 else {}
+        canvas.text(x, y + PANEL + 14 + LINE_HEIGHT * i, line, size=9, color=INK if i == 0 else MUTED, **style)
 
 
-def _axis_words(canvas: Canvas, x: float, y: float, last: bool) -> None:
+def _axis_words(canvas: Canvas, x: float, y: float) -> None:
     canvas.text(x - 4, y + 8, "1", size=8.5, color=MUTED, ha="right")
     canvas.text(x - 4, y + PANEL, "0", size=8.5, color=MUTED, ha="right")
     canvas.text(x - 12, y + PANEL / 2, "sensitivity", size=8.5, color=MUTED, ha="center", va="center", rotation=90)
-    if last:
-        canvas.text(x + PANEL / 2, y + PANEL + 14, "1 − specificity", size=8.5, color=MUTED, ha="center")
+    canvas.text(x + PANEL - 4, y + PANEL - 5, "1 − specificity", size=8.5, color=MUTED, ha="right")

@@ -63,6 +63,9 @@ class RocBand:
         band_fpr: (n,) false-positive rates at which the dropout band is given; empty without dropout passes.
         band_low: (n,) mean − 1 SD of the true-positive rate over the passes.
         band_high: (n,) mean + 1 SD.
+
+    Raises:
+        ValueError: the band's lower edge lies above its upper one.
     """
 
     model: str
@@ -72,6 +75,10 @@ class RocBand:
     band_fpr: Sequence[float] | NDArray[np.floating] = ()
     band_low: Sequence[float] | NDArray[np.floating] = ()
     band_high: Sequence[float] | NDArray[np.floating] = ()
+
+    def __post_init__(self) -> None:
+        if np.any(np.asarray(self.band_low) > np.asarray(self.band_high)):
+            raise ValueError(f"the dropout band of {self.model} at {self.site} has its lower edge above its upper one")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from elsewhere.evidence.figures.cells import MARKS, shade
 from elsewhere.evidence.report import pictures, published, tables, words
 from elsewhere.evidence.report.content import Model, Record, Report, Study
 from elsewhere.evidence.report.records import KINS, READINGS, cell, groups, index, kin_of, number, one_class
-from elsewhere.evidence.report.table import ROWS_ON_PAGE, Table, plain_table
+from elsewhere.evidence.report.table import Table, plain_table
 
 LARGEST_PAGE = 5_000_000  # bytes, so that the page travels by mail
 DISCLAIMER = "Research use only. Not a medical device."
@@ -131,13 +131,13 @@ def write_report(report: Report, folder: Path) -> Path:
         "published": _published(report, out) if report.published else None,
         "source": published,
         "banners": words.banners(report),
+        "comparison": words.comparison([s.name for s in report.studies], [groups(s) for s in report.studies]),
         "disclaimer": DISCLAIMER,
         "version": __version__,
         "kins": KINS,
         "marks": MARKS,
         "readings": READINGS,
         "notable": words.NOTABLE_DROP,
-        "largest": ROWS_ON_PAGE,
     }
     template = environment.get_template("report.html.j2")
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""

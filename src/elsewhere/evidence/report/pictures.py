@@ -139,7 +139,7 @@ def _roc_panel(record: Record | None, band: RocBand | None) -> RocPanel:
     words = [f"AUC {estimate(record.get('auc'), record.get('auc_sampling_low'), record.get('auc_sampling_high'))}"]
     if number(record.get("auc_grid_dropout_mean")) is not None:
         words.append(f"dropout {spread(record['auc_grid_dropout_mean'], record.get('auc_grid_dropout_sd'))}")
-    words.append(f"grid {figure(record.get('auc_grid'), 3)}")
+    words.append(f"on the grid {figure(record.get('auc_grid'), 3)}")
     if band is None:
         return _no_curve("no curve kept", *words)
     low, high = np.asarray(band.band_low, dtype=float), np.asarray(band.band_high, dtype=float)

@@ -11,8 +11,8 @@ from elsewhere.evidence.report.content import Model, Record, Study
 from elsewhere.evidence.score import Confusion, average_confusion, combine_confusions
 
 READINGS = {
-    "model": "(a) one threshold per model, from the validation scans of its own training sites",
-    "site": "(b) one threshold per model and tested site, from that site's own validation scans",
+    "model": "(a): one threshold per model, from the validation scans of its own training sites",
+    "site": "(b): one threshold per model and tested site, from that site's own validation scans",
 }
 """The two threshold readings (protocol page, "Evaluation"); (a) is the honest external test."""
 

@@ -120,6 +120,15 @@ def finding(found: Sequence[Group]) -> str:
     return f"{at_home}; {start}. {_drop(drop, home, away)} Elsewhere {_against_guessing(away)}."
 
 
+def comparison(names: Sequence[str], found: Sequence[Sequence[Group]]) -> str:
+    """How the elsewhere means of several studies compare; "" for one study or where none was measured."""
+    means = {name: {g.kin: g.mean for g in groups} for name, groups in zip(names, found, strict=True)}
+    away = {name: f"{kins['unseen']:.2f} (“{name}”)" for name, kins in means.items() if "unseen" in kins}
+    if len(away) < 2:
+        return ""
+    return f"Side by side, the mean AUC at sites never seen in training is {listed(list(away.values()))}."
+
+
 def _drop(drop: float, home: Group, away: Group) -> str:
     if abs(drop) < NOTABLE_DROP:
         return f"That is a difference of {abs(drop):.2f}: no notable fall."
