@@ -173,6 +173,6 @@ def _plain_progress(describe: str, total: int) -> Tick:
         tenth = int(10 * done / total) if total else 10
         if tenth > last[0]:
             last[0] = tenth
-            console.print(f"{describe}: {done:.4g} of {total} {text}".rstrip(), highlight=False, soft_wrap=True)
+            console.print(f"{describe}: {round(done, 1):g} of {total} {text}".rstrip(), highlight=False, soft_wrap=True)
 
     return advance

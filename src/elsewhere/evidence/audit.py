@@ -39,7 +39,7 @@ def audit(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def counts(rows: Iterable[Row]) -> list[dict[str, Any]]:
+def counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Patients, scans and slices per site, class and subset (paper, Table 1)."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -53,11 +53,11 @@ def counts(rows: Iterable[Row]) -> list[dict[str, Any]]:
             "scans": len(group),
             "slices": sum(r["slices"] for r in group),
         }
-        for (site, label, subset), group in sorted(groups.items(), key=str)
+        for (site, label, subset), group in _in_order(rows, groups)
     ]
 
 
-def facts_by_class(rows: Iterable[Row]) -> list[dict[str, Any]]:
+def facts_by_class(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """How the classes of each site differ in what no disease explains: encoding, matrix, spacing, padding, black."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -74,7 +74,7 @@ def facts_by_class(rows: Iterable[Row]) -> list[dict[str, Any]]:
             **{share: round(fmean(r[share] for r in group), 4) for share in SHARES},
             "lung_segmented_share": round(fmean(r["black_share"] > MOSTLY_BLACK for r in group), 4),
         }
-        for (site, label), group in sorted(groups.items(), key=str)
+        for (site, label), group in _in_order(rows, groups)
     ]
 
 
@@ -147,6 +147,18 @@ def _black(rows: Sequence[Row]) -> list[str]:
 def _copies(copies: Sequence[Sequence[Row]]) -> list[str]:
     across = sum(len({(s["site"], s["patient"]) for s in group}) > 1 for group in copies)
     return [f"{across} volumes stand under more than one patient."] if across else []
+
+
+def _in_order(rows: Sequence[Row], groups: Mapping[tuple[Any, ...], list[Row]]) -> list[tuple[Any, list[Row]]]:
+    """Groups by site as the rows come, positives first, then by subset in the order of use."""
+    sites = list(dict.fromkeys(row["site"] for row in rows))
+    subsets = ("train", "validation", "test", "unlabelled")
+
+    def place(key: tuple[Any, ...]) -> tuple[Any, ...]:
+        site, label, *subset = key
+        return sites.index(site), -1 if label is None else -label, [subsets.index(s) for s in subset]
+
+    return sorted(groups.items(), key=lambda item: place(item[0]))
 
 
 def _commonest(values: Iterable[Any]) -> Any:

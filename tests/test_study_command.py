@@ -1,0 +1,176 @@
+"""The whole path on tiny sites in their published layouts: prepare, train, predict, score, page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from elsewhere.commands.predict import predict
+from elsewhere.commands.prepare import prepare
+from elsewhere.commands.report import report
+from elsewhere.commands.study import cluster_commands, study
+from elsewhere.commands.train import train
+from elsewhere.errors import BadSite, BadStudy
+from elsewhere.model.prediction import read_predictions
+from elsewhere.plan import Folder, load_study, read_table
+
+
+@pytest.fixture(scope="module")
+def made(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """The study, run once in this process."""
+    out = tmp_path_factory.mktemp("made") / "out"
+    study(tiny_study_file, out, workers=1)
+    return Folder(out)
+
+
+def test_every_cell_is_scored_in_both_readings(made: Folder) -> None:
+    rows = read_table(made.scores)
+    cells = {(r["model"], r["site"], r["threshold_reading"]) for r in rows}
+    models, sites = ("UTSW", "COVID-CTset+MosMedData"), ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
+    assert cells == {(m, s, r) for m in models for s in sites for r in ("model", "site")}
+    one_class = [r for r in rows if r["site"] == "MosMedData"]
+    assert all(r["auc"] is None and "no AUC" in r["note"] for r in one_class)
+    assert all(0 <= r["sensitivity"] <= 1 for r in one_class)
+
+
+def test_predictions_hold_validation_and_test_with_passes(made: Folder) -> None:
+    rows = read_predictions(made.predictions("UTSW", "CC-CCII"))
+    subsets = {(r["subset"], r["pass"]) for r in rows}
+    assert subsets == {("validation", -1), ("test", -1), ("test", 0), ("test", 1), ("test", 2)}
+    split = {r["scan"]: r["subset"] for r in read_table(made.scans) if r["site"] == "CC-CCII"}
+    assert all(split[r["scan"]] == r["subset"] for r in rows)
+    assert all(r["windows"] == 2 for r in rows)  # 6 slices, windows of 4, stride 2
+
+
+def test_the_page_stands_alone_with_its_figures_and_tables(made: Folder) -> None:
+    html = (made.root / "report.html").read_text(encoding="utf-8")
+    assert "Research use only" in html
+    assert list((made.root / "figures").glob("*.svg"))
+    assert list((made.root / "tables").glob("*.csv"))
+
+
+def test_the_record_says_what_made_it(made: Folder) -> None:
+    record = json.loads(made.study.read_text())
+    assert record["settings"]["protocol"] == "paper"
+    assert record["split_hash"] == json.loads((made.model("UTSW") / "checkpoint.json").read_text())["split_hash"]
+    assert record["versions"]["torch"]
+
+
+def test_started_again_nothing_is_done_twice_and_processes_change_no_byte(made: Folder, tiny_study_file: Path) -> None:
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in _results(made.root)}
+    study(tiny_study_file, made.root, workers=1)
+    for path, (time, content) in before.items():
+        assert path.read_bytes() == content
+        if path.suffix == ".safetensors" or "predictions" in path.parts:
+            assert path.stat().st_mtime_ns == time
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes(made: Folder, tiny_study_file: Path, tmp_path: Path) -> None:
+    study(tiny_study_file, tmp_path / "out", workers=2)
+    for path in _results(made.root):
+        if "state" not in path.parts and path.name not in {"scans.parquet", "report.html"}:
+            assert (tmp_path / "out" / path.relative_to(made.root)).read_bytes() == path.read_bytes(), path
+
+
+def test_verbs_one_by_one_give_the_same_predictions(made: Folder, tiny_study: Path, tmp_path: Path) -> None:
+    prepare(tiny_study, tmp_path / "out", workers=1)
+    train(tiny_study, "UTSW", tmp_path / "out")
+    predict(tiny_study, "UTSW", "MosMedData", tmp_path / "out")
+    alone = Folder(tmp_path / "out").predictions("UTSW", "MosMedData").read_bytes()
+    assert alone == made.predictions("UTSW", "MosMedData").read_bytes()
+
+
+def test_cluster_commands_name_every_unit_of_work(tiny_study: Path) -> None:
+    commands = list(cluster_commands(tiny_study, Folder(Path("out")), load_study(tiny_study)))
+    verbs = [command.split()[1] for command in commands]
+    assert [verbs.count(v) for v in ("prepare", "train", "predict", "study")] == [1, 2, 8, 1]
+    assert commands[1] == f"elsewhere train {tiny_study} 'UTSW' out"
+
+
+def test_one_bad_scan_never_stops_a_site(tiny_study: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    moved = _copy_site(tiny_study, tiny_sites, tmp_path, "MosMedData")
+    broken = next((moved / "studies").rglob("*.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:40])
+    prepare(tiny_study, tmp_path / "out", workers=1)
+    rows = list(csv.DictReader(Folder(tmp_path / "out").bad_scans.read_text().splitlines()))
+    assert [r["path"] for r in rows] == [str(broken)]
+    assert rows[0]["next_step"]
+    kept = [r for r in read_table(Folder(tmp_path / "out").scans) if r["site"] == "MosMedData"]
+    assert len(kept) == 23
+
+
+def test_a_site_with_nothing_readable_is_an_error(tiny_study: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    moved = _copy_site(tiny_study, tiny_sites, tmp_path, "COVID-CTset")
+    for file in moved.rglob("*.tif"):
+        file.write_bytes(b"II*\0")
+    with pytest.raises(BadSite, match="site COVID-CTset has no readable scan; the first failed with:"):
+        prepare(tiny_study, tmp_path / "out", workers=1)
+
+
+def test_an_empty_folder_is_an_error(tiny_study: Path, tmp_path: Path) -> None:
+    text = tiny_study.read_text()
+    (tmp_path / "empty").mkdir()
+    tiny_study.write_text(text.replace(text.split('root = "')[1].split('"')[0], str(tmp_path / "empty")))
+    with pytest.raises(BadSite, match="empty"):
+        prepare(tiny_study, tmp_path / "out", workers=1)
+
+
+def test_a_copy_in_training_and_test_stops_the_study(tiny_study: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    moved = _copy_site(tiny_study, tiny_sites, tmp_path, "CC-CCII")
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (16, 16), np.uint8) for _ in range(6)]
+    for folder in sorted((moved / "NCP").glob("*/*")):
+        for path, picture in zip(sorted(folder.iterdir()), pictures, strict=True):
+            Image.fromarray(picture).save(path)
+    with pytest.raises(BadStudy, match=r"audit\.json: \d+ leaks between subsets, the first: content CC-CCII/"):
+        prepare(tiny_study, tmp_path / "out", workers=1)
+    tiny_study.write_text("allow_leak = true\n" + tiny_study.read_text())
+    prepare(tiny_study, tmp_path / "out", workers=1)
+    assert json.loads(Folder(tmp_path / "out").audit.read_text())["leaks"]
+
+
+def test_a_model_or_a_study_that_is_not_there(tiny_study: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadStudy, match=r"has no model 'X'\. Its models: UTSW, COVID-CTset\+MosMedData"):
+        train(tiny_study, "X", tmp_path / "out")
+    with pytest.raises(BadStudy, match=r"scans\.parquet: does not exist"):
+        train(tiny_study, "UTSW", tmp_path / "out")
+    with pytest.raises(BadStudy, match=r"holds no study \(study\.json is missing\)"):
+        report([tmp_path])
+
+
+def test_a_training_set_of_one_class_is_refused(tiny_study: Path, tmp_path: Path) -> None:
+    text = tiny_study.read_text().replace('["COVID-CTset", "MosMedData"]', '["MosMedData"]')
+    tiny_study.write_text(text)
+    prepare(tiny_study, tmp_path / "out", workers=1)
+    with pytest.raises(BadStudy, match=r"all 17 training scans have label 1"):
+        train(tiny_study, "MosMedData", tmp_path / "out")
+
+
+def test_a_site_for_external_validation_only(tiny_study: Path, tmp_path: Path) -> None:
+    text = tiny_study.read_text().replace('["UTSW"], ', "").replace('kind = "utsw"', 'kind = "utsw"\nuse = "test"')
+    tiny_study.write_text(text)
+    study(tiny_study, tmp_path / "out", workers=1)
+    subsets = {r["subset"] for r in read_table(Folder(tmp_path / "out").scans) if r["site"] == "UTSW"}
+    assert subsets == {"test"}
+    readings = {r["threshold_reading"] for r in read_table(Folder(tmp_path / "out").scores) if r["site"] == "UTSW"}
+    assert readings == {"model"}
+
+
+def _results(root: Path) -> list[Path]:
+    kinds = {".safetensors", ".json", ".parquet", ".csv", ".html"}
+    return [p for p in sorted(root.rglob("*")) if p.suffix in kinds and p.is_file()]
+
+
+def _copy_site(file: Path, sites: Path, tmp_path: Path, name: str) -> Path:
+    """A copy of one tiny site that a test may break, put into the study file in its place."""
+    moved = tmp_path / "broken"
+    shutil.copytree(sites / name, moved)
+    file.write_text(file.read_text().replace(str(sites / name), str(moved)))
+    return moved
