@@ -106,6 +106,7 @@ def _resolve(
         if not candidates:
             continue
         try:
+            _check_one_owner(row, candidates, names)
             best, note = choose([names[name] for name in candidates], row.scan)
         except BadScan as error:
             reasons[row.scan] = error
@@ -141,6 +142,14 @@ def _candidates(row: LabelRow, index: Index) -> Sequence[str]:
         if value:
             return index.get((column, value), ())
     return ()
+
+
+def _check_one_owner(row: LabelRow, candidates: Sequence[str], names: Names) -> None:
+    """A series_uid that several patients share names none of them."""
+    if row.series_uid and len(candidates) > 1:
+        patients = ", ".join(names[name].patient for name in candidates)
+        what = f"{len(candidates)} series on disk are called {row.series_uid} (patients {patients})"
+        raise BadScan(row.scan, what, "Name the scan by its `path` instead")
 
 
 def _taken(row: LabelRow, taken: Mapping[str, str], reasons: Mapping[str, BadScan]) -> str | None:
