@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,12 +25,16 @@ needs_kernel = pytest.mark.skipif(not predict.available(), reason="elsewhere was
 @pytest.fixture(scope="module")
 def network() -> Network:
     torch.manual_seed(5)
-    made = Network(SMALL).eval()
-    for module in made.modules():
-        if isinstance(module, nn.GroupNorm):  # trained scales have both signs, and shifts
+    return signed(Network(SMALL))
+
+
+def signed(network: Network) -> Network:
+    """Trained scales have both signs, and shifts."""
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
             nn.init.normal_(module.weight, 1.0, 0.7)
             nn.init.normal_(module.bias, 0.0, 0.3)
-    return made
+    return network.eval()
 
 
 def draw_window(dtype: str = "int16", slices: int = 16, columns: int = 64, **fields: float) -> Window:
@@ -129,3 +134,33 @@ def test_another_first_level_is_left_to_the_plain_module(other):
     torch.testing.assert_close(
         predict.predict_logits(network, window).double(), plain(network, window)["logits"], **EXACT
     )
+
+
+SCANS = {
+    "the protocol's: a stride, and one that ends at the last slice": [0, 8, 16, 24, 28],
+    "an end that is no whole pool away": [0, 8, 16, 21],
+    "more than one call takes, apart, and out of order": [40, *range(0, 36, 4), 64],
+}
+
+
+@needs_kernel
+@pytest.mark.parametrize("lanes", ["16", "8", "4"])
+@pytest.mark.parametrize("starts", SCANS.values(), ids=SCANS.keys())
+def test_overlapping_windows_equal_the_plain_network_on_each(monkeypatch, lanes, starts):
+    monkeypatch.setenv("ELSEWHERE_LANES", lanes)
+    torch.manual_seed(5)
+    network = signed(Network(NetworkSettings(**{**vars(SMALL), "input": (24, 32, 64)})))
+    scan = draw_window(slices=90, start=1)
+    scan.voxels[40:] //= 3  # windows differ in their statistics
+    features = predict.predict_windows(network, scan, starts, 24)
+    for start, found in zip(starts, features, strict=True):
+        expected = plain(network, replace(scan, start=1 + start, length=24))["logits"]
+        with torch.inference_mode():
+            torch.testing.assert_close(network.head(found).double(), expected, **EXACT)
+
+
+def test_windows_share_a_call_when_they_overlap_by_whole_pools():
+    assert predict.share([0, 32, 64, 96, 128, 160, 172], 128) == [[0, 1, 2, 3, 4, 5, 6]]
+    assert predict.share([0, 32, 64, 73], 128) == [[0, 1, 2], [3]]
+    assert predict.share([0, 128, 160], 128) == [[0], [1, 2]]
+    assert predict.share(range(0, 40, 4), 16) == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9]]

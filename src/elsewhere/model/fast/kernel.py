@@ -6,8 +6,10 @@ import ctypes
 import functools
 import importlib.machinery
 import logging
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-FILTERS, POOL, LANES = 8, 4, 16
-"""What the kernel is built for: the paper's level 1, and columns in whole vectors of the widest instruction set."""
+FILTERS, POOL, LANES, MOST_WINDOWS = 8, 4, 16, 8
+"""What the kernel is built for: the paper's level 1, columns in whole vectors, and windows of one shared call."""
+
+SUM, POOLED, SHARED = range(3)
+"""The kernel's passes: sums of the first convolution; to the pooled maxima; the same for overlapping windows."""
 
 KINDS = {"uint8": 0, "int16": 1, "float32": 2}
 
@@ -79,6 +84,20 @@ class Level1:
         return scale, self.shifts[layer] - mean * scale
 
 
+class Job(ctypes.Structure):
+    """One call of the kernel, field by field as `struct Job` of level1.cpp."""
+
+    _fields_ = (
+        ("voxels", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("kind", "slices", "rows", "columns", "start", "length", "first", "last")),
+        *((name, ctypes.c_float) for name in ("zero", "unit", "low", "high", "padding")),
+        *((name, ctypes.c_int) for name in ("pass_", "window_count", "window_length")),
+        *((name, ctypes.c_void_p) for name in ("starts", "scales", "shifts")),
+        *((name, ctypes.c_void_p) for name in ("weights1", "bias1", "weights2", "bias2", "sign", "pooled", "sums")),
+        *((name, ctypes.c_int) for name in ("lanes", "threads")),
+    )
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None, and one line in the log, where the installation had no compiler."""
@@ -94,8 +113,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
-    whole, real, data = ctypes.c_int, ctypes.c_float, ctypes.c_void_p
-    loaded.elsewhere_level1.argtypes = [data, *[whole] * 6, *[real] * 5, *[data] * 9, whole, whole]
+    loaded.elsewhere_level1.argtypes = [ctypes.POINTER(Job)]
     return loaded
 
 
@@ -119,44 +137,115 @@ def level1(parameters: Level1, window: Window, threads: int | None = None) -> ND
 
     The same bytes for any number of threads (default: torch's).
     """
-    rows, columns = window.voxels.shape[1:]
-    voxels = window.length * rows * columns
-    sums = np.empty((window.length, FILTERS, 2))
-    out = np.empty((FILTERS, window.length // POOL, rows // POOL, columns // POOL), np.float32)
-    sign = np.where(parameters.scales[1] < 0, -1, 1)
-    run = functools.partial(_run, parameters, window, sums=sums, threads=threads or torch.get_num_threads())
-    run(np.zeros((3, FILTERS)), pooled=None)
-    run(np.stack([*parameters.affine(0, sums, voxels), sign]), pooled=out)
-    scale, shift = parameters.affine(1, sums, voxels)
-    out *= (scale * sign).astype(np.float32)[:, None, None, None]
-    out += shift.astype(np.float32)[:, None, None, None]
-    return out
+    work = _Work.of(parameters, window, [0], window.length, threads)
+    work.run(SUM)
+    work.fold_first()
+    work.run(POOLED)
+    return work.fold_second()[0]
 
 
-def _run(
-    parameters: Level1,
-    window: Window,
-    fold: NDArray[np.float64],
-    *,
-    pooled: NDArray[np.float32] | None,
-    sums: NDArray[np.float64],
-    threads: int,
-) -> None:
-    """Pass A, or pass B into `pooled`; `fold` is GroupNorm 1's scale and shift, and the sign of GroupNorm 2's scale."""
-    loaded = library()
-    assert loaded is not None
-    (weights1, weights2), (bias1, bias2) = parameters.weights, parameters.biases
-    scale, shift, sign = fold.astype(np.float32)
-    failed = loaded.elsewhere_level1(
-        window.voxels.ctypes.data,
-        KINDS[window.voxels.dtype.name],
-        *window.voxels.shape,
-        *(window.start, window.length),
-        *(window.zero, window.unit, window.low, window.high, window.padding),
-        *(array.ctypes.data for array in (weights1, bias1, scale, shift, weights2, bias2, sign)),
-        None if pooled is None else pooled.ctypes.data,
-        sums.ctypes.data,
-        *(lanes(), threads),
-    )
-    if failed:
-        raise MemoryError("the level-1 kernel found no memory for its slabs (under 6 MB a thread)")
+def level1_windows(
+    parameters: Level1, scan: Window, starts: Sequence[int], length: int, threads: int | None = None
+) -> NDArray[np.float32]:
+    """Level 1 of overlapping windows of `length` slices: float32 [window, filter, slice, row, column].
+
+    Every window is what `level1` makes of it alone (statistics of its own, zeros beyond its first and last slice);
+    what does not depend on the window is computed once.
+
+    Args:
+        parameters: level 1's weights.
+        scan: the slices from the first window's first to the last window's last one.
+        starts: first slice of each window, counted from the scan's; a multiple of 4, ascending, at most 8 of them.
+        length: slices of a window, a multiple of 4 and at least 12.
+        threads: default torch's; the result does not depend on it.
+    """
+    assert len(starts) <= MOST_WINDOWS
+    assert all(start % POOL == 0 for start in starts)
+    whole = _Work.of(parameters, scan, [0], scan.length, threads)
+    whole.run(SUM)
+    shared = _Work.of(parameters, scan, starts, length, threads)
+    for index, start in enumerate(starts):
+        shared.sums[index] = whole.sums[0, start : start + length]
+    edges = [shared.alone(index) for index in range(len(starts))]
+    for edge in edges:  # the kernel overhangs the window's end
+        edge.run(SUM, 0, 2)
+        edge.run(SUM, length - 2, length)
+    shared.fold_first()
+    shared.run(SHARED)
+    for edge in edges:
+        edge.run(POOLED, 0, POOL)
+        edge.run(POOLED, length - POOL, length)
+    return shared.fold_second()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The arrays of the kernel's passes over one or more windows of a run of slices."""
+
+    parameters: Level1
+    scan: Window
+    starts: NDArray[np.int32]
+    folds: NDArray[np.float32]  # [scale or shift, window, filter] of GroupNorm 1
+    sums: NDArray[np.float64]  # [window, slice, filter, sum or sum of squares]
+    pooled: NDArray[np.float32]
+    threads: int
+
+    @classmethod
+    def of(cls, parameters: Level1, scan: Window, starts: Sequence[int], length: int, threads: int | None) -> _Work:
+        windows, (rows, columns) = len(starts), scan.voxels.shape[1:]
+        return cls(
+            parameters,
+            scan,
+            np.array(starts, np.int32),
+            folds=np.zeros((2, windows, FILTERS), np.float32),
+            sums=np.zeros((windows, length, FILTERS, 2)),
+            pooled=np.empty((windows, FILTERS, length // POOL, rows // POOL, columns // POOL), np.float32),
+            threads=threads or torch.get_num_threads(),
+        )
+
+    def alone(self, index: int) -> _Work:
+        """Window `index` by itself, in the same arrays."""
+        one = slice(index, index + 1)
+        start = self.scan.start + int(self.starts[index])
+        scan = replace(self.scan, start=start, length=self.sums.shape[1])
+        first = np.zeros(1, np.int32)
+        return replace(
+            self, scan=scan, starts=first, folds=self.folds[:, one], sums=self.sums[one], pooled=self.pooled[one]
+        )
+
+    @property
+    def voxels(self) -> int:
+        return self.sums.shape[1] * math.prod(self.scan.voxels.shape[1:])
+
+    def fold_first(self) -> None:
+        for index, sums in enumerate(self.sums):
+            self.folds[:, index] = self.parameters.affine(0, sums, self.voxels)
+
+    def fold_second(self) -> NDArray[np.float32]:
+        for index, sums in enumerate(self.sums):
+            scale, shift = (array.astype(np.float32) for array in self.parameters.affine(1, sums, self.voxels))
+            self.pooled[index] *= np.abs(scale)[:, None, None, None]
+            self.pooled[index] += shift[:, None, None, None]
+        return self.pooled
+
+    def run(self, pass_: int, first: int = 0, last: int | None = None) -> None:
+        """Slices first:last through one pass, their sums anew."""
+        loaded, scan, parameters = library(), self.scan, self.parameters
+        assert loaded is not None
+        last = scan.length if last is None else last
+        self.sums[:, first if pass_ != SHARED else 0 : last] = 0
+        sign = np.where(parameters.scales[1] < 0, -1, 1).astype(np.float32)
+        arrays = (*(self.starts, *np.ascontiguousarray(self.folds)),)
+        weights = (parameters.weights[0], parameters.biases[0], parameters.weights[1], parameters.biases[1])
+        job = Job(
+            scan.voxels.ctypes.data,
+            KINDS[scan.voxels.dtype.name],
+            *scan.voxels.shape,
+            *(scan.start, scan.length, first, last),
+            *(scan.zero, scan.unit, scan.low, scan.high, scan.padding),
+            *(pass_, len(self.starts), self.sums.shape[1]),
+            *(array.ctypes.data for array in (*arrays, *weights, sign, self.pooled, self.sums)),
+            *(lanes(), self.threads),
+        )
+        if loaded.elsewhere_level1(ctypes.byref(job)):
+            raise MemoryError("the level-1 kernel found no memory for its slabs (under 6 MB a thread)")

@@ -146,10 +146,10 @@ struct PoolSink : Sums {  // the largest (or, by sign, the smallest) of each col
     }
 };
 
-static void write_pooled(const Plan& plan, const float* best, int slice, int row) {
+static void write_pooled(const Plan& plan, const Window& window, const float* best, int slice, int row) {
     for (int o = 0; o < FILTERS; o++) {
-        const size_t at = ((size_t)o * (plan.length / POOL) + slice / POOL) * (plan.rows / POOL) + row / POOL;
-        float* to = plan.pooled + at * (plan.columns / POOL);
+        const size_t at = ((size_t)o * (window.length / POOL) + slice / POOL) * (plan.rows / POOL) + row / POOL;
+        float* to = window.pooled + at * (plan.columns / POOL);
         for (int x = 0; x < plan.columns; x += POOL) {
             const float* four = best + o * plan.stride + x;
             to[x / POOL] = std::max(std::max(four[0], four[1]), std::max(four[2], four[3]));
@@ -158,8 +158,7 @@ static void write_pooled(const Plan& plan, const float* best, int slice, int row
 }
 
 // Slices [slice, slice + depth) of the window through the first convolution: sums only.
-static void sum_slab(const Plan& plan, Workspace& work, int slice) {
-    const int depth = std::min(DEPTH, plan.length - slice);
+static void sum_slab(const Plan& plan, Workspace& work, int slice, int depth) {
     for (int row = 0; row < plan.rows; row += 2) {
         read_rows(plan, work, slice - 1, depth + 2, row - 1, 4);
         for (int s = 0; s < depth; s += 2) {
@@ -168,7 +167,7 @@ static void sum_slab(const Plan& plan, Workspace& work, int slice) {
                 for (int j = 0; j < 4; j++) tile.row[i][j] = work.input(s + i, j);
             SumSink sink{};
             convolve<1>(tile, plan, plan.weights1, plan.bias1, work.points, sink);
-            sink.flush(plan.sums + (size_t)(slice + s) * FILTERS * 2);
+            sink.flush(plan.windows[0].sums + (size_t)(slice + s) * FILTERS * 2);
         }
     }
 }
@@ -199,14 +198,13 @@ static void pool_rows(const Plan& plan, Workspace& work, int slice, int s, int r
                 for (int b = 0; b < 4; b++) tile.row[a][b] = work.hidden(i + a, j - 1 + b);
             convolve<FILTERS>(tile, plan, plan.weights2, plan.bias2, work.points, sink);
         }
-        sink.flush(plan.sums + (size_t)(slice + i) * FILTERS * 2);
+        sink.flush(plan.windows[0].sums + (size_t)(slice + i) * FILTERS * 2);
     }
-    write_pooled(plan, work.best, slice + s, row);
+    write_pooled(plan, plan.windows[0], work.best, slice + s, row);
 }
 
 // Slices [slice, slice + depth) through all of level 1 up to the pool, four rows at a time.
-static void pool_slab(const Plan& plan, Workspace& work, int slice) {
-    const int depth = std::min(DEPTH, plan.length - slice);
+static void pool_slab(const Plan& plan, Workspace& work, int slice, int depth) {
     for (int row = 0; row < plan.rows; row += POOL) {
         read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
         for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);
@@ -214,9 +212,105 @@ static void pool_slab(const Plan& plan, Workspace& work, int slice) {
     }
 }
 
+// Overlapping windows. The second convolution is linear in GroupNorm 1's scale, so what each input channel brings to
+// each filter is computed once and summed for every window with its own scales; GroupNorm 1's shift passes through the
+// convolution to a constant that is smaller at the border, where the kernel overhangs the zero padding. Here Winograd's
+// F(2, 3) runs over the rows only: its four points times four filters stay in registers.
+
+constexpr int PAIR = LANES == 16 ? 4 : 2;  // filters computed together
+
+// Four points along the rows of all hidden slices: points[slice][point][channel][column].
+static void to_row_points(const Plan& plan, Workspace& work, int slices, int row) {
+    for (int s = 0; s < slices; s++)
+        for (int c = 0; c < FILTERS; c++)
+            for (int x = 0; x < plan.columns; x += LANES) {
+                Vec d[4];
+                for (int j = 0; j < 4; j++) d[j] = load(work.hidden(s, row - 1 + j) + c * plan.stride + x);
+                transform(d[0], d[1], d[2], d[3]);
+                for (int j = 0; j < 4; j++) store(work.points + ((s * 4 + j) * FILTERS + c) * plan.stride + x, d[j]);
+            }
+}
+
+// What every input channel brings to PAIR filters of two rows, the rows around `points` at this column.
+static inline void bring(const float* points, const Plan& plan, const float* weights, Vec (*parts)[2][FILTERS]) {
+    for (int c = 0; c < FILTERS; c++) {
+        Vec sum[4][PAIR] = {};
+        const float* w = weights + c * 9 * 4 * PAIR;
+        for (int s = 0; s < 3; s++)
+            for (int tap = 0; tap < 3; tap++, w += 4 * PAIR)
+                for (int p = 0; p < 4; p++) {
+                    const Vec in = load(points + ((s * 4 + p) * FILTERS + c) * plan.stride + tap - 1);
+                    for (int o = 0; o < PAIR; o++) sum[p][o] += w[p * PAIR + o] * in;
+                }
+        for (int o = 0; o < PAIR; o++) {
+            parts[o][0][c] = sum[0][o] + sum[1][o] + sum[2][o];
+            parts[o][1][c] = sum[1][o] - sum[2][o] - sum[3][o];
+        }
+    }
+}
+
+// Two rows of one slice of one window, at column x: fold the scales in, rectify, sum, keep the largest.
+static inline void fold(const Plan& plan, const Window& window, const Vec (*parts)[2][FILTERS], int block, int row,
+                        int x, Vec (*tally)[FILTERS], float* best) {
+    for (int i = 0; i < PAIR; i++) {
+        const int o = block + i;
+        Vec y[2];
+        for (int j = 0; j < 2; j++) {
+            const float* constant = window.constant[o][row + j == 0 ? 0 : row + j == plan.rows - 1 ? 2 : 1];
+            Vec sum = Vec{} + constant[1];
+            if (x == 0) sum[0] = constant[0];
+            if (x + LANES == plan.columns) sum[LANES - 1] = constant[2];
+            for (int c = 0; c < FILTERS; c++) sum += window.scale[c] * parts[i][j][c];
+            y[j] = rectify(sum);
+        }
+        tally[0][o] += y[0] + y[1];
+        tally[1][o] += y[0] * y[0] + y[1] * y[1];
+        float* at = best + o * plan.stride + x;
+        store(at, larger(load(at), larger(plan.sign[o] * y[0], plan.sign[o] * y[1])));
+    }
+}
+
+// Two rows of the slab's slice s for the windows `inside`.
+static void share_rows(const Plan& plan, Workspace& work, int slice, int s, int row, const std::vector<int>& inside) {
+    Vec tally[MOST_WINDOWS][2][FILTERS] = {};
+    for (int x = 0; x < plan.columns; x += LANES)
+        for (int block = 0; block < FILTERS; block += PAIR) {
+            Vec parts[PAIR][2][FILTERS];
+            const float* points = work.points + (size_t)s * 4 * FILTERS * plan.stride + x;
+            bring(points, plan, plan.weights2 + block * FILTERS * 9 * 4, parts);
+            for (int w : inside)
+                fold(plan, plan.windows[w], parts, block, row, x, tally[w], work.largest(s, w));
+        }
+    for (int w : inside) {
+        double* sums = plan.windows[w].sums + (size_t)(slice + s - plan.windows[w].start) * FILTERS * 2;
+        for (int o = 0; o < FILTERS; o++) {
+            *sums++ += total(tally[w][0][o]);
+            *sums++ += total(tally[w][1][o]);
+        }
+    }
+}
+
+// Slices [slice, slice + depth) for every window that holds them away from its first and last four slices.
+static void share_slab(const Plan& plan, Workspace& work, int slice, int depth) {
+    std::vector<int> inside[DEPTH / POOL];
+    for (int s = 0; s < depth; s += POOL) inside[s / POOL] = plan.windows_inside(slice + s);
+    if (inside[0].empty() && inside[DEPTH / POOL - 1].empty()) return;
+    for (int row = 0; row < plan.rows; row += POOL) {
+        read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
+        for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);
+        std::fill_n(work.largest(0, 0) - PAD, (DEPTH / POOL) * MOST_WINDOWS * FILTERS * plan.stride, -INFINITY);
+        for (int r = row; r < row + POOL; r += 2) {
+            to_row_points(plan, work, depth + 2, r);
+            for (int s = 0; s < depth; s++) share_rows(plan, work, slice, s, r, inside[s / POOL]);
+        }
+        for (int s = 0; s < depth; s += POOL)
+            for (int w : inside[s / POOL])
+                write_pooled(plan, plan.windows[w], work.largest(s, w), slice + s - plan.windows[w].start, row);
+    }
+}
+
 // Winograd's weights in the order that multiply reads them: [point][block][input channel][column tap][filter].
 static void arrange(const float* weights, int in, float* to) {
-    static const double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
     for (int p = 0; p < POINTS; p++)
         for (int block = 0; block < FILTERS; block += OUT_BLOCK)
             for (int c = 0; c < in; c++)
@@ -228,4 +322,19 @@ static void arrange(const float* weights, int in, float* to) {
                                 sum += G[p / 4][i] * G[p % 4][j] * weights[((o * in + c) * 9 + i * 3 + j) * 3 + tap];
                         *to++ = (float)sum;
                     }
+}
+
+// The same over rows only, in the order that bring reads them: [block][channel][slice tap][column tap][point][filter].
+static void arrange_rows(const float* weights, float* to) {
+    for (int block = 0; block < FILTERS; block += PAIR)
+        for (int c = 0; c < FILTERS; c++)
+            for (int i = 0; i < 3; i++)
+                for (int tap = 0; tap < 3; tap++)
+                    for (int p = 0; p < 4; p++)
+                        for (int o = block; o < block + PAIR; o++) {
+                            double sum = 0;
+                            for (int j = 0; j < 3; j++)
+                                sum += G[p][j] * weights[((o * FILTERS + c) * 9 + i * 3 + j) * 3 + tap];
+                            *to++ = (float)sum;
+                        }
 }

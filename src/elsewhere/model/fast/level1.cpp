@@ -11,36 +11,73 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <new>
 #include <thread>
 #include <vector>
 
 namespace {
 
-constexpr int FILTERS = 8;   // level 1 of the paper: 8 filters, 3x3x3, pool 4x4x4 (protocol.md, Network)
+constexpr int FILTERS = 8;       // level 1 of the paper: 8 filters, 3x3x3, pool 4x4x4 (protocol page, "Network")
 constexpr int POOL = 4;
-constexpr int POINTS = 16;   // Winograd F(2x2, 3x3)
-constexpr int DEPTH = 8;     // slices a task takes at once
-constexpr int PAD = 16;      // zero columns before and after each row: one vector of the widest set
-constexpr int RING = 6;      // rows of the first convolution alive at once: 4 and one on either side
-constexpr int ROWS = POOL + 4;
+constexpr int POINTS = 16;       // Winograd F(2x2, 3x3)
+constexpr int DEPTH = 8;         // slices a task takes at once
+constexpr int PAD = 16;          // zero columns before and after each row: one vector of the widest set
+constexpr int RING = 6;          // rows of the first convolution alive at once: 4 and one on either side
+constexpr int ROWS = POOL + 4;   // input rows that those need
+constexpr int MOST_WINDOWS = 8;  // that share one call
+constexpr double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};  // weights to Winograd points
 
-struct Plan {
-    const void* voxels;      // [slices][rows][columns] as stored
-    int kind;                // 0 uint8, 1 int16, 2 float32
+enum Pass { SUM, POOLED, SHARED };
+
+}  // namespace
+
+// One call, filled in by kernel.py; arrays are C-contiguous.
+struct Job {
+    const void* voxels;  // [slices][rows][columns] as stored
+    int kind;            // 0 uint8, 1 int16, 2 float32
     int slices, rows, columns;
-    int start, length;       // the window's first slice (may lie before the volume: padding there) and its slices
-    float zero, unit;        // normalised = (stored - zero) * unit, clipped to [low, high]
-    float low, high, padding;  // padding: what window slices outside the volume hold, normalised
+    int start, length;   // slices of `voxels` that are seen (may begin before them: padding there); zeros beyond
+    int first, last;     // slices to compute, counted from start
+    float zero, unit;    // normalised = (stored - zero) * unit, clipped to [low, high]
+    float low, high, padding;
+    int pass;
+    int window_count, window_length;
+    const int* starts;                // of each window, counted from start
+    const float *scales, *shifts;     // GroupNorm 1 as an affine, [window][filter]
     const float *weights1, *bias1, *weights2, *bias2;
-    const float *scale, *shift;  // GroupNorm 1 as an affine, per filter
-    const float* sign;       // +1 or -1: sign of GroupNorm 2's scale, per filter
-    float* pooled;           // [filter][length / 4][rows / 4][columns / 4]
-    double* sums;            // [length][filter][sum, sum of squares]
+    const float* sign;                // of GroupNorm 2's scale, [filter]
+    float* pooled;                    // [window][filter][window_length / 4][rows / 4][columns / 4]
+    double* sums;                     // [window][window_length][filter][sum, sum of squares], zeros before
+    int lanes, threads;
+};
+
+namespace {
+
+struct Window {
+    int start, length;
+    const float* scale;
+    float* pooled;
+    double* sums;
+    float constant[FILTERS][3][3];  // what bias and shifts come to, by [first, inner, last] row and column
+};
+
+struct Plan : Job {
     size_t stride;
+    const float *scale, *shift;  // GroupNorm 1, applied to the first convolution; 1 and 0 where windows share it
+    std::vector<Window> windows;
+    std::vector<float> memory;
 
     bool holds(int slice, int row) const { return slice >= 0 && slice < length && row >= 0 && row < rows; }
+
+    std::vector<int> windows_inside(int slice) const {
+        std::vector<int> found;
+        for (int w = 0; w < window_count; w++) {
+            const int at = slice - windows[w].start;
+            if (at >= POOL && at + 2 * POOL <= window_length) found.push_back(w);
+        }
+        return found;
+    }
 };
 
 struct Workspace {
@@ -49,7 +86,10 @@ struct Workspace {
     size_t stride;
 
     explicit Workspace(const Plan& plan) : stride(plan.stride) {
-        const size_t rows[] = {(DEPTH + 4) * ROWS, (DEPTH + 2) * RING * FILTERS, POINTS * FILTERS, FILTERS};
+        const bool shared = plan.pass == SHARED;
+        const size_t rows[] = {(DEPTH + 4) * ROWS, (DEPTH + 2) * RING * FILTERS,
+                               (size_t)(shared ? (DEPTH + 2) * 4 : POINTS) * FILTERS,
+                               (size_t)(shared ? DEPTH / POOL * MOST_WINDOWS : 1) * FILTERS};
         memory.reset(new float[(rows[0] + rows[1] + rows[2] + rows[3]) * stride]());
         inputs = memory.get() + PAD;
         hiddens = inputs + rows[0] * stride;
@@ -58,6 +98,7 @@ struct Workspace {
     }
     float* input(int slice, int row) { return inputs + (slice * ROWS + row) * stride; }
     float* hidden(int slice, int row) { return hiddens + (slice * RING + (row + RING) % RING) * FILTERS * stride; }
+    float* largest(int slice, int window) { return best + (slice / POOL * MOST_WINDOWS + window) * FILTERS * stride; }
     void blank(float* row) { std::fill_n(row - PAD, FILTERS * stride, 0.0f); }
 };
 
@@ -67,7 +108,7 @@ void normalise(const Plan& plan, const Stored* from, float* to) {
         to[x] = std::min(std::max(((float)from[x] - plan.zero) * plan.unit, plan.low), plan.high);
 }
 
-// Rows [row, row + rows) of the window's slices [slice, slice + slices), normalised, zero outside the window.
+// Rows [row, row + rows) of slices [slice, slice + slices), normalised, zero outside what is seen.
 void read_rows(const Plan& plan, Workspace& work, int slice, int slices, int row, int rows) {
     for (int s = 0; s < slices; s++)
         for (int r = 0; r < rows; r++) {
@@ -85,7 +126,8 @@ void read_rows(const Plan& plan, Workspace& work, int slice, int slices, int row
         }
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DISPATCHED 1
 #define LANES 16
 #define OUT_BLOCK 8
 #pragma GCC push_options
@@ -114,36 +156,79 @@ namespace plain {  // 128 bits: SSE2, NEON, or whatever the compiler makes of it
 #include "lanes.h"
 }
 
-typedef void (*Slab)(const Plan&, Workspace&, int);
+typedef void (*Slab)(const Plan&, Workspace&, int slice, int depth);
 struct Set {
-    Slab sum, pool;
+    Slab pass[3];
     void (*arrange)(const float*, int, float*);
+    void (*arrange_rows)(const float*, float*);
 };
 
 Set choose(int lanes) {
-#if defined(__x86_64__) && defined(__GNUC__)
-    if (lanes == 16) return {avx512::sum_slab, avx512::pool_slab, avx512::arrange};
-    if (lanes == 8) return {avx2::sum_slab, avx2::pool_slab, avx2::arrange};
+#ifdef DISPATCHED
+    if (lanes == 16)
+        return {{avx512::sum_slab, avx512::pool_slab, avx512::share_slab}, avx512::arrange, avx512::arrange_rows};
+    if (lanes == 8) return {{avx2::sum_slab, avx2::pool_slab, avx2::share_slab}, avx2::arrange, avx2::arrange_rows};
 #endif
-    return {plain::sum_slab, plain::pool_slab, plain::arrange};
+    (void)lanes;
+    return {{plain::sum_slab, plain::pool_slab, plain::share_slab}, plain::arrange, plain::arrange_rows};
 }
 
-int run(const Plan& plan, Slab slab, int threads) {
-    std::atomic<int> next{0};
-    std::vector<std::unique_ptr<Workspace>> workspaces;
-    const auto work = [&](Workspace& own) {
-        for (int slice; (slice = DEPTH * next++) < plan.length;) slab(plan, own, slice);
-    };
-    try {
-        for (int i = 0; i < threads; i++) workspaces.emplace_back(new Workspace(plan));
-    } catch (const std::bad_alloc&) {
-        return 1;
+// Bias and shifts through the second convolution, where all its taps lie inside, or all but those over one border.
+void fill_constants(const Job& job, const float* shift, Window& window) {
+    for (int o = 0; o < FILTERS; o++)
+        for (int side = 0; side < 3; side++)
+            for (int edge = 0; edge < 3; edge++) {
+                double sum = job.bias2[o];
+                for (int tap = 0; tap < FILTERS * 27; tap++) {
+                    const int row = tap / 3 % 3, column = tap % 3;
+                    const bool over = (side != 1 && row == side) || (edge != 1 && column == edge);
+                    if (!over) sum += (double)shift[tap / 27] * job.weights2[o * FILTERS * 27 + tap];
+                }
+                window.constant[o][side][edge] = (float)sum;
+            }
+}
+
+Plan make_plan(const Job& job, const Set& set) {
+    Plan plan{job, (size_t)job.columns + 2 * PAD, job.scales, job.shifts, {}, {}};
+    const size_t first = POINTS * FILTERS * 3, second = POINTS * FILTERS * FILTERS * 3;
+    plan.memory.resize(first + second + 2 * FILTERS);
+    float *weights1 = plan.memory.data(), *weights2 = weights1 + first, *ones = weights2 + second;
+    set.arrange(job.weights1, 1, weights1);
+    if (job.pass == POOLED) set.arrange(job.weights2, FILTERS, weights2);
+    if (job.pass == SHARED) {
+        set.arrange_rows(job.weights2, weights2);
+        std::fill_n(ones, FILTERS, 1.0f);
+        plan.scale = ones, plan.shift = ones + FILTERS;
     }
+    plan.weights1 = weights1, plan.weights2 = weights2;
+    const size_t pooled = (size_t)FILTERS * (job.window_length / POOL) * (job.rows / POOL) * (job.columns / POOL);
+    for (int w = 0; w < job.window_count; w++) {
+        plan.windows.push_back({job.starts[w], job.window_length, job.scales + w * FILTERS, job.pooled + w * pooled,
+                                job.sums + (size_t)w * job.window_length * FILTERS * 2, {}});
+        if (job.pass == SHARED) fill_constants(job, job.shifts + w * FILTERS, plan.windows[w]);
+    }
+    return plan;
+}
+
+void run(const Plan& plan, Slab slab) {
+    std::atomic<int> next{plan.first};
+    const auto work = [&](Workspace& own) {
+        for (int slice; (slice = next.fetch_add(DEPTH)) < plan.last;)
+            slab(plan, own, slice, std::min(DEPTH, plan.last - slice));
+    };
+    std::vector<std::unique_ptr<Workspace>> workspaces;
+    const int tasks = (plan.last - plan.first + DEPTH - 1) / DEPTH;
+    for (int i = 0; i < std::min(plan.threads, tasks); i++) workspaces.emplace_back(new Workspace(plan));
     std::vector<std::thread> crew;
-    for (int i = 1; i < threads; i++) crew.emplace_back(work, std::ref(*workspaces[i]));
+    for (size_t i = 1; i < workspaces.size(); i++) {
+        try {
+            crew.emplace_back(work, std::ref(*workspaces[i]));
+        } catch (const std::exception&) {
+            break;  // the system gives no more threads: the others take the work
+        }
+    }
     work(*workspaces[0]);
     for (auto& one : crew) one.join();
-    return 0;
 }
 
 }  // namespace
@@ -152,25 +237,21 @@ extern "C" {
 
 // Floats in the widest vector that this processor runs: 16 (AVX-512), 8 (AVX2 with FMA), 4.
 int elsewhere_lanes() {
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef DISPATCHED
     if (__builtin_cpu_supports("avx512f")) return 16;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
 #endif
     return 4;
 }
 
-// Level 1 of one window; without `pooled` pass A, with it pass B. Returns 0, or 1 when memory runs out.
-int elsewhere_level1(const void* voxels, int kind, int slices, int rows, int columns, int start, int length,
-                     float zero, float unit, float low, float high, float padding, const float* weights1, const float* bias1, const float* scale,
-                     const float* shift, const float* weights2, const float* bias2, const float* sign,
-                     float* pooled, double* sums, int lanes, int threads) {
-    const Set set = choose(lanes);
-    float first[POINTS * FILTERS * 3], second[POINTS * FILTERS * FILTERS * 3];
-    set.arrange(weights1, 1, first);
-    if (pooled) set.arrange(weights2, FILTERS, second);
-    std::memset(sums, 0, sizeof(double) * 2 * FILTERS * length);
-    const Plan plan{voxels, kind, slices, rows, columns, start, length, zero, unit, low, high, padding,
-                    first, bias1, second, bias2, scale, shift, sign, pooled, sums, (size_t)columns + 2 * PAD};
-    return run(plan, pooled ? set.pool : set.sum, threads);
+// Runs one pass. Returns 0, or 1 when memory runs out.
+int elsewhere_level1(const Job* job) {
+    try {
+        const Set set = choose(job->lanes);
+        run(make_plan(*job, set), set.pass[job->pass]);
+        return 0;
+    } catch (const std::exception&) {
+        return 1;
+    }
 }
 }

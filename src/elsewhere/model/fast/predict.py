@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elsewhere.model.fast import kernel, streamed
-from elsewhere.model.fast.kernel import FILTERS, POOL, Level1, Window
+from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings
 
 
@@ -44,13 +47,56 @@ def predict_level1(network: Network, window: Window) -> Tensor:
     plain module where level 1 is not the paper's or lies on another device.
     """
     weight = network.last.weight
-    if not streams(network.settings) or weight.device.type != "cpu" or weight.dtype != torch.float32:
-        x = window.normalise(0, window.length).to(weight.device, weight.dtype)
-        return network.level1(x[None, None])
-    parameters = read_level1(network)
-    if available() and kernel.fits(window):
-        return torch.from_numpy(kernel.level1(parameters, window))[None]
-    return streamed.level1(parameters, window)[None]
+    if _compiled(network, window):
+        return torch.from_numpy(kernel.level1(read_level1(network), window))[None]
+    if streams(network.settings) and weight.device.type == "cpu" and weight.dtype in {torch.float32, torch.float64}:
+        return streamed.level1(read_level1(network), window, weight.dtype)[None]
+    return network.level1(window.normalise(0, window.length).to(weight.device, weight.dtype)[None, None])
+
+
+@torch.inference_mode()
+def predict_windows(network: Network, scan: Window, starts: Sequence[int], length: int) -> list[Tensor]:
+    """The trunk's features (1, flat) of several windows of one scan, each what `predict_trunk` gives within 1e-5.
+
+    Overlapping windows that lie whole pools of four slices apart share their convolutions exactly; the others are
+    predicted one by one. At most eight windows' pooled maps (134 MB at full size) are held at once.
+
+    Args:
+        network: in evaluation mode.
+        scan: the scan and its normalisation; its `length` is not read.
+        starts: first slice of each window, counted from `scan.start`.
+        length: slices of a window, the network's.
+    """
+    features: dict[int, Tensor] = {}
+    for run in share(starts, length):
+        first, last = starts[run[0]], starts[run[-1]]
+        union = replace(scan, start=scan.start + first, length=last - first + length)
+        if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > kernel.LANES:
+            maps = kernel.level1_windows(read_level1(network), union, [starts[index] - first for index in run], length)
+            features.update((index, network.rest(torch.from_numpy(maps[i][None]))) for i, index in enumerate(run))
+        else:
+            for index in run:
+                window = replace(scan, start=scan.start + starts[index], length=length)
+                features[index] = predict_trunk(network, window)
+    return [features[index] for index in range(len(starts))]
+
+
+def share(starts: Sequence[int], length: int) -> list[list[int]]:
+    """Which windows share a call: indices of `starts` in runs that overlap and lie whole pools apart."""
+    runs: list[list[int]] = []
+    for index in sorted(range(len(starts)), key=lambda i: (starts[i] % POOL, starts[i])):
+        gap = starts[index] - starts[runs[-1][-1]] if runs else length
+        if 0 < gap < length and gap % POOL == 0 and len(runs[-1]) < MOST_WINDOWS:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _compiled(network: Network, window: Window) -> bool:
+    weight = network.last.weight
+    usual = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return usual and streams(network.settings) and available() and kernel.fits(window)
 
 
 def read_level1(network: Network) -> Level1:
