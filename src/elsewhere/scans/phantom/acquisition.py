@@ -24,6 +24,7 @@ KERNELS: dict[Kernel, tuple[float, float]] = {
 NOISE = 7.0  # HU; standard deviation of a soft 5 mm slice of a lean patient at dose 1
 LIMITS = (-1024, 3071)  # 12 bits
 PADDING = -2000
+BANDS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # noise of a matrix agrees with every smaller one's
 CT_NUMBER_OFFSET = 1024  # COVID-CTset (sites page)
 
 
@@ -154,7 +155,7 @@ def noise(grid: Grid, patient: Patient, protocol: Protocol, key: tuple[int | str
 def nested_spectrum(slices: int, matrix: int, key: tuple[int | str, ...]) -> NDArray[np.complex64]:
     """White noise as Fourier coefficients [slice, row, column ≥ 0]: a larger matrix adds bands, and keeps the rest."""
     spectrum = np.zeros((slices, matrix, matrix // 2 + 1), np.complex64)
-    for size in sorted((s for s in (64, 128, 256, 512, 1024) if s < 2 * matrix), reverse=True):
+    for size in (s for s in BANDS[::-1] if s < 1.5 * matrix):
         rng = generator(*key, "noise", size)
         parts = rng.standard_normal((slices, size, size // 2 + 1, 2), np.float32)
         band = parts.view(np.complex64)[..., 0]

@@ -19,6 +19,7 @@ from elsewhere.scans.phantom.shape import (
     soft,
     superellipse_distance,
 )
+from elsewhere.scans.phantom.texture import texture
 
 AIR, FAT, MUSCLE, CANCELLOUS, CORTEX = -1000.0, -102.0, 52.0, 210.0, 900.0
 CHEST_WALL = 13.0  # mm from the pleura to the outer face of the ribs
@@ -54,6 +55,7 @@ class Chest:
         lung: share of each sample that is lung, 0..1.
         wall: distance to the pleura of the chest wall in mm, negative inside the rib cage.
         depth: depth below the nearest pleura in mm, negative outside the lungs.
+        gland: share of each sample that is breast gland.
     """
 
     patient: Patient
@@ -62,6 +64,7 @@ class Chest:
     lung: Array
     wall: Array
     depth: Array
+    gland: Array
 
     def at(self, height: float) -> float:
         """z in mm of a height given as a share of the lung height."""
@@ -77,7 +80,8 @@ def draw_body(patient: Patient, grid: Grid, blood: Blood) -> Chest:
     """The body without mediastinum: air, table, fat, muscle, skeleton, belly, and the lungs' mask (not yet filled)."""
     wall = rib_cage(patient, grid)
     depth, below = lung_depth(patient, grid, wall)
-    chest = Chest(patient, grid, np.full(grid.shape, AIR, np.float32), soft(-depth, grid.pixel), wall, depth)
+    hu, gland = np.full(grid.shape, AIR, np.float32), np.zeros(grid.shape, np.float32)
+    chest = Chest(patient, grid, hu, soft(-depth, grid.pixel), wall, depth, gland)
     paint_outline(chest, blood)
     paint_ribs(chest)
     paint_belly(chest, below, blood)
@@ -115,9 +119,9 @@ def diaphragm(patient: Patient, y: Array, x: Array) -> Array:
     w, d, h = patient.lung_width, patient.lung_depth, patient.lung_height
     dome = h * (0.70 + 0.07 * patient.inspiration)
     square = ((np.abs(x) - 0.45 * w) / (0.60 * w)) ** 2 + ((y + 0.12 * d) / (1.08 * d)) ** 2
-    recess = h * (0.95 + 0.06 * y / d)
+    recess = h * (0.91 + 0.10 * y / d)
     top = np.where(x < 0, dome, dome + 0.055 * h)
-    return (top + (recess - top) * np.clip(square, 0, 1.4) ** 1.25).astype(np.float32)
+    return (top + (recess - top) * np.clip(square, 0, 1.3) ** 1.7).astype(np.float32)
 
 
 def lung_depth(patient: Patient, grid: Grid, wall: Array) -> tuple[Array, Array]:
@@ -160,13 +164,15 @@ def paint_outline(chest: Chest, blood: Blood) -> None:
     """Table, skin, fat, muscle and breasts."""
     patient, grid = chest.patient, chest.grid
     skin = body_outline(patient, grid)
+    if patient.sex == "F":
+        _add_breasts(chest, skin)
     whole = (slice(None),) * 3
     _paint_table(chest, skin)
     paint(chest.hu, whole, soft(skin, grid.pixel), FAT)
     rim = soft(np.abs(skin + 1.0) - 1.0, grid.pixel)
     paint(chest.hu, whole, rim, 10.0)
     if patient.sex == "F":
-        _paint_breasts(chest)
+        paint(chest.hu, whole, chest.gland, 12.0)
     _, y, x = grid.axes()
     front = np.exp(-(((np.abs(x) - 75) / 45) ** 2)) * (y < 0)
     t = chest.grid.z / np.float32(patient.lung_height)
@@ -176,7 +182,7 @@ def paint_outline(chest: Chest, blood: Blood) -> None:
     shoulder = profile([(-0.25, 60), (-0.05, 62), (0.1, 46), (0.22, 14), (0.4, 0)], t)[:, None, None]
     limit = limit + shoulder * (np.abs(x) > 0.3 * patient.lung_width)
     mass = np.maximum(chest.wall - limit, skin + np.float32(0.85 * patient.fat + 2))
-    paint(chest.hu, whole, soft(mass, grid.pixel), MUSCLE + 0.15 * blood.organs)
+    paint(chest.hu, whole, soft(mass, grid.pixel), _muscle(chest, blood))
     inside = soft(chest.wall + 1.5, grid.pixel)
     paint(chest.hu, whole, inside, FAT + 12)
 
@@ -199,18 +205,34 @@ def _paint_table(chest: Chest, skin: Array) -> None:
     paint(chest.hu, whole, outside * soft(board, grid.pixel)[None], -180.0)
 
 
-def _paint_breasts(chest: Chest) -> None:
+def _muscle(chest: Chest, blood: Blood) -> Array:
+    """HU of the muscle mass: sheets of fat part one muscle from the next, and lie under the outer ones."""
+    planes = np.abs(texture(chest.patient.key, "planes", 26.0, chest.grid))
+    inner = np.abs(chest.wall - np.float32(CHEST_WALL + 0.5 * chest.patient.muscle)) * np.float32(0.06)
+    share = np.clip(1.15 - np.minimum(planes, inner) * np.float32(9), 0, 1) * (chest.wall > CHEST_WALL)
+    value = np.float32(MUSCLE + 0.15 * blood.organs)
+    return value + share * (np.float32(FAT + 20) - value)
+
+
+def _add_breasts(chest: Chest, skin: Array) -> None:
+    """Push the skin forward over two ellipsoids, and give them gland; they flatten and spread when supine."""
     p, grid = chest.patient, chest.grid
-    size = 0.7 + 0.03 * (p.bmi - 20)
-    front = -(p.lung_depth + CHEST_WALL + p.muscle + p.fat) * (0.96 if not p.prone else 0.85)
+    size = 0.75 + 0.035 * (p.bmi - 22)
+    reach = np.array([64, 46 if p.prone else 34, 70]) * size
+    front = -(p.lung_depth + CHEST_WALL + 0.9 * (p.muscle + p.fat)) * (0.97 if not p.prone else 0.9)
     for side in (-1, 1):
-        centre = (chest.at(0.52), front + 6, side * 0.60 * p.lung_width)
-        ellipsoid(chest.hu, grid, centre, (62 * size, 36 * size, 66 * size), np.eye(3), FAT)
-        if p.age < 70:
-            gland = 24 * size * (1.25 - p.age / 100)
-            ellipsoid(
-                chest.hu, grid, (centre[0], front - 6, centre[2]), (gland, 0.6 * gland, 1.2 * gland), np.eye(3), 15
-            )
+        centre = (chest.at(0.50), front + 14, side * 0.62 * p.lung_width)
+        box = grid.box(*((c - 1.6 * r, c + 1.6 * r) for c, r in zip(centre, reach, strict=True)))
+        axes = zip(grid.part(box).axes(), centre, reach, strict=True)
+        level = np.sqrt(sum(((axis - np.float32(c)) / np.float32(r)) ** 2 for axis, c, r in axes)) - 1
+        breast = level * np.float32(reach.min())
+        view = skin[box]
+        # a smooth union, so that the breast rises from the chest without a fold
+        near = np.clip(1 - np.abs(view - breast) / 24, 0, 1)
+        np.subtract(np.minimum(view, breast), near * near * 6, out=view)
+        if p.age < 75:
+            core = soft(breast + np.float32(16 + 0.12 * p.age), 10.0) * (view < -3)
+            chest.gland[box] = np.maximum(chest.gland[box], core)
 
 
 def paint_ribs(chest: Chest) -> None:
@@ -224,7 +246,7 @@ def paint_ribs(chest: Chest) -> None:
     phase = (z + 6 - drop[None]) / pitch
     number = np.rint(phase)
     rise = (phase - number) * (pitch * np.float32(0.84))
-    ring = np.sqrt(((chest.wall - np.float32(7)) / np.float32(4.2)) ** 2 + (rise / np.float32(6.8)) ** 2)
+    ring = np.sqrt(((chest.wall - np.float32(6.5)) / np.float32(3.9)) ** 2 + (rise / np.float32(6.0)) ** 2)
     ring[(number < 0) | (number >= RIBS)] = 9
     mask = soft((ring - 1) * np.float32(4.6), grid.pixel)
     bone = np.clip((ring - np.float32(0.45)) * np.float32(2.2), 0, 1) * np.float32(620) + np.float32(230)

@@ -18,6 +18,7 @@ Kind = Literal[
     "atelectasis", "emphysema", "scars",
 ]  # fmt: skip
 INFECTION: tuple[Kind, ...] = ("lobar_pneumonia", "bronchopneumonia", "diffuse_ground_glass")
+MOST_LESIONS = 60
 OTHER: tuple[Kind, ...] = ("nodules", "oedema", "fibrosis", "atelectasis", "emphysema", "scars")
 
 
@@ -109,26 +110,29 @@ def draw_disease(patient: Patient, kind: Kind, style: LesionStyle, key: tuple[in
 def worsen(disease: Disease, factor: float) -> Disease:
     """The same disease at another time: every lesion's volume and the severity times `factor`."""
     scale = factor ** (1 / 3)
-    lesions = tuple(replace(m, radii=tuple(r * scale for r in m.radii)) for m in disease.lesions)  # type: ignore[arg-type]
+    lesions = tuple(
+        replace(m, radii=(m.radii[0] * scale, m.radii[1] * scale, m.radii[2] * scale)) for m in disease.lesions
+    )
     return replace(disease, lesions=lesions, severity=min(0.9, disease.severity * factor))
 
 
 def _covid(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> Disease:
     severity = float(np.clip(style.severity * np.exp(rng.normal(0, style.spread)), 0.015, 0.85))
+    heights = np.clip(rng.beta(3.2, 1.9, MOST_LESIONS) * 0.92 + 0.06, 0.1, 0.95) * patient.lung_height
     budget = severity * patient.lung_volume * 1.35  # a third of a subpleural ellipsoid lies outside the lung
-    lesions = []
-    while budget > 0 and len(lesions) < 60:
+    lesions: list[Lesion] = []
+    for height, *ellipse in zip(heights, *hemithorax(patient, heights), strict=True):
         size = style.radius * np.exp(rng.normal(0, 0.35)) * (0.7 + 1.2 * severity**0.5)
-        side = -1 if rng.random() < 0.5 else 1
-        lesion = _subpleural(patient, style, rng, float(size), side)
-        budget -= 4.19 * float(np.prod(lesion.radii)) * (0.75 if len(lesions) > 8 else 1.0)
-        lesions.append(lesion)
+        lesions.append(_subpleural(style, rng, float(size), (height, *ellipse)))
+        budget -= 4.19 * float(np.prod(lesions[-1].radii)) * (0.75 if len(lesions) > 8 else 1.0)
+        if budget <= 0:
+            break
     return Disease("covid", severity, tuple(lesions), style.grain)
 
 
-def _subpleural(patient: Patient, style: LesionStyle, rng: np.random.Generator, size: float, side: int) -> Lesion:
-    height = float(np.clip(rng.beta(3.2, 1.9) * 0.92 + 0.06, 0.1, 0.95)) * patient.lung_height
-    cx, cy, a, b = (float(v[0]) for v in hemithorax(patient, np.float32([height])))
+def _subpleural(style: LesionStyle, rng: np.random.Generator, size: float, level: tuple[float, ...]) -> Lesion:
+    height, cx, cy, a, b = (float(v) for v in level)
+    side = -1 if rng.random() < 0.5 else 1
     back = rng.normal(0.62, 0.55) if rng.random() < 0.8 else rng.uniform(-2.4, 2.4)
     reach = rng.uniform(0.8, 0.97) if rng.random() < style.peripheral else rng.uniform(0.2, 0.8)
     y = cy + b * reach * np.sin(back)
@@ -138,24 +142,28 @@ def _subpleural(patient: Patient, style: LesionStyle, rng: np.random.Generator, 
     across = abs(np.cos(back))
     radii = (size * rng.uniform(0.8, 1.25), size * (1 - (1 - flat) * (1 - across)), size * (1 - (1 - flat) * across))
     solid = float(np.clip(rng.beta(1.2, 2.2) * 2 * style.solid, 0, 0.9)) if rng.random() < 0.75 else 0.0
-    return Lesion((height, float(y), float(x)), radii, style.ground + rng.normal(0, 60), solid,
-                  style.edge * rng.uniform(0.7, 1.4), style.ragged, style.paving * rng.uniform(0, 1.4))  # fmt: skip
+    edge, paving = style.edge * rng.uniform(0.7, 1.4), style.paving * rng.uniform(0, 1.4)
+    ground = style.ground + rng.normal(0, 60)
+    return Lesion((height, float(y), float(x)), radii, ground, solid, edge, style.ragged, paving)
 
 
-def _patches(
-    points: Array, sizes: Array, style: LesionStyle, ground: float, solid: float, edge: float
-) -> tuple[Lesion, ...]:
+def _patches(points: Array, sizes: Array, like: Lesion) -> tuple[Lesion, ...]:
+    """Round lesions of these radii at these points, otherwise like the given one."""
     return tuple(
-        Lesion((float(p[0]), float(p[1]), float(p[2])), (float(r),) * 3, ground, solid, edge, style.ragged)
+        replace(like, centre=(float(p[0]), float(p[1]), float(p[2])), radii=(float(r),) * 3)
         for p, r in zip(points, sizes, strict=True)
     )
+
+
+def _like(ground: float, solid: float, edge: float, style: LesionStyle) -> Lesion:
+    return Lesion((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), ground, solid, edge, style.ragged)
 
 
 def _lobar(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> Disease:
     side = -1 if rng.random() < 0.55 else 1
     lower = rng.random() < 0.6
     height = (rng.uniform(0.55, 0.72) if lower else rng.uniform(0.2, 0.38)) * patient.lung_height
-    cx, _, a, b = (float(v[0]) for v in hemithorax(patient, np.float32([height])))
+    cx, _, a, b = _ellipse(patient, height)
     size = rng.uniform(0.45, 0.85)
     centre = (height, (0.55 if lower else -0.35) * b * rng.uniform(0.6, 1.1), side * (cx + 0.25 * a))
     radii = (0.26 * patient.lung_height * size, 0.75 * b * size, 0.95 * a * size)
@@ -171,7 +179,7 @@ def _broncho(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> 
         middle = lung_points(patient, side, 1, rng, 0.7)[0]
         count = int(rng.integers(12, 40))
         points = middle + rng.normal(0, [30, 22, 18], (count, 3))
-        lesions += _patches(points, rng.uniform(4, 11, count), style, -480, 0.55, 5.0)
+        lesions += _patches(points, rng.uniform(4, 11, count), _like(-480, 0.55, 5.0, style))
     return Disease("bronchopneumonia", min(0.3, 0.002 * len(lesions)), lesions, style.grain)
 
 
@@ -180,7 +188,7 @@ def _diffuse(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> 
     for side in (-1, 1):
         points = lung_points(patient, side, int(rng.integers(5, 10)), rng, 0.62)
         points[:, 0] *= rng.uniform(0.75, 0.95)
-        lesions += _patches(points, rng.uniform(22, 40, len(points)), style, -640 + rng.normal(0, 50), 0.0, 22.0)
+        lesions += _patches(points, rng.uniform(22, 40, len(points)), _like(-640 + rng.normal(0, 50), 0.0, 22.0, style))
     return Disease("diffuse_ground_glass", 0.35, lesions, style.grain)
 
 
@@ -188,7 +196,7 @@ def _nodules(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> 
     count = int(rng.geometric(0.25))
     points = np.concatenate([lung_points(patient, side, count, rng) for side in (-1, 1)])
     points = points[rng.permutation(2 * count)[:count]]
-    lesions = _patches(points, np.clip(rng.lognormal(1.9, 0.5, count), 3, 25), style, 10.0, 1.0, 1.5)
+    lesions = _patches(points, np.clip(rng.lognormal(1.9, 0.5, count), 3, 25), _like(10.0, 1.0, 1.5, style))
     return Disease("nodules", 0.01, lesions, style.grain)
 
 
@@ -204,10 +212,10 @@ def _fibrosis(_patient: Patient, style: LesionStyle, rng: np.random.Generator) -
 
 
 def _atelectasis(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> Disease:
-    lesions = []
+    lesions: list[Lesion] = []
     for side in (-1, 1) if rng.random() < 0.6 else (int(rng.choice([-1, 1])),):
         height = rng.uniform(0.62, 0.82) * patient.lung_height
-        cx, cy, a, b = (float(v[0]) for v in hemithorax(patient, np.float32([height])))
+        cx, cy, a, b = _ellipse(patient, height)
         centre = (height, cy + rng.uniform(0.2, 0.75) * b, side * (cx + rng.uniform(-0.2, 0.5) * a))
         radii = (rng.uniform(3, 8), rng.uniform(12, 30), rng.uniform(18, 40))
         lesions.append(Lesion(centre, radii, -300.0, 0.8, 3.0, 0.15))
@@ -219,19 +227,24 @@ def _emphysema(_patient: Patient, style: LesionStyle, rng: np.random.Generator) 
 
 
 def _scars(patient: Patient, style: LesionStyle, rng: np.random.Generator) -> Disease:
-    lesions = []
+    lesions: list[Lesion] = []
     for _ in range(int(rng.integers(2, 7))):
         height, side = rng.uniform(0.06, 0.3) * patient.lung_height, int(rng.choice([-1, 1]))
-        cx, cy, a, b = (float(v[0]) for v in hemithorax(patient, np.float32([height])))
+        cx, cy, a, b = _ellipse(patient, height)
         turn = rng.uniform(-1.2, 2.4)
         centre = (height, cy + 0.85 * b * np.sin(turn), side * (cx + 0.85 * a * np.cos(turn)))
-        radii = tuple(rng.uniform(2, 9, 3))
-        lesions.append(Lesion(centre, radii, -250.0, 0.7, 2.5, 0.3))
+        radii = rng.uniform(2, 9, 3)
+        lesions.append(Lesion(centre, (float(radii[0]), float(radii[1]), float(radii[2])), -250.0, 0.7, 2.5, 0.3))
     return Disease("scars", 0.005, tuple(lesions), style.grain)
 
 
 def _normal(_patient: Patient, style: LesionStyle, _rng: np.random.Generator) -> Disease:
     return Disease(grain=style.grain)
+
+
+def _ellipse(patient: Patient, height: float) -> tuple[float, float, float, float]:
+    cx, cy, a, b = hemithorax(patient, np.array([height], np.float32))
+    return float(cx[0]), float(cy[0]), float(a[0]), float(b[0])
 
 
 def _fluid(rng: np.random.Generator, chance: float, height: float, side: int) -> tuple[float, float]:
@@ -285,21 +298,20 @@ def _paint_lesions(tissue: Array, chest: Chest, disease: Disease) -> Array:
         radius = float(np.cbrt(np.prod(lesion.radii)))
         level = np.sqrt(square).astype(np.float32) - 1 + np.float32(0.6 * lesion.ragged) * wobble[box]
         share = soft(level * np.float32(radius), max(lesion.edge, grid.pixel))
-        _mix(tissue, box, share, lesion, level, radius, wobble, None if lines is None else lines[box])
+        _mix(tissue[box], lesion, share, level, wobble[box], None if lines is None else lines[box])
         view = ground[box]
         np.maximum(view, share, out=view)
     return ground
 
 
-def _mix(tissue: Array, box: tuple[slice, slice, slice], share: Array, lesion: Lesion, level: Array, radius: float,
-         wobble: Array, lines: Array | None) -> None:  # fmt: skip
-    value = np.float32(lesion.ground) + wobble[box] * np.float32(30)
+def _mix(view: Array, lesion: Lesion, share: Array, level: Array, wobble: Array, lines: Array | None) -> None:
+    radius = float(np.cbrt(np.prod(lesion.radii)))
+    value = np.float32(lesion.ground) + wobble * np.float32(30)
     if lines is not None and lesion.paving:
         value += np.float32(lesion.paving) * np.clip(1.2 - 3 * np.abs(lines), 0, 1)
     if lesion.solid:
         core = soft((level + np.float32(1.0 - lesion.solid)) * np.float32(radius), max(1.2 * lesion.edge, 3.0))
         value += core * (np.float32(30) - value)
-    view = tissue[box]
     denser = np.maximum(value, view)  # overlapping patches do not thin each other
     view += share * (denser - view)
 

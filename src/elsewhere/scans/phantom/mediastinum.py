@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from elsewhere.scans.phantom.anatomy import MUSCLE, Blood, Chest, spine_bend, spine_front
@@ -21,7 +23,7 @@ def paint_mediastinum(chest: Chest, blood: Blood) -> None:
 def heart_centre(chest: Chest) -> tuple[float, float, float]:
     """(z, y, x) of the middle of the heart in mm: it rests on the diaphragm."""
     p = chest.patient
-    return chest.at(0.70 + 0.07 * p.inspiration) - 26 * p.heart, -0.27 * p.lung_depth, 20 + p.shift_x
+    return chest.at(0.70 + 0.07 * p.inspiration) - 22 * p.heart, -0.30 * p.lung_depth, 16 + p.shift_x
 
 
 def paint_heart(chest: Chest, blood: Blood) -> None:
@@ -29,7 +31,7 @@ def paint_heart(chest: Chest, blood: Blood) -> None:
     scale = chest.patient.heart * chest.patient.lung_width / 132
     centre = np.array(heart_centre(chest))
     turn = turn_towards(HEART_AXIS)
-    radii = np.array([64, 46, 46]) * scale
+    radii = np.array([68, 50, 51]) * scale
     for canvas, value, grow in (
         (chest.lung, 0.0, 3.0),
         (chest.hu, -70.0, 3.0),
@@ -52,7 +54,7 @@ def paint_vessels(chest: Chest, blood: Blood) -> None:
     s = p.lung_width / 132
     x0, front = p.shift_x, spine_front(p)
     aorta = (13.5 + 0.05 * (p.age - 55)) * s
-    down = [(at(h), front - 12 + float(spine_bend(p, np.float32([at(h)]))[0]) * 0.7, x0 + x * s, r * aorta)
+    down = [(at(h), front - 12 + float(spine_bend(p, np.array([at(h)], np.float32))[0]) * 0.7, x0 + x * s, r * aorta)
             for h, x, r in ((0.25, 27, 1), (0.5, 25, 0.96), (0.8, 18, 0.92), (1.0, 10, 0.88), (1.5, 4, 0.8))]  # fmt: skip
     back = down[0]
     for canvas, grow, left, right, veins in (
@@ -64,7 +66,7 @@ def paint_vessels(chest: Chest, blood: Blood) -> None:
                               (at(0.50), -24 * s, x0 - 4 * s, 1.2 * aorta + grow)], left)  # fmt: skip
         arch = [(at(0.235), -20 * s, x0 - 10 * s), (at(0.20), 4 * s, x0 + 8 * s), (at(0.215), 26 * s, x0 + 20 * s),
                 back[:3]]  # fmt: skip
-        for a, b in zip(arch, arch[1:], strict=False):
+        for a, b in pairwise(arch):
             capsule(canvas, grid, a, b, aorta + grow, left)
         trunk = [(at(0.52), -42 * s, x0 + 22 * s), (at(0.41), -10 * s, x0 + 24 * s)]
         capsule(canvas, grid, trunk[0], trunk[1], 14.5 * s + grow, right)

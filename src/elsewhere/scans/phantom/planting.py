@@ -62,34 +62,24 @@ def site_key(simulation: Simulation, site: SiteSettings) -> str:
 
 
 def write_sites(simulation: Simulation, out: Path, run: Map) -> list[Path]:
-    """Write every site that is not there yet; returns the sites' folders.
+    """Write every site that is not there yet, or what a killed run left of it; returns the sites' folders.
 
     Raises:
-        BadSite: a folder of that name holds something else.
+        BadSite: a folder holds a site made with other settings, or something that is no simulated site.
     """
-    return [write_site(simulation, site, out, run) for site in simulation.sites]
-
-
-def write_site(simulation: Simulation, site: SiteSettings, out: Path, run: Map) -> Path:
-    """Write one site, or what a killed run left of it; nothing where it is finished.
-
-    Raises:
-        BadSite: the folder holds a site made with other settings, or something that is no simulated site.
-    """
-    root, key = out / site.name, site_key(simulation, site)
-    if _is_finished(out, site, key):
-        return root
-    making = out / f".{site.name}.making"
-    _claim(root, making, key)
-    plans = plan_site(site, simulation.seed, simulation.finest)
-    missing = [i for i, plan in enumerate(plans) if not (making / _record_name(plan)).exists()]
-    tasks = [(plans[i], site.layout, simulation.matrix, root, making) for i in missing]
-    for _ in run(write_scan, tasks, describe=f"Simulating {site.name}"):
-        pass
-    reader(site.layout).write_tables(root, [as_scan(plan) for plan in plans])
-    _write_truth(simulation, site, out, [json.loads((making / _record_name(p)).read_text()) for p in plans])
-    shutil.rmtree(making)
-    return root
+    missing = [site for site in simulation.sites if not _is_finished(simulation, site, out)]
+    plans = {site.name: plan_site(site, simulation.seed, simulation.finest) for site in missing}
+    tasks = []
+    for site in missing:
+        root, making = _claim(simulation, site, out)
+        todo = [plan for plan in plans[site.name] if not (making / _record_name(plan)).exists()]
+        tasks += [(plan, site.layout, simulation.matrix, root, making) for plan in todo]
+    if tasks:
+        for _ in run(write_scan, tasks, describe=f"Simulating {', '.join(site.name for site in missing)}"):
+            pass
+    for site in missing:
+        _finish(simulation, site, out, plans[site.name])
+    return [out / site.name for site in simulation.sites]
 
 
 def write_scan(plan: Plan, layout: str, matrix: int, root: Path, making: Path) -> None:
@@ -129,24 +119,29 @@ def truth_files(out: Path, site: str) -> tuple[Path, Path]:
     return out / f"{site}.truth.csv", out / f"{site}.truth.json"
 
 
-def _is_finished(out: Path, site: SiteSettings, key: str) -> bool:
-    sidecar = truth_files(out, site.name)[1]
-    if not sidecar.exists():
+def _making(out: Path, site: SiteSettings) -> Path:
+    return out / f".{site.name}.making"
+
+
+def _is_finished(simulation: Simulation, site: SiteSettings, out: Path) -> bool:
+    root, sidecar = out / site.name, truth_files(out, site.name)[1]
+    if not (sidecar.exists() and root.is_dir()):
         return False
-    found = json.loads(sidecar.read_text()).get("key")
+    found, key = json.loads(sidecar.read_text()).get("key"), site_key(simulation, site)
     if found != key:
-        raise BadSite(
-            out / site.name, f"holds a simulated site made with other settings (key {found}, asked for {key})",
-            f"Choose another folder, or delete {site.name}/ and {sidecar.name}",
-        )  # fmt: skip
-    return (out / site.name).is_dir()
+        what = f"holds a simulated site made with other settings (key {found}, asked for {key})"
+        raise BadSite(root, what, f"Choose another folder, or delete {site.name}/ and {sidecar.name}")
+    shutil.rmtree(_making(out, site), ignore_errors=True)
+    return True
 
 
-def _claim(root: Path, making: Path, key: str) -> None:
-    """Start a site, or take up one that was begun with the same settings."""
+def _claim(simulation: Simulation, site: SiteSettings, out: Path) -> tuple[Path, Path]:
+    """(site's folder, folder of its records): started anew, or taken up where the settings are the same."""
+    root, making, key = out / site.name, _making(out, site), site_key(simulation, site)
     mark = making / "key"
     if mark.exists() and mark.read_text() == key:
-        return
+        root.mkdir(exist_ok=True)
+        return root, making
     if root.exists() and not mark.exists():
         raise BadSite(root, "exists and is no simulated site", "Choose another folder for the simulated sites")
     if root.exists():
@@ -154,7 +149,16 @@ def _claim(root: Path, making: Path, key: str) -> None:
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     _write_whole(mark, key)
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(exist_ok=True)
+    return root, making
+
+
+def _finish(simulation: Simulation, site: SiteSettings, out: Path, plans: list[Plan]) -> None:
+    making = _making(out, site)
+    reader(site.layout).write_tables(out / site.name, [as_scan(plan) for plan in plans])
+    rows = [json.loads((making / _record_name(plan)).read_text()) for plan in plans]
+    _write_truth(simulation, site, out, rows)
+    shutil.rmtree(making)
 
 
 def _record_name(plan: Plan) -> str:

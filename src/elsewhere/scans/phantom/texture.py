@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from elsewhere.scans.phantom.patient import generator
 from elsewhere.scans.phantom.shape import Array, Grid
 
+NORMAL = 1.5**1.5  # linear interpolation keeps (2/3)³ of the variance on average
 LOW, HIGH = np.array([-80.0, -180.0, -240.0]), np.array([420.0, 180.0, 240.0])  # mm: what a lattice covers (z, y, x)
 
 
@@ -22,11 +23,9 @@ def texture(key: int, name: str, grain: float, grid: Grid) -> Array:
     """
     counts = np.ceil((HIGH - LOW) / grain).astype(int) + 1
     lattice = generator(key, name).standard_normal(tuple(counts), np.float32)
-    field = lattice
-    for axis, positions in enumerate((grid.z, grid.y, grid.x)):
-        weights = _linear(positions, LOW[axis], grain, counts[axis])
-        field = np.moveaxis(np.tensordot(weights, field, (1, axis)), 0, axis)
-    return np.ascontiguousarray(field) * np.float32(1.7)  # linear interpolation keeps 0.3 of the variance on average
+    z, y, x = (_linear(p, LOW[i], grain, counts[i]) for i, p in enumerate((grid.z, grid.y, grid.x)))
+    field = (z @ lattice.reshape(len(lattice), -1)).reshape(-1, *lattice.shape[1:])
+    return np.matmul(np.matmul(y, field), x.T * np.float32(NORMAL))
 
 
 def _linear(positions: Array, start: float, grain: float, count: int) -> NDArray[np.float32]:

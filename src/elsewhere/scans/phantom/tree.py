@@ -26,21 +26,18 @@ class Tree:
 
 def lung_points(patient: Patient, side: int, count: int, rng: np.random.Generator, rim: float = 0.94) -> Points:
     """Points spread evenly through one lung, [count, (z, y, x)] in mm; side −1 right, +1 left; rim 1 = the pleura."""
+    tries = 6 * count + 64  # enough that some lie above the diaphragm
     shape = np.linspace(0.03, 1.0, 64, dtype=np.float32) * np.float32(patient.lung_height)
     _, _, a, b = hemithorax(patient, shape)
     weight = np.cumsum(a * b)
-    z = np.interp(rng.random(4 * count) * weight[-1], weight, shape).astype(np.float32)
+    z = np.interp(rng.random(tries) * weight[-1], weight, shape).astype(np.float32)
     cx, cy, a, b = hemithorax(patient, z)
-    turn, reach = rng.uniform(0, 2 * np.pi, 4 * count), rim * np.sqrt(rng.random(4 * count))
+    turn, reach = rng.uniform(0, 2 * np.pi, tries), rim * np.sqrt(rng.random(tries))
     y = cy + b * reach * np.sin(turn)
     x = cx + 0.1 * y + a * reach * np.cos(turn)
-    above = z < _dome(patient, y, side * x) - 4
+    above = z < diaphragm(patient, y, side * x) - 4
     points = np.stack([z, y, side * x], 1)[above]
     return points[np.arange(count) % len(points)].astype(np.float64)
-
-
-def _dome(patient: Patient, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return diaphragm(patient, y, x).astype(np.float64)
 
 
 def grow(root: tuple[float, float, float], tips: Points, tip_radius: float, reach: float = 0.55) -> Tree:
