@@ -100,7 +100,7 @@ def test_colour_series_are_refused(tmp_path: Path, image: Callable, save: Callab
     assert find_series(tmp_path)[0][0].refusal == "holds colour images (RGB)"
 
 
-BASE = Series("1", "1.9", "p", (), "", False, 100, 2, {"thickness_mm": 1.0, "kernel": "B40f"})
+BASE = Series("1", "1.9", "p", (), "", False, 100, 300.0, 2, {"thickness_mm": 1.0, "kernel": "B40f"})
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,14 @@ BASE = Series("1", "1.9", "p", (), "", False, 100, 2, {"thickness_mm": 1.0, "ker
     [
         replace(BASE, uid="2", refusal="is a localizer", slices=900),
         replace(BASE, uid="2", reformatted=True, slices=900),
+        replace(BASE, uid="2", length_mm=190.0, slices=900),
         replace(BASE, uid="2", slices=99),
         replace(BASE, uid="2", facts={**BASE.facts, "thickness_mm": 2.0}),
         replace(BASE, uid="2", facts={**BASE.facts, "kernel": "B70f"}),
         replace(BASE, uid="2", number=3),
         replace(BASE, uid="2"),
     ],
-    ids=["refused", "reformatted", "fewer", "thicker", "sharper", "later", "uid"],
+    ids=["refused", "reformatted", "short", "fewer", "thicker", "sharper", "later", "uid"],
 )
 def test_the_rule_of_choice(worse: Series) -> None:
     for candidates in ([BASE, worse], [worse, BASE]):

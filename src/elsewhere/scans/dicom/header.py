@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -134,18 +135,18 @@ def _header(path: Path, tags: Tags) -> Header:
         path=path,
         frame=0,
         frames=int(get("NumberOfFrames") or 1),
-        series_uid=get("SeriesInstanceUID", ""),
-        study_uid=get("StudyInstanceUID", ""),
+        series_uid=intern(get("SeriesInstanceUID", "")),
+        study_uid=intern(get("StudyInstanceUID", "")),
         sop_uid=get("SOPInstanceUID", ""),
-        patient=get("PatientID", ""),
+        patient=intern(get("PatientID", "")),
         rows=int(tags.values["Rows"]),
         columns=int(get("Columns") or 0),
         position=_floats(get("ImagePositionPatient"), 3),
-        orientation=_floats(get("ImageOrientationPatient"), 6) or _letters(get("PatientOrientation", "")),
+        orientation=_shared_floats(get("ImageOrientationPatient"), 6) or _letters(get("PatientOrientation", "")),
         location=_float(get("SliceLocation")),
         number=_int(get("InstanceNumber")),
         acquisition=f"{get('AcquisitionNumber', '')}/{get('TemporalPositionIdentifier', '')}",
-        pixel_spacing=_floats(get("PixelSpacing"), 2),
+        pixel_spacing=_shared_floats(get("PixelSpacing"), 2),
         slope=_or_one(_float(get("RescaleSlope"))),
         intercept=_float(get("RescaleIntercept")),
         pixels_at=tags.pixels_at,
@@ -263,6 +264,9 @@ def _floats(text: str | None, count: int) -> Point | None:
     parts = [_float(part) for part in (text or "").split("\\")]
     values = tuple(part for part in parts if part is not None)
     return values if len(parts) == len(values) == count else None
+
+
+_shared_floats = lru_cache(maxsize=1024)(_floats)  # the same for a whole series: one object, parsed once
 
 
 _LETTERS = {"L": (1.0, 0.0, 0.0), "R": (-1.0, 0.0, 0.0), "P": (0.0, 1.0, 0.0)}

@@ -151,7 +151,9 @@ def fit(values: Values, form: Form, bits: int) -> Values:
         values = values.astype(f"u{size // 8}")
     values = values.view(f"{'i' if form.signed else 'u'}{size // 8}")
     shift = size - bits
-    return (values << shift) >> shift if shift > 0 else values
+    if shift <= 0 or (not form.signed and int(values.max()) < 1 << bits):
+        return values
+    return (values << shift) >> shift
 
 
 Decoder = Callable[[bytes, Header], tuple[Values, int]]

@@ -23,6 +23,7 @@ RENDERED = frozenset(
 )
 REFORMATTED = frozenset(("MPR", "REFORMATTED", "SECONDARY", "DERIVED", "CSA MPR"))
 UID_FORM = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+COVERING = 2 / 3
 MEDIUM = 50.0
 GE_KERNELS = {"SOFT": 25.0, "STANDARD": 40.0, "STND": 40.0, "STD+": 45.0, "DETAIL": 50.0, "CHEST": 45.0}
 GE_SHARP_KERNELS = {"LUNG": 65.0, "BONE": 70.0, "BONEPLUS": 75.0, "EDGE": 85.0, "ULTRA": 90.0}
@@ -42,7 +43,7 @@ class Series:
         files: its image files in slice order (first most superior), then the damaged files of its folder.
         refusal: why it is no axial primary CT volume, or "".
         reformatted: derived or secondary by its header: taken only where nothing else is there.
-        slices: number of slices.
+        slices: number of slices; length_mm: how much of the patient they cover, None where unknown.
         number: SeriesNumber, or None.
         facts: what its headers say, for the audit.
         notes: what had to be left out.
@@ -55,6 +56,7 @@ class Series:
     refusal: str
     reformatted: bool
     slices: int
+    length_mm: float | None
     number: int | None
     facts: Mapping[str, Fact]
     notes: tuple[str, ...] = ()
@@ -117,12 +119,15 @@ def _series(key: tuple[str, ...], headers: Sequence[Header], lost: Sequence[Path
     if lost:
         notes.append(f"{len(lost)} damaged files: {', '.join(path.name for path in lost)}")
     chosen: Sequence[Header] = headers
-    refusal, geometry = refusal_of(_most_frequent(headers)), {}
+    refusal = refusal_of(_most_frequent(headers))
+    geometry: dict[str, Fact] = {}
+    length = None
     if not refusal:
         try:
             stack = arrange(headers, key[0])
             chosen, geometry = stack.headers, stack.facts
             notes += stack.notes
+            length = stack.length_mm
         except BadScan as error:
             refusal = error.what
     first = chosen[0]
@@ -134,6 +139,7 @@ def _series(key: tuple[str, ...], headers: Sequence[Header], lost: Sequence[Path
         refusal=refusal,
         reformatted=bool(REFORMATTED & set(first.about.image_type)),
         slices=len(chosen),
+        length_mm=length,
         number=first.about.series_number,
         facts={**first.about.facts, **geometry},
         notes=tuple(notes),
@@ -189,14 +195,14 @@ def _most_frequent(headers: Sequence[Header]) -> Header:
 def choose(candidates: Iterable[Series], where: str) -> tuple[Series, tuple[str, ...]]:
     """The series that stands for a study or folder, and a note on the others.
 
-    Among the axial primary CT series: original before derived or reformatted, then most slices, thinnest slices,
-    softest kernel, lowest series number.
+    Among the axial primary CT series that cover at least `COVERING` of the longest: original before derived or
+    reformatted, then most slices, thinnest slices, softest kernel, lowest series number.
 
     Raises:
         BadScan: there is none; the text says why each was refused.
     """
     candidates = list(candidates)
-    usable = sorted((s for s in candidates if not s.refusal), key=rank)
+    usable = sorted(_covering([s for s in candidates if not s.refusal]), key=rank)
     if not usable:
         reasons = "; ".join(f"series {s.number} {s.refusal}" for s in candidates[:5])
         raise BadScan(where, f"has no axial CT series ({reasons})", "Name the series to use by its series_uid")
@@ -205,6 +211,12 @@ def choose(candidates: Iterable[Series], where: str) -> tuple[Series, tuple[str,
         return best, ()
     left = "; ".join(s.describe() + (f" {s.refusal}" if s.refusal else "") for s in others)
     return best, (f"{where}: took {best.describe()}; not {left}",)
+
+
+def _covering(candidates: Sequence[Series]) -> list[Series]:
+    """Without the short ones: bolus tracking, a few slices repeated."""
+    longest = max((s.length_mm or 0.0 for s in candidates), default=0.0)
+    return [s for s in candidates if s.length_mm is None or s.length_mm >= COVERING * longest]
 
 
 def rank(series: Series) -> tuple[object, ...]:

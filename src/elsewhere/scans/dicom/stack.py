@@ -49,6 +49,7 @@ class Stack:
         headers: one per slice, the most superior first.
         turn: how each is turned.
         spacing: mm along (slice, row, column) in the canonical axes, or None where the files do not say.
+        length_mm: from the first slice to the last, None where only numbers order them.
         notes: what was left out or is uneven.
         facts: tilt_deg, gaps, missing_slices.
     """
@@ -56,6 +57,7 @@ class Stack:
     headers: tuple[Header, ...]
     turn: Turn
     spacing: Spacing | None
+    length_mm: float | None
     notes: tuple[str, ...] = ()
     facts: dict[str, Fact] = field(default_factory=dict)
 
@@ -82,9 +84,11 @@ def arrange(headers: Sequence[Header], where: str) -> Stack:
         raise BadScan(where, f"holds {len(order)} slice, expected at least 2", "Give a whole series, not single slices")
     chosen = tuple(alike[i] for i in order)
     facts: dict[str, Fact] = {}
-    step = _step(np.array([heights[i] for i in order]) if heights else None, notes, facts)
+    ordered = np.array([heights[i] for i in order]) if heights else None
+    step = _step(ordered, notes, facts)
     _tilt(chosen, notes, facts)
-    return Stack(chosen, turn, _spacing(chosen[0], turn, step, notes), tuple(notes), facts)
+    length = None if ordered is None else float(ordered[0] - ordered[-1])
+    return Stack(chosen, turn, _spacing(chosen[0], turn, step, notes), length, tuple(notes), facts)
 
 
 def turn_of(header: Header, where: str) -> Turn:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,13 +20,11 @@ from pydicom.valuerep import format_number_as_ds
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Spacing, Volume
 
-SERIES_FIELDS = {  # fact → keyword; the reader's names (header.py)
-    "manufacturer": "Manufacturer",
-    "model": "ManufacturerModelName",
-    "kernel": "ConvolutionKernel",
-    "body_part": "BodyPartExamined",
-    "description": "SeriesDescription",
-    "sex": "PatientSex",
+SERIES_FIELDS = {  # fact (the reader's names, header.py) → keyword, longest text (PS3.5, 6.2)
+    "manufacturer": ("Manufacturer", 64),
+    "model": ("ManufacturerModelName", 64),
+    "kernel": ("ConvolutionKernel", 16),
+    "description": ("SeriesDescription", 64),
 }
 GAP_NUMBER, GAP_Z = "0123454321", "-123454321.54321"
 """What the encoded header holds where each slice differs; as long as the longest number there (PS3.5, 6.2)."""
@@ -71,7 +70,7 @@ def _dataset(volume: Volume, patient: str, study_uid: str, series_uid: str, fact
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = _image_uid(series_uid, 0)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
     dataset.FrameOfReferenceUID = uid_of("frame of reference", series_uid)
-    dataset.PatientID, dataset.PatientName = patient, patient.replace("\\", "_")
+    dataset.PatientID = dataset.PatientName = _text(patient, 64)
     dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.PatientPosition = "HFS"
     for keyword in ("PatientBirthDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"):
@@ -85,17 +84,25 @@ def _dataset(volume: Volume, patient: str, study_uid: str, series_uid: str, fact
 
 
 def _add_facts(dataset: Dataset, facts: Mapping[str, Fact]) -> None:
-    for name, keyword in SERIES_FIELDS.items():
-        setattr(dataset, keyword, str(facts.get(name) or ""))
+    for name, (keyword, length) in SERIES_FIELDS.items():
+        setattr(dataset, keyword, _text(facts.get(name), length))
+    dataset.BodyPartExamined = re.sub(r"[^A-Z0-9 _]", "_", _text(facts.get("body_part"), 16).upper())
+    sex = _text(facts.get("sex"), 1).upper()
+    dataset.PatientSex = sex if sex in ("M", "F", "O") else ""
     date = str(facts.get("date") or "").replace("-", "")
     dataset.StudyDate = dataset.AcquisitionDate = date if len(date) == 8 and date.isdigit() else ""
     dataset.PatientAge = _age_string(facts.get("age"))
     dataset.KVP = _decimal(facts.get("kvp"))
     contrast = facts.get("contrast")
-    agent = {True: "APPLIED", False: "NONE"}[contrast] if isinstance(contrast, bool) else str(contrast or "")
+    agent = {True: "APPLIED", False: "NONE"}[contrast] if isinstance(contrast, bool) else _text(contrast, 64)
     dataset.ContrastBolusAgent = agent
     tilt = facts.get("tilt_deg")
     dataset.GantryDetectorTilt = _decimal(tilt if tilt is not None else 0.0)
+
+
+def _text(value: Fact, length: int) -> str:
+    """Text that a field takes: no backslash (it separates values), no control characters, not too long."""
+    return re.sub(r"[\\\x00-\x1f=^]", "_", "" if value is None else str(value)).strip()[:length]
 
 
 def _age_string(age: Fact) -> str:
