@@ -15,7 +15,9 @@ from elsewhere.model.fast import kernel, predict, streamed
 from elsewhere.model.fast.kernel import Window
 from elsewhere.model.network import Network, NetworkSettings
 
-SMALL = NetworkSettings(input=(16, 32, 64), filters=(8, 16), kernels=((3, 3, 3), (3, 5, 5)), pools=((4, 4, 4),))
+SMALL = NetworkSettings(
+    input=(16, 32, 64), filters=(8, 16), kernels=((3, 3, 3), (3, 5, 5)), pools=((4, 4, 4),), dense=(64,), dense_groups=4
+)
 EXACT = {"atol": 1e-5, "rtol": 0.0}  # issue 3: logits within 1e-5 of float64
 MAPS = {"atol": 2e-5, "rtol": 0.0}  # level 1's values here reach 40; the plain module's own error is 1e-5
 
