@@ -172,3 +172,21 @@ def test_folders_that_are_no_site(tmp_path: Path) -> None:
 def test_nothing_matched(hospital: Path) -> None:
     with pytest.raises(BadSite, match=r"none of its 1 rows matches a scan \(table: zz; on disk: 1.1.1; 1.1.2; 1.2.1"):
         utsw.find(table(hospital, "patient_id,path,label\np,zz,1\n"), "home")
+
+
+@pytest.mark.real
+def test_real_series_as_a_site(real_data: Path, tmp_path: Path) -> None:
+    rows = ["P001;COVID-19 subjects/P001;covid", "P002;COVID-19 subjects/P002;covid", "cap001;Cap subjects/cap001;cp"]
+    rows += ["cap002;Cap subjects\\cap002;cp", "n1;Normal subjects/normal001/;normal", "gone;Normal subjects/x;normal"]
+    (tmp_path / "labels.csv").write_text("\n".join(["Patient ID;path;label", *rows]))
+    found = utsw.find(real_data / "covid-ct-md", "iran", tmp_path / "labels.csv")
+    assert [(s.patient, s.label, len(s.files)) for s in found.scans] == [
+        ("P001", 1, 37),
+        ("P002", 1, 34),
+        ("cap001", 0, 42),
+        ("cap002", 0, 33),
+        ("n1", 0, 39),
+    ]
+    assert [s.facts["age"] for s in found.scans] == [39, 48, 62, 77, 70]
+    assert [bad.where for bad in found.bad] == ["Normal subjects/x", "Normal subjects/normal002"]
+    assert utsw.read(found.scans[1]).voxels.shape == (34, 512, 512)

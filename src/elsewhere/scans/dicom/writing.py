@@ -26,6 +26,7 @@ SERIES_FIELDS = {  # fact (the reader's names, header.py) → keyword, longest t
     "kernel": ("ConvolutionKernel", 16),
     "description": ("SeriesDescription", 64),
 }
+EMPTY_FIELDS = ("PatientBirthDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
 GAP_NUMBER, GAP_Z = "0123454321", "-123454321.54321"
 """What the encoded header holds where each slice differs; as long as the longest number there (PS3.5, 6.2)."""
 IMPLEMENTATION = "2.25.227433604219911046131764017541206452741"
@@ -70,10 +71,11 @@ def _dataset(volume: Volume, patient: str, study_uid: str, series_uid: str, fact
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = _image_uid(series_uid, 0)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
     dataset.FrameOfReferenceUID = uid_of("frame of reference", series_uid)
-    dataset.PatientID = dataset.PatientName = _text(patient, 64)
+    dataset.PatientID = _text(patient, 64)
+    dataset.PatientName = f"{dataset.PatientID[:63]}^"
     dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.PatientPosition = "HFS"
-    for keyword in ("PatientBirthDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"):
+    for keyword in EMPTY_FIELDS:
         setattr(dataset, keyword, "")
     dataset.PositionReferenceIndicator = ""
     dataset.SeriesNumber = dataset.AcquisitionNumber = 1
@@ -87,6 +89,8 @@ def _add_facts(dataset: Dataset, facts: Mapping[str, Fact]) -> None:
     for name, (keyword, length) in SERIES_FIELDS.items():
         setattr(dataset, keyword, _text(facts.get(name), length))
     dataset.BodyPartExamined = re.sub(r"[^A-Z0-9 _]", "_", _text(facts.get("body_part"), 16).upper())
+    if not dataset.BodyPartExamined:
+        dataset.Laterality = ""  # demanded just then (PS3.3, C.7.3.1)
     sex = _text(facts.get("sex"), 1).upper()
     dataset.PatientSex = sex if sex in ("M", "F", "O") else ""
     date = str(facts.get("date") or "").replace("-", "")
