@@ -8,8 +8,9 @@ from dataclasses import fields
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, confusion_matrix, roc_auc_score
 
+from elsewhere.evidence.calibration import calibration_line
 from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.roc import exact_auc, grid_auc
 from elsewhere.evidence.score import (
@@ -79,6 +80,16 @@ def test_every_interval_holds_its_estimate():
         low, middle, high = (getattr(found, name + end) for end in ("_sampling_low", "", "_sampling_high"))
         assert 0 <= low < middle < high <= 1
     assert found.auc_bootstrap_low < found.auc < found.auc_bootstrap_high
+
+
+def test_calibration_stands_in_the_cell():
+    labels, people, probabilities = cell(9)
+    found = score_cell(labels, people, probabilities, operating_point=POINT)
+    assert found.brier == pytest.approx(brier_score_loss(labels, probabilities))
+    assert found.calibration_slope == pytest.approx(calibration_line(labels, probabilities).slope)
+    assert 0 < found.ece_if_calibrated < found.ece < 1
+    alone = score_cell([1, 1], [0, 1], [0.2, 0.6], operating_point=POINT)
+    assert (alone.brier, alone.calibration_slope, alone.calibration_intercept) == (pytest.approx(0.4), None, None)
 
 
 def test_the_three_spreads_have_fields_of_their_own():

@@ -1,4 +1,4 @@
-"""Nothing in, proc_input.json out: two small sets of labels and scores of two correlated models, with ties and without."""
+"""Nothing in, proc_input.json out: small sets of labels and scores of two correlated models, with ties and without."""
 
 import json
 from pathlib import Path

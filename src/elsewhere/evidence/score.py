@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from elsewhere.evidence.bootstrap import resampled_aucs
+from elsewhere.evidence.calibration import brier_score, calibration_error, calibration_line
 from elsewhere.evidence.columns import Floats, Ints, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import OperatingPoint, decide
 from elsewhere.evidence.intervals import Interval, auc_interval, bootstrap_interval, mean_interval, proportion_interval
@@ -170,6 +171,11 @@ class CellScore:
         auc_dropout_sd: standard deviation over passes.
         auc_grid_dropout_mean: mean over passes of the grid AUC, the number the paper prints.
         auc_grid_dropout_sd: standard deviation over passes, the paper's ±.
+        brier: mean squared distance between probability and label.
+        ece: expected calibration error, 10 bins; biased upwards in small samples.
+        ece_if_calibrated: what `ece` would be on average for a perfectly calibrated model with these probabilities.
+        calibration_intercept: calibration in the large, in log-odds; above 0 where the model says too little.
+        calibration_slope: of labels on log-odds; below 1 overconfident.
         baseline_majority_accuracy: accuracy of calling every scan the commoner class here.
         baseline_chance_auc: 0.5, and also what a rule reaches within one site that knows only the site.
     """
@@ -213,6 +219,11 @@ class CellScore:
     auc_dropout_sd: float | None
     auc_grid_dropout_mean: float | None
     auc_grid_dropout_sd: float | None
+    brier: float
+    ece: float
+    ece_if_calibrated: float
+    calibration_intercept: float | None
+    calibration_slope: float | None
     baseline_majority_accuracy: float
     baseline_chance_auc: float | None
 
@@ -270,6 +281,7 @@ def score_cell(
         **_decision_fields(truth, groups, decide(values, operating_point)),
         **_ranking_fields(truth, groups, values, resamples, seed),
         **_dropout_fields(truth, dropout),
+        **_calibration_fields(truth, values, seed),
         baseline_majority_accuracy=max(positives, truth.size - positives) / truth.size,
         baseline_chance_auc=0.5 if 0 < positives < truth.size else None,
     )
@@ -334,6 +346,17 @@ def _dropout_fields(labels: Ints, passes: Floats | None) -> dict:
         return {"dropout_passes": count} | dict.fromkeys(names)
     values = [spread for aucs in (exact_auc(labels, passes), grid_auc(labels, passes)) for spread in _mean_sd(aucs)]
     return {"dropout_passes": count} | dict(zip(names, values, strict=True))
+
+
+def _calibration_fields(labels: Ints, values: Floats, seed: int) -> dict:
+    error, line = calibration_error(labels, values, seed=seed), calibration_line(labels, values)
+    return {
+        "brier": brier_score(labels, values),
+        "ece": error.ece,
+        "ece_if_calibrated": error.ece_if_calibrated,
+        "calibration_intercept": line.intercept,
+        "calibration_slope": line.slope,
+    }
 
 
 def _mean_sd(values: Floats) -> tuple[float, float | None]:
