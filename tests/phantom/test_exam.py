@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from elsewhere.scans.phantom.acquisition import LIMITS, PADDING, Protocol, lay_grid, outside_circle
+from elsewhere.scans.phantom.acquisition import LIMITS, PADDING, Protocol, lay_grid, nested_spectrum, outside_circle
 from elsewhere.scans.phantom.disease import _DRAW, LesionStyle, draw_disease
 from elsewhere.scans.phantom.exam import Made, Plan, draw, make
 from elsewhere.scans.phantom.patient import draw_patient
@@ -29,7 +29,6 @@ def normal() -> Made:
 
 
 def test_a_scan_is_a_function_of_its_plan():
-    np.random.seed(5)
     first = make(plan(2, "covid"), 64)
     make(plan(3, "oedema"), 64)
     assert first.volume.voxels.tobytes() == make(plan(2, "covid"), 64).volume.voxels.tobytes()
@@ -71,8 +70,6 @@ def test_a_patient_is_the_same_at_every_resolution(kind):
 
 
 def test_noise_of_a_larger_matrix_adds_detail_to_the_same_noise():
-    from elsewhere.scans.phantom.acquisition import nested_spectrum
-
     small, large = nested_spectrum(2, 64, (1, "x")), nested_spectrum(2, 192, (1, "x"))
     np.testing.assert_array_equal(small[:, :32, :33], large[:, :32, :33])
     np.testing.assert_array_equal(small[:, -32:, :33], large[:, -32:, :33])
@@ -82,7 +79,7 @@ def test_noise_of_a_larger_matrix_adds_detail_to_the_same_noise():
 def test_disease_makes_the_lung_denser(kind):
     sick, well = make(plan(5, kind), 64), make(plan(5), 64)
     lung = well.lung > 0.98
-    assert sick.volume.voxels[lung].mean() > well.volume.voxels[lung].mean() + 1
+    assert sick.volume.voxels[lung].mean() > well.volume.voxels[lung].mean()
     assert (sick.volume.voxels - well.volume.voxels.astype(float))[lung].max() > 80
 
 

@@ -15,7 +15,7 @@ from elsewhere.scans.phantom.planting import PLANTED, Simulation, truth_files, w
 from elsewhere.scans.phantom.sites import SiteSettings, default_sites, turn
 
 
-def simulate(
+def simulate(  # noqa: PLR0917 - one option each
     out: Annotated[Path, typer.Argument(help="Folder for the sites.")],
     site: Annotated[list[str] | None, typer.Option(help="UTSW, CC-CCII, COVID-CTset or MosMedData [all].")] = None,
     patients: Annotated[int | None, typer.Option(min=1, help="Patients of each site [300, 240, 180, 120].")] = None,

@@ -106,7 +106,7 @@ def hemithorax(patient: Patient, z: Array) -> tuple[Array, Array, Array, Array]:
 
 def rib_cage(patient: Patient, grid: Grid) -> Array:
     """Distance to the inner face of the rib cage in mm, negative inside: two leaning ellipses and one between them."""
-    z, y, x = grid.axes()
+    _, y, x = grid.axes()
     cx, cy, a, b = (p[:, None, None] for p in hemithorax(patient, grid.z))
     side = np.abs(x)
     lobe = ellipse_distance(side - cx - np.float32(0.1) * y, y - cy, a, b)
@@ -143,7 +143,7 @@ def lung_depth(patient: Patient, grid: Grid, wall: Array) -> tuple[Array, Array]
 
 def body_outline(patient: Patient, grid: Grid) -> Array:
     """Distance to the skin in mm, negative inside."""
-    z, y, x = grid.axes()
+    _, y, x = grid.axes()
     t = grid.z / np.float32(patient.lung_height)
     shoulders = 1.10 if patient.arms_up else 1.24
     w = profile([(-0.45, 0.36), (-0.25, 0.42), (-0.1, 0.92 * shoulders), (0.04, shoulders),
@@ -261,7 +261,7 @@ def _paint_sternum(chest: Chest) -> None:
     p, grid = chest.patient, chest.grid
     box = grid.box((chest.at(0.12), chest.at(0.72)), (-p.lung_depth - 30, 0), (-32, 32))
     part = grid.part(box)
-    z, y, x = part.axes()
+    _, y, x = part.axes()
     _, cy, _, b = (q[:, None, None] for q in hemithorax(p, part.z))
     width = profile([(0.12, 26), (0.25, 24), (0.32, 15), (0.6, 18), (0.72, 10)], part.z / np.float32(p.lung_height))
     middle = cy + 3 - np.maximum(0.93 * b, 22) - 7
@@ -276,7 +276,7 @@ def paint_spine(chest: Chest) -> None:
     y0 = spine_front(p) + 15
     box = grid.box((float(grid.z[0]) - 1, float(grid.z[-1]) + 1), (y0 - 30, y0 + 85), (-75, 75))
     part = grid.part(box)
-    z, y, x = part.axes()
+    _, y, x = part.axes()
     v = y - (y0 + spine_bend(p, part.z))[:, None, None]
     level = np.mod(part.z / VERTEBRA, 1)[:, None, None].astype(np.float32)
     erector = ellipse_distance(np.abs(x) - 27 + 0 * v, v - 38, 27.0, 19.0)
@@ -301,7 +301,7 @@ def paint_spine(chest: Chest) -> None:
 
 def spine_front(patient: Patient) -> float:
     """y in mm of the front of the vertebral bodies at mid-chest."""
-    return 0.62 * patient.lung_depth
+    return 0.56 * patient.lung_depth
 
 
 def spine_bend(patient: Patient, z: Array) -> Array:
@@ -315,12 +315,12 @@ def paint_shoulders(chest: Chest) -> None:
     p, grid = chest.patient, chest.grid
     w, up = p.lung_width, p.arms_up
     for side in (-1, 1):
-        capsule(chest.hu, grid, (chest.at(0.10), -0.62 * p.lung_depth, side * 20),
-                (chest.at(-0.05), -12, side * 1.12 * w), 5.5, 420)  # fmt: skip
+        clavicle = (chest.at(0.10), -0.62 * p.lung_depth, side * 20), (chest.at(-0.05), -12, side * 1.12 * w)
+        capsule(chest.hu, grid, clavicle, 5.5, 420)
         _paint_blade(chest, side)
         shoulder = (chest.at(-0.10 if up else 0.0), 18, side * (1.16 if up else 1.30) * w)
-        ellipsoid(chest.hu, grid, shoulder, (36, 34, 34), np.eye(3), MUSCLE)
-        ellipsoid(chest.hu, grid, shoulder, (22, 21, 21), np.eye(3), 330)
+        ellipsoid(chest.hu, grid, shoulder, (36, 34, 34), MUSCLE)
+        ellipsoid(chest.hu, grid, shoulder, (22, 21, 21), 330)
         if not up:
             _paint_arm(chest, side, shoulder)
 
@@ -332,8 +332,7 @@ def _paint_blade(chest: Chest, side: int) -> None:
         (chest.at(lift), chest.at(0.56 + lift)), (10, 150), (min(side * 55, side * 190), max(side * 55, side * 190))
     )
     part = grid.part(box)
-    z, y, x = part.axes()
-    _, cy, _, b = (q[:, None, None] for q in hemithorax(p, part.z))
+    _, y, x = part.axes()
     t = part.z / np.float32(p.lung_height) - lift
     reach = profile([(0, 44), (0.15, 42), (0.35, 26), (0.56, 6)], t)[:, None, None]
     along = np.float32(0.80) * (side * x - 1.02 * p.lung_width) - np.float32(0.6) * (y - 48)
@@ -367,11 +366,11 @@ def paint_belly(chest: Chest, below: Array, blood: Blood) -> None:
     cavity = np.full(grid.shape, FAT + 4, np.float32)
     organs = blood.organs
     turned = np.array([[0.97, 0.0, 0.24], [0.0, 1.0, 0.0], [-0.24, 0.0, 0.97]])
-    ellipsoid(cavity, grid, (dome + 62, -4, -0.40 * w), (78, 1.0 * d, 0.86 * w), turned, 58 + organs)
-    ellipsoid(cavity, grid, (dome + 58, 0.45 * d, 0.70 * w), (48, 0.42 * d, 0.26 * w), np.eye(3), 50 + 1.2 * organs)
+    ellipsoid(cavity, grid, (dome + 62, -4, -0.40 * w), (78, 1.0 * d, 0.86 * w), 58 + organs, turn=turned)
+    ellipsoid(cavity, grid, (dome + 58, 0.45 * d, 0.70 * w), (48, 0.42 * d, 0.26 * w), 50 + 1.2 * organs)
     stomach = (dome + 58, -0.22 * d, 0.42 * w)
-    ellipsoid(cavity, grid, stomach, (46, 0.48 * d, 0.36 * w), np.eye(3), 45.0)
-    ellipsoid(cavity, grid, stomach, (42, 0.43 * d, 0.32 * w), np.eye(3), 18.0)
+    ellipsoid(cavity, grid, stomach, (46, 0.48 * d, 0.36 * w), 45.0)
+    ellipsoid(cavity, grid, stomach, (42, 0.43 * d, 0.32 * w), 18.0)
     _paint_gas(cavity, grid, stomach, (42, 0.43 * d, 0.32 * w), p)
     belly = inside * soft(3 - below, grid.thickness)
     paint(chest.hu, (slice(None),) * 3, belly, cavity)

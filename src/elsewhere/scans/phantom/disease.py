@@ -298,13 +298,13 @@ def _paint_lesions(tissue: Array, chest: Chest, disease: Disease) -> Array:
         radius = float(np.cbrt(np.prod(lesion.radii)))
         level = np.sqrt(square).astype(np.float32) - 1 + np.float32(0.6 * lesion.ragged) * wobble[box]
         share = soft(level * np.float32(radius), max(lesion.edge, grid.pixel))
-        _mix(tissue[box], lesion, share, level, wobble[box], None if lines is None else lines[box])
+        _mix(tissue[box], lesion, share, level, wobble=wobble[box], lines=None if lines is None else lines[box])
         view = ground[box]
         np.maximum(view, share, out=view)
     return ground
 
 
-def _mix(view: Array, lesion: Lesion, share: Array, level: Array, wobble: Array, lines: Array | None) -> None:
+def _mix(view: Array, lesion: Lesion, share: Array, level: Array, *, wobble: Array, lines: Array | None) -> None:
     radius = float(np.cbrt(np.prod(lesion.radii)))
     value = np.float32(lesion.ground) + wobble * np.float32(30)
     if lines is not None and lesion.paving:

@@ -19,7 +19,7 @@ from elsewhere.scans.phantom.tree import grow, lung_points, occupancy
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Volume
 
-TIPS = 256  # twigs of one vessel tree of one lung
+TIPS = 512  # twigs of one vessel tree of one lung
 THICK = 6.0  # mm; a thicker slice is the mean of two thinner ones
 
 
@@ -115,7 +115,7 @@ def _paint_trees(chest: Chest, agent: Blood) -> None:
         rng = generator(p.key, "tree", "left" if side > 0 else "right")
         for level, offset in ((agent.right, (0, 0, 0)), (agent.left, (14, 4, 0))):
             root = tuple(np.add(hilum, offset))
-            tree = grow(root, lung_points(p, side, TIPS, rng), rng.uniform(0.62, 0.78))
+            tree = grow(root, lung_points(p, side, TIPS, rng), rng.uniform(0.52, 0.64))
             _overlay(chest, occupancy(tree, grid), level)
         bronchi = grow((hilum[0] + 6, hilum[1] + 8, hilum[2]), lung_points(p, side, 32, rng, 0.8), 0.9)
         walls = replace(bronchi, radius=bronchi.radius * 1.25 + 0.4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 Box = tuple[slice, slice, slice]
+UNTURNED = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,9 @@ def paint(canvas: Array, box: Box, mask: Array, value: ArrayLike) -> None:
     view += mask * (np.asarray(value, np.float32) - view)
 
 
-def ellipsoid(canvas: Array, grid: Grid, centre: ArrayLike, radii: ArrayLike, turn: ArrayLike, value: float) -> None:
+def ellipsoid(
+    canvas: Array, grid: Grid, centre: ArrayLike, radii: ArrayLike, value: float, *, turn: ArrayLike = UNTURNED
+) -> None:
     """Paint an ellipsoid: centre (z, y, x) and radii in mm, `turn` a 3×3 rotation whose rows are its axes."""
     c, r, t = np.asarray(centre, float), np.asarray(radii, float), np.asarray(turn, float)
     reach = np.sqrt(((t * r[:, None]) ** 2).sum(0)) + grid.pixel
@@ -114,9 +118,9 @@ def ellipsoid(canvas: Array, grid: Grid, centre: ArrayLike, radii: ArrayLike, tu
     paint(canvas, box, soft(distance.astype(np.float32), grid.pixel), value)
 
 
-def capsule(canvas: Array, grid: Grid, start: ArrayLike, stop: ArrayLike, radius: float, value: float) -> None:
+def capsule(canvas: Array, grid: Grid, ends: tuple[ArrayLike, ArrayLike], radius: float, value: float) -> None:
     """Paint a straight tube with round ends between two points (z, y, x) in mm."""
-    a, b = np.asarray(start, float), np.asarray(stop, float)
+    a, b = (np.asarray(end, float) for end in ends)
     low, high = np.minimum(a, b) - radius - grid.pixel, np.maximum(a, b) + radius + grid.pixel
     box = grid.box(*((low[i], high[i]) for i in range(3)))
     part = grid.part(box)
@@ -128,7 +132,7 @@ def capsule(canvas: Array, grid: Grid, start: ArrayLike, stop: ArrayLike, radius
     paint(canvas, box, soft(np.sqrt(square) - np.float32(radius), grid.pixel), value)
 
 
-def column(canvas: Array, grid: Grid, path: list[tuple[float, float, float, float]], value: ArrayLike) -> None:
+def column(canvas: Array, grid: Grid, path: Sequence[tuple[float, ...]], value: ArrayLike) -> None:
     """Paint a tube that runs roughly head to feet through points (z, y, x, radius) in mm."""
     p = np.array(path)
     reach = float(p[:, 3].max()) + grid.pixel

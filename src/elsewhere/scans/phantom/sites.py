@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from elsewhere.scans.phantom.acquisition import Kernel, Protocol
+from elsewhere.scans.phantom.acquisition import Contrast, Kernel, Protocol
 from elsewhere.scans.phantom.disease import INFECTION, OTHER, Disease, Kind, LesionStyle, draw_disease, worsen
 from elsewhere.scans.phantom.exam import Plan
 from elsewhere.scans.phantom.patient import Patient, draw_patient, generator
@@ -22,6 +22,7 @@ from elsewhere.scans.scan import Fact
 
 Layout = Literal["utsw", "cc_ccii", "covid_ctset", "mosmeddata"]
 Key = tuple[int | str, ...]
+Choices = dict[str, float]
 
 FACTORS: dict[Layout, tuple[str, ...]] = {
     "utsw": ("kernel", "spacing", "field_of_view", "dose", "padding", "contrast", "devices", "positioning"),
@@ -151,13 +152,9 @@ def plan_patient(site: SiteSettings, seed: int, number: int, finest: float, labe
     return list(_PATIENTS[site.layout](habit, number))
 
 
-def _pick(rng: np.random.Generator, choices: dict[str, float]) -> str:
+def _pick(rng: np.random.Generator, choices: Choices) -> str:
     weights = np.array(list(choices.values()))
     return str(rng.choice(list(choices), p=weights / weights.sum()))
-
-
-def _kernel(rng: np.random.Generator, **choices: float) -> Kernel:
-    return _pick(rng, choices)  # type: ignore[return-value]
 
 
 # UTSW: positives of 2020 as in-patients, thin and sharp; negatives of 2019 as out-patients, thick and soft -----------
@@ -173,8 +170,9 @@ def _utsw(habit: Habit, number: int) -> Iterator[Plan]:
     shift = habit.draws("positioning").normal(0, 14 if acute else 6, 2)
     protocol = replace(protocol, shift=(float(shift[0]), float(shift[1])))
     year = 2020 if habit.label else 2019
+    name = f"U{number + 1:04d}"
     facts: dict[str, Fact] = {"contrast": protocol.contrast != "none", "date": _date(rng, year)}
-    yield _plan(habit, patient, kind, protocol, (f"U{number + 1:04d}", f"U{number + 1:04d}-CT"), stratum, facts)
+    yield _plan(habit, patient, kind, protocol, (name, f"{name}-CT"), facts=facts, stratum=stratum)
 
 
 def _control(rng: np.random.Generator, stratum: str) -> Kind:
@@ -183,32 +181,27 @@ def _control(rng: np.random.Generator, stratum: str) -> Kind:
     return "normal" if rng.random() < 0.35 else OTHER[int(rng.integers(len(OTHER)))]
 
 
+# factor -> (drawn as for positives, drawn as for negatives): value -> probability
+UTSW_KERNELS = {"sharp": 0.4, "lung": 0.4, "standard": 0.2}, {"soft": 0.45, "standard": 0.45, "lung": 0.1}
+UTSW_SPACINGS = {"1.25": 0.6, "3": 0.3, "5": 0.1}, {"3": 0.2, "5": 0.65, "7.5": 0.15}
+UTSW_CONTRAST = {"angiography": 0.5, "venous": 0.15, "none": 0.35}, {"angiography": 0.05, "venous": 0.35, "none": 0.6}
+
+
 def _utsw_protocol(habit: Habit) -> Protocol:
-    like, draws = habit.like_positive, habit.draws
-    rng = draws("kernel")
-    kernel = (
-        _kernel(rng, sharp=0.4, lung=0.4, standard=0.2)
-        if like("kernel")
-        else _kernel(rng, soft=0.45, standard=0.45, lung=0.1)
-    )
-    rng = draws("spacing")
-    spacing = float(
-        rng.choice([1.25, 3.0, 5.0], p=[0.6, 0.3, 0.1])
-        if like("spacing")
-        else rng.choice([3.0, 5.0, 7.5], p=[0.2, 0.65, 0.15])
-    )
-    rng = draws("field_of_view")
-    fov = rng.normal(338, 18) if like("field_of_view") else rng.normal(372, 20)
-    dose = draws("dose").lognormal(0.4 if like("dose") else -0.2, 0.3)
-    padding = draws("padding").random() < (0.8 if like("padding") else 0.2)
-    rng = draws("contrast")
-    contrast = _pick(rng, {"angiography": 0.5, "venous": 0.15, "none": 0.35} if like("contrast") else
-                     {"angiography": 0.05, "venous": 0.35, "none": 0.6})  # fmt: skip
-    devices = draws("devices").random() < (0.5 if like("devices") else 0.06)
-    margin = draws("range").uniform(5, 25, 2)
-    return Protocol(kernel=kernel, thickness=habit.distance(spacing), spacing=habit.distance(spacing), fov=float(np.clip(fov, 290, 440)),
-                    dose=float(dose), padding=bool(padding), contrast=contrast, devices=bool(devices),  # type: ignore[arg-type]
-                    above=float(margin[0]), under=float(margin[1]), scanner="GE MEDICAL SYSTEMS")  # fmt: skip
+    def tied(factor: str, choices: tuple[Choices, Choices]) -> str:
+        return _pick(habit.draws(factor), choices[0 if habit.like_positive(factor) else 1])
+
+    spacing = habit.distance(float(tied("spacing", UTSW_SPACINGS)))
+    fov = habit.draws("field_of_view").normal(*(338, 18) if habit.like_positive("field_of_view") else (372, 20))
+    dose = habit.draws("dose").lognormal(0.4 if habit.like_positive("dose") else -0.2, 0.3)
+    padded = habit.draws("padding").random() < (0.8 if habit.like_positive("padding") else 0.2)
+    devices = habit.draws("devices").random() < (0.5 if habit.like_positive("devices") else 0.06)
+    margin = habit.draws("range").uniform(5, 25, 2)
+    return Protocol(
+        kernel=cast(Kernel, tied("kernel", UTSW_KERNELS)), contrast=cast(Contrast, tied("contrast", UTSW_CONTRAST)),
+        thickness=spacing, spacing=spacing, fov=float(np.clip(fov, 290, 440)), dose=float(dose), padding=bool(padded),
+        devices=bool(devices), above=float(margin[0]), under=float(margin[1]), scanner="GE MEDICAL SYSTEMS",
+    )  # fmt: skip
 
 
 # CC-CCII: six hospitals, 8 bits, follow-up scans, some lung-segmented ----------------------------------------------
@@ -254,7 +247,7 @@ def _cc_ccii(habit: Habit, number: int) -> Iterator[Plan]:
         protocol = _hospital_protocol(habit, hospital, visit, segmented)
         disease = worsen(first, float(rng.choice([0.45, 0.7, 1.3, 1.8]))) if visit else first
         facts: dict[str, Fact] = {"class": name, "extension": HOSPITALS[hospital].extension}
-        yield _plan(habit, patient, disease, protocol, (str(number + 1), scan), "", facts)
+        yield _plan(habit, patient, disease, protocol, (str(number + 1), scan), facts=facts)
 
 
 def _segmented(habit: Habit, name: str) -> bool:
@@ -283,36 +276,40 @@ def _covid_ctset(habit: Habit, number: int) -> Iterator[Plan]:
     rng = habit.draws("clinic")
     age = 50 if habit.like_positive("age") else 37.5  # median ages of the published table (sites page)
     patient = draw_patient(habit.key, age, arms_up=0.95)
-    kind: Kind = "covid" if habit.label else "normal"
+    disease = draw_disease(patient, "covid" if habit.label else "normal", habit.site.style, habit.key)
     # HRCT_INS_EXP: 7 of 95 positive, 80 of 282 negative patients (sites page)
-    fine = habit.draws("spacing").random() < (7 / 95 if habit.like_positive("spacing") else 80 / 282)
+    fine = bool(habit.draws("spacing").random() < (7 / 95 if habit.like_positive("spacing") else 80 / 282))
     name = f"patient{number + 1}"
-    folder = f"covid{1 + number % 2}" if habit.label else f"normal{1 + number % 10}"
-    dose = float(habit.draws("dose").lognormal(0.1 if habit.like_positive("dose") else -0.25, 0.2))
-    fov = float(
-        np.clip(habit.draws("field_of_view").normal(330 if habit.like_positive("field_of_view") else 345, 22), 280, 420)
-    )
-    sharp = habit.draws("kernel").random() < (0.75 if habit.like_positive("kernel") else 0.5)
+    facts: dict[str, Fact] = {
+        "folder": f"covid{1 + number % 2}" if habit.label else f"normal{1 + number % 10}",
+        "date": _date(rng, 2020), "protocol": "HRCT_INS_EXP" if fine else "Thorax_Routine",
+    }  # fmt: skip
+    examination = _ctset_protocol(habit)
+    for series, kernel, thickness in _reconstructions(habit, fine):
+        distance = habit.distance(thickness)
+        protocol = replace(examination, kernel=kernel, thickness=distance, spacing=distance)
+        yield _plan(habit, patient, disease, protocol, (name, f"{name}/{series}"), facts=facts)
+
+
+def _ctset_protocol(habit: Habit) -> Protocol:
+    fov = habit.draws("field_of_view").normal(330 if habit.like_positive("field_of_view") else 345, 22)
+    dose = habit.draws("dose").lognormal(0.1 if habit.like_positive("dose") else -0.25, 0.2)
+    rng = habit.draws("position")
     shift, margin = rng.normal(0, 6, 2), rng.uniform(4, 18, 2)
+    return Protocol(
+        fov=float(np.clip(fov, 280, 420)), dose=float(dose), shift=(float(shift[0]), float(shift[1])),
+        above=float(margin[0]), under=float(margin[1]), encoding="ct_number", scanner="SIEMENS",
+    )  # fmt: skip
+
+
+def _reconstructions(habit: Habit, fine: bool) -> list[tuple[str, Kernel, float]]:
+    rng = habit.draws("kernel")
+    sharp = rng.random() < (0.75 if habit.like_positive("kernel") else 0.5)
     series: list[tuple[str, Kernel, float]] = [
         ("SR_2", "standard", 4.0 if fine else 5.0),
         ("SR_3", "sharp" if sharp else "lung", 4.0),
     ]
-    if rng.random() < 0.12:
-        series.append(("SR_4", "soft", 8.0))
-    date = _date(rng, 2020)
-    for folder_name, kernel, thickness in series:
-        protocol = Protocol(
-            kernel=kernel, thickness=habit.distance(thickness), spacing=habit.distance(thickness), fov=fov, dose=dose,
-            shift=(float(shift[0]), float(shift[1])), above=float(margin[0]), under=float(margin[1]),
-            encoding="ct_number", scanner="SIEMENS",
-        )  # fmt: skip
-        facts: dict[str, Fact] = {
-            "folder": folder,
-            "date": date,
-            "protocol": "HRCT_INS_EXP" if fine else "Thorax_Routine",
-        }
-        yield _plan(habit, patient, kind, protocol, (name, f"{name}/{folder_name}"), "", facts)
+    return [*series, ("SR_4", "soft", 8.0)] if rng.random() < 0.12 else series
 
 
 # MosMedData: every tenth thin slice, positives only ------------------------------------------------------------------
@@ -329,12 +326,13 @@ def _mosmeddata(habit: Habit, number: int) -> Iterator[Plan]:
         goal = float(np.clip(disease.severity, low, high)) if category == "CT-1" else float(rng.uniform(low, high))
         disease = worsen(disease, goal / disease.severity)
     protocol = Protocol(
-        kernel=_kernel(rng, sharp=0.6, lung=0.4), thickness=1.5, spacing=8.0, fov=float(np.clip(rng.normal(365, 25), 297, 430)),
+        kernel=cast(Kernel, _pick(rng, {"sharp": 0.6, "lung": 0.4})), thickness=1.5, spacing=8.0,
+        fov=float(np.clip(rng.normal(365, 25), 297, 430)),
         dose=float(rng.lognormal(0.2, 0.25)), padding=True, shift=(float(rng.normal(0, 6)), float(rng.normal(0, 6))),
         above=float(rng.uniform(8, 30)), under=float(rng.uniform(8, 35)), scanner="TOSHIBA",
     )  # fmt: skip
     study = f"study_{number + 1:04d}"
-    yield _plan(habit, patient, disease, protocol, (study, study), "", {"category": category})
+    yield _plan(habit, patient, disease, protocol, (study, study), facts={"category": category})
 
 
 _PATIENTS: dict[Layout, Callable[[Habit, int], Iterator[Plan]]] = {
@@ -342,8 +340,16 @@ _PATIENTS: dict[Layout, Callable[[Habit, int], Iterator[Plan]]] = {
 }  # fmt: skip
 
 
-def _plan(habit: Habit, patient: Patient, disease: Kind | Disease, protocol: Protocol, ids: tuple[str, str],
-          stratum: str, facts: dict[str, Fact]) -> Plan:  # fmt: skip
+def _plan(
+    habit: Habit,
+    patient: Patient,
+    disease: Kind | Disease,
+    protocol: Protocol,
+    ids: tuple[str, str],
+    *,
+    facts: dict[str, Fact],
+    stratum: str = "",
+) -> Plan:
     if isinstance(disease, str):
         disease = draw_disease(patient, disease, habit.site.style, habit.key)
     known: dict[str, Fact] = {"age": float(patient.age), "sex": patient.sex}
