@@ -125,6 +125,13 @@ def test_the_rule_of_choice(worse: Series) -> None:
     assert choose([BASE], "s") == (BASE, ())
 
 
+def test_a_derived_series_alone_is_taken_and_said() -> None:
+    derived = replace(BASE, reformatted=True)
+    assert choose([derived], "s")[1] == (
+        "s: only a derived or reformatted series was there, series 2 (100 slices, 1.0 mm, kernel B40f, 1)",
+    )
+
+
 @pytest.mark.parametrize(
     ("softer", "sharper"),
     [("B40f", "B70f"), ("Br38f 3", "Br64d"), ("SOFT", "LUNG"), ("STANDARD", "BONEPLUS"), ("FC07", "FC51"), ("B", "YB")],

@@ -207,10 +207,11 @@ def choose(candidates: Iterable[Series], where: str) -> tuple[Series, tuple[str,
         reasons = "; ".join(f"series {s.number} {s.refusal}" for s in candidates[:5])
         raise BadScan(where, f"has no axial CT series ({reasons})", "Name the series to use by its series_uid")
     best, others = usable[0], [s for s in candidates if s is not usable[0]]
-    if not others:
-        return best, ()
-    left = "; ".join(s.describe() + (f" {s.refusal}" if s.refusal else "") for s in others)
-    return best, (f"{where}: took {best.describe()}; not {left}",)
+    notes = [f"{where}: only a derived or reformatted series was there, {best.describe()}"] if best.reformatted else []
+    if others:
+        left = "; ".join(s.describe() + (f" {s.refusal}" if s.refusal else "") for s in others)
+        notes.append(f"{where}: took {best.describe()}; not {left}")
+    return best, tuple(notes)
 
 
 def _covering(candidates: Sequence[Series]) -> list[Series]:
