@@ -1,6 +1,6 @@
 """Plain numbers in; drawings out (SVG, PNG, inline SVG), one file a kind of picture."""
 
-from elsewhere.evidence.figures.canvas import Canvas, inline_svg
+from elsewhere.evidence.figures.canvas import Canvas
 from elsewhere.evidence.figures.cells import MatrixCell, StripRow, auc_matrix, auc_strip
 from elsewhere.evidence.figures.confusion import ConfusionPanel, confusion_grid
 from elsewhere.evidence.figures.curves import TrainingPanel, training_sheet
@@ -18,7 +18,6 @@ __all__ = [
     "auc_strip",
     "closed_curve",
     "confusion_grid",
-    "inline_svg",
     "roc_grid",
     "slice_sheet",
     "training_sheet",

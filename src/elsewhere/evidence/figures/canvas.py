@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import html
 import io
-import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+
+from elsewhere.evidence.figures.marks import NOT_XML, Area, Line, Mark, Paint, Picture, Rect, Ring, Words
 
 INK, MUTED, LINE, CARD = "#1d2733", "#566270", "#c9d1da", "#ffffff"
 BLUE, ORANGE, GREEN, TINT = "#2a6cab", "#bf5b04", "#1f8a70", "#eef2f6"
@@ -33,17 +30,10 @@ VARIABLES = {
 }
 """Each colour of a drawing is a variable of the page's style sheet, so that a drawing turns dark with the page."""
 
+BLACK = "#000000"
+FONTS = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', Arial, sans-serif"
 POINTS_PER_INCH = 72
 PIXELS_PER_POINT = 2
-SVG_STYLE = {
-    "svg.fonttype": "none",
-    "svg.image_inline": True,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "path.simplify": False,
-    "image.composite_image": False,
-    "hatch.linewidth": 0.6,
-}
 
 
 class Canvas:
@@ -58,92 +48,99 @@ class Canvas:
 
     def __init__(self, name: str, alt: str, width: float, height: float) -> None:
         self.name, self.alt, self.width, self.height = name, alt, width, height
-        self._figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), facecolor=CARD)
-        self._axes: Any = self._figure.add_axes((0, 0, 1, 1))
-        self._axes.set(xlim=(0, width), ylim=(height, 0))
-        self._axes.axis("off")
+        self._marks: list[Mark] = [Rect(0, 0, width, height, CARD)]
 
-    def rect(
-        self, x: float, y: float, width: float, height: float, *, fill: str = "none", edge: str = "none", **style: Any
+    def rect(  # noqa: PLR0917 - a corner and two sides
+        self,
+        x: float,
+        y: float,
+        across: float,
+        down: float,
+        fill: str = "",
+        edge: str = "",
+        *,
+        alpha: float = 1.0,
+        width: float = 0.8,
+        dash: tuple[float, ...] = (),
     ) -> None:
-        """A rectangle; style: alpha of the fill, line width, dash, hatch."""
-        style = {"linewidth": 0.8} | style
-        self._axes.add_artist(Rectangle((x, y), width, height, facecolor=fill, edgecolor=edge, clip_on=False, **style))
+        """A rectangle; `alpha` of the fill, `width` and `dash` of the edge."""
+        self._marks.append(Rect(x, y, across, down, fill, edge, alpha, width, dash))
 
     def line(
-        self, xs: Sequence[float], ys: Sequence[float], color: str = INK, width: float = 1.0, **style: Any
+        self,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        color: str = INK,
+        width: float = 1.0,
+        dash: tuple[float, ...] = (),
     ) -> None:
         """A polyline."""
-        self._axes.plot(xs, ys, color=color, linewidth=width, solid_capstyle="round", clip_on=False, **style)
+        self._marks.append(Line(xs, ys, color, width, dash))
 
     def area(self, xs: Sequence[float], low: Sequence[float], high: Sequence[float], color: str = BLUE) -> None:
         """A band between two curves over the same xs."""
-        self._axes.fill_between(xs, low, high, color=color, alpha=0.22, linewidth=0, clip_on=False)
+        self._marks.append(Area(xs, low, high, color))
 
-    def dot(self, x: float, y: float, color: str, size: float = 5.0, hollow: bool = False) -> None:
-        """A round mark of the given diameter; hollow ones show the card through."""
-        style = {
-            "markerfacecolor": CARD if hollow else color,
-            "markeredgecolor": color,
-            "markeredgewidth": 1.1,
-            "clip_on": False,
-        }
-        self._axes.plot([x], [y], "o", markersize=size, **style)
+    def ring(self, x: float, y: float, color: str) -> None:
+        """A small ring; the card shows through it."""
+        self._marks.append(Ring(x, y, color, CARD))
 
-    def text(self, x: float, y: float, words: str, size: float = 9, color: str = INK, **style: Any) -> None:
-        """Words with their anchor at (x, y): `ha` left, center or right; `va` baseline, center, top."""
-        style = {"ha": "left", "va": "baseline"} | style
-        self._axes.text(x, y, words, fontsize=size, color=color, parse_math=False, **style)
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float = 9,
+        color: str = INK,
+        *,
+        anchor: str = "left",
+        bold: bool = False,
+        turned: bool = False,
+    ) -> None:
+        """One line of words on its baseline; `anchor` is left, center or right; `turned` reads upwards."""
+        self._marks.append(Words(x, y, words, size, color, anchor, bold, turned))
 
     def image(self, x: float, y: float, size: float, pixels: NDArray[np.uint8]) -> None:
         """A grey picture [row, column] fitted into a square of `size` points, shape kept, black beside it."""
         rows, columns = pixels.shape
         scale = size / max(rows, columns)
-        width, height = columns * scale, rows * scale
-        left, top = x + (size - width) / 2, y + (size - height) / 2
-        self._axes.add_artist(Rectangle((x, y), size, size, facecolor="#000000", edgecolor="none", clip_on=False))
-        extent = (left, left + width, top + height, top)
-        rgb = np.repeat(pixels[..., None], 3, axis=2)
-        self._axes.imshow(rgb, extent=extent, interpolation="none", aspect="auto", origin="upper", zorder=2)
-        self._axes.set(xlim=(0, self.width), ylim=(self.height, 0))
+        across, down = columns * scale, rows * scale
+        self.rect(x, y, size, size, BLACK)
+        self._marks.append(Picture(x + (size - across) / 2, y + (size - down) / 2, across, down, pixels))
 
     def svg(self) -> str:
-        """The drawing as a stand-alone SVG file; the same drawing gives the same text."""
-        out = io.StringIO()
-        metadata = {"Date": None, "Creator": "elsewhere", "Title": self.name, "Description": self.alt}
-        with matplotlib.rc_context(SVG_STYLE | {"svg.hashsalt": self.name}):
-            FigureCanvasSVG(self._figure).print_svg(out, metadata=metadata)
-        return out.getvalue()
+        """The drawing as a stand-alone SVG file on a white card."""
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width:g}pt" height="{self.height:g}pt"'
+        words = f"<title>{_xml(self.name)}</title><desc>{_xml(self.alt)}</desc>"
+        return f'{head} {self._view()} font-family="{FONTS}">\n{words}\n{self._body(lambda color: color)}\n</svg>\n'
+
+    def inline_svg(self) -> str:
+        """The drawing to stand inside the page: the page's colours and letters, alt text as its label."""
+        head = f'<svg role="img" aria-label="{_xml(self.alt)}" style="--w:{self.width:g}px" {self._view()}>'
+        return f"{head}\n{self._body(_variable)}\n</svg>"
 
     def png(self) -> bytes:
-        """The drawing as a PNG file, two pixels a point."""
+        """The drawing as a PNG file on a white card, two pixels a point."""
+        size = (self.width / POINTS_PER_INCH, self.height / POINTS_PER_INCH)
+        figure = Figure(figsize=size, dpi=POINTS_PER_INCH * PIXELS_PER_POINT, facecolor=CARD)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, self.width), ylim=(self.height, 0))
+        axes.axis("off")
+        for mark in self._marks:
+            mark.draw(axes)
+        for order, artist in enumerate(axes.get_children()):
+            artist.set_clip_on(False)
+            artist.set_in_layout(False)
+            artist.set_zorder(order)
         out = io.BytesIO()
-        self._figure.set_dpi(POINTS_PER_INCH * PIXELS_PER_POINT)
-        with matplotlib.rc_context(SVG_STYLE):
-            FigureCanvasAgg(self._figure).print_png(out, metadata={"Software": "elsewhere"})
+        FigureCanvasAgg(figure).print_png(out, metadata={"Software": "elsewhere"})
         return out.getvalue()
 
+    def _view(self) -> str:
+        return f'viewBox="0 0 {self.width:g} {self.height:g}"'
 
-def inline_svg(svg: str, name: str, alt: str) -> str:
-    """A stand-alone SVG made ready to stand inside the page: no prologue, own ids, the page's colours, alt text."""
-    body = svg[svg.index("<svg") :]
-    for clutter in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<title>.*?</title>", r"<!--.*?-->"):
-        body = re.sub(clutter, "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^>]+>", lambda found: _inline_tag(found[0], name), body)
-    head = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" style="--w:{_width(svg)}"'
-    body = head + re.sub(r' (?:width|height)="[0-9.]+pt"', "", body[len("<svg") :], count=2)
-    return re.sub(r"\s*\n\s*", "\n", body)
-
-
-def _inline_tag(tag: str, name: str) -> str:
-    """One tag without what the page has no use for; the words between tags are never touched."""
-    tag = re.sub(r'^<g id="[A-Za-z0-9]+_\d+">', "<g>", tag)
-    tag = re.sub(r'( id="|url\(#|href="#)', lambda found: f"{found[1]}{name}-", tag)
-    tag = re.sub(r"(\d+\.\d\d)\d+", r"\1", tag)
-    tag = re.sub(r" font-family: [^;\"]+;| transform=\"rotate\(-0 [^\"]+\"", "", tag)
-    for color, variable in VARIABLES.items():
-        tag = tag.replace(color, f"var({variable})")
-    return tag
+    def _body(self, paint: Paint) -> str:
+        return "\n".join(mark.to_svg(paint) for mark in self._marks)
 
 
 def wrap(words: str, width: int) -> list[str]:
@@ -151,6 +148,9 @@ def wrap(words: str, width: int) -> list[str]:
     return textwrap.wrap(words, width, break_on_hyphens=False) or [""]
 
 
-def _width(svg: str) -> str:
-    found = re.search(r'<svg[^>]* width="([0-9.]+)pt"', svg)
-    return f"{float(found[1]):g}px" if found else "100%"
+def _variable(color: str) -> str:
+    return f"var({VARIABLES[color]})" if color in VARIABLES else color
+
+
+def _xml(words: str) -> str:
+    return html.escape(NOT_XML.sub("", words), quote=True)

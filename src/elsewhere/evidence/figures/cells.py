@@ -58,7 +58,7 @@ def auc_matrix(
     canvas = Canvas(name, alt, 2 * MARGIN + ROW_NAME + len(columns) * WIDTH, 40 + len(rows) * HEIGHT + 40)
     for column, title in enumerate(columns):
         x = MARGIN + ROW_NAME + (column + 0.5) * WIDTH
-        canvas.text(x, 26, wrap(title, 16)[0], size=9.5, weight="bold", ha="center")
+        canvas.text(x, 26, wrap(title, 16)[0], size=9.5, bold=True, anchor="center")
     for row, model in enumerate(rows):
         y = 40 + row * HEIGHT
         lines = wrap(model, 30)
@@ -77,15 +77,15 @@ def _cell(canvas: Canvas, x: float, y: float, cell: MatrixCell) -> None:
     canvas.text(x + 8, y + 15, MARKS[cell.kin], size=8, color=MUTED)
     if cell.auc is None:
         for i, line in enumerate(wrap(cell.words, 18)[:2]):
-            canvas.text(middle, y + 21 + 11 * i, line, size=7.5, color=MUTED, ha="center")
+            canvas.text(middle, y + 21 + 11 * i, line, size=7.5, color=MUTED, anchor="center")
         return
     color, strength = shade(cell.auc)
     canvas.rect(x + 2, y + 2, WIDTH - 4, HEIGHT - 4, fill=color, alpha=round(STRONGEST * strength, 3))
     if cell.kin != "unseen":
-        edge = {"linewidth": 1.4} if cell.kin == "home" else {"linewidth": 0.9, "linestyle": (0, (4, 2))}
+        edge = {"width": 1.4} if cell.kin == "home" else {"width": 0.9, "dash": (4, 2)}
         canvas.rect(x + 2, y + 2, WIDTH - 4, HEIGHT - 4, edge=INK, **edge)
-    canvas.text(middle, y + 22, f"{cell.auc:.2f}", size=12, weight="bold", ha="center")
-    canvas.text(middle, y + 36, cell.words, size=8, ha="center")
+    canvas.text(middle, y + 22, f"{cell.auc:.2f}", size=12, bold=True, anchor="center")
+    canvas.text(middle, y + 36, cell.words, size=8, anchor="center")
 
 
 def auc_strip(name: str, alt: str, rows: Sequence[StripRow]) -> Canvas:
@@ -102,11 +102,11 @@ def _scale(canvas: Canvas, top: float, bottom: float) -> None:
     for tick in range(0, 11, 2):
         x = STRIP_LEFT + STRIP_WIDTH * tick / 10
         canvas.line([x, x], [top, bottom], LINE, 0.6)
-        canvas.text(x, bottom + 14, f"{tick / 10:.1f}", size=9, color=MUTED, ha="center")
+        canvas.text(x, bottom + 14, f"{tick / 10:.1f}", size=9, color=MUTED, anchor="center")
     x = STRIP_LEFT + STRIP_WIDTH / 2
-    canvas.line([x, x], [top, bottom], MUTED, 1, dashes=(3, 2))
-    canvas.text(x, top - 7, "0.5 = guessing", size=9, color=MUTED, ha="center")
-    canvas.text(x, bottom + 28, "AUC", size=9, color=MUTED, ha="center")
+    canvas.line([x, x], [top, bottom], MUTED, 1, dash=(3, 2))
+    canvas.text(x, top - 7, "0.5 = guessing", size=9, color=MUTED, anchor="center")
+    canvas.text(x, bottom + 28, "AUC", size=9, color=MUTED, anchor="center")
 
 
 def _strip_row(canvas: Canvas, y: float, row: StripRow) -> None:
@@ -120,4 +120,4 @@ def _strip_row(canvas: Canvas, y: float, row: StripRow) -> None:
         canvas.rect(low, middle - 10, high - low, 20, fill=color, alpha=0.2)
         canvas.line([mean, mean], [middle - 13, middle + 13], color, 2.4)
     for i, auc in enumerate(sorted(row.aucs)):
-        canvas.dot(STRIP_LEFT + STRIP_WIDTH * auc, middle + (i % 3 - 1) * 6, color, hollow=True)
+        canvas.ring(STRIP_LEFT + STRIP_WIDTH * auc, middle + (i % 3 - 1) * 6, color)

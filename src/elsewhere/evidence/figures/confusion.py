@@ -39,7 +39,7 @@ def confusion_grid(
     steps = [MARGIN + LEFT + column * (2 * CELL_WIDTH + GAP) for column in range(len(columns))]
     canvas = Canvas(name, alt, MARGIN + LEFT + len(columns) * (2 * CELL_WIDTH + GAP) - GAP + MARGIN, len(rows) * pitch)
     for row, model in enumerate(rows):
-        canvas.text(MARGIN, row * pitch + 18, f"Trained on {model}", size=10.5, weight="bold")
+        canvas.text(MARGIN, row * pitch + 18, f"Trained on {model}", size=10.5, bold=True)
         for x, title, panel in zip(steps, columns, panels[row], strict=True):
             _heading(canvas, x, row * pitch + HEADER, title)
             _panel(canvas, x, row * pitch + HEADER, panel)
@@ -51,13 +51,13 @@ def _heading(canvas: Canvas, x: float, y: float, title: str) -> None:
     for i, line in enumerate(lines):
         canvas.text(x, y - 19 - 11 * (len(lines) - 1 - i), line, size=9)
     for i, called in enumerate(("called +", "called −")):
-        canvas.text(x + (i + 0.5) * CELL_WIDTH, y - 5, called, size=8.5, color=MUTED, ha="center")
+        canvas.text(x + (i + 0.5) * CELL_WIDTH, y - 5, called, size=8.5, color=MUTED, anchor="center")
 
 
 def _panel(canvas: Canvas, x: float, y: float, panel: ConfusionPanel | None) -> None:
     if panel is None:
-        canvas.rect(x, y, 2 * CELL_WIDTH, 2 * CELL_HEIGHT, fill=TINT, edge=LINE, linestyle=(0, (3, 2)))
-        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT + 3, "not measured", size=8, color=MUTED, ha="center")
+        canvas.rect(x, y, 2 * CELL_WIDTH, 2 * CELL_HEIGHT, fill=TINT, edge=LINE, dash=(3, 2))
+        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT + 3, "not measured", size=8, color=MUTED, anchor="center")
         return
     tp, fn, fp, tn = panel.counts or (None, None, None, None)
     _row(canvas, (x, y), panel.sensitivity, (tp, fn), hit=0)
@@ -75,11 +75,11 @@ def _row(
 ) -> None:
     """One true class; `hit` is the column of the right calls, 0 for the positives and 1 for the negatives."""
     x, y = corner
-    canvas.text(x - 6, y + CELL_HEIGHT / 2 + 4, "+−"[hit], size=10, color=MUTED, ha="center")
+    canvas.text(x - 6, y + CELL_HEIGHT / 2 + 4, "+−"[hit], size=10, color=MUTED, anchor="center")
     if share_right is None:
         canvas.rect(x, y, 2 * CELL_WIDTH, CELL_HEIGHT, fill=TINT)
         words = "no positives" if hit == 0 else "no negatives"
-        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT / 2 + 3, words, size=9, color=MUTED, ha="center", style="italic")
+        canvas.text(x + CELL_WIDTH, y + CELL_HEIGHT / 2 + 3, words, size=9, color=MUTED, anchor="center")
         return
     for column in (0, 1):
         share = share_right if column == hit else 1 - share_right
@@ -87,6 +87,6 @@ def _row(
         canvas.rect(left, y, CELL_WIDTH, CELL_HEIGHT, fill=CARD)
         canvas.rect(left, y, CELL_WIDTH, CELL_HEIGHT, fill=color, alpha=round(STRONGEST * share, 3))
         middle = left + CELL_WIDTH / 2
-        canvas.text(middle, y + (18 if counts[column] is not None else 23), f"{share:.2f}", size=11.5, ha="center")
+        canvas.text(middle, y + (18 if counts[column] is not None else 23), f"{share:.2f}", size=11.5, anchor="center")
         if counts[column] is not None:
-            canvas.text(middle, y + 31, f"{counts[column]:,}", size=8.5, color=INK, ha="center")
+            canvas.text(middle, y + 31, f"{counts[column]:,}", size=8.5, color=INK, anchor="center")

@@ -43,7 +43,7 @@ def training_sheet(name: str, alt: str, panels: Sequence[TrainingPanel]) -> Canv
     canvas = Canvas(name, alt, MARGIN + columns * (WIDTH + GAP), rows * block + 6)
     for index, panel in enumerate(panels):
         x, y = MARGIN + index % columns * (WIDTH + GAP), index // columns * block
-        canvas.text(x, y + 22, wrap(panel.model, 44)[0], size=9.5, weight="bold")
+        canvas.text(x, y + 22, wrap(panel.model, 44)[0], size=9.5, bold=True)
         last = max((series[0].max() for series in (panel.loss, panel.accuracy) if series[0].size), default=1.0)
         top = max(1.0, float(np.nanmax(panel.loss[1], initial=0.0)))
         _curve(canvas, (x, y + TITLE), panel.loss, (last, top), "training loss")
@@ -56,8 +56,8 @@ def _curve(canvas: Canvas, corner: tuple[float, float], series: Series, ends: tu
     """One series in its frame; `ends` are the last iteration and the largest value."""
     (x, y), (last, top) = corner, ends
     canvas.rect(x, y, WIDTH, HEIGHT, edge=LINE)
-    canvas.text(x - 4, y + 8, f"{top:.1f}", size=8.5, color=MUTED, ha="right")
-    canvas.text(x - 4, y + HEIGHT, "0", size=8.5, color=MUTED, ha="right")
+    canvas.text(x - 4, y + 8, f"{top:.1f}", size=8.5, color=MUTED, anchor="right")
+    canvas.text(x - 4, y + HEIGHT, "0", size=8.5, color=MUTED, anchor="right")
     iterations, values = series
     missing = not iterations.size
     words = kind + (": not logged" if missing else "")
@@ -71,11 +71,11 @@ def _curve(canvas: Canvas, corner: tuple[float, float], series: Series, ends: tu
 def _kept(canvas: Canvas, x: float, y: float, best: int | None, last: float) -> None:
     bottom = y + 2 * HEIGHT + WORDS
     canvas.text(x, bottom + 13, "0", size=8.5, color=MUTED)
-    canvas.text(x + WIDTH, bottom + 13, f"{last:,.0f} iterations", size=8.5, color=MUTED, ha="right")
+    canvas.text(x + WIDTH, bottom + 13, f"{last:,.0f} iterations", size=8.5, color=MUTED, anchor="right")
     if best is None or best > last:
         return
     at = x + WIDTH * best / last
-    canvas.line([at, at], [y, bottom], GREEN, 1, dashes=(2, 2))
+    canvas.line([at, at], [y, bottom], GREEN, 1, dash=(2, 2))
     canvas.text(
-        min(max(at, x + 40), x + WIDTH - 110), bottom + 13, f"kept: {best:,}", size=8.5, color=GREEN, ha="center"
+        min(max(at, x + 40), x + WIDTH - 110), bottom + 13, f"kept: {best:,}", size=8.5, color=GREEN, anchor="center"
     )

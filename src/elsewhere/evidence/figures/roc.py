@@ -52,7 +52,7 @@ def roc_grid(
     canvas = Canvas(name, alt, width, len(rows) * PITCH)
     for row, model in enumerate(rows):
         y = row * PITCH + HEADER + 18
-        canvas.text(MARGIN, row * PITCH + 18, f"Trained on {model}", size=10.5, weight="bold")
+        canvas.text(MARGIN, row * PITCH + 18, f"Trained on {model}", size=10.5, bold=True)
         for column, panel in enumerate(panels[row]):
             x = MARGIN + LEFT + column * (PANEL + GAP)
             canvas.text(x, y - 6, f"tested at {wrap(columns[column], 24)[0]}", size=9, color=MUTED)
@@ -63,27 +63,26 @@ def roc_grid(
 
 def _panel(canvas: Canvas, x: float, y: float, panel: RocPanel) -> None:
     if not len(panel.fpr):
-        canvas.rect(x, y, PANEL, PANEL, fill=TINT, edge=LINE, linestyle=(0, (3, 2)))
+        canvas.rect(x, y, PANEL, PANEL, fill=TINT, edge=LINE, dash=(3, 2))
         top = y + PANEL / 2 - 7 * (len(panel.words) - 1)
         for i, line in enumerate(panel.words):
-            canvas.text(x + PANEL / 2, top + 14 * i, line, size=8.5, color=MUTED, ha="center")
+            canvas.text(x + PANEL / 2, top + 14 * i, line, size=8.5, color=MUTED, anchor="center")
         return
     canvas.rect(x, y, PANEL, PANEL, edge=MUTED)
     for share in (0.25, 0.5, 0.75):
         canvas.line([x + share * PANEL] * 2, [y, y + PANEL], LINE, 0.5)
         canvas.line([x, x + PANEL], [y + share * PANEL] * 2, LINE, 0.5)
-    canvas.line([x, x + PANEL], [y + PANEL, y], MUTED, 0.8, dashes=(3, 2))
+    canvas.line([x, x + PANEL], [y + PANEL, y], MUTED, 0.8, dash=(3, 2))
     if len(panel.band_fpr):
         low, high = y + PANEL * (1 - panel.band_low), y + PANEL * (1 - panel.band_high)
         canvas.area((x + PANEL * panel.band_fpr).tolist(), low.tolist(), high.tolist())
     canvas.line((x + PANEL * panel.fpr).tolist(), (y + PANEL * (1 - panel.tpr)).tolist(), BLUE, 1.6)
     for i, line in enumerate(panel.words):
-        style = {"weight": "bold"} if i == 0 else {}
-        canvas.text(x, y + PANEL + 14 + LINE_HEIGHT * i, line, size=9, color=INK if i == 0 else MUTED, **style)
+        canvas.text(x, y + PANEL + 14 + LINE_HEIGHT * i, line, size=9, color=INK if i == 0 else MUTED, bold=i == 0)
 
 
 def _axis_words(canvas: Canvas, x: float, y: float) -> None:
-    canvas.text(x - 4, y + 8, "1", size=8.5, color=MUTED, ha="right")
-    canvas.text(x - 4, y + PANEL, "0", size=8.5, color=MUTED, ha="right")
-    canvas.text(x - 12, y + PANEL / 2, "sensitivity", size=8.5, color=MUTED, ha="center", va="center", rotation=90)
-    canvas.text(x + PANEL - 4, y + PANEL - 5, "1 − specificity", size=8.5, color=MUTED, ha="right")
+    canvas.text(x - 4, y + 8, "1", size=8.5, color=MUTED, anchor="right")
+    canvas.text(x - 4, y + PANEL, "0", size=8.5, color=MUTED, anchor="right")
+    canvas.text(x - 12, y + PANEL / 2, "sensitivity", size=8.5, color=MUTED, anchor="center", turned=True)
+    canvas.text(x + PANEL - 4, y + PANEL - 5, "1 − specificity", size=8.5, color=MUTED, anchor="right")

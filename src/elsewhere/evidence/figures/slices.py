@@ -28,11 +28,11 @@ def slice_sheet(
     canvas = Canvas(name, alt, width, HEADER + len(rows) * row_height)
     for column, title in enumerate(columns):
         x = MARGIN + ROW_NAME + column * (SIZE + GAP)
-        canvas.text(x, 24, wrap(title, 24)[0], size=10, weight="bold")
+        canvas.text(x, 24, wrap(title, 24)[0], size=10, bold=True)
     for row, title in enumerate(rows):
         y = HEADER + row * row_height
         for i, line in enumerate(wrap(title, 10)):
-            canvas.text(MARGIN, y + 14 + 12 * i, line, size=10, weight="bold")
+            canvas.text(MARGIN, y + 14 + 12 * i, line, size=10, bold=True)
         for column, picture in enumerate(pictures[row]):
             _picture(canvas, MARGIN + ROW_NAME + column * (SIZE + GAP), y, picture)
     return canvas
@@ -40,8 +40,8 @@ def slice_sheet(
 
 def _picture(canvas: Canvas, x: float, y: float, picture: Picture | str) -> None:
     if isinstance(picture, str):
-        canvas.rect(x, y, SIZE, SIZE, fill=TINT, edge=LINE, linestyle=(0, (3, 2)))
-        canvas.text(x + SIZE / 2, y + SIZE / 2, picture, size=8.5, color=MUTED, ha="center")
+        canvas.rect(x, y, SIZE, SIZE, fill=TINT, edge=LINE, dash=(3, 2))
+        canvas.text(x + SIZE / 2, y + SIZE / 2, picture, size=8.5, color=MUTED, anchor="center")
         return
     pixels, caption = picture
     if pixels.dtype != np.uint8 or pixels.ndim != 2:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from elsewhere import __version__
-from elsewhere.evidence.figures import Canvas, inline_svg
+from elsewhere.evidence.figures import Canvas
 from elsewhere.evidence.figures.cells import MARKS, shade
 from elsewhere.evidence.report import pictures, published, tables, words
 from elsewhere.evidence.report.content import Model, Record, Report, Study
@@ -22,6 +22,7 @@ from elsewhere.evidence.report.table import Table, plain_table
 
 LARGEST_PAGE = 5_000_000  # bytes, so that the page travels by mail
 DISCLAIMER = "Research use only. Not a medical device."
+HYPHENATED = re.compile(r"(?<![\w&/.-])\w{1,12}-\w{1,12}(?![\w/.-])")
 STRONGEST = 62  # per cent of colour in a cell of the matrix; the words on it stay readable in light and dark
 
 
@@ -68,10 +69,9 @@ class Folder:
 
     def add_picture(self, canvas: Canvas) -> Picture:
         """Write a drawing as SVG and PNG, and make it ready for the page."""
-        svg = canvas.svg()
-        self._write(f"figures/{canvas.name}.svg", svg.encode())
+        self._write(f"figures/{canvas.name}.svg", canvas.svg().encode())
         self._write(f"figures/{canvas.name}.png", canvas.png())
-        return Picture(canvas.name, Markup(inline_svg(svg, canvas.name, canvas.alt)))
+        return Picture(canvas.name, Markup(canvas.inline_svg()))
 
     def add_table(self, table: Table) -> Table:
         """Write a table as CSV."""
@@ -124,6 +124,7 @@ def write_report(report: Report, folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["whole"] = whole
     context = {
         "report": report,
         "parts": parts,
@@ -142,6 +143,11 @@ def write_report(report: Report, folder: Path) -> Path:
     template = environment.get_template("report.html.j2")
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
     return out.add_page(template.render(context | {"style": Markup(style)}))
+
+
+def whole(text: str) -> Markup:
+    """Escaped text in which a name with a hyphen ("COVID-CTset") is not broken at the end of a line."""
+    return Markup(HYPHENATED.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def _slugs(studies: Sequence[Study]) -> list[str]:

@@ -1,0 +1,202 @@
+"""One thing drawn (a rectangle, a line, words, a picture); it writes itself as SVG and draws itself for the PNG."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Polygon, Rectangle
+from numpy.typing import NDArray
+
+Paint = Callable[[str], str]
+"""Colour as the drawing has it -> colour as the SVG shall have it (itself, or a variable of the page)."""
+
+BAND = 0.22
+ANCHORS = {"left": "start", "center": "middle", "right": "end"}
+NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class Mark(Protocol):
+    """Anything that a canvas holds."""
+
+    def to_svg(self, paint: Paint) -> str:
+        """The mark as one SVG element."""
+
+    def draw(self, axes: Any) -> None:
+        """The mark on matplotlib axes whose units are points."""
+
+
+@dataclass(frozen=True)
+class Rect:
+    """A rectangle with its corner at the top left; `dash` and `width` belong to the edge, `alpha` to the fill."""
+
+    x: float
+    y: float
+    across: float
+    down: float
+    fill: str = ""
+    edge: str = ""
+    alpha: float = 1.0
+    width: float = 0.8
+    dash: tuple[float, ...] = ()
+
+    def to_svg(self, paint: Paint) -> str:
+        """As <rect>."""
+        fill = f'fill="{paint(self.fill)}"' if self.fill else 'fill="none"'
+        fill += f' fill-opacity="{_n(self.alpha)}"' if self.alpha < 1 else ""
+        box = f'x="{_n(self.x)}" y="{_n(self.y)}" width="{_n(self.across)}" height="{_n(self.down)}"'
+        return f"<rect {box} {fill}{_stroke(self.edge, self.width, self.dash, paint)}/>"
+
+    def draw(self, axes: Any) -> None:
+        """As a patch."""
+        style: dict[str, Any] = {"facecolor": self.fill or "none", "edgecolor": self.edge or "none"}
+        dash = (0, self.dash) if self.dash else "-"
+        style |= {"linewidth": self.width, "linestyle": dash, "alpha": self.alpha}
+        axes.add_artist(Rectangle((self.x, self.y), self.across, self.down, **style))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A polyline."""
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    color: str
+    width: float = 1.0
+    dash: tuple[float, ...] = ()
+
+    def to_svg(self, paint: Paint) -> str:
+        """As <path>."""
+        stroke = _stroke(self.color, self.width, self.dash, paint)
+        return f'<path d="{_path(self.xs, self.ys)}" fill="none"{stroke}/>'
+
+    def draw(self, axes: Any) -> None:
+        """As a line."""
+        dash = (0, self.dash) if self.dash else "-"
+        axes.add_artist(Line2D(self.xs, self.ys, color=self.color, linewidth=self.width, linestyle=dash))
+
+
+@dataclass(frozen=True)
+class Area:
+    """A pale band between two curves over the same xs."""
+
+    xs: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    color: str
+
+    def to_svg(self, paint: Paint) -> str:
+        """As a closed <path>."""
+        path = _path([*self.xs, *reversed(self.xs)], [*self.low, *reversed(self.high)])
+        return f'<path d="{path}z" fill="{paint(self.color)}" fill-opacity="{BAND}"/>'
+
+    def draw(self, axes: Any) -> None:
+        """As a polygon."""
+        points = np.column_stack([[*self.xs, *reversed(self.xs)], [*self.low, *reversed(self.high)]])
+        axes.add_artist(Polygon(points, facecolor=self.color, alpha=BAND, edgecolor="none"))
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A round mark of a given diameter."""
+
+    x: float
+    y: float
+    color: str
+    fill: str
+    size: float = 5.0
+
+    def to_svg(self, paint: Paint) -> str:
+        """As <circle>."""
+        place = f'cx="{_n(self.x)}" cy="{_n(self.y)}" r="{_n(self.size / 2)}"'
+        return f'<circle {place} fill="{paint(self.fill)}"{_stroke(self.color, 1.1, (), paint)}/>'
+
+    def draw(self, axes: Any) -> None:
+        """As a patch."""
+        axes.add_artist(Circle((self.x, self.y), self.size / 2, facecolor=self.fill, edgecolor=self.color, lw=1.1))
+
+
+@dataclass(frozen=True)
+class Words:
+    """One line of words on its baseline; `anchor` is left, center or right; `turned` reads upwards."""
+
+    x: float
+    y: float
+    words: str
+    size: float
+    color: str
+    anchor: str = "left"
+    bold: bool = False
+    turned: bool = False
+
+    def to_svg(self, paint: Paint) -> str:
+        """As <text>."""
+        style = f' text-anchor="{ANCHORS[self.anchor]}"' if self.anchor != "left" else ""
+        style += ' font-weight="600"' if self.bold else ""
+        style += f' transform="rotate(-90 {_n(self.x)} {_n(self.y)})"' if self.turned else ""
+        place = f'x="{_n(self.x)}" y="{_n(self.y)}" font-size="{_n(self.size)}" fill="{paint(self.color)}"'
+        return f"<text {place}{style}>{html.escape(NOT_XML.sub('', self.words))}</text>"
+
+    def draw(self, axes: Any) -> None:
+        """As text, never as mathematics."""
+        style = {"ha": self.anchor, "va": "baseline", "rotation": 90 if self.turned else 0, "parse_math": False}
+        weight = "bold" if self.bold else "normal"
+        axes.text(self.x, self.y, self.words, fontsize=self.size, color=self.color, weight=weight, **style)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A grey picture uint8 [row, column], its corner at the top left."""
+
+    x: float
+    y: float
+    across: float
+    down: float
+    pixels: NDArray[np.uint8]
+
+    def to_svg(self, paint: Paint) -> str:  # noqa: ARG002 - a picture keeps its greys
+        """As <image> with its PNG inside."""
+        code = base64.b64encode(grey_png(self.pixels)).decode()
+        box = f'x="{_n(self.x)}" y="{_n(self.y)}" width="{_n(self.across)}" height="{_n(self.down)}"'
+        return f'<image {box} preserveAspectRatio="none" href="data:image/png;base64,{code}"/>'
+
+    def draw(self, axes: Any) -> None:
+        """As an image."""
+        limits = axes.get_xlim(), axes.get_ylim()
+        extent = (self.x, self.x + self.across, self.y + self.down, self.y)
+        axes.imshow(self.pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto", zorder=2)
+        axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def grey_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A grey picture uint8 [row, column] as a PNG file (ISO/IEC 15948): 8 bits, no filter."""
+    rows, columns = pixels.shape
+    lines = np.hstack([np.zeros((rows, 1), np.uint8), pixels]).tobytes()
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _stroke(color: str, width: float, dash: tuple[float, ...], paint: Paint) -> str:
+    if not color:
+        return ""
+    dashes = f' stroke-dasharray="{" ".join(map(_n, dash))}"' if dash else ""
+    return f' stroke="{paint(color)}" stroke-width="{_n(width)}"{dashes}'
+
+
+def _path(xs: Sequence[float], ys: Sequence[float]) -> str:
+    return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in zip(xs, ys, strict=True))
+
+
+def _n(value: float) -> str:
+    """A coordinate with at most two digits, the shortest way."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
