@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from elsewhere.model.dropblock import draw_blocks
 from elsewhere.model.fast import kernel, predict, streamed
 from elsewhere.model.fast.kernel import Window
 from elsewhere.model.network import Network, NetworkSettings
@@ -166,3 +167,50 @@ def test_windows_share_a_call_when_they_overlap_by_whole_pools():
     assert predict.share([0, 32, 64, 73], 128) == [[0, 1, 2], [3]]
     assert predict.share([0, 128, 160], 128) == [[0], [1, 2]]
     assert predict.share(range(0, 40, 4), 16) == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9]]
+
+
+@needs_kernel
+@pytest.mark.parametrize("lanes", ["16", "8", "4"])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_pass_with_dropblock_equals_the_plain_pass_of_the_same_seed(monkeypatch, lanes, share):
+    monkeypatch.setenv("ELSEWHERE_LANES", lanes)
+    torch.manual_seed(5)
+    network = signed(Network(NetworkSettings(**{**vars(SMALL), "dropblock": share}))).train()
+    window = draw_window(slices=14, start=-1)
+    passes = predict.TrunkPasses(network, window)
+    exact = copy.deepcopy(network).double()
+    x = window.normalise(0, 16, torch.float64)[None, None]
+    results = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        results.append(passes().double())
+        torch.manual_seed(seed)
+        with torch.inference_mode():
+            expected = exact.trunk(x)
+        torch.testing.assert_close(results[-1], expected, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(results[0], results[1])
+
+
+def test_passes_without_the_kernel_are_the_plain_network(network, monkeypatch):
+    monkeypatch.setattr(predict, "available", lambda: False)
+    window = draw_window()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            predict.TrunkPasses(network, window)(), network.trunk(window.normalise(0, 16)[None, None])
+        )
+
+
+@needs_kernel
+def test_blocks_cover_what_the_plain_map_covers():
+    shape = (8, 6, 16, 32)
+    torch.manual_seed(2)
+    dropped = draw_blocks(shape, 0.3, 5)
+    torch.manual_seed(2)
+    assert predict._draw_drops(shape, 0.3, 5).count(shape) == int(dropped.sum()) > 0
+
+
+def test_the_fast_mode_is_near_and_says_how_near(network):
+    window = draw_window()
+    exact, fast = (predict.predict_logits(network, window, fast=mode) for mode in (False, True))
+    assert 0 < predict.fast_error(network, window) < 0.1
+    assert predict.fast_error(network, window) == pytest.approx(float((exact - fast).abs().max()), abs=1e-5)

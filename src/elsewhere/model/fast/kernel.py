@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 FILTERS, POOL, LANES, MOST_WINDOWS = 8, 4, 16, 8
 """What the kernel is built for: the paper's level 1, columns in whole vectors, and windows of one shared call."""
 
-SUM, POOLED, SHARED = range(3)
-"""The kernel's passes: sums of the first convolution; to the pooled maxima; the same for overlapping windows."""
+SUM, POOLED, SHARED, DROPPED = range(4)
+"""The kernel's passes: sums of the first convolution; to the pooled maxima; the same for overlapping windows; the same
+as the second with DropBlock."""
 
 KINDS = {"uint8": 0, "int16": 1, "float32": 2}
 
@@ -84,6 +85,41 @@ class Level1:
         return scale, self.shifts[layer] - mean * scale
 
 
+class Drops(ctypes.Structure):
+    """DropBlock's blocks of one layer, as `struct Drops` of level1.cpp; keeps its arrays alive."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("offsets", "entries")),
+        *((name, ctypes.c_int) for name in ("slices", "rows", "columns", "depth", "height", "width")),
+    )
+
+    @classmethod
+    def of(cls, corners: NDArray[np.int64], shape: Sequence[int], block: Sequence[int]) -> Drops:
+        """Blocks of (slice, row, column) size `block` in maps (filter, slice, row, column).
+
+        Args:
+            corners: first voxel of each block, as an index into the grid of the places where a whole block fits.
+            shape: of the maps.
+            block: of a block.
+        """
+        grid = [edge - size + 1 for edge, size in zip(shape[1:], block, strict=True)]
+        filters, slices, rows, columns = np.unravel_index(corners, (shape[0], *grid))
+        line = slices * grid[1] + rows
+        order = np.argsort(line, kind="stable")
+        entries = (filters * shape[3] + columns)[order].astype(np.int32)
+        counts = np.bincount(line, minlength=grid[0] * grid[1])
+        offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
+        drops = cls(offsets.ctypes.data, entries.ctypes.data, *grid[:2], shape[3], *block)
+        drops.arrays = offsets, entries
+        return drops
+
+    def count(self, shape: Sequence[int]) -> int:
+        """Voxels of maps (filter, slice, row, column) that the blocks cover."""
+        loaded = library()
+        assert loaded is not None
+        return int(loaded.elsewhere_count_dropped(ctypes.byref(self), *shape[:3]))
+
+
 class Job(ctypes.Structure):
     """One call of the kernel, field by field as `struct Job` of level1.cpp."""
 
@@ -94,6 +130,8 @@ class Job(ctypes.Structure):
         *((name, ctypes.c_int) for name in ("pass_", "window_count", "window_length")),
         *((name, ctypes.c_void_p) for name in ("starts", "scales", "shifts")),
         *((name, ctypes.c_void_p) for name in ("weights1", "bias1", "weights2", "bias2", "sign", "pooled", "sums")),
+        *((name, Drops) for name in ("drops1", "drops2")),
+        ("touched", ctypes.c_void_p),
         *((name, ctypes.c_int) for name in ("lanes", "threads")),
     )
 
@@ -114,6 +152,8 @@ def library() -> ctypes.CDLL | None:
 
 def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
     loaded.elsewhere_level1.argtypes = [ctypes.POINTER(Job)]
+    loaded.elsewhere_count_dropped.argtypes = [ctypes.POINTER(Drops), *[ctypes.c_int] * 3]
+    loaded.elsewhere_count_dropped.restype = ctypes.c_longlong
     return loaded
 
 
@@ -178,6 +218,47 @@ def level1_windows(
     return shared.fold_second()
 
 
+class Passes:
+    """Level 1 of one window, again and again with other blocks dropped; the first convolution's sums are taken once.
+
+    Args:
+        parameters: level 1's weights.
+        window: the window.
+        threads: default torch's; the result does not depend on it.
+    """
+
+    def __init__(self, parameters: Level1, window: Window, threads: int | None = None) -> None:
+        self._work = _Work.of(parameters, window, [0], window.length, threads)
+        self._work.run(SUM)
+        self._sums = self._work.sums.copy()
+        self.shape = (FILTERS, window.length, *window.voxels.shape[1:])
+
+    def level1(self, drops: tuple[Drops, Drops]) -> NDArray[np.float32]:
+        """Level 1, pooled: float32 [filter, slice, row, column], a quarter of each axis; the next call overwrites it.
+
+        What is kept is scaled by voxels / kept voxels (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
+        """
+        work, (first, second) = self._work, (self._scale(blocks) for blocks in drops)
+        work.sums[:] = self._sums
+        work.fold_first()
+        work.folds[:] *= np.float32(first)
+        work.touched[:] = False
+        work.run(DROPPED, 0, None, *drops)
+        (maps,) = work.pooled
+        nothing_kept = np.isneginf(maps)
+        maps[nothing_kept] = 0
+        work.fold_second()
+        np.maximum(maps, 0, out=maps, where=work.touched)
+        maps[nothing_kept] = 0
+        maps *= np.float32(second)
+        return maps
+
+    def _scale(self, drops: Drops) -> float:
+        voxels = math.prod(self.shape)
+        kept = voxels - drops.count(self.shape)
+        return voxels / kept if kept else 0.0
+
+
 @dataclass(frozen=True)
 class _Work:
     """The arrays of the kernel's passes over one or more windows of a run of slices."""
@@ -188,18 +269,21 @@ class _Work:
     folds: NDArray[np.float32]  # [scale or shift, window, filter] of GroupNorm 1
     sums: NDArray[np.float64]  # [window, slice, filter, sum or sum of squares]
     pooled: NDArray[np.float32]
+    touched: NDArray[np.bool_]  # pools that DropBlock reached into
     threads: int
 
     @classmethod
     def of(cls, parameters: Level1, scan: Window, starts: Sequence[int], length: int, threads: int | None) -> _Work:
         windows, (rows, columns) = len(starts), scan.voxels.shape[1:]
+        size = (FILTERS, length // POOL, rows // POOL, columns // POOL)
         return cls(
             parameters,
             scan,
             np.array(starts, np.int32),
             folds=np.zeros((2, windows, FILTERS), np.float32),
             sums=np.zeros((windows, length, FILTERS, 2)),
-            pooled=np.empty((windows, FILTERS, length // POOL, rows // POOL, columns // POOL), np.float32),
+            pooled=np.empty((windows, *size), np.float32),
+            touched=np.zeros(size, np.bool_),
             threads=threads or torch.get_num_threads(),
         )
 
@@ -228,15 +312,21 @@ class _Work:
             self.pooled[index] += shift[:, None, None, None]
         return self.pooled
 
-    def run(self, pass_: int, first: int = 0, last: int | None = None) -> None:
-        """Slices first:last through one pass, their sums anew."""
-        loaded, scan, parameters = library(), self.scan, self.parameters
+    def run(self, pass_: int, first: int = 0, last: int | None = None, *drops: Drops) -> None:
+        """Slices first:last (all of them) through one pass, their sums anew."""
+        loaded = library()
         assert loaded is not None
-        last = scan.length if last is None else last
-        self.sums[:, first if pass_ != SHARED else 0 : last] = 0
+        last = self.scan.length if last is None else last
+        self.sums[:, first:last] = 0
+        if loaded.elsewhere_level1(ctypes.byref(self._job(pass_, first, last, drops or (Drops(), Drops())))):
+            raise MemoryError("the level-1 kernel found no memory for its slabs (under 6 MB a thread)")
+
+    def _job(self, pass_: int, first: int, last: int, drops: Sequence[Drops]) -> Job:
+        scan, parameters = self.scan, self.parameters
         sign = np.where(parameters.scales[1] < 0, -1, 1).astype(np.float32)
-        arrays = (*(self.starts, *np.ascontiguousarray(self.folds)),)
+        scales, shifts = np.ascontiguousarray(self.folds)
         weights = (parameters.weights[0], parameters.biases[0], parameters.weights[1], parameters.biases[1])
+        arrays = (self.starts, scales, shifts, *weights, sign, self.pooled, self.sums)
         job = Job(
             scan.voxels.ctypes.data,
             KINDS[scan.voxels.dtype.name],
@@ -244,8 +334,10 @@ class _Work:
             *(scan.start, scan.length, first, last),
             *(scan.zero, scan.unit, scan.low, scan.high, scan.padding),
             *(pass_, len(self.starts), self.sums.shape[1]),
-            *(array.ctypes.data for array in (*arrays, *weights, sign, self.pooled, self.sums)),
+            *(array.ctypes.data for array in arrays),
+            *drops,
+            self.touched.ctypes.data,
             *(lanes(), self.threads),
         )
-        if loaded.elsewhere_level1(ctypes.byref(job)):
-            raise MemoryError("the level-1 kernel found no memory for its slabs (under 6 MB a thread)")
+        job.arrays = arrays  # addresses hold nothing alive
+        return job

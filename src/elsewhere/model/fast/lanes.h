@@ -133,16 +133,23 @@ struct NormSink {  // GroupNorm's affine, into the rows that the second convolut
     }
 };
 
-struct PoolSink : Sums {  // the largest (or, by sign, the smallest) of each column over the pool's slices and rows
+// The largest (or, by sign, the smallest) of each column over the pool's slices and rows; what DropBlock drops, left out.
+template <bool DROPS>
+struct PoolSink : Sums {
     const Plan& plan;
-    float* best;  // [filter][stride]
+    Workspace& work;
 
     void take(int o, int x, const Vec (&y)[2][2]) {
         add(o, y);
-        float* at = best + o * plan.stride + x;
-        const float sign = plan.sign[o];
-        const Vec a = larger(sign * y[0][0], sign * y[0][1]), b = larger(sign * y[1][0], sign * y[1][1]);
-        store(at, larger(load(at), larger(a, b)));
+        float* at = work.best + o * plan.stride + x;
+        Vec best = load(at);
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) {
+                Vec value = plan.sign[o] * y[i][j];
+                if (DROPS) value += load(work.mask(i, j) + o * plan.stride + x);
+                best = larger(best, value);
+            }
+        store(at, best);
     }
 };
 
@@ -184,19 +191,25 @@ static void hide_rows(const Plan& plan, Workspace& work, int slice, int depth, i
         convolve<1>(tile, plan, plan.weights1, plan.bias1, work.points, sink);
         for (int i = 0; i < 2; i++)
             for (int j = 0; j < 2; j++)
-                if (!plan.holds(slice + s + i, row + j)) work.blank(sink.row[i][j]);  // padding comes after the norm
+                if (!plan.holds(slice + s + i, row + j))
+                    work.blank(sink.row[i][j]);  // padding comes after the norm
+                else
+                    plan.drops1.paint(slice + s + i, row + j, sink.row[i][j], 0.0f);
     }
 }
 
+template <bool DROPS>
 static void pool_rows(const Plan& plan, Workspace& work, int slice, int s, int row) {
     for (int o = 0; o < FILTERS; o++) std::fill_n(work.best + o * plan.stride, plan.columns, -INFINITY);
     for (int i = s; i < s + POOL; i += 2) {
-        PoolSink sink{{}, plan, work.best};
+        PoolSink<DROPS> sink{{}, plan, work};
         for (int j = row; j < row + POOL; j += 2) {
             Tile tile;
             for (int a = 0; a < 4; a++)
                 for (int b = 0; b < 4; b++) tile.row[a][b] = work.hidden(i + a, j - 1 + b);
+            if (DROPS) paint_mask(plan, work, slice + i, j, -INFINITY);
             convolve<FILTERS>(tile, plan, plan.weights2, plan.bias2, work.points, sink);
+            if (DROPS) paint_mask(plan, work, slice + i, j, 0.0f);
         }
         sink.flush(plan.windows[0].sums + (size_t)(slice + i) * FILTERS * 2);
     }
@@ -204,11 +217,12 @@ static void pool_rows(const Plan& plan, Workspace& work, int slice, int s, int r
 }
 
 // Slices [slice, slice + depth) through all of level 1 up to the pool, four rows at a time.
+template <bool DROPS>
 static void pool_slab(const Plan& plan, Workspace& work, int slice, int depth) {
     for (int row = 0; row < plan.rows; row += POOL) {
         read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
         for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);
-        for (int s = 0; s < depth; s += POOL) pool_rows(plan, work, slice, s, row);
+        for (int s = 0; s < depth; s += POOL) pool_rows<DROPS>(plan, work, slice, s, row);
     }
 }
 

@@ -14,6 +14,7 @@
 #include <exception>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -28,9 +29,32 @@ constexpr int ROWS = POOL + 4;   // input rows that those need
 constexpr int MOST_WINDOWS = 8;  // that share one call
 constexpr double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};  // weights to Winograd points
 
-enum Pass { SUM, POOLED, SHARED };
+enum Pass { SUM, POOLED, SHARED, DROPPED };
 
 }  // namespace
+
+// DropBlock's blocks, found by the slice and row of their first corner.
+struct Drops {
+    const int* offsets;  // [slices * rows + 1] into entries; null: none
+    const int* entries;  // filter * columns + column
+    int slices, rows;    // where corners may lie
+    int columns;         // of the map
+    int depth, height, width;  // of a block
+
+    template <class Visit>
+    void visit(int slice, int row, Visit&& take) const {
+        if (!offsets) return;
+        const int top = std::max(0, row - height + 1), bottom = std::min(row, rows - 1);
+        for (int s = std::max(0, slice - depth + 1); s <= std::min(slice, slices - 1); s++)
+            for (int e = offsets[s * rows + top]; e < offsets[s * rows + bottom + 1]; e++)
+                take(entries[e] / columns, entries[e] % columns);
+    }
+    void paint(int slice, int row, float* to, float value) const {  // to[filter][columns + 2 * PAD]
+        visit(slice, row, [&](int filter, int column) {
+            std::fill_n(to + (size_t)filter * (columns + 2 * PAD) + column, width, value);
+        });
+    }
+};
 
 // One call, filled in by kernel.py; arrays are C-contiguous.
 struct Job {
@@ -49,6 +73,8 @@ struct Job {
     const float* sign;                // of GroupNorm 2's scale, [filter]
     float* pooled;                    // [window][filter][window_length / 4][rows / 4][columns / 4]
     double* sums;                     // [window][window_length][filter][sum, sum of squares], zeros before
+    Drops drops1, drops2;             // after the first and the second GroupNorm; unused outside DROPPED
+    uint8_t* touched;                 // [filter][length / 4][rows / 4][columns / 4]: DropBlock reached into that pool
     int lanes, threads;
 };
 
@@ -82,23 +108,26 @@ struct Plan : Job {
 
 struct Workspace {
     std::unique_ptr<float[]> memory;
-    float *inputs, *hiddens, *points, *best;
+    float *inputs, *hiddens, *points, *best, *masks;
     size_t stride;
 
     explicit Workspace(const Plan& plan) : stride(plan.stride) {
-        const bool shared = plan.pass == SHARED;
+        const bool shared = plan.pass == SHARED, dropped = plan.pass == DROPPED;
         const size_t rows[] = {(DEPTH + 4) * ROWS, (DEPTH + 2) * RING * FILTERS,
                                (size_t)(shared ? (DEPTH + 2) * 4 : POINTS) * FILTERS,
-                               (size_t)(shared ? DEPTH / POOL * MOST_WINDOWS : 1) * FILTERS};
-        memory.reset(new float[(rows[0] + rows[1] + rows[2] + rows[3]) * stride]());
+                               (size_t)(shared ? DEPTH / POOL * MOST_WINDOWS : 1) * FILTERS,
+                               (size_t)(dropped ? 2 * 2 : 0) * FILTERS};
+        memory.reset(new float[(rows[0] + rows[1] + rows[2] + rows[3] + rows[4]) * stride]());
         inputs = memory.get() + PAD;
         hiddens = inputs + rows[0] * stride;
         points = hiddens + rows[1] * stride;
         best = points + rows[2] * stride;
+        masks = best + rows[3] * stride;
     }
     float* input(int slice, int row) { return inputs + (slice * ROWS + row) * stride; }
     float* hidden(int slice, int row) { return hiddens + (slice * RING + (row + RING) % RING) * FILTERS * stride; }
     float* largest(int slice, int window) { return best + (slice / POOL * MOST_WINDOWS + window) * FILTERS * stride; }
+    float* mask(int slice, int row) { return masks + (slice * 2 + row) * FILTERS * stride; }
     void blank(float* row) { std::fill_n(row - PAD, FILTERS * stride, 0.0f); }
 };
 
@@ -123,6 +152,20 @@ void read_rows(const Plan& plan, Workspace& work, int slice, int slices, int row
             if (plan.kind == 0) normalise(plan, static_cast<const uint8_t*>(plan.voxels) + at, to);
             if (plan.kind == 1) normalise(plan, static_cast<const int16_t*>(plan.voxels) + at, to);
             if (plan.kind == 2) normalise(plan, static_cast<const float*>(plan.voxels) + at, to);
+        }
+}
+
+// What DropBlock drops of a tile's 2x2 rows after the second GroupNorm, and which pools it reaches into.
+void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float value) {
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) {
+            plan.drops2.paint(slice + i, row + j, work.mask(i, j), value);
+            const size_t layer = (size_t)(plan.length / POOL) * (plan.rows / POOL);
+            const size_t line = (size_t)(slice / POOL) * (plan.rows / POOL) + row / POOL;
+            plan.drops2.visit(slice + i, row + j, [&](int filter, int column) {
+                uint8_t* to = plan.touched + (filter * layer + line) * (plan.columns / POOL);
+                for (int x = column; x < column + plan.drops2.width; x++) to[x / POOL] = 1;
+            });
         }
 }
 
@@ -158,19 +201,21 @@ namespace plain {  // 128 bits: SSE2, NEON, or whatever the compiler makes of it
 
 typedef void (*Slab)(const Plan&, Workspace&, int slice, int depth);
 struct Set {
-    Slab pass[3];
+    Slab pass[4];
     void (*arrange)(const float*, int, float*);
     void (*arrange_rows)(const float*, float*);
 };
 
+#define SET(name) \
+    {{name::sum_slab, name::pool_slab<false>, name::share_slab, name::pool_slab<true>}, name::arrange, name::arrange_rows}
+
 Set choose(int lanes) {
 #ifdef DISPATCHED
-    if (lanes == 16)
-        return {{avx512::sum_slab, avx512::pool_slab, avx512::share_slab}, avx512::arrange, avx512::arrange_rows};
-    if (lanes == 8) return {{avx2::sum_slab, avx2::pool_slab, avx2::share_slab}, avx2::arrange, avx2::arrange_rows};
+    if (lanes == 16) return SET(avx512);
+    if (lanes == 8) return SET(avx2);
 #endif
     (void)lanes;
-    return {{plain::sum_slab, plain::pool_slab, plain::share_slab}, plain::arrange, plain::arrange_rows};
+    return SET(plain);
 }
 
 // Bias and shifts through the second convolution, where all its taps lie inside, or all but those over one border.
@@ -194,7 +239,7 @@ Plan make_plan(const Job& job, const Set& set) {
     plan.memory.resize(first + second + 2 * FILTERS);
     float *weights1 = plan.memory.data(), *weights2 = weights1 + first, *ones = weights2 + second;
     set.arrange(job.weights1, 1, weights1);
-    if (job.pass == POOLED) set.arrange(job.weights2, FILTERS, weights2);
+    if (job.pass == POOLED || job.pass == DROPPED) set.arrange(job.weights2, FILTERS, weights2);
     if (job.pass == SHARED) {
         set.arrange_rows(job.weights2, weights2);
         std::fill_n(ones, FILTERS, 1.0f);
@@ -242,6 +287,23 @@ int elsewhere_lanes() {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
 #endif
     return 4;
+}
+
+// Voxels of filters x slices x rows x columns that the blocks cover.
+long long elsewhere_count_dropped(const Drops* drops, int filters, int slices, int rows) {
+    long long count = 0;
+    std::vector<uint8_t> line((size_t)filters * drops->columns);
+    for (int slice = 0; slice < slices; slice++)
+        for (int row = 0; row < rows; row++) {
+            drops->visit(slice, row, [&](int filter, int column) {
+                std::fill_n(line.data() + (size_t)filter * drops->columns + column, drops->width, 1);
+            });
+            drops->visit(slice, row, [&](int filter, int column) {
+                uint8_t* from = line.data() + (size_t)filter * drops->columns + column;
+                for (int x = 0; x < drops->width; x++) count += std::exchange(from[x], 0);
+            });
+        }
+    return count;
 }
 
 // Runs one pass. Returns 0, or 1 when memory runs out.

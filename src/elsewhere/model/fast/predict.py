@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from elsewhere.model.dropblock import _bernoulli_positions as bernoulli_positions
 from elsewhere.model.fast import kernel, streamed
 from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings
@@ -28,15 +30,31 @@ def streams(settings: NetworkSettings) -> bool:
 
 
 @torch.inference_mode()
-def predict_logits(network: Network, window: Window) -> Tensor:
-    """Logits (1, classes) of one window, as `network` gives them in evaluation mode, within 1e-5 of float64."""
-    return network.head(predict_trunk(network, window))
+def predict_logits(network: Network, window: Window, *, fast: bool = False) -> Tensor:
+    """Logits (1, classes) of one window, as `network` gives them in evaluation mode, within 1e-5 of float64.
+
+    `fast` takes bfloat16 after level 1: `fast_error` says what that costs.
+    """
+    return network.head(predict_trunk(network, window, fast=fast))
 
 
 @torch.inference_mode()
-def predict_trunk(network: Network, window: Window) -> Tensor:
+def predict_trunk(network: Network, window: Window, *, fast: bool = False) -> Tensor:
     """The trunk's features (1, flat) of one window, as `network.trunk` gives them in evaluation mode."""
-    return network.rest(predict_level1(network, window))
+    return _rest(network, predict_level1(network, window), fast=fast)
+
+
+@torch.inference_mode()
+def fast_error(network: Network, window: Window) -> float:
+    """Largest change of a logit that the fast mode makes on this window, to be shown wherever it is used."""
+    maps = predict_level1(network, window)
+    exact, fast = (network.head(_rest(network, maps, fast=mode)) for mode in (False, True))
+    return float((exact - fast).abs().max())
+
+
+def _rest(network: Network, maps: Tensor, *, fast: bool) -> Tensor:
+    with torch.autocast(maps.device.type, torch.bfloat16, enabled=fast):
+        return network.rest(maps).to(maps.dtype)
 
 
 @torch.inference_mode()
@@ -51,7 +69,7 @@ def predict_level1(network: Network, window: Window) -> Tensor:
         return torch.from_numpy(kernel.level1(read_level1(network), window))[None]
     if streams(network.settings) and weight.device.type == "cpu" and weight.dtype in {torch.float32, torch.float64}:
         return streamed.level1(read_level1(network), window, weight.dtype)[None]
-    return network.level1(window.normalise(0, window.length).to(weight.device, weight.dtype)[None, None])
+    return network.level1(_inputs(network, window))
 
 
 @torch.inference_mode()
@@ -81,6 +99,43 @@ def predict_windows(network: Network, scan: Window, starts: Sequence[int], lengt
     return [features[index] for index in range(len(starts))]
 
 
+class TrunkPasses:
+    """The trunk's features of one window in passes with DropBlock on; what does not depend on the blocks, once.
+
+    Every call draws from torch's random state what `network.trunk` in training mode draws, so that the same seed
+    gives the same blocks and the plain network's features within 1e-5 or so.
+
+    Args:
+        network: in training mode.
+        window: the window.
+    """
+
+    def __init__(self, network: Network, window: Window) -> None:
+        self._network, self._window = network, window
+        self._level1 = kernel.Passes(read_level1(network), window) if _compiled(network, window) else None
+        self._inputs = None if self._level1 else _inputs(network, window)
+
+    @torch.inference_mode()
+    def __call__(self) -> Tensor:
+        """Features (1, flat) of one pass."""
+        if self._level1 is None:
+            assert self._inputs is not None
+            return self._network.trunk(self._inputs)
+        shape, settings = self._level1.shape, self._network.settings
+        first, second = (_draw_drops(shape, settings.dropblock, settings.block) for _ in range(2))
+        return self._network.rest(torch.from_numpy(self._level1.level1((first, second)))[None])
+
+
+def _draw_drops(shape: Sequence[int], share: float, size: int) -> kernel.Drops:
+    """Blocks as `dropblock.draw_blocks` draws them, without their map of 268 MB."""
+    edges = shape[1:]
+    block = [min(size, edge) for edge in edges]
+    grid = [edge - b + 1 for edge, b in zip(edges, block, strict=True)]
+    gamma = share * math.prod(edges) / (math.prod(block) * math.prod(grid))
+    corners = bernoulli_positions(shape[0] * math.prod(grid), gamma, None) if share else torch.empty(0)
+    return kernel.Drops.of(corners.numpy().astype(np.int64), shape, block)
+
+
 def share(starts: Sequence[int], length: int) -> list[list[int]]:
     """Which windows share a call: indices of `starts` in runs that overlap and lie whole pools apart."""
     runs: list[list[int]] = []
@@ -91,6 +146,10 @@ def share(starts: Sequence[int], length: int) -> list[list[int]]:
         else:
             runs.append([index])
     return runs
+
+
+def _inputs(network: Network, window: Window) -> Tensor:
+    return window.normalise(0, window.length).to(network.last.weight)[None, None]
 
 
 def _compiled(network: Network, window: Window) -> bool:
