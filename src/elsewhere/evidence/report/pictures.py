@@ -79,7 +79,8 @@ def _matrix_cell(model: Model, site: str, record: Record | None) -> MatrixCell:
     if record is None:
         return MatrixCell(None, kin, NOT_MEASURED)
     if one_class(record):
-        return MatrixCell(None, kin, one_class_words(record)[2])
+        kind, _, rate = one_class_words(record)
+        return MatrixCell(None, kin, f"{kind}: {rate.split(' (')[0]}")
     ends = interval(record.get("auc_sampling_low"), record.get("auc_sampling_high"))
     auc = number(record.get("auc"))
     return MatrixCell(auc, kin, NOT_MEASURED if auc is None else ends)
