@@ -249,9 +249,12 @@ covers exactly 95 % (Brown, Cai & DasGupta 2001).
 Two models of equal AUC, half of their variance in common; or one model at two sites of this size.
 Below 3 % a test is safe but misses differences; above 7 % it finds some that are not there.
 Near an AUC of 1 in a small site hardly any scan is misplaced, and no test has anything to go by.
+The product's default is DeLong; the bootstrap is there to check it, and is too eager in small clustered sites.
 
 {alarms}
 ## Time
+Both in one run, one process each, one after the other; on a busy machine both are slower and the ratio is what counts.
+
 {speed}"""
 
 
