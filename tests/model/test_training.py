@@ -1,0 +1,339 @@
+"""Training: it learns, it resumes bit by bit after kill -9, it refuses what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
+from elsewhere.model import training as under_test
+from elsewhere.model.network import NetworkSettings, load_checkpoint
+from elsewhere.model.prediction import predict
+from elsewhere.model.sample import Case, SampleSettings, seed_of
+from elsewhere.model.state import lock, read_state
+from elsewhere.model.training import Batches, Job, TrainingSettings, train
+
+NETWORK = NetworkSettings(
+    input=(6, 8, 8), filters=(8, 8), kernels=((3, 3, 3),) * 2, pools=((2, 2, 2),), dense=(128,), dense_groups=8
+)
+SAMPLE = SampleSettings(intensity=(0.8, 1.2))
+SETTINGS = TrainingSettings(
+    iterations=12, batch=2, learning_rate=1e-3, validate_every=5, save_every=3, threads=1, accelerator="cpu"
+)
+CASES = [Case("ab"[i % 2], f"p{i}", f"s{i}", i // 2 % 2, 5 + i % 3, 0, 200) for i in range(12)]
+RECORD = {"model": "a+b", "split_hash": "0123"}
+
+
+def read(case: Case, start: int, stop: int):
+    """Positives are brighter in a corner."""
+    voxels = np.random.default_rng(seed_of(case.scan)).integers(0, 100, (case.slices, 8, 8)).astype(np.int16)
+    voxels[:, 2:6, 2:6] += 100 * case.label
+    return voxels[start:stop]
+
+
+def run(folder: Path, settings: TrainingSettings = SETTINGS, **changed) -> Path:
+    arguments = {
+        "network_settings": NETWORK,
+        "sample_settings": SAMPLE,
+        "training_settings": settings,
+        "training": CASES[:8],
+        "validation": CASES[8:],
+        "read": read,
+        "folder": folder,
+        "record": RECORD,
+        "progress": None,
+    }
+    return train(**(arguments | changed))
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Every byte that a training leaves, but for TensorBoard's events, which hold times."""
+    names = ("checkpoint.safetensors", "checkpoint.json", "curves.csv", "state/current.safetensors")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """What an uninterrupted training leaves."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return results(folder)
+
+
+class Killed(BaseException):
+    """Stands for kill -9 inside one process: nothing in the code catches it."""
+
+
+def kill_at(iteration: int):
+    def progress(done, total, text):
+        if done == iteration:
+            raise Killed
+
+    return progress
+
+
+def test_it_learns(tmp_path):
+    stem = run(tmp_path, replace(SETTINGS, iterations=60, validate_every=20, tensorboard=False))
+    network, record = load_checkpoint(stem)
+    right = [(predict(network, case, read, SAMPLE).max() > 0.5) == case.label for case in CASES]
+    assert sum(right) >= 11
+    assert record["validation_accuracy"] == 1.0
+    assert record["model"] == "a+b"
+    assert record["sample"]["intensity"] == [0.8, 1.2]
+    assert record["training"]["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("iteration", [1, 3, 4, 5, 6, 10, 11])
+def test_resuming_after_any_iteration_gives_the_same_bytes(tmp_path, whole, iteration):
+    with pytest.raises(Killed):
+        run(tmp_path, progress=kill_at(iteration))
+    run(tmp_path)
+    assert results(tmp_path) == whole
+
+
+@pytest.mark.parametrize("name", ["save_checkpoint", "save_state", "validation_accuracy"])
+def test_resuming_after_a_kill_between_two_files_gives_the_same_bytes(tmp_path, whole, monkeypatch, name):
+    """At iterations 5 and 10: before the checkpoint, between checkpoint and state, during validation."""
+    for _ in range(2):
+        calls, real = [], getattr(under_test, name)
+
+        def killed(*arguments, real=real, calls=calls):
+            calls.append(1)
+            if len(calls) == 2:
+                raise Killed
+            return real(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(under_test, name, killed)
+            try:
+                run(tmp_path)
+            except Killed:
+                continue
+    run(tmp_path)
+    assert results(tmp_path) == whole
+
+
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import lightning.fabric, tensorboard.summary.writer
+from test_training import run
+
+folder, rng, kills = Path(sys.argv[2]), random.Random(int(sys.argv[3])), 0
+while kills < 12:
+    child = os.fork()
+    if not child:
+        run(folder)
+        os._exit(0)
+    time.sleep(rng.uniform(0.05, 0.25))
+    os.kill(child, signal.SIGKILL)
+    if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        break
+    kills += 1
+run(folder)
+print(kills)
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sigkill_at_random_moments_gives_the_same_bytes(tmp_path, whole, seed):
+    """Real processes, really killed; forked from one that has its imports behind it, so that there are many."""
+    command = [sys.executable, "-c", KILLS, str(Path(__file__).parent), str(tmp_path), str(seed)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    assert int(done.stdout) >= 2
+    assert results(tmp_path) == whole
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
+    stem = run(tmp_path)
+    monkeypatch.setattr(under_test, "_launch", lambda *_: pytest.fail("trained again"))
+    assert run(tmp_path) == stem
+    assert run(tmp_path, replace(SETTINGS, save_every=99, tensorboard=False)) == stem
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_a_finished_training_without_its_checkpoint_is_repeated(tmp_path, whole, damage):
+    run(tmp_path)
+    weights = tmp_path / "checkpoint.safetensors"
+    weights.unlink() if damage == "removed" else weights.write_bytes(weights.read_bytes()[:50])
+    run(tmp_path)
+    assert results(tmp_path) == whole
+
+
+CHANGES = {
+    "training.learning_rate = 0.001, now it is 0.01": {"training_settings": replace(SETTINGS, learning_rate=0.01)},
+    "training.seed = 0, now it is 1": {"training_settings": replace(SETTINGS, seed=1)},
+    "network.dropout = 0.5, now it is 0.1": {"network_settings": replace(NETWORK, dropout=0.1)},
+    "sample.padding = minimum, now it is literal_zero": {"sample_settings": replace(SAMPLE, padding="literal_zero")},
+    "record.split_hash = 0123, now it is 9": {"record": RECORD | {"split_hash": "9"}},
+    "training_scans = .*, now it is ": {"training": CASES[:7]},
+}
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("started")
+    with pytest.raises(Killed):
+        run(folder, progress=kill_at(4))
+    return folder
+
+
+@pytest.mark.parametrize("message", CHANGES)
+def test_changed_settings_are_named(started, message):
+    with pytest.raises(BadStudy, match=f"this training was started with {message}"):
+        run(started, **CHANGES[message])
+
+
+def test_two_trainings_in_one_folder(tmp_path):
+    with lock(tmp_path / "state"), pytest.raises(BadStudy, match="another process is training this model"):
+        run(tmp_path)
+
+
+def test_damaged_state(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "current.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(BadCheckpoint, match=r"current\.safetensors: the training's state is damaged"):
+        run(tmp_path)
+
+
+def test_one_class(tmp_path):
+    positives = [case for case in CASES if case.label == 1]
+    with pytest.raises(BadStudy, match="all 6 training scans have label 1"):
+        run(tmp_path, training=positives)
+    short = replace(SETTINGS, iterations=1, tensorboard=False)
+    assert run(tmp_path, short, training=positives, record={"allow_one_class": True}).name == "checkpoint"
+
+
+@pytest.mark.parametrize("name", ["training", "validation"])
+def test_no_scans(tmp_path, name):
+    with pytest.raises(BadStudy, match=f"there are no {name} scans"):
+        run(tmp_path, **{name: []})
+
+
+def test_rectangles_cannot_be_turned(tmp_path):
+    with pytest.raises(BadStudy, match=r"sample\.turn: inputs of 8 rows and 16 columns cannot be turned"):
+        run(tmp_path, network_settings=replace(NETWORK, input=(6, 8, 16)))
+
+
+def test_infinite_loss_names_the_scan(tmp_path, monkeypatch):
+    monkeypatch.setattr(under_test.F, "cross_entropy", lambda logits, _: logits.sum() * torch.inf)
+    with pytest.raises(BadScan, match=r"[ab]: s\d, [ab]: s\d: the training loss is (inf|-inf|nan) at iteration 0"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["iterations", "batch", "validate_every", "save_every", "devices"])
+def test_numbers_are_checked(name):
+    with pytest.raises(BadStudy, match=rf"training\.{name}: is 0. Give 1 or more"):
+        replace(SETTINGS, **{name: 0})
+
+
+def test_learning_rate_is_checked():
+    with pytest.raises(BadStudy, match=r"training\.learning_rate: is 0"):
+        replace(SETTINGS, learning_rate=0.0)
+
+
+def test_curves_have_a_row_per_validation_and_one_at_the_end(whole):
+    lines = whole["curves.csv"].decode().splitlines()
+    assert lines[0] == "iteration,training_loss,validation_accuracy"
+    assert [line.split(",")[0] for line in lines[1:]] == ["5", "10", "12"]
+
+
+def test_first_maximum_is_kept(tmp_path, monkeypatch):
+    accuracies = iter([0.5, 0.75, 0.75])
+    monkeypatch.setattr(under_test, "validation_accuracy", lambda *_: next(accuracies))
+    record = load_checkpoint(run(tmp_path))[1]
+    assert record["iteration"] == 10
+    assert record["validation_accuracy"] == 0.75
+
+
+def test_state_counts_iterations(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, progress=kill_at(10))
+    state = read_state(tmp_path / "state" / "current.safetensors")
+    assert state.iteration == 10
+    assert [row[0] for row in state.curves] == [5, 10]
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    run(tmp_path)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_mlflow_is_used_where_it_is_set_up(tmp_path, monkeypatch):
+    runs, metrics = [], []
+    fake = types.ModuleType("mlflow")
+    fake.__spec__ = types.SimpleNamespace(name="mlflow")
+
+    def start_run(run_id, run_name):
+        runs.append(run_id)
+        return types.SimpleNamespace(info=types.SimpleNamespace(run_id="r1"))
+
+    fake.start_run, fake.end_run = start_run, lambda: None
+    fake.log_metric = lambda name, _, step: metrics.append((name, step))
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
+    with pytest.raises(Killed):
+        run(tmp_path, progress=kill_at(6))
+    run(tmp_path)
+    assert runs == [None, "r1"]
+    assert ("validation_accuracy", 12) in metrics
+
+
+def make_job(**changed) -> Job:
+    settings = replace(SETTINGS, **changed)
+    return Job(NETWORK, SAMPLE, settings, CASES[:8], CASES[8:], read, Path(), RECORD, None)
+
+
+def test_devices_share_out_the_draws_of_one_device():
+    with Batches(make_job(batch=4), 0, 1, ahead=False) as alone:
+        expected = [case for i in range(5) for case in alone.take(i)[2]]
+    shared = [Batches(make_job(), rank, 2, ahead=False) for rank in range(2)]
+    assert [case for i in range(5) for one in shared for case in one.take(i)[2]] == expected
+
+
+def test_torch_is_left_as_it_was(tmp_path):
+    threads, random_state = torch.get_num_threads(), torch.get_rng_state()
+    run(tmp_path, replace(SETTINGS, iterations=2))
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+DEVICES = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_training import run, SETTINGS
+for folder in sys.argv[2:]:
+    run(Path(folder), replace(SETTINGS, devices=2, tensorboard=False))
+"""
+
+
+def test_two_devices_train_together_and_agree(tmp_path):
+    """Two processes with gloo: half the batch each, the same weights at the end of two runs."""
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    command = [sys.executable, "-c", DEVICES, str(Path(__file__).parent), *folders]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+    assert json.loads((tmp_path / "one" / "checkpoint.json").read_text())["training"]["devices"] == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_cuda_trains_and_resumes(tmp_path, precision):
+    settings = replace(SETTINGS, accelerator="cuda", precision=precision)
+    run(tmp_path / "whole", settings)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", settings, progress=kill_at(7))
+    run(tmp_path / "killed", settings)
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
