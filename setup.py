@@ -9,7 +9,7 @@ setup(
             ["src/elsewhere/model/fast/level1.cpp"],
             depends=["src/elsewhere/model/fast/lanes.h"],
             language="c++",
-            extra_compile_args=["-O3", "-std=c++17", "-ffinite-math-only", "-fno-signed-zeros", "-pthread"],
+            extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffinite-math-only", "-fno-signed-zeros", "-pthread"],
             extra_link_args=["-pthread"],
             optional=True,
         )

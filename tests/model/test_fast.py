@@ -214,3 +214,9 @@ def test_the_fast_mode_is_near_and_says_how_near(network):
     exact, fast = (predict.predict_logits(network, window, fast=mode) for mode in (False, True))
     assert 0 < predict.fast_error(network, window) < 0.1
     assert predict.fast_error(network, window) == pytest.approx(float((exact - fast).abs().max()), abs=1e-5)
+
+
+def test_not_a_number_is_not_swallowed(network):
+    window = draw_window("float32")
+    window.voxels[3, 4, 5] = np.nan
+    assert predict.predict_logits(network, window).isnan().all()

@@ -166,10 +166,14 @@ def lanes() -> int:
 
 
 def fits(window: Window) -> bool:
-    """Whether the compiled kernel takes this window: known voxels, whole pools, whole vectors along the columns."""
-    rows, columns = window.voxels.shape[1:]
+    """Whether the compiled kernel takes this window: known voxels, whole pools, whole vectors along the columns.
+
+    Not a number is left to torch: the kernel's maxima would swallow it.
+    """
+    voxels, (rows, columns) = window.voxels, window.voxels.shape[1:]
     whole = window.length % POOL == rows % POOL == columns % LANES == 0
-    return window.voxels.dtype.name in KINDS and window.voxels.flags.c_contiguous and whole
+    known = voxels.dtype.name in KINDS and voxels.flags.c_contiguous
+    return whole and known and (voxels.dtype.kind != "f" or math.isfinite(voxels.sum()))
 
 
 def level1(parameters: Level1, window: Window, threads: int | None = None) -> NDArray[np.float32]:
@@ -245,7 +249,7 @@ class Passes:
         work.touched[:] = False
         work.run(DROPPED, 0, None, *drops)
         (maps,) = work.pooled
-        nothing_kept = np.isneginf(maps)
+        nothing_kept = maps == np.finfo(np.float32).min
         maps[nothing_kept] = 0
         work.fold_second()
         np.maximum(maps, 0, out=maps, where=work.touched)

@@ -200,14 +200,14 @@ static void hide_rows(const Plan& plan, Workspace& work, int slice, int depth, i
 
 template <bool DROPS>
 static void pool_rows(const Plan& plan, Workspace& work, int slice, int s, int row) {
-    for (int o = 0; o < FILTERS; o++) std::fill_n(work.best + o * plan.stride, plan.columns, -INFINITY);
+    for (int o = 0; o < FILTERS; o++) std::fill_n(work.best + o * plan.stride, plan.columns, NOTHING);
     for (int i = s; i < s + POOL; i += 2) {
         PoolSink<DROPS> sink{{}, plan, work};
         for (int j = row; j < row + POOL; j += 2) {
             Tile tile;
             for (int a = 0; a < 4; a++)
                 for (int b = 0; b < 4; b++) tile.row[a][b] = work.hidden(i + a, j - 1 + b);
-            if (DROPS) paint_mask(plan, work, slice + i, j, -INFINITY);
+            if (DROPS) paint_mask(plan, work, slice + i, j, NOTHING);
             convolve<FILTERS>(tile, plan, plan.weights2, plan.bias2, work.points, sink);
             if (DROPS) paint_mask(plan, work, slice + i, j, 0.0f);
         }
@@ -312,7 +312,7 @@ static void share_slab(const Plan& plan, Workspace& work, int slice, int depth) 
     for (int row = 0; row < plan.rows; row += POOL) {
         read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
         for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);
-        std::fill_n(work.largest(0, 0) - PAD, (DEPTH / POOL) * MOST_WINDOWS * FILTERS * plan.stride, -INFINITY);
+        std::fill_n(work.largest(0, 0) - PAD, (DEPTH / POOL) * MOST_WINDOWS * FILTERS * plan.stride, NOTHING);
         for (int r = row; r < row + POOL; r += 2) {
             to_row_points(plan, work, depth + 2, r);
             for (int s = 0; s < depth; s++) share_rows(plan, work, slice, s, r, inside[s / POOL]);

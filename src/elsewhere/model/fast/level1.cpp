@@ -8,10 +8,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -27,6 +27,7 @@ constexpr int PAD = 16;          // zero columns before and after each row: one 
 constexpr int RING = 6;          // rows of the first convolution alive at once: 4 and one on either side
 constexpr int ROWS = POOL + 4;   // input rows that those need
 constexpr int MOST_WINDOWS = 8;  // that share one call
+constexpr float NOTHING = -std::numeric_limits<float>::max();  // below every maximum
 constexpr double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};  // weights to Winograd points
 
 enum Pass { SUM, POOLED, SHARED, DROPPED };
