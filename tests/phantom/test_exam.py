@@ -77,7 +77,7 @@ def test_noise_of_a_larger_matrix_adds_detail_to_the_same_noise():
 
 @pytest.mark.parametrize("kind", [k for k in _DRAW if k not in ("normal", "emphysema")])
 def test_disease_makes_the_lung_denser(kind):
-    sick, well = make(plan(5, kind), 64), make(plan(5), 64)
+    sick, well = (make(plan(5, k, spacing=4.0, thickness=4.0), 80) for k in (kind, "normal"))
     lung = well.lung > 0.98
     assert sick.volume.voxels[lung].mean() > well.volume.voxels[lung].mean()
     assert (sick.volume.voxels - well.volume.voxels.astype(float))[lung].max() > 80

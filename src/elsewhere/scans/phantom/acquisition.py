@@ -19,9 +19,9 @@ Encoding = Literal["HU", "ct_number", "window"]
 
 # kernel -> (half-value frequency as a share of Nyquist, edge enhancement)
 KERNELS: dict[Kernel, tuple[float, float]] = {
-    "soft": (0.50, 0.0), "standard": (0.72, 0.10), "lung": (0.95, 0.75), "sharp": (1.05, 1.35),
+    "soft": (0.56, 0.0), "standard": (0.74, 0.12), "lung": (0.95, 0.75), "sharp": (1.05, 1.35),
 }  # fmt: skip
-NOISE = 7.0  # HU; standard deviation of a soft 5 mm slice of a lean patient at dose 1
+NOISE = 6.0  # HU; standard deviation of a soft 5 mm slice of a lean patient at dose 1
 LIMITS = (-1024, 3071)  # 12 bits
 PADDING = -2000
 BANDS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # noise of a matrix agrees with every smaller one's

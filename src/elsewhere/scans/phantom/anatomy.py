@@ -177,7 +177,7 @@ def paint_outline(chest: Chest, blood: Blood) -> None:
     front = np.exp(-(((np.abs(x) - 75) / 45) ** 2)) * (y < 0)
     t = chest.grid.z / np.float32(patient.lung_height)
     upper = profile([(-0.2, 3.2), (0.0, 3.0), (0.15, 1.6), (0.35, 0.8), (0.55, 0.0)], t)[:, None, None]
-    side = np.float32(CHEST_WALL + 0.55 * patient.muscle) + np.float32(patient.muscle) * (0.4 * (np.abs(x) > 60))
+    side = np.float32(CHEST_WALL + 0.55 * patient.muscle) + np.float32(0.4 * patient.muscle) * (np.abs(x) > 60)
     limit = side + np.float32(patient.muscle) * upper * front.astype(np.float32)
     shoulder = profile([(-0.25, 60), (-0.05, 62), (0.1, 46), (0.22, 14), (0.4, 0)], t)[:, None, None]
     limit = limit + shoulder * (np.abs(x) > 0.3 * patient.lung_width)
@@ -341,7 +341,7 @@ def _paint_blade(chest: Chest, side: int) -> None:
     ends = np.abs(along) - reach
     muscle = np.maximum(np.abs(curved) - 15, ends - 12)
     paint(chest.hu, box, soft(muscle, grid.pixel) * (1 - chest.lung[box]) * (chest.wall[box] > 10), MUSCLE)
-    plate = np.maximum(np.abs(curved) - 2.2 - 2.5 * (along > reach - 16), ends)
+    plate = np.maximum(np.abs(curved) - np.float32(2.2) - np.float32(2.5) * (along > reach - 16), ends)
     paint(chest.hu, box, soft(plate, grid.pixel) * (chest.wall[box] > 10), 560.0)
 
 

@@ -13,13 +13,13 @@ from elsewhere.scans.phantom.devices import paint_devices
 from elsewhere.scans.phantom.disease import Disease, paint_lungs
 from elsewhere.scans.phantom.mediastinum import hila, paint_airway, paint_mediastinum
 from elsewhere.scans.phantom.patient import Patient, generator
-from elsewhere.scans.phantom.shape import Array, Grid
+from elsewhere.scans.phantom.shape import Array, Grid, paint
 from elsewhere.scans.phantom.texture import texture
-from elsewhere.scans.phantom.tree import grow, lung_points, occupancy
+from elsewhere.scans.phantom.tree import grow, join, lung_points, occupancy
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Volume
 
-TIPS = 512  # twigs of one vessel tree of one lung
+TIPS, TWIGS = 512, 32  # ends of one vessel tree and of the bronchi of one lung
 THICK = 6.0  # mm; a thicker slice is the mean of two thinner ones
 
 
@@ -111,21 +111,22 @@ def _average(plan: Plan, grid: Grid) -> tuple[Array, Array, Array]:
 def _paint_trees(chest: Chest, agent: Blood) -> None:
     """Arteries, veins and bronchi of both lungs, drawn over healthy and sick parenchyma alike."""
     p, grid = chest.patient, chest.grid
-    for side, hilum in hila(chest).items():
+    arteries, veins, bronchi = [], [], []
+    for side, (z, y, x) in hila(chest).items():
         rng = generator(p.key, "tree", "left" if side > 0 else "right")
-        for level, offset in ((agent.right, (0, 0, 0)), (agent.left, (14, 4, 0))):
-            root = tuple(np.add(hilum, offset))
-            tree = grow(root, lung_points(p, side, TIPS, rng), rng.uniform(0.52, 0.64))
-            _overlay(chest, occupancy(tree, grid), level)
-        bronchi = grow((hilum[0] + 6, hilum[1] + 8, hilum[2]), lung_points(p, side, 32, rng, 0.8), 0.9)
-        walls = replace(bronchi, radius=bronchi.radius * 1.25 + 0.4)
-        _overlay(chest, occupancy(walls, grid), 20.0)
-        share = occupancy(bronchi, grid) * chest.lung
-        chest.hu[:] += share * (np.float32(-950) - chest.hu)
+        arteries.append(grow((z, y, x), lung_points(p, side, TIPS, rng), rng.uniform(0.66, 0.80)))
+        veins.append(grow((z + 14, y + 4, x), lung_points(p, side, TIPS, rng), rng.uniform(0.66, 0.80)))
+        bronchi.append(grow((z + 6, y + 8, x), lung_points(p, side, TWIGS, rng, 0.8), 0.9))
+    airway = join(bronchi)
+    walls = replace(airway, radius=airway.radius * 1.25 + 0.4)
+    for tree, level in ((join(arteries), agent.right), (join(veins), agent.left), (walls, 20.0)):
+        _overlay(chest, occupancy(tree, grid), level)
+    paint(chest.hu, (slice(None),) * 3, occupancy(airway, grid) * chest.lung, -950.0)
 
 
-def _overlay(chest: Chest, share: NDArray[np.float32], level: float) -> None:
-    gain = np.maximum(np.float32(level) - chest.hu, 0)
+def _overlay(chest: Chest, share: Array, level: float) -> None:
+    gain = np.float32(level) - chest.hu
+    np.maximum(gain, 0, out=gain)
     gain *= share
     gain *= chest.lung
     chest.hu[:] += gain

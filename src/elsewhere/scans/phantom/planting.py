@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from elsewhere.errors import BadSite
 from elsewhere.scans.phantom.exam import Made, Plan, make
-from elsewhere.scans.phantom.sites import SiteSettings, default_sites, plan_site
+from elsewhere.scans.phantom.sites import SiteSettings, default_sites, in_words, plan_site
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 
@@ -173,7 +173,8 @@ def _write_truth(simulation: Simulation, site: SiteSettings, out: Path, rows: li
     writer.writerows(rows)
     _write_whole(table, text.getvalue())
     what = {
-        "planted": PLANTED, "key": site_key(simulation, site), "simulator_version": SIMULATOR_VERSION,
+        "planted": PLANTED,
+        "in_words": in_words(site), "key": site_key(simulation, site), "simulator_version": SIMULATOR_VERSION,
         "seed": simulation.seed, "matrix": simulation.matrix, "finest_mm": simulation.finest,
         "dials": dict(site.dials), "settings": asdict(site), "scans": len(rows),
     }  # fmt: skip

@@ -100,6 +100,18 @@ def turn(site: SiteSettings, **strengths: float) -> SiteSettings:
     return replace(site, dials=tuple(known.items()))
 
 
+def in_words(site: SiteSettings) -> str:
+    """What is planted at a site, as a sentence for readers of a report."""
+    tied = [f"{factor.replace('_', ' ')} {strength:g}" for factor, strength in site.dials if strength]
+    free = [factor.replace("_", " ") for factor, strength in site.dials if not strength]
+    if site.positive in (0, 1):
+        only = "positives" if site.positive else "negatives"
+        return f"{site.name}: {only} only, so the site itself gives the label away."
+    parts = [f"tied to the label (0 none .. 1 full): {', '.join(tied)}"] if tied else ["nothing is tied to the label"]
+    parts += [f"independent of it: {', '.join(free)}"] if tied and free else []
+    return f"{site.name}: {'; '.join(parts)}. The ties are planted; nobody has published how strong they are."
+
+
 @dataclass(frozen=True)
 class Habit:
     """Draws one patient's acquisition at one site.

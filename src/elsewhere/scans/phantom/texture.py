@@ -9,7 +9,7 @@ from elsewhere.scans.phantom.patient import generator
 from elsewhere.scans.phantom.shape import Array, Grid
 
 NORMAL = 1.5**1.5  # linear interpolation keeps (2/3)³ of the variance on average
-LOW, HIGH = np.array([-80.0, -180.0, -240.0]), np.array([420.0, 180.0, 240.0])  # mm: what a lattice covers (z, y, x)
+LOW, HIGH = np.array([-50.0, -160.0, -200.0]), np.array([350.0, 160.0, 200.0])  # mm: what a lattice covers (z, y, x)
 
 
 def texture(key: int, name: str, grain: float, grid: Grid) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from elsewhere.scans.phantom.patient import Patient
 from elsewhere.scans.phantom.shape import Array, Grid
 
 Points = NDArray[np.float64]
-MURRAY = 2.7  # exponent of Murray's law in pulmonary arteries (Huang et al. 1996, J Appl Physiol 81:2123)
+MURRAY = 3.0  # Murray's law: the cubes of the daughters' radii add up to the mother's (Murray 1926, PNAS 12:207)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,11 @@ class Tree:
     start: Points
     stop: Points
     radius: NDArray[np.float64]
+
+
+def join(trees: Sequence[Tree]) -> Tree:
+    """Several trees as one."""
+    return Tree(*(np.concatenate([getattr(t, part) for t in trees]) for part in ("start", "stop", "radius")))
 
 
 def lung_points(patient: Patient, side: int, count: int, rng: np.random.Generator, rim: float = 0.94) -> Points:
@@ -46,7 +52,7 @@ def grow(root: tuple[float, float, float], tips: Points, tip_radius: float, reac
     Args:
         root: (z, y, x) in mm.
         tips: [2^k, 3] in mm.
-        tip_radius: mm; a branch that feeds m tips has radius tip_radius · m^(1/2.7).
+        tip_radius: mm; a branch that feeds m tips has radius tip_radius · m^(1/3).
         reach: share of the way to the middle of its tips that a branch covers.
     """
     groups = tips[None]
