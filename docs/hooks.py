@@ -1,0 +1,192 @@
+"""Markdown with marks like `<!-- cli -->` in; the same with tables made from the code, so that they cannot grow old."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elsewhere import COMMANDS, plan
+from elsewhere.cli import app
+from elsewhere.scans.sites import KINDS, reader
+
+MEASURED = ("evidence-tables.md", "performance.md", "log.md")
+SOURCES = Path(__file__).parents[1] / "src"
+TYPES = {
+    "int": "whole number",
+    "float": "number",
+    "str": "text",
+    "bool": "true or false",
+    "float | None": "number",
+    "Path": "path",
+    "list": "several",
+    "Size": "[slices, rows, columns]",
+    "tuple[Size, ...]": "list of [slices, rows, columns]",
+    "tuple[int, ...]": "list of whole numbers",
+    "tuple[int, int, int]": "[slices, rows, columns]",
+    "tuple[int, int]": "[low, high]",
+    "tuple[float, float]": "[low, high]",
+    "Sampling": '"uniform" or "balanced"',
+}
+
+
+def on_config(config: Any) -> Any:
+    """Add the pages of measurements that exist to the navigation."""
+    found = [name for name in MEASURED if (Path(config.docs_dir) / name).is_file()]
+    config.nav = [*config.nav, {"Measured": found}] if found else config.nav
+    return config
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """What mkdocs calls for each page."""
+    for mark, make in MARKS.items():
+        markdown = re.sub(
+            rf"<!-- {mark}(?:: (\S+))? -->", lambda m, make=make: make(*filter(None, m.groups())), markdown
+        )
+    return markdown
+
+
+def cli_page() -> str:
+    """Every sub-command with its arguments and options, from the command line itself."""
+    return "\n\n".join(_command(name) for name in COMMANDS)
+
+
+def _command(name: str) -> str:
+    command: Any = app.get_command(click.Context(app), name)
+    arguments = [p for p in command.params if not p.opts[0].startswith("-")]
+    options = [p for p in command.params if p.opts[0].startswith("-")]
+    usage = " ".join(["elsewhere", name, *map(_metavar, arguments), *(["[OPTIONS]"] if options else [])])
+    parts = [f"## {name}", inspect.cleandoc(command.help), f"```text\n{usage}\n```"]
+    parts += [_parameters("Argument", arguments), _parameters("Option", options)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _metavar(argument: Any) -> str:
+    name = argument.name.upper() + ("..." if argument.nargs == -1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+def _parameters(kind: str, parameters: list[Any]) -> str:
+    if not parameters:
+        return ""
+    rows = [(_spelled(p), _type(p), _default(p), p.help or "") for p in parameters]
+    return _table((kind, "Type", "Default", "What it does"), rows)
+
+
+def _spelled(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return ", ".join(f"`{n}`" if n.startswith("-") else f"`{n.upper()}`" for n in names)
+
+
+def _type(parameter: Any) -> str:
+    kind = parameter.type_descriptor.annotation
+    text = getattr(kind, "__name__", str(kind))
+    return TYPES.get(text, text) + (", may be repeated" if parameter.multiple else "")
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    return "" if parameter.default is None else f"`{_toml(parameter.default)}`"
+
+
+def study_keys() -> str:
+    """Every section of the study file: key, type, value under either protocol, meaning."""
+    return "\n\n".join(_section(name, kind) for name, kind in plan.SECTIONS.items())
+
+
+def _section(name: str, kind: type) -> str:
+    says = attributes(kind)
+    rows = []
+    for field in fields(kind):
+        if (name, field.name) == ("preparation", "size"):  # always the network's input
+            continue
+        paper = field.default
+        harmonised = plan.HARMONISED.get(name, {}).get(field.name, paper)
+        same = "the same" if harmonised == paper else f"`{_toml(harmonised)}`"
+        rows.append((f"`{field.name}`", _annotation(str(field.type)), f"`{_toml(paper)}`", same, says[field.name]))
+    summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    return f"## [{name}]\n\n{summary}\n\n" + _table(("Key", "Type", "`paper`", "`harmonised`", "Meaning"), rows)
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """Name → text of a class docstring's `Attributes:` section."""
+    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for names, text in found for name in names.split(", ")}
+
+
+def _annotation(text: str) -> str:
+    if text.startswith("Literal["):
+        return " or ".join(text[len("Literal[") : -1].split(", "))
+    return TYPES.get(text, text)
+
+
+def _toml(value: object) -> str:
+    """A value as the study file writes it; TOML has no word for nothing."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return "none" if value is None else str(value)
+
+
+def site_options() -> str:
+    """The options of each kind of site, from the docstring of its `find`."""
+    rows = [row for kind in KINDS for row in _options(kind)]
+    return _table(("Kind", "Option", "Default", "Meaning"), rows)
+
+
+def _options(kind: str) -> Iterator[tuple[str, ...]]:
+    find = reader(kind).find
+    says = _arguments(inspect.getdoc(find) or "")
+    for name, parameter in inspect.signature(find).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            yield f"`{kind}`", f"`{name}`", f"`{_toml(parameter.default)}`", says[name]
+
+
+def kinds() -> str:
+    """The kinds of site."""
+    return _table(("Kind", "What it reads"), [(f"`{kind}`", words) for kind, words in KINDS.items()])
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    section = docstring.partition("Args:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def modules(package: str) -> str:
+    """A mkdocstrings directive for every module of a package (or for the module itself)."""
+    return "\n\n".join(f"::: {name}" for name in _modules(package))
+
+
+def _modules(package: str) -> Iterator[str]:
+    root = SOURCES / Path(*package.split("."))
+    if root.with_suffix(".py").is_file():
+        yield package
+    for path in sorted(root.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+        yield name.removesuffix(".__init__")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+MARKS = {
+    "cli": cli_page,
+    "study-keys": study_keys,
+    "site-options": site_options,
+    "kinds": kinds,
+    "modules": modules,
+}
+"""Mark → what stands in its place; `<!-- modules: elsewhere.scans -->` passes an argument."""
