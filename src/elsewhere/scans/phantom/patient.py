@@ -88,7 +88,7 @@ def draw_patient(key: tuple[int | str, ...], age: float = 55.0, arms_up: float =
         lung_width=132 * size * (0.97 + 0.04 * inspiration) * rng.normal(1, 0.025),
         lung_depth=92 * size * (0.93 + 0.09 * inspiration) * rng.normal(1, 0.04) * (1 + 0.0015 * (years - 50)),
         inspiration=inspiration,
-        lung_hu=-858.0 - 55 * (inspiration - 0.7) - 0.3 * (years - 55) + rng.normal(0, 14),
+        lung_hu=-864.0 - 55 * (inspiration - 0.7) - 0.3 * (years - 55) + rng.normal(0, 14),
         fat=max(4.0, (4 if male else 9) + 1.25 * (bmi - 20) + rng.normal(0, 2)),
         muscle=max(6.0, (15 if male else 10.5) * size - 0.06 * (years - 50) + rng.normal(0, 1.5)),
         heart=float(np.clip(rng.normal(1 + 0.002 * (years - 55) + 0.006 * (bmi - 26), 0.06), 0.85, 1.3)),

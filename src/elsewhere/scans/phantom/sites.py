@@ -194,9 +194,12 @@ def _control(rng: np.random.Generator, stratum: str) -> Kind:
 
 
 # factor -> (drawn as for positives, drawn as for negatives): value -> probability
-UTSW_KERNELS = {"sharp": 0.4, "lung": 0.4, "standard": 0.2}, {"soft": 0.45, "standard": 0.45, "lung": 0.1}
-UTSW_SPACINGS = {"1.25": 0.6, "3": 0.3, "5": 0.1}, {"3": 0.2, "5": 0.65, "7.5": 0.15}
-UTSW_CONTRAST = {"angiography": 0.5, "venous": 0.15, "none": 0.35}, {"angiography": 0.05, "venous": 0.35, "none": 0.6}
+UTSW_KERNELS = (
+    {"sharp": 0.30, "lung": 0.35, "standard": 0.25, "soft": 0.10},
+    {"sharp": 0.05, "lung": 0.20, "standard": 0.40, "soft": 0.35},
+)
+UTSW_SPACINGS = {"1.25": 0.45, "3": 0.25, "5": 0.30}, {"1.25": 0.05, "3": 0.20, "5": 0.60, "7.5": 0.15}
+UTSW_CONTRAST = {"angiography": 0.40, "venous": 0.15, "none": 0.45}, {"angiography": 0.08, "venous": 0.32, "none": 0.60}
 
 
 def _utsw_protocol(habit: Habit) -> Protocol:
@@ -204,10 +207,10 @@ def _utsw_protocol(habit: Habit) -> Protocol:
         return _pick(habit.draws(factor), choices[0 if habit.like_positive(factor) else 1])
 
     spacing = habit.distance(float(tied("spacing", UTSW_SPACINGS)))
-    fov = habit.draws("field_of_view").normal(*(338, 18) if habit.like_positive("field_of_view") else (372, 20))
-    dose = habit.draws("dose").lognormal(0.4 if habit.like_positive("dose") else -0.2, 0.3)
-    padded = habit.draws("padding").random() < (0.8 if habit.like_positive("padding") else 0.2)
-    devices = habit.draws("devices").random() < (0.5 if habit.like_positive("devices") else 0.06)
+    fov = habit.draws("field_of_view").normal(*(345, 20) if habit.like_positive("field_of_view") else (366, 22))
+    dose = habit.draws("dose").lognormal(0.15 if habit.like_positive("dose") else -0.15, 0.3)
+    padded = habit.draws("padding").random() < (0.65 if habit.like_positive("padding") else 0.35)
+    devices = habit.draws("devices").random() < (0.4 if habit.like_positive("devices") else 0.08)
     margin = habit.draws("range").uniform(5, 25, 2)
     return Protocol(
         kernel=cast(Kernel, tied("kernel", UTSW_KERNELS)), contrast=cast(Contrast, tied("contrast", UTSW_CONTRAST)),
@@ -305,7 +308,7 @@ def _covid_ctset(habit: Habit, number: int) -> Iterator[Plan]:
 
 def _ctset_protocol(habit: Habit) -> Protocol:
     fov = habit.draws("field_of_view").normal(330 if habit.like_positive("field_of_view") else 345, 22)
-    dose = habit.draws("dose").lognormal(0.1 if habit.like_positive("dose") else -0.25, 0.2)
+    dose = habit.draws("dose").lognormal(0.05 if habit.like_positive("dose") else -0.05, 0.2)
     rng = habit.draws("position")
     shift, margin = rng.normal(0, 6, 2), rng.uniform(4, 18, 2)
     return Protocol(
@@ -316,7 +319,7 @@ def _ctset_protocol(habit: Habit) -> Protocol:
 
 def _reconstructions(habit: Habit, fine: bool) -> list[tuple[str, Kernel, float]]:
     rng = habit.draws("kernel")
-    sharp = rng.random() < (0.75 if habit.like_positive("kernel") else 0.5)
+    sharp = rng.random() < (0.65 if habit.like_positive("kernel") else 0.5)
     series: list[tuple[str, Kernel, float]] = [
         ("SR_2", "standard", 4.0 if fine else 5.0),
         ("SR_3", "sharp" if sharp else "lung", 4.0),
