@@ -14,6 +14,7 @@ import pytest
 
 from elsewhere.evidence.decision import choose_threshold
 from elsewhere.evidence.report import Audit, BadScanRow, ExampleSlice, Model, Report, RocBand, Site, Study, write_report
+from elsewhere.evidence.report.page import whole
 from elsewhere.evidence.report.published import published_table
 from elsewhere.evidence.report.records import Group, averages, groups
 from elsewhere.evidence.report.tables import protocol_table
@@ -108,7 +109,7 @@ def _counts(scans: int) -> list[dict]:
 def _curve(rng: np.random.Generator, model: str) -> list[dict]:
     steps = np.arange(0, 400, 10)
     loss = 0.7 * np.exp(-steps / 150) + 0.04 * rng.random(steps.size)
-    rows = [{"model": model, "iteration": int(i), "train_loss": float(v)} for i, v in zip(steps, loss, strict=True)]
+    rows = [{"model": model, "iteration": int(i), "training_loss": float(v)} for i, v in zip(steps, loss, strict=True)]
     return rows + [
         {"model": model, "iteration": i, "validation_accuracy": 0.6 + 0.3 * i / 400} for i in range(50, 400, 50)
     ]
@@ -427,3 +428,11 @@ def test_no_study_is_refused(tmp_path: Path) -> None:
 def test_a_band_upside_down_is_refused() -> None:
     with pytest.raises(ValueError, match="lower edge above its upper one"):
         RocBand("UTSW", "CC-CCII", [0, 1], [0, 1], [0, 1], [0.6, 0.9], [0.1, 0.1])
+
+
+def test_names_and_sizes_are_kept_whole_and_escaped() -> None:
+    assert whole("COVID-CTset at 512 x 512") == (
+        '<span class="whole">COVID-CTset</span> at <span class="whole">512 x 512</span>'
+    )
+    assert whole("<b>x-y</b>") == '&lt;b&gt;<span class="whole">x-y</span>&lt;/b&gt;'
+    assert whole("/data/a-b/c-d.dcm") == "/data/a-b/c-d.dcm"

@@ -12,6 +12,7 @@ from elsewhere.evidence.figures.canvas import BLUE, GREEN, LINE, MUTED, ORANGE, 
 
 WIDTH, HEIGHT, GAP, MARGIN, TITLE, WORDS = 250, 62, 40, 34, 46, 20
 COLUMNS = 3
+FEW = 12  # points that are marked one by one, so that a single one can be seen
 KINDS = {"training loss": ORANGE, "validation accuracy": BLUE}
 
 Series = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -62,10 +63,13 @@ def _curve(canvas: Canvas, corner: tuple[float, float], series: Series, ends: tu
     missing = not iterations.size
     words = kind + (": not logged" if missing else "")
     canvas.text(x, y - 5, words, size=8.5, color=KINDS[kind])
-    if not missing:
-        canvas.line(
-            (x + WIDTH * iterations / last).tolist(), (y + HEIGHT * (1 - values / top)).tolist(), KINDS[kind], 1.3
-        )
+    if missing:
+        return
+    xs, ys = (x + WIDTH * iterations / last).tolist(), (y + HEIGHT * (1 - values / top)).tolist()
+    canvas.line(xs, ys, KINDS[kind], 1.3)
+    if len(xs) <= FEW:
+        for at, value in zip(xs, ys, strict=True):
+            canvas.ring(at, value, KINDS[kind])
 
 
 def _kept(canvas: Canvas, x: float, y: float, best: int | None, last: float) -> None:

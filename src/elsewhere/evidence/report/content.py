@@ -162,7 +162,7 @@ class Study:
             limits, which is wide enough whatever the cells share, and says so.
         rocs: ROC curves with dropout bands, one per model and two-class site.
         curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
-            `train_loss`, `validation_accuracy`, `validation_loss`; other columns are left to the CSV.
+            `training_loss`, `validation_accuracy`, `validation_loss`; other columns are left to the CSV.
         bad_scans: scans that could not be used.
         audit: what the audit found.
         examples: slices for Figure 1.

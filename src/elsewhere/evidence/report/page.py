@@ -22,7 +22,7 @@ from elsewhere.evidence.report.table import Table, plain_table
 
 LARGEST_PAGE = 5_000_000  # bytes, so that the page travels by mail
 DISCLAIMER = "Research use only. Not a medical device."
-HYPHENATED = re.compile(r"(?<![\w&/.-])\w{1,12}-\w{1,12}(?![\w/.-])")
+UNBROKEN = re.compile(r"(?<![\w&/.-])\w{1,12}-\w{1,12}(?![\w/.-])|\d{1,4} x \d{1,4}")
 STRONGEST = 62  # per cent of colour in a cell of the matrix; the words on it stay readable in light and dark
 
 
@@ -146,8 +146,8 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def whole(text: str) -> Markup:
-    """Escaped text in which a name with a hyphen ("COVID-CTset") is not broken at the end of a line."""
-    return Markup(HYPHENATED.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
+    """Escaped text; no line ends inside a name with a hyphen ("COVID-CTset") or a size ("512 x 512")."""
+    return Markup(UNBROKEN.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def _slugs(studies: Sequence[Study]) -> list[str]:

@@ -190,7 +190,7 @@ def training(study: Study, name: str) -> Canvas:
     panels = [
         TrainingPanel(
             spaced(model.name),
-            _series(study.curves, model.name, "train_loss"),
+            _series(study.curves, model.name, "training_loss"),
             _series(study.curves, model.name, "validation_accuracy"),
             model.best_iteration,
         )

@@ -94,7 +94,7 @@ def cell_table(study: Study, name: str) -> Table:
             )
     columns = [
         Column("model", "Trained on", lambda v, _: spaced(v)),
-        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]} {v}"),
+        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("positives", "Scans + / −", lambda v, r: f"{plain(v)} / {plain(r.get('negatives'))}", numeric=True),
         Column("patients", "Patients", None, numeric=True),
         Column("auc", "AUC (95 %, by patient)", _auc_words, numeric=True),
@@ -124,7 +124,7 @@ def decision_table(study: Study, name: str) -> Table:
             rows.append(kept | {"reading": "a" if reading == "model" else "b", "kin": kin_of(model, site.name)})
     columns = [
         Column("model", "Trained on", lambda v, _: spaced(v)),
-        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]} {v}"),
+        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("reading", "Reading"),
         Column("threshold", "Threshold", _threshold_cell, numeric=True),
         *(
@@ -203,7 +203,7 @@ def model_table(study: Study, name: str) -> Table:
         Column(
             "seconds", "Training time", lambda v, _: "–" if number(v) is None else f"{v / 60:,.1f} min", numeric=True
         ),
-        Column("weights", "Checkpoint checksum"),
+        Column("weights", "Checkpoint checksum", lambda v, _: v[:12] if v else "–"),
     ]
     return Table(name, "Trained networks.", columns, rows)
 
