@@ -1,0 +1,136 @@
+"""Ways to do one thing in; interleaved times, peak memory and a Markdown table with the machine's description out."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+@dataclass
+class Times:
+    """Seconds of each round: wall clock, and processor time of all threads."""
+
+    wall: list[float]
+    cpu: list[float]
+
+    def scaled(self, factor: float) -> Times:
+        return Times([factor * w for w in self.wall], [factor * c for c in self.cpu])
+
+
+@dataclass
+class Row:
+    """One stage, its time against another's, and what issue 3 asks of the ratio (None: nothing asked)."""
+
+    stage: str
+    against: str
+    ours: Times
+    theirs: Times
+    target: float | None
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        wall = statistics.median(self.ours.wall) / statistics.median(self.theirs.wall)
+        cpu = statistics.median(self.ours.cpu) / statistics.median(self.theirs.cpu)
+        target = "–" if self.target is None else f"≤ {self.target:g}"
+        met = "" if self.target is None else "met" if min(wall, cpu) <= self.target >= cpu else "**missed**"
+        return [
+            self.stage,
+            self.against,
+            spread(self.ours),
+            spread(self.theirs),
+            f"{wall:.3f}",
+            f"{cpu:.3f}",
+            target,
+            met,
+            self.note,
+        ]
+
+
+HEAD = [
+    "stage",
+    "against",
+    "ours: wall s (CPU s)",
+    "theirs: wall s (CPU s)",
+    "wall ratio",
+    "CPU ratio",
+    "target",
+    "",
+    "",
+]
+
+
+def interleave(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
+    """Each way once in every round, in turn, after one unmeasured call of each."""
+    times = {name: Times([], []) for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            way()
+            if number:
+                times[name].wall.append(time.perf_counter() - wall)
+                times[name].cpu.append(time.process_time() - cpu)
+    return times
+
+
+def spread(times: Times) -> str:
+    """Median and range."""
+    wall, cpu = sorted(times.wall), statistics.median(times.cpu)
+    return f"{statistics.median(wall):.3g} [{wall[0]:.3g}–{wall[-1]:.3g}] ({cpu:.3g})"
+
+
+def memory_mb(field: str) -> float:
+    """VmRSS (now) or VmHWM (peak) of this process in MB; Linux only."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def peak_above(work: Callable[[], object]) -> float:
+    """MB that a call needs above what the process held before it."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = memory_mb("VmRSS")
+    work()
+    return memory_mb("VmHWM") - before
+
+
+def in_subprocess(script: str, *arguments: str) -> str:
+    """What a fresh interpreter prints: its memory holds nothing of ours."""
+    command = [sys.executable, script, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def machine(packages: Sequence[str]) -> str:
+    """One line: date, processor, cores, versions."""
+    model = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return ", ".join(
+        [f"{date.today()}", f"{len(model)} × {model[0] if model else platform.machine()}", *_versions(packages)]
+    )
+
+
+def _versions(packages: Sequence[str]) -> list[str]:
+    found = [f"Python {platform.python_version()}"]
+    for name in packages:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} not installed")
+    return found
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
