@@ -28,20 +28,15 @@ def real_data() -> Path:
 def tiny_sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four sites of tiny volumes in their published layouts, with a signal in the positives."""
     root = tmp_path_factory.mktemp("sites")
-    for name, kind in TINY_SITES.items():
-        module, scans = reader(kind), list(_tiny_scans(name))
-        for scan in scans:
-            module.write(root / name, scan, _tiny_volume(name, scan))
-        module.write_tables(root / name, scans)
+    write_tiny_sites(root)
     return root
 
 
 @pytest.fixture(scope="session")
 def tiny_study_file(tiny_sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study file over the tiny sites: two models, four sites, a network of a few hundred parameters."""
-    sites = [f'[sites.{n}]\nkind = "{k}"\nroot = "{tiny_sites / n}"\n' for n, k in TINY_SITES.items()]
     file = tmp_path_factory.mktemp("study") / "tiny.toml"
-    file.write_text(TINY_STUDY + "".join(sites))
+    file.write_text(TINY_STUDY + tiny_tables(tiny_sites))
     return file
 
 
@@ -76,6 +71,21 @@ stride = 2
 [evaluation]
 resamples = 50
 """
+
+
+def write_tiny_sites(root: Path) -> str:
+    """Write the tiny sites below `root`; their tables for a study file."""
+    for name, kind in TINY_SITES.items():
+        module, scans = reader(kind), list(_tiny_scans(name))
+        for scan in scans:
+            module.write(root / name, scan, _tiny_volume(name, scan))
+        module.write_tables(root / name, scans)
+    return tiny_tables(root)
+
+
+def tiny_tables(root: Path) -> str:
+    """The sites' tables of a study file."""
+    return "".join(f'[sites.{n}]\nkind = "{k}"\nroot = "{root / n}"\n' for n, k in TINY_SITES.items())
 
 
 def _tiny_scans(site: str) -> Iterator[Scan]:

@@ -80,7 +80,8 @@ def _run_in_processes(
     context = get_context("spawn")
     with context.Manager() as manager:
         messages = manager.Queue() if ticks else None
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),))
+        start = (os.getpid(), max(1, cores() // workers))
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=start)
         try:
             pending = {pool.submit(_call, function, i, task, messages): i for i, task in enumerate(tasks)}
             yield from _collect(pending, messages, advance)
@@ -128,8 +129,9 @@ def _call(function: Callable[..., Result], index: int, task: tuple[Any, ...], me
     return function(*task, lambda share, text: messages.put((index, share, text)))
 
 
-def _start_worker(parent: int) -> None:
-    """Let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
+def _start_worker(parent: int, threads: int) -> None:
+    """Share the cores out, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

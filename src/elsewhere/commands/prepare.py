@@ -15,6 +15,7 @@ from rich.table import Table
 from elsewhere import engine
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.audit import audit
+from elsewhere.evidence.forensics.examination import examine
 from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_atomically, write_table
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import CLASSES, Found, Scan, split, split_hash
@@ -71,7 +72,7 @@ def _take_in_all(
     tasks = []
     for scan in scans:
         site = study.site(scan.site)
-        tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation))
+        tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation, examine))
     rows: dict[int, Row] = {}
     bad: dict[int, tuple[str, str, BadScan]] = {}
     for index, result in engine.run(take_in, tasks, workers=workers, describe="Preparing scans"):

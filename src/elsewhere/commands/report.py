@@ -122,15 +122,8 @@ def _roc(model: str, site: str, labels: list[int], scores: list[float], dropout:
     table = np.array([row["probability"] for row in sorted(dropout, key=lambda row: row["pass"])]).reshape(passes, -1)
     of_table = [row["label"] for row in dropout if row["pass"] == 0]
     band = roc_band(of_table, table)
-    return page.RocBand(
-        model,
-        site,
-        curve.false_positive_rate,
-        curve.true_positive_rate,
-        band.false_positive_rate,
-        band.mean,
-        (band.high - band.low) / 2,
-    )
+    rates = (curve.false_positive_rate, curve.true_positive_rate)
+    return page.RocBand(model, site, *rates, band.false_positive_rate, band.low, band.high)
 
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -1,0 +1,221 @@
+"""A study in; what its labels can be told from without looking at a lung, and what is odd about its scans, out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from elsewhere import engine
+from elsewhere.commands.prepare import prepare_study
+from elsewhere.errors import BadScan
+from elsewhere.evidence.confounding import FactsSettings, facts_auc
+from elsewhere.evidence.forensics.findings import find_oddities, summarise, warn_of_oddities
+from elsewhere.plan import Folder, Study, default_folder, load_study, read_table, write_atomically
+from elsewhere.scans import store
+
+Row = dict[str, Any]
+
+RULES = {
+    "age and sex": ("age", "sex"),
+    "month of the scan": ("month",),
+    "slice thickness, spacing and number": ("thickness_mm", "slice_spacing_mm", "slices"),
+    "kernel": ("kernel",),
+    "scanner and protocol": ("manufacturer", "model", "protocol", "kvp", "contrast"),
+    "matrix and field of view": ("rows", "columns", "pixel_spacing_mm", "reconstruction_diameter_mm"),
+    "encoding": ("dtype", "units", "encoding_kind", "minimum", "maximum"),
+    "padding and black share": ("padding_share", "black_share", "padding", "lung_segmented"),
+}
+"""Rules that never see a lung: their name and the facts they know. Nothing that is derived from the label is a fact."""
+
+PATIENTS = ("age and sex", "month of the scan")
+ALL_FACTS = "all acquisition facts"
+EVERYWHERE = "all sites together"
+NOTABLE, SURE = 0.6, 0.05
+"""A rule is warned of from this AUC on, where chance reaches it in no more than this share of permutations."""
+
+SHOWN = 20
+
+
+def audit(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    permutations: Annotated[int, typer.Option(min=19, help="Label permutations behind each p-value.")] = 200,
+) -> None:
+    """Before any training: can the label be told from the site or the scanner, and are there copies or faulty scans?
+
+    Prepares the study first where that has not been done. Leaks are reported, not refused. Research use only.
+    """
+    plan = load_study(study)
+    folder = Folder(out or default_folder(plan))
+    if not _is_prepared(plan, folder):
+        prepare_study(replace(plan, allow_leak=True), folder, workers)
+    _print(audit_study(folder, workers, permutations), folder)
+
+
+def audit_study(folder: Folder, workers: int | None = None, permutations: int = 200) -> Row:
+    """Add `confounding`, `forensics` and `looks` to the audit.json of a prepared study; returns all of it.
+
+    Raises:
+        BadStudy: the study is not prepared.
+    """
+    rows = read_rows(folder)
+    findings = json.loads(folder.audit.read_text(encoding="utf-8"))
+    findings["confounding"] = confounding(rows, workers, permutations)
+    findings["forensics"] = find_oddities(rows)
+    findings["looks"] = summarise(rows)
+    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"])]
+    findings["warnings"] += [words for words in said if words not in findings["warnings"]]
+    write_atomically(folder.audit, json.dumps(findings, indent=1))
+    return findings
+
+
+def _is_prepared(plan: Study, folder: Folder) -> bool:
+    if not (folder.scans.is_file() and folder.audit.is_file()):
+        return False
+    rows = read_table(folder.scans)
+    return {row["site"] for row in rows} == {site.name for site in plan.sites} and all(
+        Path(row["file"]).is_file() for row in rows
+    )
+
+
+def read_rows(folder: Folder) -> list[Row]:
+    """The usable scans of a prepared study, `facts` as a mapping and with what forensics kept of each.
+
+    Raises:
+        BadStudy: the study is not prepared.
+        BadScan: a prepared volume is damaged or gone.
+    """
+    return [_row(row) for row in read_table(folder.scans) if row["status"] == "ok"]
+
+
+def _row(row: Row) -> Row:
+    stored = store.find(Path(row["file"]))
+    if stored is None:
+        raise BadScan(row["file"], "the prepared volume is damaged or gone", "Run `elsewhere prepare` again")
+    forensics = stored.record["forensics"]
+    facts = json.loads(row["facts"])
+    seen = {name: forensics[name] for name in ("encoding_kind", "padding", "lung_segmented")}
+    month = {"month": str(facts["date"])[:7]} if facts.get("date") else {}
+    return {**row, "facts": {**facts, **seen, **month}, "forensics": forensics}
+
+
+def confounding(rows: Sequence[Row], workers: int | None, permutations: int) -> list[Row]:
+    """How well each rule tells the classes apart, over all sites together and within each; sites of one class left out.
+
+    Returns:
+        records of `rule`, `sites`, `auc` (cross-fitted by patient), `p_value`, `n`, `patients`, `facts` (those used).
+    """
+    labelled = [row for row in rows if row["label"] is not None]
+    tasks = [
+        (rule, sites, [_needed(row, names) for row in group], names, permutations)
+        for sites, group in _groups(labelled)
+        for rule, names in _rules(group, sites)
+    ]
+    found: dict[int, Row | None] = dict(engine.run(rule_score, tasks, workers=workers, describe="Rules without lungs"))
+    return [record for i in sorted(found) if (record := found[i]) is not None]
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    names = list(dict.fromkeys(row["site"] for row in rows))
+    if len(names) > 1:
+        yield EVERYWHERE, list(rows)
+    for name in names:
+        yield name, [row for row in rows if row["site"] == name]
+
+
+def _rules(rows: Sequence[Row], sites: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Name and facts of the rules whose facts these scans have, and all acquisition facts at once."""
+    if sites == EVERYWHERE:
+        yield "site only", ("site",)
+    known = {name for row in rows for name, value in row["facts"].items() if value is not None}
+    given = {rule: tuple(name for name in names if name in known) for rule, names in RULES.items()}
+    yield from ((rule, names) for rule, names in given.items() if names)
+    together = tuple(name for rule, names in given.items() if rule not in PATIENTS for name in names)
+    if together:
+        yield ALL_FACTS, together
+
+
+def _needed(row: Row, names: Sequence[str]) -> Row:
+    facts = {name: row["facts"].get(name) for name in names} | ({"site": row["site"]} if "site" in names else {})
+    return {"label": row["label"], "patient": f"{row['site']}/{row['patient']}", "facts": facts}
+
+
+def rule_score(rule: str, sites: str, rows: Sequence[Row], names: Sequence[str], permutations: int) -> Row | None:
+    """One record of `confounding`; None where the classes or facts are too few to say anything."""
+    labels, patients = ([row[key] for row in rows] for key in ("label", "patient"))
+    facts = {name: _values([row["facts"][name] for row in rows]) for name in names}
+    try:
+        found = facts_auc(facts, labels, patients, FactsSettings(permutations=permutations))
+    except ValueError:  # one class, one patient in a class, or facts that never differ: nothing to tell
+        return None
+    return {
+        "rule": rule,
+        "sites": sites,
+        "auc": round(found.auc, 4),
+        "p_value": round(found.p_value, 4),
+        "n": len(rows),
+        "patients": len(set(patients)),
+        "facts": ", ".join(
+            dict.fromkeys(column.partition("=")[0].removesuffix(" missing") for column in found.columns)
+        ),
+    }
+
+
+def _values(values: list[Any]) -> list[Any]:
+    """One kind for all: texts where any is a text, numbers otherwise."""
+    if any(isinstance(value, str) for value in values):
+        return [None if value is None else str(value) for value in values]
+    return [None if value is None else float(value) for value in values]
+
+
+def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One plain sentence for each group of scans whose label is given away, naming the strongest rule."""
+    said = []
+    for sites in dict.fromkeys(record["sites"] for record in records):
+        telling = [
+            r
+            for r in records
+            if r["sites"] == sites and r["rule"] != "site only" and r["auc"] >= NOTABLE and r["p_value"] <= SURE
+        ]
+        if telling:
+            best = max(telling, key=lambda r: r["auc"])
+            said.append(
+                f"{sites[0].upper()}{sites[1:]}: {best['rule']} alone tell the classes apart with AUC {best['auc']:.2f} "
+                f"(p = {best['p_value']:.3f}, {best['n']} scans): a network can learn them instead of the disease."
+            )
+    return said
+
+
+def _print(findings: Row, folder: Folder) -> None:
+    table = Table("a rule that knows only", "sites", "AUC", "p", "scans", title="What gives the label away")
+    for r in findings["confounding"]:
+        table.add_row(r["rule"], r["sites"], f"{r['auc']:.2f}", f"{r['p_value']:.3f}", str(r["n"]))
+    engine.console.print(table)
+    looks = Table(
+        "site", "class", "scans", "encoding", "lung-segmented", "circle", "border", title="How the scans look"
+    )
+    for r in findings["looks"]:
+        shares = [f"{r[key]:.0%}" for key in ("lung_segmented", "circle_padding", "border_padding")]
+        looks.add_row(r["site"], str(r["label"]), str(r["scans"]), r["encoding"], *shares)
+    engine.console.print(looks)
+    for oddity in findings["forensics"][:SHOWN]:
+        engine.console.print(_oddity_words(oddity), soft_wrap=True, highlight=False)
+    if len(findings["forensics"]) > SHOWN:
+        engine.console.print(f"… and {len(findings['forensics']) - SHOWN} more, see {folder.audit}", soft_wrap=True)
+    for sentence in findings["warnings"]:
+        engine.console.print(f"[yellow]Note:[/] {sentence}", soft_wrap=True)
+
+
+def _oddity_words(oddity: Mapping[str, Any]) -> str:
+    name = f"{oddity['site']}/{oddity['scan']} ({oddity['subset']})"
+    if "other_scan" in oddity:
+        name += f" and {oddity['other_site']}/{oddity['other_scan']} ({oddity['other_subset']})"
+    lead = "[red]Suspected leak:[/] " if oddity.get("suspected_leak") else ""
+    return f"{lead}{oddity['finding']}: {name}: {oddity['detail']}"
