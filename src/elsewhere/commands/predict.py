@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
@@ -48,7 +49,7 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     table: list[dict[str, Any]] = []
     for i, (subset, case) in enumerate(chosen):
         windows = predict_scan(network, case, read, study.sample, study.prediction.stride)
-        passes = ()
+        passes = np.empty(0)
         if subset == "test":
             passes = predict_passes(network, case, read, study.sample, study.prediction, seed=study.seed)
         table += prediction_rows(name, subset, case, windows, passes)

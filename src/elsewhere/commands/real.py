@@ -113,7 +113,7 @@ def _subjects(source: Path) -> Iterator[tuple[str, int, Volume]]:
 def _repack(source: Path, sites: Path, name: str) -> str:
     """Write the patients' parts in one published layout; the study file's table for that site."""
     kind, root = reader(REPACKED[name]), sites / name
-    scans = []
+    scans: list[Scan] = []
     if not (root / "done").exists():
         for subject, label, volume in _subjects(source):
             for part in range(PARTS):

@@ -16,7 +16,7 @@ from elsewhere.commands.predict import predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import train_model, usable_rows, versions
-from elsewhere.evidence.decision import OperatingPoint, choose_thresholds
+from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
 from elsewhere.evidence.score import score_cell
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically, write_table
@@ -24,7 +24,7 @@ from elsewhere.scans.scan import split_hash
 
 DETERMINISTIC = -1
 Columns = dict[str, NDArray[Any]]
-Points = dict[tuple[str, str], OperatingPoint]
+Points = dict[tuple[Reading, str], OperatingPoint]
 
 
 def study(
@@ -107,9 +107,10 @@ def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str]) 
     sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
     labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
     divided = [site for site, v in validation.items() if len(v["label"])]
-    points: Points = dict(choose_thresholds(sites, labels, probabilities, trained_on, divided))
+    points = choose_thresholds(sites, labels, probabilities, trained_on, divided)
     own = points["model", trained_on[0]]
-    return points | {("model", site): own for site in tables}
+    everywhere: Points = {("model", site): own for site in tables}
+    return points | everywhere
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
