@@ -187,7 +187,7 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
         if telling:
             best = max(telling, key=lambda r: r["auc"])
             said.append(
-                f"{sites[0].upper()}{sites[1:]}: {best['rule']} alone tell the classes apart with AUC {best['auc']:.2f} "
+                f"{sites[0].upper()}{sites[1:]}: knowing only {best['rule']} gives AUC {best['auc']:.2f} "
                 f"(p = {best['p_value']:.3f}, {best['n']} scans): a network can learn them instead of the disease."
             )
     return said

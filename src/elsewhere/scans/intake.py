@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.scans import store
@@ -11,8 +14,12 @@ from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, measure, prepare
 
+Examine = Callable[[NDArray[Any]], Mapping[str, Any]]
 
-def take_in(kind: str, scan: Scan, root: Path, folder: Path, preparation: Preparation) -> store.Stored | BadScan:
+
+def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by place
+    kind: str, scan: Scan, root: Path, folder: Path, preparation: Preparation, examine: Examine
+) -> store.Stored | BadScan:
     """Read, measure, prepare and store one scan; a scan that is already there is not read again.
 
     Args:
@@ -21,6 +28,7 @@ def take_in(kind: str, scan: Scan, root: Path, folder: Path, preparation: Prepar
         root: the site's folder.
         folder: the store.
         preparation: how the volume is prepared.
+        examine: voxels as read -> what forensics keeps of them, JSON-able; importable by name.
 
     Raises:
         OSError: the store cannot be written (disk full, no permission).
@@ -39,6 +47,7 @@ def take_in(kind: str, scan: Scan, root: Path, folder: Path, preparation: Prepar
         )
     voxels, notes = prepare(volume, preparation)
     record: dict[str, Any] = {"facts": measure(volume), "notes": [*volume.notes, *notes]}
+    record["forensics"] = examine(volume.voxels)
     return store.write(path, voxels, record)
 
 
