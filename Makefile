@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo real test test-all check docs clean
+.PHONY: demo real test test-all check wheel evidence-bench docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -28,6 +28,16 @@ check: .venv/installed          ## lint, format, types, import contracts
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel: .venv/installed          ## build the wheel, and run its tests on it instead of the checkout
+	rm -rf build/wheel dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast.py -m "not slow"
+	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -c "import elsewhere; assert 'build/wheel' in elsewhere.__file__, elsewhere.__file__"
+
+evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables
+	$(BIN)/python benchmarks/evidence.py
 
 docs: .venv/installed           ## the documentation site, into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'

@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 COMMANDS = {
     "demo": "Simulate four sites and run the whole path on them: start here.",
     "prepare": "Read, check and store the scans of every site; print the audit.",
+    "audit": "Ask what predicts the label without a lung, and look for copies and damaged scans.",
     "train": "Train one model of a study; keeps the best on validation.",
     "predict": "Predict one site's validation and test scans with one model of a study.",
     "study": "Train on every combination of sites, test at every site, write the page.",

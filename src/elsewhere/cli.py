@@ -5,41 +5,59 @@ from __future__ import annotations
 import errno
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
-import click
+import typer
+from typer.core import TyperGroup
 
 from elsewhere import COMMANDS, __version__
 from elsewhere.errors import ElsewhereError
 
+TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 
-class Commands(click.Group):
+
+class Commands(TyperGroup):
     """Lists the sub-commands from the map of the house and imports one when it is needed."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Names, in the order of use."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The sub-command, made from the public function of its file."""
         if cmd_name not in COMMANDS:
             return None
-        import typer  # noqa: PLC0415 - `elsewhere --help` must not wait for it
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(getattr(import_module(f"elsewhere.commands.{cmd_name}"), cmd_name))
+        return typer.main.get_command(single)
 
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        app.command(cmd_name)(getattr(import_module(f"elsewhere.commands.{cmd_name}"), cmd_name))
-        command: Any = typer.main.get_command(app)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of sub-commands, without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options, then the list of sub-commands, without importing any of them."""
+        records = [record for p in self.get_params(ctx) if (record := p.get_help_record(ctx))]
+        for title, rows in (("Options", records), ("Commands", list(COMMANDS.items()))):
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
-def app() -> None:
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"elsewhere {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def elsewhere(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
     """Will your CT classifier work elsewhere? External validation of chest-CT classifiers across hospitals.
 
     Research use only. Not a medical device.
@@ -49,11 +67,11 @@ def app() -> None:
 def main() -> None:
     """Run the command line; errors that a user can act on are printed in one paragraph, without a traceback."""
     try:
-        app(standalone_mode=True)
+        app()
     except ElsewhereError as error:
         _stop(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in TELLING:
             raise
         _stop(
             f"{error.filename or 'disk'}: {error.strerror}. Free space or choose a folder you may write to, "
@@ -64,5 +82,5 @@ def main() -> None:
 
 
 def _stop(message: str) -> None:
-    click.echo(f"elsewhere: {message}", err=True)
+    typer.echo(f"elsewhere: {message}", err=True)
     sys.exit(1)

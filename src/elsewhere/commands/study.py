@@ -51,7 +51,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     """
     plan = load_study(file)
     prepare_study(plan, folder, workers)
-    write_atomically(folder.study, json.dumps(_identity(plan, folder), indent=1, sort_keys=True))
+    write_atomically(folder.study, json.dumps(_identity(plan, folder), indent=1))
     jobs = [(file, folder.root, name) for name in plan.models]
     for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):
         pass
