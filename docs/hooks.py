@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import click
+import typer
 
 from elsewhere import COMMANDS, plan
 from elsewhere.cli import app
@@ -24,7 +24,6 @@ TYPES = {
     "bool": "true or false",
     "float | None": "number",
     "Path": "path",
-    "list": "several",
     "Size": "[slices, rows, columns]",
     "tuple[Size, ...]": "list of [slices, rows, columns]",
     "tuple[int, ...]": "list of whole numbers",
@@ -57,7 +56,8 @@ def cli_page() -> str:
 
 
 def _command(name: str) -> str:
-    command: Any = app.get_command(click.Context(app), name)
+    group: Any = typer.main.get_command(app)
+    command = group.get_command(None, name)
     arguments = [p for p in command.params if not p.opts[0].startswith("-")]
     options = [p for p in command.params if p.opts[0].startswith("-")]
     usage = " ".join(["elsewhere", name, *map(_metavar, arguments), *(["[OPTIONS]"] if options else [])])
@@ -85,8 +85,9 @@ def _spelled(parameter: Any) -> str:
 
 def _type(parameter: Any) -> str:
     kind = parameter.type_descriptor.annotation
-    text = getattr(kind, "__name__", str(kind))
-    return TYPES.get(text, text) + (", may be repeated" if parameter.multiple else "")
+    (inner,) = get_args(kind) or (kind,)
+    several = ", may be repeated" if parameter.multiple else ", one or more" if parameter.nargs == -1 else ""
+    return TYPES.get(inner.__name__, inner.__name__.lower()) + several
 
 
 def _default(parameter: Any) -> str:
@@ -123,7 +124,7 @@ def attributes(kind: type) -> dict[str, str]:
 
 def _annotation(text: str) -> str:
     if text.startswith("Literal["):
-        return " or ".join(text[len("Literal[") : -1].split(", "))
+        return " or ".join(text[len("Literal[") : -1].replace("'", '"').split(", "))
     return TYPES.get(text, text)
 
 

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+import typer
 
 from elsewhere import COMMANDS, plan
 from elsewhere.cli import app
@@ -48,7 +48,8 @@ def quoted_commands(page: Path) -> Iterator[list[str]]:
 
 @cache
 def command(name: str) -> Any:
-    return app.get_command(click.Context(app), name)
+    group: Any = typer.main.get_command(app)
+    return group.get_command(None, name)
 
 
 def spellings(name: str) -> set[str]:
