@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +12,16 @@ import typer
 
 from elsewhere import engine
 from elsewhere.commands.report import report
-from elsewhere.commands.simulate import simulate
 from elsewhere.commands.study import run_study
 from elsewhere.plan import Folder, write_atomically
-from elsewhere.scans.phantom.planting import PLANTED
+from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
+from elsewhere.scans.phantom.sites import default_sites, in_words
 
 PATIENTS = {"UTSW": 220, "CC-CCII": 170, "COVID-CTset": 120, "MosMedData": 80}
 QUICK_PATIENTS = {"UTSW": 100, "CC-CCII": 80, "COVID-CTset": 60, "MosMedData": 40}
 LAYOUTS = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 COUNTRIES = {"UTSW": "USA", "CC-CCII": "China", "COVID-CTset": "Iran", "MosMedData": "Russia"}
+MATRIX, FINEST = 96, 4.0  # pixels a side; the finest slice distance in mm
 SINGLE = '[["UTSW"], ["CC-CCII"], ["COVID-CTset"]]'
 
 # Sizes and schedule are scaled down so that eighteen trainings take minutes on two cores; chosen on seed 0 before
@@ -73,8 +77,9 @@ def demo(
     The same commands as a user would type: simulate, study (prepare, train, predict), report. Started again it goes
     on where it was stopped. Research use only. Not a medical device.
     """
-    for name, patients in (QUICK_PATIENTS if quick else PATIENTS).items():
-        simulate(out / "sites", [name], patients, seed=seed, workers=workers)
+    patients = QUICK_PATIENTS if quick else PATIENTS
+    sites = tuple(replace(site, patients=patients[site.name]) for site in default_sites())
+    write_sites(Simulation(seed, MATRIX, FINEST, sites), out / "sites", partial(engine.run, workers=workers))
     folders = []
     for protocol in ("paper", "harmonised"):
         file = out / f"{protocol}.toml"
@@ -92,7 +97,7 @@ def study_text(protocol: str, seed: int, quick: bool) -> str:
     text = STUDY.format(
         name=protocol,
         seed=seed,
-        planted=[PLANTED],
+        planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
         iterations=160 if quick else 280,
     )

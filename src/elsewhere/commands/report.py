@@ -86,6 +86,7 @@ def _study(folder: Folder, identity: dict[str, Any]) -> page.Study:
         bad_scans=[page.BadScanRow(**row) for row in _csv_rows(folder.bad_scans)],
         audit=_audit(findings),
         examples=list(_examples(folder, settings)),
+        reading=settings["evaluation"]["threshold"],
         departures=_departures(settings),
         settings=settings,
         versions=identity["versions"],

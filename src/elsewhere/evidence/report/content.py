@@ -166,6 +166,7 @@ class Study:
         bad_scans: scans that could not be used.
         audit: what the audit found.
         examples: slices for Figure 1.
+        reading: the threshold reading of the matrix's accuracies, "model" or "site"; both stand further down.
         departures: how this study departs from the paper's protocol, {option: value in words}; empty for none.
             Drives "which departure buys what" when more than two studies stand in the report.
         settings: the resolved study settings, nested as in `study.json`; shown and kept as they are.
@@ -187,6 +188,7 @@ class Study:
     bad_scans: Sequence[BadScanRow] = ()
     audit: Audit = field(default_factory=Audit)
     examples: Sequence[ExampleSlice] = ()
+    reading: Literal["model", "site"] = "model"
     departures: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -234,7 +234,10 @@ def _matrix(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
     """Rows of the cross-site matrix: a model's name and its cells."""
     cells = index(study.scores)
     return [
-        (words.spaced(m.name), [_entry(study, m, s.name, cell(cells, m.name, s.name)) for s in study.sites])
+        (
+            words.spaced(m.name),
+            [_entry(study, m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites],
+        )
         for m in study.models
     ]
 

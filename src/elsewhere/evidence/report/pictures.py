@@ -67,7 +67,10 @@ def strip(study: Study, name: str) -> Canvas:
 def matrix(study: Study, name: str) -> Canvas:
     """The cross-site matrix of one study."""
     cells = index(study.scores)
-    rows = [[_matrix_cell(m, s.name, cell(cells, m.name, s.name)) for s in study.sites] for m in study.models]
+    rows = [
+        [_matrix_cell(m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites]
+        for m in study.models
+    ]
     alt = f"Cross-site matrix of study {study.name}: AUC of {len(study.models)} models (rows) at "
     alt += f"{len(study.sites)} sites (columns); the table of all cells holds the same numbers."
     names = [spaced(model.name) for model in study.models]

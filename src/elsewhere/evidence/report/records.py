@@ -81,9 +81,11 @@ def index(scores: Iterable[Record]) -> dict[tuple[str, str, str], Record]:
     return {(str(r["model"]), str(r["site"]), str(r.get("threshold_reading", "model"))): r for r in scores}
 
 
-def cell(cells: Mapping[tuple[str, str, str], Record], model: str, site: str, reading: str = "") -> Record | None:
+def cell(
+    cells: Mapping[tuple[str, str, str], Record], model: str, site: str, reading: str = "", first: str = "model"
+) -> Record | None:
     """One cell by its reading, or by whichever is there when none is asked for; None when it was not measured."""
-    readings = [reading] if reading else list(READINGS)
+    readings = [reading] if reading else [first, *READINGS]
     return next((cells[model, site, r] for r in readings if (model, site, r) in cells), None)
 
 
