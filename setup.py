@@ -2,12 +2,14 @@
 
 from setuptools import Extension, setup
 
+FAST = "src/elsewhere/model/fast"
+
 setup(
     ext_modules=[
         Extension(
             "elsewhere.model.fast._level1",
-            ["src/elsewhere/model/fast/level1.cpp"],
-            depends=["src/elsewhere/model/fast/lanes.h"],
+            [f"{FAST}/level1.cpp", f"{FAST}/level2.cpp"],
+            depends=[f"{FAST}/lanes.h", f"{FAST}/vector.h", f"{FAST}/wide.h"],
             language="c++",
             extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffinite-math-only", "-fno-signed-zeros", "-pthread"],
             extra_link_args=["-pthread"],

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from elsewhere.model.dropblock import draw_blocks
-from elsewhere.model.fast import kernel, predict, streamed
+from elsewhere.model.fast import kernel, level2, predict, streamed
 from elsewhere.model.fast.kernel import Window
-from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 SMALL = NetworkSettings(
     input=(16, 32, 64), filters=(8, 16), kernels=((3, 3, 3), (3, 5, 5)), pools=((4, 4, 4),), dense=(64,), dense_groups=4
@@ -220,3 +220,59 @@ def test_not_a_number_is_not_swallowed(network):
     window = draw_window("float32")
     window.voxels[3, 4, 5] = np.nan
     assert predict.predict_logits(network, window).isnan().all()
+
+
+DEEP = NetworkSettings(
+    input=(24, 64, 128),
+    filters=(8, 16, 8),
+    kernels=((3, 3, 3), (5, 5, 5), (1, 3, 3)),
+    pools=((4, 4, 4), (2, 4, 4)),
+    dense=(64,),
+    dense_groups=4,
+)
+
+
+@needs_kernel
+@pytest.mark.parametrize("lanes", ["16", "8", "4"])
+def test_the_second_level_equals_the_plain_one(monkeypatch, lanes):
+    monkeypatch.setenv("ELSEWHERE_LANES", lanes)
+    torch.manual_seed(6)
+    network = signed(Network(DEEP))
+    maps = torch.randn(1, 8, 6, 16, 32)
+    assert level2.fits(DEEP)
+    with torch.inference_mode():
+        exact, usual = (
+            max_pool(made.levels[1](maps.to(made.last.weight.dtype)), (2, 4, 4))
+            for made in (copy.deepcopy(network).double(), network)
+        )
+        ours, theirs = (rms(found - exact) for found in (level2.level2(network, maps[0].numpy()), usual))
+        assert ours < 2 * theirs < 1e-4
+        torch.testing.assert_close(predict._rest(network, maps), network.rest(maps), atol=1e-4, rtol=0)
+
+
+def rms(values: torch.Tensor) -> float:
+    return float(values.square().mean().sqrt())
+
+
+@needs_kernel
+def test_the_second_level_gives_the_same_bytes_for_any_number_of_threads():
+    network, maps = signed(Network(DEEP)), np.random.default_rng(0).random((8, 6, 16, 32), np.float32)
+    before, results = torch.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.add(level2.level2(network, maps).numpy().tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("other", [{"pools": ((4, 4, 4), (2, 2, 4))}, {"input": (24, 64, 32)}])
+def test_another_second_level_is_left_to_torch(other):
+    settings = NetworkSettings(**{**vars(DEEP), **other})
+    assert not level2.fits(settings)
+    torch.manual_seed(1)
+    network = Network(settings).eval()
+    window = Window(np.zeros((24, *settings.input[1:]), np.int16) + np.arange(settings.input[2], dtype=np.int16), 0, 24)
+    expected = plain(network, window)["logits"]
+    torch.testing.assert_close(predict.predict_logits(network, window).double(), expected, **EXACT)

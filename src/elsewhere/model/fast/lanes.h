@@ -7,18 +7,7 @@
 // plain along the columns, which lie in the vector: 12 products where the direct sum needs 27, and the transforms
 // hold only 0, 1 and 1/2, so float32 loses no more than a bit.
 
-typedef float Vec __attribute__((vector_size(4 * LANES)));
-typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-static inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
-static inline void store(float* p, Vec v) { *reinterpret_cast<Loose*>(p) = v; }
-static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
-static inline Vec rectify(Vec v) { return larger(v, Vec{}); }
-static inline double total(Vec v) {
-    double sum = 0;
-    for (int i = 0; i < LANES; i++) sum += v[i];
-    return sum;
-}
+#include "vector.h"
 
 // The 4x4 rows (slices x rows) around 2x2 output rows, each at channel 0, column 0.
 struct Tile {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elsewhere.model.dropblock import _bernoulli_positions as bernoulli_positions
-from elsewhere.model.fast import kernel, streamed
+from elsewhere.model.fast import kernel, level2, streamed
 from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
-from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 
 def available() -> bool:
@@ -52,9 +53,16 @@ def fast_error(network: Network, window: Window) -> float:
     return float((exact - fast).abs().max())
 
 
-def _rest(network: Network, maps: Tensor, *, fast: bool) -> Tensor:
-    with torch.autocast(maps.device.type, torch.bfloat16, enabled=fast):
-        return network.rest(maps).to(maps.dtype)
+def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
+    """`network.rest`, its second level through the compiled kernel where that is the paper's and nothing is dropped."""
+    settings, plain = network.settings, maps.device.type == "cpu" and maps.dtype == torch.float32
+    if fast or not plain or network.training or not available() or not level2.fits(settings):
+        with torch.autocast(maps.device.type, torch.bfloat16, enabled=fast):
+            return network.rest(maps).to(maps.dtype)
+    maps = level2.level2(network, maps[0].contiguous().numpy())
+    for level, pool in zip_longest(list(network.levels)[2:], settings.pools[2:]):
+        maps = level(maps) if pool is None else max_pool(level(maps), pool)
+    return maps.flatten(1)
 
 
 @torch.inference_mode()
@@ -91,7 +99,7 @@ def predict_windows(network: Network, scan: Window, starts: Sequence[int], lengt
         union = replace(scan, start=scan.start + first, length=last - first + length)
         if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > kernel.LANES:
             maps = kernel.level1_windows(read_level1(network), union, [starts[index] - first for index in run], length)
-            features.update((index, network.rest(torch.from_numpy(maps[i][None]))) for i, index in enumerate(run))
+            features.update((index, _rest(network, torch.from_numpy(maps[i][None]))) for i, index in enumerate(run))
         else:
             for index in run:
                 window = replace(scan, start=scan.start + starts[index], length=length)

@@ -1,0 +1,158 @@
+// Normalised maps go in; one convolution of level 2, rectified, and its channel sums come out, whole or pooled 2x4x4.
+//
+// The GroupNorm before it is an affine that its input is read through; the GroupNorm after it is the caller's, from the
+// sums, as in level1.cpp. Sums are kept per slice and each pair of slices is one task: any number of threads gives the
+// same bytes.
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr int BLOCK = 8;  // filters whose products are held at once
+constexpr int POOL = 4;   // rows and columns; slices are pooled in pairs (protocol page, "Network")
+constexpr int PAD = 16;
+constexpr float NEAR = 0.5f, FAR = 1.5f;  // Winograd's points, with either sign, beside 0 and infinity
+constexpr float NOTHING = -std::numeric_limits<float>::max();
+
+}  // namespace
+
+// One call, filled in by kernel.py; arrays are C-contiguous.
+struct Layer {
+    const float* maps;                 // [channels][slices][rows][columns]
+    int channels, slices, rows, columns, filters;
+    const float *scale, *shift;        // the norm before, [channels]
+    const float *weights, *bias;       // [filters][channels][5][5][5]
+    const float* sign;                 // of the norm's scale after, [filters]
+    int pools;                         // 0: out is [filters][slices][rows][columns]; 1: halves and quarters of them
+    float* out;
+    double* sums;                      // [slices][filters][sum, sum of squares], zeros before
+    int lanes, threads;
+
+    const float* row(int channel, int slice, int row) const {
+        if (slice < 0 || slice >= slices || row < 0 || row >= rows) return nullptr;
+        return maps + (((size_t)channel * slices + slice) * rows + row) * columns;
+    }
+    float* out_row(int filter, int slice, int row) const {
+        return out + (((size_t)filter * slices + slice) * rows + row) * columns;
+    }
+    void write_pooled(const float* best, int slice, int row) const {
+        for (int o = 0; o < filters; o++) {
+            float* to = out + (((size_t)o * (slices / 2) + slice / 2) * (rows / POOL) + row / POOL) * (columns / POOL);
+            for (int x = 0; x < columns; x += POOL) {
+                const float* four = best + (size_t)o * columns + x;
+                to[x / POOL] = std::max(std::max(four[0], four[1]), std::max(four[2], four[3]));
+            }
+        }
+    }
+};
+
+namespace {
+
+struct Workspace {
+    std::unique_ptr<float[]> memory;
+    float *points, *best;
+
+    explicit Workspace(const Layer& layer) {
+        const size_t size = (size_t)36 * layer.channels * (layer.columns + 2 * PAD);
+        memory.reset(new float[size + (size_t)layer.filters * layer.columns]());
+        points = memory.get() + PAD;
+        best = memory.get() + size;
+    }
+};
+
+// Weight of tap i at Winograd point p: its power over the product of distances to the other points.
+double wide_point(int p, int i) {
+    const double points[5] = {0, NEAR, -NEAR, FAR, -FAR};
+    if (p == 5) return i == 4;
+    double value = 1;
+    for (int j = 0; j < i; j++) value *= points[p];
+    for (int j = 0; j < 5; j++)
+        if (j != p) value /= points[p] - points[j];
+    return value;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DISPATCHED 1
+#define LANES 16
+#define OUT_BLOCK 8
+#pragma GCC push_options
+#pragma GCC target("avx512f,fma")
+namespace avx512 {
+#include "wide.h"
+}
+#pragma GCC pop_options
+#undef LANES
+#undef OUT_BLOCK
+#define LANES 8
+#define OUT_BLOCK 4
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#include "wide.h"
+}
+#pragma GCC pop_options
+#undef LANES
+#undef OUT_BLOCK
+#endif
+
+#define LANES 4
+#define OUT_BLOCK 4
+namespace plain {
+#include "wide.h"
+}
+
+struct Set {
+    void (*convolve)(const Layer&, Workspace&, int);
+    void (*arrange)(const Layer&, float*);
+};
+
+Set choose(int lanes) {
+#ifdef DISPATCHED
+    if (lanes == 16) return {avx512::convolve, avx512::arrange};
+    if (lanes == 8) return {avx2::convolve, avx2::arrange};
+#endif
+    (void)lanes;
+    return {plain::convolve, plain::arrange};
+}
+
+void run(Layer layer) {
+    const Set set = choose(layer.lanes);
+    std::vector<float> weights((size_t)layer.filters * layer.channels * 5 * 36);
+    set.arrange(layer, weights.data());
+    layer.weights = weights.data();
+    std::atomic<int> next{0};
+    const auto work = [&](Workspace& own) {
+        for (int slice; (slice = next.fetch_add(2)) < layer.slices;) set.convolve(layer, own, slice);
+    };
+    std::vector<std::unique_ptr<Workspace>> workspaces;
+    for (int i = 0; i < std::min(layer.threads, layer.slices / 2); i++) workspaces.emplace_back(new Workspace(layer));
+    std::vector<std::thread> crew;
+    for (size_t i = 1; i < workspaces.size(); i++) {
+        try {
+            crew.emplace_back(work, std::ref(*workspaces[i]));
+        } catch (const std::exception&) {
+            break;  // the system gives no more threads: the others take the work
+        }
+    }
+    work(*workspaces[0]);
+    for (auto& one : crew) one.join();
+}
+
+}  // namespace
+
+// Runs one layer. Returns 0, or 1 when memory runs out.
+extern "C" int elsewhere_level2(const Layer* layer) {
+    try {
+        run(*layer);
+        return 0;
+    } catch (const std::exception&) {
+        return 1;
+    }
+}

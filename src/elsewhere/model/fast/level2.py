@@ -1,0 +1,95 @@
+"""Level 1's pooled maps and level 2's weights in, level 2's pooled maps out, through the compiled kernel."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from elsewhere.model.fast.kernel import LANES, lanes, library
+from elsewhere.model.network import Network, NetworkSettings
+
+KERNEL, POOL, BLOCK = (5, 5, 5), (2, 4, 4), 8
+"""What the kernel is built for: the paper's level 2, filters in blocks of 8."""
+
+
+class Layer(ctypes.Structure):
+    """One call of the kernel, field by field as `struct Layer` of level2.cpp."""
+
+    _fields_ = (
+        ("maps", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("channels", "slices", "rows", "columns", "filters")),
+        *((name, ctypes.c_void_p) for name in ("scale", "shift", "weights", "bias", "sign")),
+        ("pools", ctypes.c_int),
+        *((name, ctypes.c_void_p) for name in ("out", "sums")),
+        *((name, ctypes.c_int) for name in ("lanes", "threads")),
+    )
+
+
+def fits(settings: NetworkSettings) -> bool:
+    """Whether level 2 is the paper's, on maps of whole pools and whole vectors."""
+    if len(settings.filters) < 2 or settings.kernels[1] != KERNEL or settings.pools[1:2] != (POOL,):
+        return False
+    slices, rows, columns = settings.map_sizes[1]
+    return slices % POOL[0] == rows % POOL[1] == columns % LANES == settings.filters[1] % BLOCK == 0
+
+
+def level2(network: Network, maps: NDArray[np.float32]) -> Tensor:
+    """Level 2 in evaluation mode, pooled: (1, filter, slice, row, column) of maps [channel, slice, row, column].
+
+    The same bytes for any number of threads.
+    """
+    modules = list(network.levels[1].modules())
+    conv1, conv2 = (module for module in modules if isinstance(module, nn.Conv3d))
+    norm1, norm2 = (module for module in modules if isinstance(module, nn.GroupNorm))
+    channels, *size = maps.shape
+    identity = np.ones(channels), np.zeros(channels)
+    hidden = np.empty((conv1.out_channels, *size), np.float32)
+    sums = _convolve(conv1, maps, identity, np.ones(conv1.out_channels), hidden)
+    pooled = np.empty((conv2.out_channels, *(edge // by for edge, by in zip(size, POOL, strict=True))), np.float32)
+    sign = np.where(norm2.weight.detach().numpy() < 0, -1.0, 1.0)
+    sums2 = _convolve(conv2, hidden, _affine(norm1, sums, size), sign, pooled)
+    scale, shift = (torch.from_numpy(a).float().view(-1, 1, 1, 1) for a in _affine(norm2, sums2, size))
+    return torch.from_numpy(pooled).mul_(scale.abs()).add_(shift)[None]
+
+
+def _affine(norm: nn.GroupNorm, sums: NDArray[np.float64], size: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A GroupNorm as scale and shift per filter, from [slice, filter, (sum, sum of squares)] in float64."""
+    voxels = np.prod(size) * norm.num_channels // norm.num_groups
+    mean, square = sums.sum(axis=0).reshape(norm.num_groups, -1, 2).sum(axis=1).T / voxels
+    rate = 1 / np.sqrt(np.maximum(square - mean**2, 0) + norm.eps)
+    filters = norm.num_channels // norm.num_groups
+    scale = norm.weight.detach().numpy() * np.repeat(rate, filters)
+    return scale, norm.bias.detach().numpy() - np.repeat(mean, filters) * scale
+
+
+def _convolve(
+    conv: nn.Conv3d,
+    maps: NDArray[np.float32],
+    norm: tuple[NDArray[Any], NDArray[Any]],
+    sign: NDArray[np.float64],
+    out: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """One convolution of the normalised maps, rectified, into `out`, whole or pooled; its sums per slice."""
+    loaded = library()
+    assert loaded is not None
+    assert conv.bias is not None
+    weights, bias = (tensor.detach().contiguous().numpy() for tensor in (conv.weight, conv.bias))
+    scale, shift, signs = (array.astype(np.float32) for array in (*norm, sign))
+    sums = np.zeros((maps.shape[1], conv.out_channels, 2))
+    layer = Layer(
+        maps.ctypes.data,
+        *maps.shape,
+        conv.out_channels,
+        *(array.ctypes.data for array in (scale, shift, weights, bias, signs)),
+        out.shape[1] != maps.shape[1],
+        *(out.ctypes.data, sums.ctypes.data),
+        *(lanes(), torch.get_num_threads()),
+    )
+    if loaded.elsewhere_level2(ctypes.byref(layer)):
+        raise MemoryError("the level-2 kernel found no memory (under 1 MB a thread)")
+    return sums
