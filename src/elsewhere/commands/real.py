@@ -64,7 +64,7 @@ train = 0.5
 test = 0.25
 
 [network]
-input = [8, 128, 128]
+input = [8, 64, 64]
 filters = [8, 16, 32]
 kernels = [[3, 3, 3], [3, 5, 5], [3, 3, 3]]
 pools = [[2, 4, 4], [2, 4, 4]]
@@ -76,7 +76,7 @@ validate_every = 10
 threads = 1
 
 [prediction]
-passes = 5
+passes = 3
 stride = 4
 '''
 
