@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,23 @@ def test_labels_page_names_every_column_and_label() -> None:
     assert set(COLUMNS) <= set(re.findall(r"`(\w+)`", text))
     words = {word for words in re.findall(r"`([^`]+)`", text) for word in words.split()}
     assert set(LABELS) <= words
+
+
+def test_tables_made_from_the_code_are_whole() -> None:
+    specification = spec_from_file_location("docs_hooks", ROOT / "docs/hooks.py")
+    assert specification
+    assert specification.loader
+    hooks = module_from_spec(specification)
+    specification.loader.exec_module(hooks)
+    assert set(hooks.MARKS) == MADE
+    commands = hooks.cli_page()
+    assert [name for name in COMMANDS if f"## {name}\n" not in commands] == []
+    assert "| `--commands` | true or false | `false` |" in commands
+    keys = hooks.study_keys()
+    assert [name for name in plan.SECTIONS if f"## [{name}]\n" not in keys] == []
+    assert "| `intensity` | [low, high] | `[0.0, 1.0]` | `[0.8, 1.2]` |" in keys
+    assert "| `mosmeddata` | `ct0` |" in hooks.site_options()
+    assert "::: elsewhere.evidence.score" in hooks.modules("elsewhere.evidence")
 
 
 def test_marks_are_known() -> None:
