@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -39,6 +40,9 @@ EVERYWHERE = "all sites together"
 NOTABLE, SURE = 0.6, 0.05
 """A rule is warned of from this AUC on, where chance reaches it in no more than this share of permutations."""
 
+PERMUTATIONS, PERMUTED_SCANS, FEWEST_PERMUTATIONS = 99, 1000, 19
+"""Where a rule has more scans than the second number, it gets fewer permutations: chance then varies less."""
+
 SHOWN = 20
 
 
@@ -46,7 +50,7 @@ def audit(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
-    permutations: Annotated[int, typer.Option(min=19, help="Label permutations behind each p-value.")] = 200,
+    permutations: Annotated[int, typer.Option(min=19, help="Label permutations behind each p-value.")] = PERMUTATIONS,
 ) -> None:
     """Before any training: can the label be told from the site or the scanner, and are there copies or faulty scans?
 
@@ -59,21 +63,33 @@ def audit(
     _print(audit_study(folder, workers, permutations), folder)
 
 
-def audit_study(folder: Folder, workers: int | None = None, permutations: int = 200) -> Row:
+def audit_study(folder: Folder, workers: int | None = None, permutations: int = PERMUTATIONS) -> Row:
     """Add `confounding`, `forensics` and `looks` to the audit.json of a prepared study; returns all of it.
+
+    What stands there already for the same scans and the same number of permutations is not computed again.
 
     Raises:
         BadStudy: the study is not prepared.
+        BadScan: a prepared volume is damaged or gone.
     """
     rows = read_rows(folder)
     findings = json.loads(folder.audit.read_text(encoding="utf-8"))
-    findings["confounding"] = confounding(rows, workers, permutations)
-    findings["forensics"] = find_oddities(rows)
-    findings["looks"] = summarise(rows)
+    key = _key(rows, permutations)
+    if findings.get("audited") != key:
+        findings["confounding"] = confounding(rows, workers, permutations)
+        findings["forensics"] = find_oddities(rows)
+        findings["looks"] = summarise(rows)
+        findings["audited"] = key
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"])]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
     write_atomically(folder.audit, json.dumps(findings, indent=1))
     return findings
+
+
+def _key(rows: Sequence[Row], permutations: int) -> str:
+    names = ("site", "patient", "scan", "label", "subset", "facts", "forensics")
+    content = [permutations, *({name: row[name] for name in names} for row in rows)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_prepared(plan: Study, folder: Folder) -> bool:
@@ -110,7 +126,8 @@ def confounding(rows: Sequence[Row], workers: int | None, permutations: int) -> 
     """How well each rule tells the classes apart, over all sites together and within each; sites of one class left out.
 
     Returns:
-        records of `rule`, `sites`, `auc` (cross-fitted by patient), `p_value`, `n`, `patients`, `facts` (those used).
+        records of `rule`, `sites`, `auc` (cross-fitted by patient), `p_value`, `permutations`, `n`, `patients`, `facts`
+        (those used).
     """
     labelled = [row for row in rows if row["label"] is not None]
     tasks = [
@@ -151,8 +168,9 @@ def rule_score(rule: str, sites: str, rows: Sequence[Row], names: Sequence[str],
     """One record of `confounding`; None where the classes or facts are too few to say anything."""
     labels, patients = ([row[key] for row in rows] for key in ("label", "patient"))
     facts = {name: _values([row["facts"][name] for row in rows]) for name in names}
+    affordable = max(FEWEST_PERMUTATIONS, min(permutations, permutations * PERMUTED_SCANS // len(rows)))
     try:
-        found = facts_auc(facts, labels, patients, FactsSettings(permutations=permutations))
+        found = facts_auc(facts, labels, patients, FactsSettings(permutations=affordable))
     except ValueError:  # one class, one patient in a class, or facts that never differ: nothing to tell
         return None
     return {
@@ -160,6 +178,7 @@ def rule_score(rule: str, sites: str, rows: Sequence[Row], names: Sequence[str],
         "sites": sites,
         "auc": round(found.auc, 4),
         "p_value": round(found.p_value, 4),
+        "permutations": found.permutations,
         "n": len(rows),
         "patients": len(set(patients)),
         "facts": ", ".join(

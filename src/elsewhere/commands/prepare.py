@@ -137,6 +137,7 @@ def _keep(
     findings["copies_left_out"] = len(rows) - len(usable)
     findings["repaired"] = list(_repairs(usable))
     findings["split_hash"] = split_hash({(r["site"], r["scan"]): r["subset"] for r in usable})
+    findings |= _carried_over(folder, findings["split_hash"])
     write_table(folder.scans, rows)
     write_atomically(folder.bad_scans, _bad_table(bad))
     write_atomically(folder.audit, json.dumps(findings, indent=1))
@@ -148,6 +149,16 @@ def _keep(
             f"{len(findings['leaks'])} leaks between subsets, the first: {_leak(first)}",
             "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
         )
+
+
+def _carried_over(folder: Folder, split: str) -> dict[str, Any]:
+    """What `elsewhere audit` added for the same split; it checks for itself whether that still holds."""
+    if not folder.audit.is_file():
+        return {}
+    earlier = json.loads(folder.audit.read_text(encoding="utf-8"))
+    if earlier.get("split_hash") != split:
+        return {}
+    return {key: earlier[key] for key in ("confounding", "forensics", "looks", "audited") if key in earlier}
 
 
 def _leak(leak: Row) -> str:

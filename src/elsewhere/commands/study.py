@@ -12,6 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from elsewhere import engine
+from elsewhere.commands.audit import audit_study
 from elsewhere.commands.predict import predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
@@ -51,6 +52,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     """
     plan = load_study(file)
     prepare_study(plan, folder, workers)
+    audit_study(folder, workers)
     write_atomically(folder.study, json.dumps(_identity(plan, folder), indent=1))
     jobs = [(file, folder.root, name) for name in plan.models]
     for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):

@@ -41,7 +41,7 @@ class Fingerprint:
     def to_text(self) -> str:
         """As one line of text, for a record."""
         content = self.shape.tobytes() + self.slices.tobytes()
-        return base64.b85encode(zlib.compress(content, 6)).decode()
+        return base64.b64encode(zlib.compress(content, 6)).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Fingerprint:
@@ -51,7 +51,7 @@ class Fingerprint:
             ValueError: the text is none.
         """
         try:
-            content = np.frombuffer(zlib.decompress(base64.b85decode(text)), np.int8)
+            content = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.int8)
             cut = int(np.prod(SHAPE_GRID))
             return cls(content[:cut].reshape(SHAPE_GRID), content[cut:].reshape(-1, *SLICE_GRID))
         except (zlib.error, ValueError) as error:

@@ -31,6 +31,12 @@ TOUCHING = 0.05
 IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3])
 """Neighbours within a slice: across thick slices, lung would touch the air around the body."""
 
+MUCH_BLACK = 0.25
+"""Air and lung together fill at least this share of a chest CT."""
+
+NOTHING = 1e-9
+"""Shares below this are rounding."""
+
 SPIKE = 0.01
 """A single value that this share of voxels has stands for something other than tissue: padding, saturation, black."""
 
@@ -43,9 +49,9 @@ class Levels:
         lowest, highest: extreme stored values.
         at_lowest, at_highest: share of voxels with exactly that value.
         padding: value of a spike far below everything else, or None.
-        dark: most frequent value of air and lung.
-        bright: most frequent value of soft tissue.
-        limit: between the two.
+        dark: mean of air and lung, padding left out.
+        bright: mean of soft tissue and bone.
+        limit: midway, near -470 HU.
         tissue_share: share above the limit of the voxels that are not at the lowest value.
     """
 
@@ -141,7 +147,7 @@ def find_levels(sample: NDArray[Any], all_but_lowest: bool = False) -> Levels:
     if padding:
         inner[0] = 0
     limit, dark, bright = _split(inner)
-    if _lungs_are_black(inner, dark, bright):
+    if _lungs_are_black(inner, bright):
         dark, limit = 0.0, 0.1 * bright
     return Levels(
         lowest,
@@ -170,7 +176,7 @@ def _quantiles(share: NDArray[np.float64], *levels: float) -> list[float]:
 
 
 def _split(share: NDArray[np.float64]) -> tuple[float, float, float]:
-    """(limit, most frequent value below, above), as offsets from the lowest value."""
+    """(limit, mean below, mean above), as offsets from the lowest value."""
     low, high = _quantiles(share, 0.005, 0.995)
     bins = min(256, max(2, int(high - low) + 1))
     edges = np.linspace(low, high + 1, bins + 1)
@@ -178,19 +184,25 @@ def _split(share: NDArray[np.float64]) -> tuple[float, float, float]:
     mass = np.bincount(place, share, bins)
     middle = (edges[1:] + edges[:-1] - 1) / 2
     weight, moment = np.cumsum(mass), np.cumsum(mass * middle)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment[-1] * weight - moment * weight[-1]) ** 2 / (weight * (weight[-1] - weight))
-    cut = int(np.nanargmax(np.where(np.isfinite(between[:-1]), between[:-1], -1)))
-    dark, bright = moment[cut] / weight[cut], (moment[-1] - moment[cut]) / (weight[-1] - weight[cut])
-    return float((dark + bright) / 2), float(dark), float(bright)
+    left, right = weight[:-1], weight[-1] - weight[:-1]
+    both = (left > NOTHING) & (right > NOTHING)
+    if not both.any():  # one value only
+        return float(low), float(low), float(low)
+    below = moment[:-1] / np.where(both, left, 1)
+    above = (moment[-1] - moment[:-1]) / np.where(both, right, 1)
+    cut = int(np.argmax(np.where(both, left * right * (above - below) ** 2, -1)))
+    dark, bright = float(below[cut]), float(above[cut])
+    return (dark + bright) / 2, dark, bright
 
 
-def _lungs_are_black(share: NDArray[np.float64], dark: float, bright: float) -> bool:
-    """Whether a window has turned air and lung alike to the lowest value: nothing is left between black and tissue."""
-    if share[0] < 0.25:
-        return False
-    lung = slice(int(0.03 * bright) + 1, int(0.2 * bright) + 1)
-    return bool(share[lung].sum() < 0.3 * share[0] and dark < 0.25 * bright)
+def _lungs_are_black(share: NDArray[np.float64], bright: float) -> bool:
+    """Whether a window has turned air and lung alike to the lowest value.
+
+    Then more voxels lie where that window has fat (three tenths of the way to tissue) than where a window that begins
+    at air has lung (a seventh of the way).
+    """
+    lung, fat = (share[int(low * bright) + 1 : int((low + 0.18) * bright) + 1].sum() for low in (0.04, 0.25))
+    return bool(share[0] > MUCH_BLACK and lung < fat)
 
 
 def enclosed(dark: Mask) -> Mask:

@@ -1,0 +1,437 @@
+"""Planted faults in simulated and real scans in; what forensics finds, misses and invents out, as Markdown.
+
+    python benchmarks/forensics.py [--out docs/forensics-tables.md] [--chest]
+
+Real scans come from ELSEWHERE_REAL_DATA (or ../shared/data/real); without them their columns stay empty.
+`--chest` prints instead the mean simulated chest that `src/elsewhere/evidence/forensics/chest.py` holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from elsewhere.evidence.forensics.appearance import find_encoding, find_padding
+from elsewhere.evidence.forensics.examination import examine
+from elsewhere.evidence.forensics.fingerprint import Fingerprint, take_fingerprint
+from elsewhere.evidence.forensics.matching import MatchSettings, find_matches
+from elsewhere.evidence.forensics.order import find_order_faults
+from elsewhere.evidence.forensics.orientation import find_orientation, write_chest
+from elsewhere.evidence.forensics.shrunk import shrink
+from elsewhere.evidence.intervals import wilson_ends
+from elsewhere.scans.phantom.exam import Plan, make
+from elsewhere.scans.phantom.sites import default_sites, plan_site
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
+from elsewhere.scans.store import write
+from elsewhere.scans.volume import Preparation, Volume, lung_mask, measure, prepare, to_hu
+
+PATIENTS, MATRIX, FINEST, SEED = 30, 96, 4.0, 7  # not the seed that the limits were chosen on (0)
+CHEST_SEED, CHEST_PATIENTS = 0, 15
+PLANTED_IN = 30
+COVID_CT_MD = ("COVID-19 subjects/P001", "COVID-19 subjects/P002", "Cap subjects/cap001", "Cap subjects/cap002",
+               "Normal subjects/normal001", "Normal subjects/normal002")  # fmt: skip
+Voxels = np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    patient: str
+    origin: str
+    hu: Voxels
+    segmented: bool
+    as_stored: Volume
+
+
+def simulated(seed: int, patients: int) -> list[Case]:
+    plans = [p for site in default_sites() for p in plan_site(replace(site, patients=patients), seed, FINEST)]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(simulate, plans, chunksize=4))
+
+
+def simulate(plan: Plan) -> Case:
+    volume = make(plan, MATRIX).volume
+    hu = np.ascontiguousarray(to_hu(volume).voxels)
+    return Case(f"{plan.site}/{plan.patient_id}", "simulated", hu, plan.protocol.segmented, volume)
+
+
+def real_cases() -> list[Case]:
+    root = Path(os.environ.get("ELSEWHERE_REAL_DATA", "../shared/data/real"))
+    if not (root / "covid-ct-md").is_dir():
+        return []
+    with tempfile.TemporaryDirectory() as scratch:
+        return [real_case(patient, files) for patient, files in real_files(root, Path(scratch))]
+
+
+def real_files(root: Path, scratch: Path) -> Iterator[tuple[str, list[Path]]]:
+    for subject in COVID_CT_MD:
+        yield subject, list((root / "covid-ct-md" / subject).iterdir())
+    for folder in ("nlst", "acrin-nsclc-fdg-pet"):
+        yield folder, list((root / folder).glob("*.dcm"))
+    yield "chest-imaging-platform", list((root / "chest-imaging-platform" / "ct-64Dicom").iterdir())
+    for archive in sorted((root / "lung-pet-ct-dx").glob("*.zip")):
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(scratch / archive.stem)
+        files = [f for f in (scratch / archive.stem).rglob("*") if f.is_file()]
+        yield archive.stem.split("_kernel")[0].split("_B")[0], files
+
+
+def real_case(patient: str, files: list[Path]) -> Case:
+    volume = reader("utsw").read(Scan("real", patient, patient, 0, tuple(sorted(files))))
+    return Case(patient, "real", volume.voxels, False, volume)
+
+
+# Alterations that leave the anatomy ---------------------------------------------------------------------------------
+
+
+def window(hu: Voxels, low: float, high: float) -> Voxels:
+    return np.clip(np.rint((hu.astype(np.float32) - low) / (high - low) * 255), 0, 255).astype(np.uint8)
+
+
+def noisy(hu: Voxels) -> Voxels:
+    return np.rint(hu + np.random.default_rng(0).normal(0, 60, hu.shape)).astype(np.int16)
+
+
+def averaged(hu: Voxels) -> Voxels:
+    even = hu[: len(hu) // 2 * 2].astype(np.float32)
+    return np.rint((even[::2] + even[1::2]) / 2).astype(np.int16)
+
+
+def cropped(hu: Voxels) -> Voxels:
+    rows, columns = (n // 14 for n in hu.shape[1:])
+    return hu[:, rows:-rows, columns:-columns]
+
+
+ALTERATIONS: dict[str, Callable[[Voxels], Voxels]] = {
+    "8 bits, lung window −1350..150": lambda hu: window(hu, -1350, 150),
+    "8 bits, window −1000..400": lambda hu: window(hu, -1000, 400),
+    "8 bits, soft-tissue window −160..240": lambda hu: window(hu, -160, 240),
+    "HU + 1024, negative values cut": lambda hu: np.maximum(hu, -1024) + np.int16(1024),
+    "slices reversed": lambda hu: hu[::-1],
+    "left and right exchanged": lambda hu: hu[:, :, ::-1],
+    "upside down": lambda hu: hu[:, ::-1],
+    "every second slice": lambda hu: hu[::2],
+    "every third slice": lambda hu: hu[1::3],
+    "pairs of slices averaged": averaged,
+    "half the matrix": lambda hu: hu[:, ::2, ::2],
+    "field of view cut by a seventh": cropped,
+    "upper tenth missing": lambda hu: hu[round(len(hu) / 10) :],
+    "lower tenth missing": lambda hu: hu[: -round(len(hu) / 10)],
+    "upper quarter missing": lambda hu: hu[round(len(hu) / 4) :],
+    "noise of 60 HU added": noisy,
+    "lung window, every second slice, reversed, mirrored": lambda hu: window(hu, -1350, 150)[::2][::-1, :, ::-1],
+}
+
+
+def fingerprint(voxels: Voxels) -> Fingerprint:
+    return take_fingerprint(shrink(np.ascontiguousarray(voxels)))
+
+
+def found_again(cases: list[Case], alter: Callable[[Voxels], Voxels]) -> str:
+    hits = sum(bool(find_matches([fingerprint(c.hu), fingerprint(alter(c.hu))])) for c in cases)
+    return share(hits, len(cases))
+
+
+def share(hits: int, of: int) -> str:
+    return f"{hits}/{of}" if of else "–"
+
+
+def strangers(cases: list[Case]) -> tuple[int, int, int, int]:
+    """(false matches, pairs of different patients, true matches, pairs of one patient)."""
+    prints = [fingerprint(c.as_stored.voxels) for c in cases]
+    matched = {(m.first, m.second) for m in find_matches(prints)}
+    same = {(i, j) for i, j in combinations(range(len(cases)), 2) if cases[i].patient == cases[j].patient}
+    pairs = len(cases) * (len(cases) - 1) // 2
+    return len(matched - same), pairs - len(same), len(matched & same), len(same)
+
+
+def fingerprint_tables(everything: list[Case], planted: list[Case], real: list[Case]) -> Iterator[str]:
+    yield "## The same anatomy, found again"
+    yield "Each scan against an altered copy of itself. One scan of each patient.\n"
+    yield "| alteration | simulated | real |\n|---|---|---|"
+    for name, alter in ALTERATIONS.items():
+        yield f"| {name} | {found_again(planted, alter)} | {found_again(one_each(real), alter)} |"
+    yield "\n## Matches between scans as they are\n"
+    yield "| scans | false matches / pairs of different patients | 95 % | found / pairs of one patient |"
+    yield "|---|---|---|---|"
+    for name, cases in (("simulated", everything), ("real", real)):
+        if cases:
+            wrong, apart, right, same = strangers(cases)
+            low, high = wilson_ends(wrong / apart, apart)
+            interval = f"{float(low):.1e}–{float(high):.1e}"
+            yield f"| {name} ({len(cases)}) | {wrong}/{apart} | {interval} | {right}/{same} |"
+    settings = MatchSettings()
+    yield (
+        "\nPairs of one patient: simulated, other kernels and thicknesses of one examination (COVID-CTset) and "
+        "follow-up scans with other disease (CC-CCII); real, Lung_Dx-A0002 in kernels B70f and B40f. "
+        f"A match needs {settings.shape} in shape and {settings.slices} in slices."
+    )
+
+
+def one_each(cases: list[Case]) -> list[Case]:
+    return list({case.patient: case for case in cases}.values())
+
+
+# Slice order --------------------------------------------------------------------------------------------------------
+
+
+def gap(slices: int) -> Callable[[int, np.random.Generator], np.ndarray]:
+    def order(n: int, random: np.random.Generator) -> np.ndarray:
+        start = int(random.integers(n // 4, 3 * n // 4 - slices))
+        return np.delete(np.arange(n), np.arange(start, start + slices))
+
+    return order
+
+
+def exchanged(n: int, random: np.random.Generator) -> np.ndarray:
+    order, first = np.arange(n), int(random.integers(n // 5, 2 * n // 5))
+    second = first + int(random.integers(4, n // 3))
+    order[[first, second]] = order[[second, first]]
+    return order
+
+
+def repeated(n: int, random: np.random.Generator) -> np.ndarray:
+    place = int(random.integers(n // 4, 3 * n // 4))
+    return np.insert(np.arange(n), place, [place])
+
+
+def wrapped(n: int, random: np.random.Generator) -> np.ndarray:
+    return np.roll(np.arange(n), int(random.integers(n // 4, 3 * n // 4)))
+
+
+def backward_block(n: int, random: np.random.Generator) -> np.ndarray:
+    order, start = np.arange(n), int(random.integers(n // 5, n // 2))
+    order[start : start + n // 4] = order[start : start + n // 4][::-1]
+    return order
+
+
+ORDERS: dict[str, tuple[str, Callable[[int, np.random.Generator], np.ndarray]]] = {
+    "first and last part exchanged (`15-20+0-14`)": ("permuted", wrapped),
+    "a quarter backwards": ("permuted", backward_block),
+    "two slices exchanged": ("permuted", exchanged),
+    "all shuffled": ("permuted", lambda n, random: random.permutation(n)),
+    "one slice twice": ("repeated", repeated),
+    "1 slice missing": ("missing", gap(1)),
+    "2 slices missing": ("missing", gap(2)),
+    "3 slices missing": ("missing", gap(3)),
+    "5 slices missing": ("missing", gap(5)),
+    "8 slices missing": ("missing", gap(8)),
+}
+
+
+def order_tables(everything: list[Case], planted: list[Case], real: list[Case]) -> Iterator[str]:
+    yield "\n## Slice order\n"
+    yield "Found: the planted kind of fault is named. Slices as published: 4 to 10 mm apart.\n"
+    yield "| planted | named as | simulated | real |\n|---|---|---|---|"
+    for name, (kind, order) in ORDERS.items():
+        counts = [share(sum(names_fault(c, kind, order, i) for i, c in enumerate(g)), len(g)) for g in (planted, real)]
+        yield f"| {name} | {kind} | {counts[0]} | {counts[1]} |"
+    turned = [share(sum(looks_reversed(c.hu[::-1]) for c in g), len(g)) for g in (planted, real)]
+    yield f"| all slices reversed | reversed | {turned[0]} | {turned[1]} |"
+    alarms = [share(sum(bool(faults(c.as_stored.voxels)) for c in g), len(g)) for g in (everything, real)]
+    yield f"| nothing | false alarm, order | {alarms[0]} | {alarms[1]} |"
+    alarms = [share(sum(looks_reversed(c.as_stored.voxels) for c in g), len(g)) for g in (everything, real)]
+    yield f"| nothing | false alarm, reversed | {alarms[0]} | {alarms[1]} |"
+
+
+def faults(voxels: Voxels) -> set[str]:
+    return {fault.kind for fault in find_order_faults(shrink(np.ascontiguousarray(voxels)))}
+
+
+def names_fault(case: Case, kind: str, order: Callable[[int, np.random.Generator], np.ndarray], seed: int) -> bool:
+    return kind in faults(case.hu[order(len(case.hu), np.random.default_rng(seed))])
+
+
+def looks_reversed(voxels: Voxels) -> bool:
+    return find_orientation(fingerprint(voxels)).is_reversed
+
+
+# Encoding, blackening, padding --------------------------------------------------------------------------------------
+
+
+def scaled(hu: Voxels) -> Voxels:
+    shifted = np.maximum(hu, -1024).astype(np.float32) + 1024
+    return np.rint(shifted / shifted.max() * 255).astype(np.uint8)
+
+
+ENCODINGS: dict[str, tuple[str, Callable[[Voxels], Voxels]]] = {
+    "HU": ("HU", lambda hu: hu),
+    "HU, cut at −1000 and 400": ("HU", lambda hu: np.clip(hu, -1000, 400)),
+    "HU + 1024": ("HU with an offset", lambda hu: np.maximum(hu, -1024) + np.int16(1024)),
+    "lung window −1350..150, 8 bits": ("window", lambda hu: window(hu, -1350, 150)),
+    "window −1000..400, 8 bits": ("window", lambda hu: window(hu, -1000, 400)),
+    "soft-tissue window −160..240, 8 bits": ("soft-tissue window", lambda hu: window(hu, -160, 240)),
+    "divided by its maximum, 8 bits": ("scaled to its maximum", scaled),
+}
+
+
+def segmented(hu: Voxels, low: float, high: float) -> Voxels:
+    return np.where(lung_mask(hu), window(hu, low, high), 0).astype(np.uint8)
+
+
+def outside(shape: tuple[int, ...]) -> np.ndarray:
+    rows, columns = (np.linspace(-1, 1, n) for n in shape[1:])
+    return np.hypot(rows[:, None], columns[None, :]) > 1
+
+
+def with_circle(hu: Voxels, value: int) -> Voxels:
+    return np.where(outside(hu.shape), np.int16(value), np.maximum(hu, -1000))
+
+
+def with_bars(hu: Voxels) -> Voxels:
+    return np.pad(hu, ((0, 0), (hu.shape[1] // 10,) * 2, (0, 0)), constant_values=-2000)
+
+
+LOOKS: dict[str, tuple[str, Callable[[Voxels], Voxels]]] = {
+    "lung-segmented, window −1350..150": ("lung-segmented", lambda hu: segmented(hu, -1350, 150)),
+    "lung-segmented, window −1000..400": ("lung-segmented", lambda hu: segmented(hu, -1000, 400)),
+    "circle of −2000": ("circle", lambda hu: with_circle(hu, -2000)),
+    "circle of −3024": ("circle", lambda hu: with_circle(hu, -3024)),
+    "bars of −2000 above and below": ("border", with_bars),
+}
+
+
+def look_tables(planted: list[Case], real: list[Case]) -> Iterator[str]:
+    yield "\n## Encoding, blackening, padding\n"
+    yield "| planted | named as | simulated | real |\n|---|---|---|---|"
+    for name, (kind, encode) in ENCODINGS.items():
+        counts = [share(sum(encoding_of(encode(c.hu)) == kind for c in g), len(g)) for g in (planted, real)]
+        yield f"| {name} | {kind} | {counts[0]} | {counts[1]} |"
+    for name, (kind, plant) in LOOKS.items():
+        counts = [share(sum(kind in looks_of(plant(c.hu)) for c in g), len(g)) for g in (planted, real)]
+        yield f"| {name} | {kind} | {counts[0]} | {counts[1]} |"
+
+
+def simulated_segmented(everything: list[Case]) -> str:
+    flags = [(shrink(c.as_stored.voxels).blackened, c.segmented) for c in everything]
+    right, planted = sum(a and b for a, b in flags), sum(b for _, b in flags)
+    wrong = sum(a and not b for a, b in flags)
+    return (
+        f"\nLung-segmented scans among the simulated sites as stored: {right}/{planted} found, "
+        f"{wrong}/{len(flags) - planted} others flagged."
+    )
+
+
+def encoding_of(voxels: Voxels) -> str:
+    return find_encoding(shrink(voxels)).kind
+
+
+def window_error(cases: list[Case], low: int, high: int) -> str:
+    found = [find_encoding(shrink(window(c.hu, low, high))) for c in cases]
+    wrong = [(e.low - low, e.high - high) for e in found if e.low is not None and e.high is not None]
+    if not wrong:
+        return "–"
+    return ", ".join(f"{np.median(np.abs(w)):.0f} (at most {max(map(abs, w))})" for w in zip(*wrong, strict=True))
+
+
+def looks_of(voxels: Voxels) -> set[str]:
+    small = shrink(voxels)
+    return {find_padding(small).kind} | ({"lung-segmented"} if small.blackened else set())
+
+
+def window_table(planted: list[Case], real: list[Case]) -> Iterator[str]:
+    yield "\nThe window that 8-bit values were cut with, error of its lower and upper end in HU, median (largest):\n"
+    yield "| planted window | simulated | real |\n|---|---|---|"
+    for low, high in ((-1350, 150), (-1000, 400), (-1250, 250)):
+        yield f"| {low}..{high} | {window_error(planted, low, high)} | {window_error(real, low, high)} |"
+
+
+# Cost ---------------------------------------------------------------------------------------------------------------
+
+
+def cost_table(real: list[Case]) -> Iterator[str]:
+    base = (
+        real
+        or [
+            Case(
+                "", "", np.zeros((10, 512, 512), np.int16), False, Volume(np.zeros((1, 1, 1), np.int16), "HU", None, 0)
+            )
+        ]
+    )[0].hu
+    volume = Volume(np.ascontiguousarray(np.resize(base, (100, 512, 512))), "HU", (1.0, 0.7, 0.7), 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch)
+        steps = {
+            "measure (facts, content hash)": lambda: measure(volume),
+            "prepare (paper: clip)": lambda: prepare(volume, Preparation()),
+            "store (compress, write)": lambda: write(path / "x.b2nd", volume.voxels, {}),
+            "examine (forensics)": lambda: examine(volume.voxels),
+        }
+        yield "\n## Cost\n\nSeconds of CPU for one scan of 512 × 512 × 100, best of 3, reading left out.\n"
+        yield "| step | s |\n|---|---|"
+        for name, step in steps.items():
+            yield f"| {name} | {best_time(step):.3f} |"
+        yield f"| read (DICOM, JPEG lossless, {len(base)} slices, per 100) | {read_time():.2f} |"
+
+
+def read_time() -> float:
+    root = Path(os.environ.get("ELSEWHERE_REAL_DATA", "../shared/data/real")) / "covid-ct-md" / COVID_CT_MD[0]
+    if not root.is_dir():
+        return float("nan")
+    files = sorted(root.iterdir())
+    return best_time(lambda: reader("utsw").read(Scan("x", "x", "x", 0, tuple(files)))) * 100 / len(files)
+
+
+def best_time(step: Callable[[], object]) -> float:
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        step()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def tables() -> Iterator[str]:
+    everything, real = simulated(SEED, PATIENTS), real_cases()
+    whole = [c for c in one_each(everything) if c.as_stored.units != "relative"]
+    planted = whole[:: max(1, len(whole) // PLANTED_IN)][:PLANTED_IN]
+    yield "# Forensics: what it finds, misses and invents\n"
+    yield "Made by `python benchmarks/forensics.py --out docs/forensics-tables.md`.\n"
+    yield (
+        f"Simulated: {len(everything)} scans of {len(one_each(everything))} patients at {MATRIX}², seed {SEED}; faults "
+        f"planted in {len(planted)} of them. Real: {len(real)} scans of {len(one_each(real))} patients "
+        "(COVID-CT-MD, NLST, ACRIN, Lung-PET-CT-Dx, Chest Imaging Platform).\n"
+    )
+    yield from fingerprint_tables(everything, planted, real)
+    yield from order_tables(everything, planted, real)
+    yield from look_tables(planted, real)
+    yield simulated_segmented(everything)
+    yield from window_table(planted, real)
+    yield from cost_table(real)
+
+
+def chest() -> str:
+    cases = [c for c in simulated(CHEST_SEED, CHEST_PATIENTS) if not c.segmented]
+    return write_chest(np.array([fingerprint(c.as_stored.voxels).shape for c in cases]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="also write the tables here")
+    parser.add_argument("--chest", action="store_true", help="print the mean chest")
+    given = parser.parse_args()
+    if given.chest:
+        print(chest())
+        return
+    start, lines = time.perf_counter(), []
+    for line in tables():
+        print(line, flush=True)
+        lines.append(line)
+    if given.out:
+        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"\n({time.perf_counter() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
