@@ -40,7 +40,7 @@ class Row:
         wall = statistics.median(self.ours.wall) / statistics.median(self.theirs.wall)
         cpu = statistics.median(self.ours.cpu) / statistics.median(self.theirs.cpu)
         target = "–" if self.target is None else f"≤ {self.target:g}"
-        met = "" if self.target is None else "met" if min(wall, cpu) <= self.target >= cpu else "**missed**"
+        met = "" if self.target is None else "met" if max(wall, cpu) <= self.target else "**missed**"
         return [
             self.stage,
             self.against,

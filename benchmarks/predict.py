@@ -77,7 +77,7 @@ def time_rows(network: Network, rounds: int, passes: int) -> list[Row]:
     one = "1 plain prediction"
     rows = [
         Row("predict one 512×512×128 volume, fp32", one, times["fused"], times["plain"], 0.22),
-        Row("the same, fast mode (bf16 after level 1)", one, times["fast"], times["plain"], 0.125),
+        Row("the same, fast mode (bf16 products)", one, times["fast"], times["plain"], 0.125),
         Row("the same, without a compiler", one, times["without compiler"], times["plain"], None),
         Row("300 slices, 7 windows", "7 × plain", times["windows"], times["plain"].scaled(7), 0.085),
         Row("300 slices, 7 windows", "7 × ours", times["windows"], times["fused"].scaled(7), None),

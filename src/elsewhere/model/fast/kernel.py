@@ -157,11 +157,14 @@ def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
     return loaded
 
 
-def lanes() -> int:
-    """Floats per vector in use: 16 AVX-512, 8 AVX2, 4 any; ELSEWHERE_LANES asks for fewer than the processor has."""
+def lanes(*, fast: bool = False) -> int:
+    """Numbers per vector in use: 16 AVX-512, 8 AVX2, 4 any; ELSEWHERE_LANES asks for fewer than the processor has.
+
+    In the fast mode 32, bfloat16, on a processor that multiplies them; on others the fast mode is the exact one.
+    """
     loaded = library()
     assert loaded is not None
-    best = int(loaded.elsewhere_lanes())
+    best = int(loaded.elsewhere_fast_lanes() if fast else loaded.elsewhere_lanes())
     return min(best, int(os.environ.get("ELSEWHERE_LANES", best)))
 
 
@@ -176,12 +179,14 @@ def fits(window: Window) -> bool:
     return whole and known and (voxels.dtype.kind != "f" or math.isfinite(voxels.sum()))
 
 
-def level1(parameters: Level1, window: Window, threads: int | None = None) -> NDArray[np.float32]:
+def level1(
+    parameters: Level1, window: Window, threads: int | None = None, *, fast: bool = False
+) -> NDArray[np.float32]:
     """Level 1 of one window, pooled and normalised: float32 [filter, slice, row, column], a quarter of each axis.
 
     The same bytes for any number of threads (default: torch's).
     """
-    work = _Work.of(parameters, window, [0], window.length, threads)
+    work = replace(_Work.of(parameters, window, [0], window.length, threads), lanes=lanes(fast=fast))
     work.run(SUM)
     work.fold_first()
     work.run(POOLED)
@@ -275,6 +280,7 @@ class _Work:
     pooled: NDArray[np.float32]
     touched: NDArray[np.bool_]  # pools that DropBlock reached into
     threads: int
+    lanes: int
 
     @classmethod
     def of(cls, parameters: Level1, scan: Window, starts: Sequence[int], length: int, threads: int | None) -> _Work:
@@ -289,6 +295,7 @@ class _Work:
             pooled=np.empty((windows, *size), np.float32),
             touched=np.zeros(size, np.bool_),
             threads=threads or torch.get_num_threads(),
+            lanes=lanes(),
         )
 
     def alone(self, index: int) -> _Work:
@@ -341,7 +348,7 @@ class _Work:
             *(array.ctypes.data for array in arrays),
             *drops,
             self.touched.ctypes.data,
-            *(lanes(), self.threads),
+            *(self.lanes, self.threads),
         )
         job.arrays = arrays  # addresses hold nothing alive
         return job

@@ -19,18 +19,23 @@ static inline void transform(Vec& a, Vec& b, Vec& c, Vec& d) {
     a = p, b = q, c = r, d = s;
 }
 
-// 16 Winograd points of every input channel: points[point][channel][column].
+// 16 Winograd points of every input channel (HALF: of every two): points[point][channel][column].
 template <int IN>
 static void to_points(const Tile& tile, const Plan& plan, float* points) {
-    for (int c = 0; c < IN; c++)
+    constexpr int STEP = HALF && IN > 1 ? 2 : 1;
+    for (int c = 0; c < IN; c += STEP)
         for (int x = 0; x < plan.columns; x += LANES) {
-            Vec d[4][4];
-            for (int i = 0; i < 4; i++)
-                for (int j = 0; j < 4; j++) d[i][j] = load(tile.row[i][j] + c * plan.stride + x);
-            for (int j = 0; j < 4; j++) transform(d[0][j], d[1][j], d[2][j], d[3][j]);
-            for (int i = 0; i < 4; i++) transform(d[i][0], d[i][1], d[i][2], d[i][3]);
-            for (int i = 0; i < 4; i++)
-                for (int j = 0; j < 4; j++) store(points + ((i * 4 + j) * IN + c) * plan.stride + x, d[i][j]);
+            Vec d[STEP][4][4];
+            for (int n = 0; n < STEP; n++) {
+                for (int i = 0; i < 4; i++)
+                    for (int j = 0; j < 4; j++) d[n][i][j] = load(tile.row[i][j] + (c + n) * plan.stride + x);
+                for (int j = 0; j < 4; j++) transform(d[n][0][j], d[n][1][j], d[n][2][j], d[n][3][j]);
+                for (int i = 0; i < 4; i++) transform(d[n][i][0], d[n][i][1], d[n][i][2], d[n][i][3]);
+            }
+            float* to = points + c / STEP * plan.stride + x;
+            for (int p = 0; p < POINTS; p++)
+                store(to + p * (IN / STEP) * plan.stride,
+                      STEP == 2 ? half_pairs(d[0][p / 4][p % 4], d[STEP - 1][p / 4][p % 4]) : d[0][p / 4][p % 4]);
         }
 }
 
@@ -38,19 +43,20 @@ static void to_points(const Tile& tile, const Plan& plan, float* points) {
 template <int IN, int V>
 static inline void multiply(const float* points, const Plan& plan, const float* weights, const float* bias,
                             Vec (*products)[FILTERS][V]) {
+    constexpr int STEP = HALF && IN > 1 ? 2 : 1, CHANNELS = IN / STEP;
     for (int p = 0; p < POINTS; p++)
         for (int block = 0; block < FILTERS; block += OUT_BLOCK) {
             Vec sum[OUT_BLOCK][V];
             for (int o = 0; o < OUT_BLOCK; o++)
                 for (int v = 0; v < V; v++) sum[o][v] = Vec{} + (p == 5 ? bias[block + o] : 0.0f);
-            const float* w = weights + (p * FILTERS + block) * IN * 3;
-            for (int c = 0; c < IN; c++)
+            const float* w = weights + (p * FILTERS + block) * CHANNELS * 3;
+            for (int c = 0; c < CHANNELS; c++)
                 for (int tap = 0; tap < 3; tap++, w += OUT_BLOCK) {
-                    const float* from = points + (p * IN + c) * plan.stride + tap - 1;
+                    const float* from = points + (p * CHANNELS + c) * plan.stride + tap - 1;
                     Vec in[V];
                     for (int v = 0; v < V; v++) in[v] = load(from + v * LANES);
                     for (int o = 0; o < OUT_BLOCK; o++)
-                        for (int v = 0; v < V; v++) sum[o][v] += w[o] * in[v];
+                        for (int v = 0; v < V; v++) sum[o][v] = add_product<STEP>(sum[o][v], w[o], in[v]);
                 }
             for (int o = 0; o < OUT_BLOCK; o++)
                 for (int v = 0; v < V; v++) products[p][block + o][v] = sum[o][v];
@@ -312,18 +318,24 @@ static void share_slab(const Plan& plan, Workspace& work, int slice, int depth) 
     }
 }
 
+static float weight_at(const float* weights, int in, int p, int o, int c, int tap) {
+    double sum = 0;
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            sum += G[p / 4][i] * G[p % 4][j] * weights[((o * in + c) * 9 + i * 3 + j) * 3 + tap];
+    return (float)sum;
+}
+
 // Winograd's weights in the order that multiply reads them: [point][block][input channel][column tap][filter].
 static void arrange(const float* weights, int in, float* to) {
+    const int step = HALF && in > 1 ? 2 : 1;
     for (int p = 0; p < POINTS; p++)
         for (int block = 0; block < FILTERS; block += OUT_BLOCK)
-            for (int c = 0; c < in; c++)
+            for (int c = 0; c < in; c += step)
                 for (int tap = 0; tap < 3; tap++)
                     for (int o = block; o < block + OUT_BLOCK; o++) {
-                        double sum = 0;
-                        for (int i = 0; i < 3; i++)
-                            for (int j = 0; j < 3; j++)
-                                sum += G[p / 4][i] * G[p % 4][j] * weights[((o * in + c) * 9 + i * 3 + j) * 3 + tap];
-                        *to++ = (float)sum;
+                        const float first = weight_at(weights, in, p, o, c, tap);
+                        *to++ = step == 1 ? first : half_pair(first, weight_at(weights, in, p, o, c + 1, tap));
                     }
 }
 

@@ -6,6 +6,10 @@
 // GroupNorm 2's per-channel affine once the sign of its scale is known, so the caller applies it to what is left.
 // Sums are kept per slice, and each slice belongs to one task, so any number of threads gives the same bytes.
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -174,6 +178,15 @@ void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float val
 #define DISPATCHED 1
 #define LANES 16
 #define OUT_BLOCK 8
+#define HALF 1
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bf16,fma")
+namespace avx512_bf16 {
+#include "lanes.h"
+}
+#pragma GCC pop_options
+#undef HALF
+#define HALF 0
 #pragma GCC push_options
 #pragma GCC target("avx512f,fma")
 namespace avx512 {
@@ -194,6 +207,8 @@ namespace avx2 {
 #undef OUT_BLOCK
 #endif
 
+#undef HALF
+#define HALF 0
 #define LANES 4
 #define OUT_BLOCK 4
 namespace plain {  // 128 bits: SSE2, NEON, or whatever the compiler makes of it
@@ -212,6 +227,7 @@ struct Set {
 
 Set choose(int lanes) {
 #ifdef DISPATCHED
+    if (lanes == 32) return SET(avx512_bf16);
     if (lanes == 16) return SET(avx512);
     if (lanes == 8) return SET(avx2);
 #endif
@@ -305,6 +321,14 @@ long long elsewhere_count_dropped(const Drops* drops, int filters, int slices, i
             });
         }
     return count;
+}
+
+// The same for the fast mode: 32 bfloat16 where the processor multiplies them, else as above.
+int elsewhere_fast_lanes() {
+#ifdef DISPATCHED
+    if (__builtin_cpu_supports("avx512bf16")) return 32;
+#endif
+    return elsewhere_lanes();
 }
 
 // Runs one pass. Returns 0, or 1 when memory runs out.

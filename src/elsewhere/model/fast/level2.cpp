@@ -4,9 +4,15 @@
 // sums, as in level1.cpp. Sums are kept per slice and each pair of slices is one task: any number of threads gives the
 // same bytes.
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -82,6 +88,15 @@ double wide_point(int p, int i) {
 #define DISPATCHED 1
 #define LANES 16
 #define OUT_BLOCK 8
+#define HALF 1
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bf16,fma")
+namespace avx512_bf16 {
+#include "wide.h"
+}
+#pragma GCC pop_options
+#undef HALF
+#define HALF 0
 #pragma GCC push_options
 #pragma GCC target("avx512f,fma")
 namespace avx512 {
@@ -102,6 +117,8 @@ namespace avx2 {
 #undef OUT_BLOCK
 #endif
 
+#undef HALF
+#define HALF 0
 #define LANES 4
 #define OUT_BLOCK 4
 namespace plain {
@@ -115,6 +132,7 @@ struct Set {
 
 Set choose(int lanes) {
 #ifdef DISPATCHED
+    if (lanes == 32) return {avx512_bf16::convolve, avx512_bf16::arrange};
     if (lanes == 16) return {avx512::convolve, avx512::arrange};
     if (lanes == 8) return {avx2::convolve, avx2::arrange};
 #endif

@@ -35,10 +35,17 @@ def fits(settings: NetworkSettings) -> bool:
     if len(settings.filters) < 2 or settings.kernels[1] != KERNEL or settings.pools[1:2] != (POOL,):
         return False
     slices, rows, columns = settings.map_sizes[1]
-    return slices % POOL[0] == rows % POOL[1] == columns % LANES == settings.filters[1] % BLOCK == 0
+    return (
+        slices % POOL[0]
+        == rows % POOL[1]
+        == columns % LANES
+        == settings.filters[1] % BLOCK
+        == settings.filters[0] % 2
+        == 0
+    )
 
 
-def level2(network: Network, maps: NDArray[np.float32]) -> Tensor:
+def level2(network: Network, maps: NDArray[np.float32], *, fast: bool = False) -> Tensor:
     """Level 2 in evaluation mode, pooled: (1, filter, slice, row, column) of maps [channel, slice, row, column].
 
     The same bytes for any number of threads.
@@ -49,10 +56,10 @@ def level2(network: Network, maps: NDArray[np.float32]) -> Tensor:
     channels, *size = maps.shape
     identity = np.ones(channels), np.zeros(channels)
     hidden = np.empty((conv1.out_channels, *size), np.float32)
-    sums = _convolve(conv1, maps, identity, np.ones(conv1.out_channels), hidden)
+    sums = _convolve(conv1, maps, identity, np.ones(conv1.out_channels), hidden, fast=fast)
     pooled = np.empty((conv2.out_channels, *(edge // by for edge, by in zip(size, POOL, strict=True))), np.float32)
     sign = np.where(norm2.weight.detach().numpy() < 0, -1.0, 1.0)
-    sums2 = _convolve(conv2, hidden, _affine(norm1, sums, size), sign, pooled)
+    sums2 = _convolve(conv2, hidden, _affine(norm1, sums, size), sign, pooled, fast=fast)
     scale, shift = (torch.from_numpy(a).float().view(-1, 1, 1, 1) for a in _affine(norm2, sums2, size))
     return torch.from_numpy(pooled).mul_(scale.abs()).add_(shift)[None]
 
@@ -73,6 +80,8 @@ def _convolve(
     norm: tuple[NDArray[Any], NDArray[Any]],
     sign: NDArray[np.float64],
     out: NDArray[np.float32],
+    *,
+    fast: bool,
 ) -> NDArray[np.float64]:
     """One convolution of the normalised maps, rectified, into `out`, whole or pooled; its sums per slice."""
     loaded = library()
@@ -88,7 +97,7 @@ def _convolve(
         *(array.ctypes.data for array in (scale, shift, weights, bias, signs)),
         out.shape[1] != maps.shape[1],
         *(out.ctypes.data, sums.ctypes.data),
-        *(lanes(), torch.get_num_threads()),
+        *(lanes(fast=fast), torch.get_num_threads()),
     )
     if loaded.elsewhere_level2(ctypes.byref(layer)):
         raise MemoryError("the level-2 kernel found no memory (under 1 MB a thread)")

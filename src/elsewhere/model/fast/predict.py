@@ -34,7 +34,7 @@ def streams(settings: NetworkSettings) -> bool:
 def predict_logits(network: Network, window: Window, *, fast: bool = False) -> Tensor:
     """Logits (1, classes) of one window, as `network` gives them in evaluation mode, within 1e-5 of float64.
 
-    `fast` takes bfloat16 after level 1: `fast_error` says what that costs.
+    `fast` multiplies in bfloat16 where the processor can: `fast_error` says what that costs.
     """
     return network.head(predict_trunk(network, window, fast=fast))
 
@@ -42,31 +42,17 @@ def predict_logits(network: Network, window: Window, *, fast: bool = False) -> T
 @torch.inference_mode()
 def predict_trunk(network: Network, window: Window, *, fast: bool = False) -> Tensor:
     """The trunk's features (1, flat) of one window, as `network.trunk` gives them in evaluation mode."""
-    return _rest(network, predict_level1(network, window), fast=fast)
+    return _rest(network, predict_level1(network, window, fast=fast), fast=fast)
 
 
-@torch.inference_mode()
 def fast_error(network: Network, window: Window) -> float:
     """Largest change of a logit that the fast mode makes on this window, to be shown wherever it is used."""
-    maps = predict_level1(network, window)
-    exact, fast = (network.head(_rest(network, maps, fast=mode)) for mode in (False, True))
+    exact, fast = (predict_logits(network, window, fast=mode) for mode in (False, True))
     return float((exact - fast).abs().max())
 
 
-def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
-    """`network.rest`, its second level through the compiled kernel where that is the paper's and nothing is dropped."""
-    settings, plain = network.settings, maps.device.type == "cpu" and maps.dtype == torch.float32
-    if fast or not plain or network.training or not available() or not level2.fits(settings):
-        with torch.autocast(maps.device.type, torch.bfloat16, enabled=fast):
-            return network.rest(maps).to(maps.dtype)
-    maps = level2.level2(network, maps[0].contiguous().numpy())
-    for level, pool in zip_longest(list(network.levels)[2:], settings.pools[2:]):
-        maps = level(maps) if pool is None else max_pool(level(maps), pool)
-    return maps.flatten(1)
-
-
 @torch.inference_mode()
-def predict_level1(network: Network, window: Window) -> Tensor:
+def predict_level1(network: Network, window: Window, *, fast: bool = False) -> Tensor:
     """Level 1's pooled maps (1, filters, slices, rows, columns), as `network.level1` gives them.
 
     Through the compiled kernel, through torch operations where it is missing or takes no such window, through the
@@ -74,10 +60,21 @@ def predict_level1(network: Network, window: Window) -> Tensor:
     """
     weight = network.last.weight
     if _compiled(network, window):
-        return torch.from_numpy(kernel.level1(read_level1(network), window))[None]
+        return torch.from_numpy(kernel.level1(read_level1(network), window, fast=fast))[None]
     if streams(network.settings) and weight.device.type == "cpu" and weight.dtype in {torch.float32, torch.float64}:
         return streamed.level1(read_level1(network), window, weight.dtype)[None]
     return network.level1(_inputs(network, window))
+
+
+def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
+    """`network.rest`, its second level through the compiled kernel where that is the paper's and nothing is dropped."""
+    settings, plain = network.settings, maps.device.type == "cpu" and maps.dtype == torch.float32
+    if not plain or network.training or not available() or not level2.fits(settings):
+        return network.rest(maps)
+    maps = level2.level2(network, maps[0].contiguous().numpy(), fast=fast)
+    for level, pool in zip_longest(list(network.levels)[2:], settings.pools[2:]):
+        maps = level(maps) if pool is None else max_pool(level(maps), pool)
+    return maps.flatten(1)
 
 
 @torch.inference_mode()

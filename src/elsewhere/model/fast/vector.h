@@ -1,4 +1,4 @@
-// Vectors of LANES floats, for the instruction set that the including file has chosen.
+// Vectors of LANES floats, for the instruction set that the including file has chosen; HALF: products in bfloat16.
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -11,4 +11,41 @@ static inline double total(Vec v) {
     double sum = 0;
     for (int i = 0; i < LANES; i++) sum += v[i];
     return sum;
+}
+
+// Two channels as one: bfloat16, rounded to nearest even, the first in the lower half of each lane.
+static inline float half_pair(float first, float second) {
+    uint32_t bits[2];
+    std::memcpy(bits, &first, 4);
+    std::memcpy(bits + 1, &second, 4);
+    for (auto& one : bits) one += 0x7fff + (one >> 16 & 1);
+    const uint32_t both = bits[0] >> 16 | (bits[1] & 0xffff0000u);
+    float result;
+    std::memcpy(&result, &both, 4);
+    return result;
+}
+
+#if HALF
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
+static inline Vec half_pairs(Vec first, Vec second) {
+    Bits a = (Bits)first, b = (Bits)second;
+    a += 0x7fff + (a >> 16 & 1);
+    b += 0x7fff + (b >> 16 & 1);
+    return (Vec)(a >> 16 | (b & 0xffff0000u));
+}
+#else
+static inline Vec half_pairs(Vec first, Vec) { return first; }
+#endif
+
+// sum + weight * in; of STEP 2 channels, both as bfloat16 pairs, summed in float32.
+template <int STEP>
+static inline Vec add_product(Vec sum, float weight, Vec in) {
+#if HALF
+    if (STEP == 2) {
+        uint32_t bits;
+        std::memcpy(&bits, &weight, 4);
+        return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(Bits{} + bits), (__m512bh)in);
+    }
+#endif
+    return sum + weight * in;
 }

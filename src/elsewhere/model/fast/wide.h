@@ -19,21 +19,29 @@ static inline void reduce(const Vec (&m)[6], Vec& first, Vec& second) {
     second = NEAR * (m[1] - m[2]) + FAR * (m[3] - m[4]) + m[5];
 }
 
-// 36 points of every channel of the 6x6 rows around 2x2 output rows, normalised: points[point][channel][column].
+constexpr int STEP = HALF ? 2 : 1;  // channels in one lane
+
+// 36 points of every channel (HALF: of every two) of the 6x6 rows around 2x2 output rows, normalised:
+// points[point][channel][column].
 static void to_points(const Layer& layer, int slice, int row, float* points) {
     const size_t stride = layer.columns + 2 * PAD;
-    for (int c = 0; c < layer.channels; c++)
+    for (int c = 0; c < layer.channels; c += STEP)
         for (int x = 0; x < layer.columns; x += LANES) {
-            Vec d[6][6];
-            for (int i = 0; i < 6; i++)
-                for (int j = 0; j < 6; j++) {
-                    const float* from = layer.row(c, slice - 2 + i, row - 2 + j);
-                    d[i][j] = from ? layer.scale[c] * load(from + x) + layer.shift[c] : Vec{};
-                }
-            for (int j = 0; j < 6; j++) transform(d[0][j], d[1][j], d[2][j], d[3][j], d[4][j], d[5][j]);
-            for (int i = 0; i < 6; i++) transform(d[i][0], d[i][1], d[i][2], d[i][3], d[i][4], d[i][5]);
-            for (int i = 0; i < 6; i++)
-                for (int j = 0; j < 6; j++) store(points + ((i * 6 + j) * layer.channels + c) * stride + x, d[i][j]);
+            Vec d[STEP][6][6];
+            for (int n = 0; n < STEP; n++) {
+                for (int i = 0; i < 6; i++)
+                    for (int j = 0; j < 6; j++) {
+                        const float* from = layer.row(c + n, slice - 2 + i, row - 2 + j);
+                        d[n][i][j] = from ? layer.scale[c + n] * load(from + x) + layer.shift[c + n] : Vec{};
+                    }
+                auto& e = d[n];
+                for (int j = 0; j < 6; j++) transform(e[0][j], e[1][j], e[2][j], e[3][j], e[4][j], e[5][j]);
+                for (int i = 0; i < 6; i++) transform(e[i][0], e[i][1], e[i][2], e[i][3], e[i][4], e[i][5]);
+            }
+            float* to = points + c / STEP * stride + x;
+            for (int p = 0; p < 36; p++)
+                store(to + p * (layer.channels / STEP) * stride,
+                      STEP == 2 ? half_pairs(d[0][p / 6][p % 6], d[STEP - 1][p / 6][p % 6]) : d[0][p / 6][p % 6]);
         }
 }
 
@@ -41,19 +49,19 @@ static void to_points(const Layer& layer, int slice, int row, float* points) {
 template <int V>
 static inline void multiply(const Layer& layer, const float* points, const float* weights, Vec (*products)[BLOCK][V]) {
     const size_t stride = layer.columns + 2 * PAD;
-    for (int p = 0; p < 36; p++)
+    const int channels = layer.channels / STEP;
+    for (int p = 0; p < 36; p++, points += channels * stride)
         for (int half = 0; half < BLOCK; half += OUT_BLOCK) {
             Vec sum[OUT_BLOCK][V] = {};
-            for (int c = 0; c < layer.channels; c++, points += stride)
+            for (int c = 0; c < channels; c++)
                 for (int tap = 0; tap < 5; tap++, weights += OUT_BLOCK) {
                     Vec in[V];
-                    for (int v = 0; v < V; v++) in[v] = load(points + tap - 2 + v * LANES);
+                    for (int v = 0; v < V; v++) in[v] = load(points + c * stride + tap - 2 + v * LANES);
                     for (int o = 0; o < OUT_BLOCK; o++)
-                        for (int v = 0; v < V; v++) sum[o][v] += weights[o] * in[v];
+                        for (int v = 0; v < V; v++) sum[o][v] = add_product<STEP>(sum[o][v], weights[o], in[v]);
                 }
             for (int o = 0; o < OUT_BLOCK; o++)
                 for (int v = 0; v < V; v++) products[p][half + o][v] = sum[o][v];
-            if (half + OUT_BLOCK < BLOCK) points -= layer.channels * stride;
         }
 }
 
@@ -76,7 +84,8 @@ template <int V>
 static inline void finish(const Layer& layer, Workspace& work, int block, int slice, int row, int x,
                           Vec (*tally)[2][2]) {
     Vec products[36][BLOCK][V];
-    multiply<V>(layer, work.points + x, layer.weights + (size_t)block * layer.channels * 5 * 36, products);
+    multiply<V>(layer, work.points + x, layer.weights + (size_t)block * (layer.channels / STEP) * 5 * 36,
+                products);
     for (int o = 0; o < BLOCK; o++)
         for (int v = 0; v < V; v++) {
             Vec half[2][6], y[2][2];
@@ -115,19 +124,23 @@ static void convolve(const Layer& layer, Workspace& work, int slice) {
     }
 }
 
+static float weight_at(const Layer& layer, int p, int o, int c, int tap) {
+    const float* from = layer.weights + (size_t)(o * layer.channels + c) * 125 + tap;
+    double sum = 0;
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++) sum += wide_point(p / 6, i) * wide_point(p % 6, j) * from[(i * 5 + j) * 5];
+    return (float)sum;
+}
+
 // Weights in the order that multiply reads them: [block][point][half][channel][column tap][filter].
 static void arrange(const Layer& layer, float* to) {
     for (int block = 0; block < layer.filters; block += BLOCK)
         for (int p = 0; p < 36; p++)
             for (int half = block; half < block + BLOCK; half += OUT_BLOCK)
-                for (int c = 0; c < layer.channels; c++)
+                for (int c = 0; c < layer.channels; c += STEP)
                     for (int tap = 0; tap < 5; tap++)
                         for (int o = half; o < half + OUT_BLOCK; o++) {
-                            const float* from = layer.weights + (size_t)(o * layer.channels + c) * 125 + tap;
-                            double sum = 0;
-                            for (int i = 0; i < 5; i++)
-                                for (int j = 0; j < 5; j++)
-                                    sum += wide_point(p / 6, i) * wide_point(p % 6, j) * from[(i * 5 + j) * 5];
-                            *to++ = (float)sum;
+                            const float first = weight_at(layer, p, o, c, tap);
+                            *to++ = STEP == 1 ? first : half_pair(first, weight_at(layer, p, o, c + 1, tap));
                         }
 }
