@@ -12,6 +12,8 @@ import pytest
 from elsewhere.commands import audit as command
 from elsewhere.commands.audit import audit, confounding, read_rows, rule_score, warn_of_facts
 from elsewhere.errors import BadScan
+from elsewhere.evidence.report.content import Audit
+from elsewhere.evidence.report.tables import audit_tables
 from elsewhere.plan import Folder, read_table
 
 
@@ -26,9 +28,9 @@ def test_it_prepares_and_keeps_what_it_found(audited: Folder) -> None:
     found = json.loads(audited.audit.read_text())
     assert {"counts", "confounding", "forensics", "looks", "warnings"} <= set(found)
     rules = {(r["rule"], r["sites"]) for r in found["confounding"]}
-    assert {("site only", "all sites together"), ("encoding", "all sites together")} <= rules
+    assert {("site only, cross-fitted", "all sites together"), ("encoding", "all sites together")} <= rules
     assert not any(r["sites"] == "MosMedData" for r in found["confounding"])  # one class
-    site = next(r for r in found["confounding"] if r["rule"] == "site only")
+    site = next(r for r in found["confounding"] if r["rule"] == "site only, cross-fitted")
     assert (site["auc"] > 0.5, site["n"], site["facts"]) == (True, 96, "site")
     assert {(r["site"], r["scans"]) for r in found["looks"]} == {
         ("UTSW", 12), ("CC-CCII", 12), ("COVID-CTset", 12), ("MosMedData", 24)
@@ -57,6 +59,26 @@ def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Pat
     path.write_bytes(kept)
 
 
+def test_the_page_shows_it_in_tables(audited: Folder) -> None:
+    found = json.loads(audited.audit.read_text())
+    pair = {
+        "finding": "copy",
+        "site": "A",
+        "scan": "1",
+        "other_scan": "2",
+        "suspected_leak": True,
+        "detail": "two sites",
+    }
+    single = {"finding": "reversed", "site": "A", "scan": "3", "detail": "lowest first"}
+    shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
+    tables = {table.name: table for table in shown}
+    assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
+    assert tables["x-forensics"].caption.endswith("2, of them 1 suspected leaks.")
+    assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
+    assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
+    assert len(tables["x-looks"].rows) == len(found["looks"])
+
+
 def planted(n: int = 120) -> list[dict]:
     random = np.random.default_rng(0)
     return [
@@ -76,7 +98,7 @@ def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
     assert found["kernel", "A"]["auc"] == 1.0
     assert found["kernel", "A"]["p_value"] == 0.05
     assert found["kernel", "all sites together"]["n"] == 120
-    assert found["site only", "all sites together"]["auc"] == pytest.approx(0.5, abs=0.15)
+    assert found["site only, cross-fitted", "all sites together"]["auc"] == pytest.approx(0.5, abs=0.15)
     assert not any("class" in r["facts"] for r in records)  # what the label is made from is no fact
     said = warn_of_facts(records)
     assert [words.split(":")[0] for words in said] == ["All sites together", "B", "A"]

@@ -36,6 +36,7 @@ RULES = {
 
 PATIENTS = ("age and sex", "month of the scan")
 ALL_FACTS = "all acquisition facts"
+SITE_ONLY = "site only, cross-fitted"
 EVERYWHERE = "all sites together"
 NOTABLE, SURE = 0.6, 0.05
 """A rule is warned of from this AUC on, where chance reaches it in no more than this share of permutations."""
@@ -150,7 +151,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 def _rules(rows: Sequence[Row], sites: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Name and facts of the rules whose facts these scans have, and all acquisition facts at once."""
     if sites == EVERYWHERE:
-        yield "site only", ("site",)
+        yield SITE_ONLY, ("site",)
     known = {name for row in rows for name, value in row["facts"].items() if value is not None}
     given = {rule: tuple(name for name in names if name in known) for rule, names in RULES.items()}
     yield from ((rule, names) for rule, names in given.items() if names)
@@ -201,7 +202,7 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
         telling = [
             r
             for r in records
-            if r["sites"] == sites and r["rule"] != "site only" and r["auc"] >= NOTABLE and r["p_value"] <= SURE
+            if r["sites"] == sites and r["rule"] != SITE_ONLY and r["auc"] >= NOTABLE and r["p_value"] <= SURE
         ]
         if telling:
             best = max(telling, key=lambda r: r["auc"])

@@ -146,6 +146,8 @@ def _audit(findings: dict[str, Any]) -> page.Audit:
         facts=findings["facts"],
         site_only_auc=findings["site_only_auc"],
         confounding=findings.get("confounding", ()),
+        forensics=findings.get("forensics", ()),
+        looks=findings.get("looks", ()),
     )
 
 

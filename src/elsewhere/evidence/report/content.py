@@ -133,6 +133,11 @@ class Audit:
         confounding: further rules that never see a lung, one record each: `rule` (words: "age and sex",
             "slice thickness and kernel"), `sites` (words), `auc`, and optionally `auc_low`, `auc_high`,
             `p_value`, `n`; further columns are shown as they are.
+        forensics: odd scans and pairs of scans, suspected leaks first (`evidence.forensics.findings.find_oddities`),
+            one record each: `finding`, `site`, `patient`, `scan`, `subset`, `detail`, and for pairs `other_site`,
+            `other_patient`, `other_scan`, `other_subset`, `suspected_leak`, `shape`, `slices`.
+        looks: how the scans of each site and class look (`evidence.forensics.findings.summarise`), one record each:
+            `site`, `label`, `scans`, `encoding`, and shares.
     """
 
     warnings: Sequence[str] = ()
@@ -141,6 +146,8 @@ class Audit:
     facts: Sequence[Record] = ()
     site_only_auc: float | None = None
     confounding: Sequence[Record] = ()
+    forensics: Sequence[Record] = ()
+    looks: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from elsewhere.evidence.figures.cells import MARKS
@@ -209,18 +210,23 @@ def model_table(study: Study, name: str) -> Table:
 
 
 def audit_tables(audit: Audit, slug: str) -> list[Table]:
-    """Confounding, leaks, duplicates and facts; a table that would be empty is left out."""
+    """Confounding, leaks, duplicates, facts, looks and odd scans; a table that would be empty is left out."""
     rules: list[Record] = list(audit.confounding)
     if audit.site_only_auc is not None:
         rules.insert(0, {"rule": "site only", "sites": "all sites together", "auc": audit.site_only_auc})
     headings = {"rule": "A rule that knows only", "sites": "Sites", "auc": "AUC"}
     copies = [{"group": i} | dict(scan) for i, group in enumerate(audit.duplicates, start=1) for scan in group]
-    facts = [dict(fact) | ({"label": CLASSES.get(fact["label"])} if "label" in fact else {}) for fact in audit.facts]
+    facts, looks = (
+        [dict(fact) | ({"label": CLASSES.get(fact["label"])} if "label" in fact else {}) for fact in given]
+        for given in (audit.facts, audit.looks)
+    )
     tables = [
         _confounding_table(f"{slug}-confounding", rules, headings),
         plain_table(f"{slug}-leaks", "Leaks: what stands on two sides of a split.", list(audit.leaks)),
         plain_table(f"{slug}-duplicates", "Copies: groups of scans with equal voxels.", copies),
         plain_table(f"{slug}-facts", "What differs between the classes of a site besides disease.", facts),
+        plain_table(f"{slug}-looks", "How the scans look: shares of the scans of each site and class.", looks),
+        _oddity_table(f"{slug}-forensics", list(audit.forensics)),
     ]
     return [table for table in tables if table.rows]
 
@@ -314,6 +320,15 @@ def _confounding_table(name: str, rows: Sequence[Record], headings: Mapping[str,
     extra = [c for c in plain_table(name, caption, rows, headings).columns if c.key not in hidden]
     auc = Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.get("auc_low"), r.get("auc_high")), numeric=True)
     return Table(name, caption, [*extra[:2], auc, *extra[2:]], rows)
+
+
+def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
+    leaks = sum(bool(row.get("suspected_leak")) for row in rows)
+    caption = f"Odd scans, seen in the pictures alone: {len(rows)}, of them {leaks} suspected leaks."
+    first = {"finding": "Finding", "suspected_leak": "Suspected leak", "detail": "What was seen"}
+    note = "Suspicions, to be looked at one by one; nothing was left out because of them."
+    named = [{**row, "suspected_leak": "yes" if row.get("suspected_leak") else ""} for row in rows]
+    return replace(plain_table(name, caption, named, first), note=note)
 
 
 def _flat(settings: Mapping[str, Any], head: str = "") -> dict[str, Any]:
