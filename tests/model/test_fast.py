@@ -180,15 +180,17 @@ def test_windows_share_a_call_when_they_overlap_by_whole_pools():
 
 @needs_kernel
 @pytest.mark.parametrize("lanes", ["16", "8", "4"])
-@pytest.mark.parametrize("share", [0.1, 0.9])
-def test_a_pass_with_dropblock_equals_the_plain_pass_of_the_same_seed(monkeypatch, lanes, share):
+@pytest.mark.parametrize(("settings", "share"), [(SMALL, 0.1), (SMALL, 0.9), (DEEP, 0.1)])
+def test_a_pass_with_dropblock_equals_the_plain_pass_of_the_same_seed(monkeypatch, lanes, settings, share):
     monkeypatch.setenv("ELSEWHERE_LANES", lanes)
     torch.manual_seed(5)
-    network = signed(Network(NetworkSettings(**{**vars(SMALL), "dropblock": share}))).train()
-    window = draw_window(slices=14, start=-1)
+    network = signed(Network(NetworkSettings(**{**vars(settings), "dropblock": share}))).train()
+    slices, rows, columns = settings.input
+    voxels = np.random.default_rng(3).integers(0, 250, (slices - 2, rows, columns)).astype(np.int16)
+    window = Window(voxels, -1, slices, zero=5.0, unit=1 / 250)
     passes = predict.TrunkPasses(network, window)
     exact = copy.deepcopy(network).double()
-    x = window.normalise(0, 16, torch.float64)[None, None]
+    x = window.normalise(0, slices, torch.float64)[None, None]
     results = []
     for seed in range(3):
         torch.manual_seed(seed)
@@ -196,7 +198,8 @@ def test_a_pass_with_dropblock_equals_the_plain_pass_of_the_same_seed(monkeypatc
         torch.manual_seed(seed)
         with torch.inference_mode():
             expected = exact.trunk(x)
-        torch.testing.assert_close(results[-1], expected, atol=1e-5, rtol=1e-5)
+        # a misplaced block changes features by 0.1 and more; norms over few voxels spread rounding further than usual
+        torch.testing.assert_close(results[-1], expected, atol=2e-4, rtol=0)
     assert not torch.equal(results[0], results[1])
 
 

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from elsewhere.model.dropblock import DropBlock
 from elsewhere.model.fast.kernel import LANES, lanes, library
-from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 KERNEL, POOL, BLOCK = (5, 5, 5), (2, 4, 4), 8
 """What the kernel is built for: the paper's level 2, filters in blocks of 8."""
@@ -46,22 +47,39 @@ def fits(settings: NetworkSettings) -> bool:
 
 
 def level2(network: Network, maps: NDArray[np.float32], *, fast: bool = False) -> Tensor:
-    """Level 2 in evaluation mode, pooled: (1, filter, slice, row, column) of maps [channel, slice, row, column].
+    """Level 2, pooled: (1, filter, slice, row, column) of maps [channel, slice, row, column].
 
-    The same bytes for any number of threads.
+    In training mode DropBlock drops, drawing from torch's random state what `network` draws. The same bytes for any
+    number of threads.
     """
-    modules = list(network.levels[1].modules())
-    conv1, conv2 = (module for module in modules if isinstance(module, nn.Conv3d))
-    norm1, norm2 = (module for module in modules if isinstance(module, nn.GroupNorm))
-    channels, *size = maps.shape
+    level = network.levels[1]
+    conv1, conv2 = (module for module in level.modules() if isinstance(module, nn.Conv3d))
+    norm1, norm2 = (module for module in level.modules() if isinstance(module, nn.GroupNorm))
+    (channels, *size), filters = maps.shape, conv1.out_channels
+    drops = network.training and network.settings.dropblock > 0
     identity = np.ones(channels), np.zeros(channels)
-    hidden = np.empty((conv1.out_channels, *size), np.float32)
-    sums = _convolve(conv1, maps, identity, np.ones(conv1.out_channels), hidden, fast=fast)
-    pooled = np.empty((conv2.out_channels, *(edge // by for edge, by in zip(size, POOL, strict=True))), np.float32)
+    hidden = np.empty((filters, *size), np.float32)
+    sums = _convolve(conv1, maps, identity, np.ones(filters), hidden, fast=fast)
+    norm = _affine(norm1, sums, size)
+    if drops:
+        _drop(level, hidden, norm)
+        norm = np.ones(filters), np.zeros(filters)
     sign = np.where(norm2.weight.detach().numpy() < 0, -1.0, 1.0)
-    sums2 = _convolve(conv2, hidden, _affine(norm1, sums, size), sign, pooled, fast=fast)
-    scale, shift = (torch.from_numpy(a).float().view(-1, 1, 1, 1) for a in _affine(norm2, sums2, size))
-    return torch.from_numpy(pooled).mul_(scale.abs()).add_(shift)[None]
+    pooled = tuple(edge // by for edge, by in zip(size, POOL, strict=True))
+    out = np.empty((filters, *(size if drops else pooled)), np.float32)
+    norm = _affine(norm2, _convolve(conv2, hidden, norm, sign, out, fast=fast), size)
+    if drops:
+        return max_pool(_drop(level, out, norm), POOL)
+    scale, shift = (torch.from_numpy(a).float().view(-1, 1, 1, 1) for a in norm)
+    return torch.from_numpy(out).mul_(scale.abs()).add_(shift)[None]
+
+
+def _drop(level: nn.Module, maps: NDArray[np.float32], norm: tuple[NDArray[Any], NDArray[Any]]) -> Tensor:
+    """GroupNorm's affine and DropBlock, in place: (1, filter, slice, row, column)."""
+    scale, shift = (torch.from_numpy(a).float().view(-1, 1, 1, 1) for a in norm)
+    (drop,) = (module for module in level.modules() if isinstance(module, DropBlock))
+    dropped: Tensor = drop(torch.from_numpy(maps).mul_(scale).add_(shift)[None])
+    return dropped
 
 
 def _affine(norm: nn.GroupNorm, sums: NDArray[np.float64], size: list[int]) -> tuple[NDArray[Any], NDArray[Any]]:

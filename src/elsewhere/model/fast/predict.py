@@ -67,9 +67,9 @@ def predict_level1(network: Network, window: Window, *, fast: bool = False) -> T
 
 
 def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
-    """`network.rest`, its second level through the compiled kernel where that is the paper's and nothing is dropped."""
+    """`network.rest`, its second level through the compiled kernel where that is the paper's."""
     settings, plain = network.settings, maps.device.type == "cpu" and maps.dtype == torch.float32
-    if not plain or network.training or not available() or not level2.fits(settings):
+    if not plain or not available() or not level2.fits(settings):
         return network.rest(maps)
     maps = level2.level2(network, maps[0].contiguous().numpy(), fast=fast)
     for level, pool in zip_longest(list(network.levels)[2:], settings.pools[2:]):
@@ -128,7 +128,7 @@ class TrunkPasses:
             return self._network.trunk(self._inputs)
         shape, settings = self._level1.shape, self._network.settings
         first, second = (_draw_drops(shape, settings.dropblock, settings.block) for _ in range(2))
-        return self._network.rest(torch.from_numpy(self._level1.level1((first, second)))[None])
+        return _rest(self._network, torch.from_numpy(self._level1.level1((first, second)))[None])
 
 
 def _draw_drops(shape: Sequence[int], share: float, size: int) -> kernel.Drops:
