@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo real test test-all check wheel evidence-bench docs clean
+.PHONY: demo real test test-all check wheel bench kills evidence-bench docs clean
 
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+KERNEL := setup.py $(wildcard src/elsewhere/model/fast/*.cpp src/elsewhere/model/fast/*.h)
+
+.venv/installed: pyproject.toml constraints.txt $(KERNEL)
+	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -35,6 +37,12 @@ wheel: .venv/installed          ## build the wheel, and run its tests on it inst
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast.py -m "not slow"
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -c "import elsewhere; assert 'build/wheel' in elsewhere.__file__, elsewhere.__file__"
+
+bench: .venv/installed          ## speed and memory against the plain module, as a table
+	$(BIN)/python benchmarks/run.py --out docs/performance.md
+
+kills: .venv/installed          ## fifty kills -9 of prepare, train and study; every byte compared at the end
+	$(BIN)/python benchmarks/kills.py
 
 evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables
 	$(BIN)/python benchmarks/evidence.py
