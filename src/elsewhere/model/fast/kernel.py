@@ -9,6 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -215,15 +216,10 @@ def level1_windows(
     shared = _Work.of(parameters, scan, starts, length, threads)
     for index, start in enumerate(starts):
         shared.sums[index] = whole.sums[0, start : start + length]
-    edges = [shared.alone(index) for index in range(len(starts))]
-    for edge in edges:  # the kernel overhangs the window's end
-        edge.run(SUM, 0, 2)
-        edge.run(SUM, length - 2, length)
+    shared.run_ends(SUM, 2)  # the kernel overhangs a window's first and last slice
     shared.fold_first()
     shared.run(SHARED)
-    for edge in edges:
-        edge.run(POOLED, 0, POOL)
-        edge.run(POOLED, length - POOL, length)
+    shared.run_ends(POOLED, POOL)
     return shared.fold_second()
 
 
@@ -322,6 +318,14 @@ class _Work:
             self.pooled[index] *= np.abs(scale)[:, None, None, None]
             self.pooled[index] += shift[:, None, None, None]
         return self.pooled
+
+    def run_ends(self, pass_: int, slices: int) -> None:
+        """The first and the last slices of every window by itself, one end a thread."""
+        alone = [replace(self.alone(index), threads=1) for index in range(len(self.starts))]
+        length = self.sums.shape[1]
+        with ThreadPoolExecutor(self.threads) as pool:
+            ends = [(work, first) for work in alone for first in (0, length - slices)]
+            list(pool.map(lambda end: end[0].run(pass_, end[1], end[1] + slices), ends))
 
     def run(self, pass_: int, first: int = 0, last: int | None = None, *drops: Drops) -> None:
         """Slices first:last (all of them) through one pass, their sums anew."""
