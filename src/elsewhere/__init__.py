@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "Predict one site's validation and test scans with one model of a study.",
     "study": "Train on every combination of sites, test at every site, write the page.",
     "report": "Write the page of one or several studies from their records.",
+    "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "simulate": "Make simulated sites in their published layouts.",
     "real": "Run the study commands on a folder of real CT for tests.",
 }

@@ -1,0 +1,372 @@
+"""A study's model and a folder of scans from a new site in; the verdict, as three lines, a page and JSON, out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from rich.markup import escape
+
+from elsewhere import engine
+from elsewhere.commands.train import usable_rows
+from elsewhere.errors import BadScan, BadSite, BadStudy
+from elsewhere.evidence.decision import OperatingPoint, choose_threshold
+from elsewhere.evidence.estimate import KnownSite
+from elsewhere.evidence.forensics.examination import examine
+from elsewhere.evidence.verdict import Occasion, Scans, Verdict, judge, judge_unlabelled, render
+from elsewhere.model.network import Network, load_checkpoint
+from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, read_predictions
+from elsewhere.model.prediction import predict as predict_scan
+from elsewhere.model.sample import Case, SampleSettings
+from elsewhere.plan import Folder, write_atomically
+from elsewhere.scans.dicom.series import find_series
+from elsewhere.scans.intake import take_in
+from elsewhere.scans.labels import LabelRow, find_table, write_labels
+from elsewhere.scans.scan import Found, Scan
+from elsewhere.scans.sites import KINDS, reader
+from elsewhere.scans.store import Stored
+from elsewhere.scans.volume import Preparation
+
+Row = dict[str, Any]
+Bad = tuple[str, str, str]
+
+FACTS = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
+"""Facts of the known scans that a new site is compared with; the network sees each of them in some way."""
+
+AGES = (40, 60)
+"""Bounds of the age bands of case mix, in years."""
+
+VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model of a study and what the study knows of it.
+
+    Attributes:
+        folder: the study's folder.
+        name: of the model.
+        trained_on: its training sites.
+        settings: the study's settings, as study.json has them.
+    """
+
+    folder: Folder
+    name: str
+    trained_on: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+def verdict(
+    study: Annotated[Path, typer.Argument(help="Folder of the study that trained the model.")],
+    model: Annotated[str, typer.Argument(help="Name of the model: its training sites joined by '+'.")],
+    scans: Annotated[Path, typer.Argument(help="Folder of the new site's scans.")],
+    *,
+    kind: Annotated[str, typer.Option(help=f"How they lie: {', '.join(KINDS)}.")] = "utsw",
+    labels: Annotated[Path | None, typer.Option(help="Labels table [the one in the folder; none: estimate].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the verdict [STUDY/verdicts/MODEL/SCANS].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+) -> None:
+    """Will this model work on these scans? One page in plain words, and an exit code. Research use only.
+
+    Exit codes: 0 works, 10 re-threshold or recalibrate, 11 adapt, 12 do not use, 20 cannot tell, 1 error.
+    """
+    said = judge_site(study, model, scans, kind, labels=labels, out=out, workers=workers)
+    if said.exit_code:
+        raise typer.Exit(said.exit_code)
+
+
+def judge_site(
+    study: Path,
+    model: str,
+    scans: Path,
+    kind: str = "utsw",
+    *,
+    labels: Path | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+) -> Verdict:
+    """Prepare and predict a new site's scans, judge, write verdict.json, verdict.html and scans.csv, print 3 lines.
+
+    With labels for some scans the verdict rests on those; without any it is an estimate. Scans that cannot be used
+    are listed, and so are copies of scans that the model was trained or chosen on.
+
+    Raises:
+        BadStudy: no such study, model or kind, or the model was not tried at its own sites.
+        BadSite: the folder holds no readable scan, or its labels table is wrong.
+        BadCheckpoint: the model's weights are missing or damaged.
+    """
+    if kind not in KINDS:
+        raise BadStudy("--kind", f"is {kind!r}", f"Use one of {', '.join(KINDS)}")
+    known = _model(study, model)
+    target = out or known.folder.root / "verdicts" / model / scans.resolve().name
+    found = _find(kind, scans, labels, target)
+    rows, bad = _predict(known, kind, scans, found, workers)
+    if not rows:
+        raise BadSite(scans, f"no scan can be used; the first: {_first(bad)}", "See that reason")
+    said = _judge(known, rows)
+    said = replace(said, notes=(*said.notes, *found.notes))
+    occasion = _occasion(known, scans, kind, bad)
+    write_atomically(target / "scans.csv", _table(rows, bad))
+    record = said.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
+    record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
+    record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
+    write_atomically(target / "verdict.json", json.dumps(record, indent=1))
+    write_atomically(target / "verdict.html", render(said, occasion))
+    _print(said, bad, target)
+    return said
+
+
+def _model(study: Path, name: str) -> Model:
+    folder = Folder(study)
+    if not folder.study.is_file():
+        raise BadStudy(study, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
+    identity = json.loads(folder.study.read_text(encoding="utf-8"))
+    if name not in identity["models"]:
+        raise BadStudy(study, f"has no model {name!r}", f"Its models: {', '.join(identity['models'])}")
+    return Model(folder, name, tuple(identity["models"][name]), identity["settings"])
+
+
+def _first(bad: Sequence[Bad]) -> str:
+    return ": ".join(bad[0][:2]) if bad else "none was found"
+
+
+# The new site's scans ---------------------------------------------------------------------------------------------
+
+
+def _find(kind: str, root: Path, labels: Path | None, out: Path) -> Found:
+    """The site's scans; where its kind wants a labels table and there is none, all of them as unlabelled."""
+    site = root.resolve().name
+    if labels is None and kind in {"utsw", "volumes", "images"}:
+        try:
+            find_table(root, None, site)
+        except BadSite:
+            labels = _unlabelled(kind, root, out)
+    return reader(kind).find(root, site, labels)
+
+
+def _unlabelled(kind: str, root: Path, out: Path) -> Path | None:
+    """A labels table that names every scan below the root, all of them unknown; None where there is nothing."""
+    if not root.is_dir():
+        raise BadSite(root, "no such folder", "Give the folder of the new site's scans")
+    rows = list(_unknown_rows(kind, root))
+    if not rows:
+        return None
+    path = out / "unlabelled.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_labels(path, rows)
+    return path
+
+
+def _unknown_rows(kind: str, root: Path) -> Iterable[LabelRow]:
+    """One row per DICOM series that is a CT volume, per volume file, or per folder of images.
+
+    Without a table nothing says which files are of one patient, except in DICOM: each scan counts as its own.
+    """
+    if kind == "utsw":
+        for series in find_series(root)[0]:
+            if not series.refusal:
+                yield LabelRow(series.patient or series.uid, None, series_uid=series.uid, scan=series.uid)
+    elif kind == "volumes":
+        for path in sorted(p for p in root.rglob("*") if p.name.lower().endswith(VOLUME_ENDS)):
+            name = path.relative_to(root).as_posix()
+            yield LabelRow(name, None, path=name, scan=name)
+    else:
+        for path in sorted({p.parent for p in root.rglob("*.*") if p.is_file() and p.parent != root}):
+            name = path.relative_to(root).as_posix()
+            yield LabelRow(name, None, path=name, scan=name)
+
+
+def _predict(model: Model, kind: str, root: Path, found: Found, workers: int | None) -> tuple[list[Row], list[Bad]]:
+    network, record = load_checkpoint(model.folder.model(model.name) / "checkpoint")
+    stored, bad = _take_in(model, record, (kind, root), found, workers)
+    learned = _learned(model)
+    fresh = []
+    for scan, kept in stored:
+        if (known := learned.get(str(kept.record["facts"]["content_hash"]))) is None:
+            fresh.append((scan, kept))
+        else:
+            words = f"is a copy of {known}, on which this model was trained or chosen"
+            bad.append((scan.scan, words, "Nothing: it is left out, because it would flatter the model"))
+    sample = TypeAdapter(SampleSettings).validate_python(record["sample"])
+    stride = TypeAdapter(PredictionSettings).validate_python(model.settings["prediction"]).stride
+    tasks = [(network, scan, kept, sample, stride) for scan, kept in fresh]
+    rows = []
+    for index, result in engine.run(_probability, tasks, workers=1, describe="Predicting"):
+        scan, kept = fresh[index]
+        if isinstance(result, BadScan):
+            bad.append((scan.scan, result.what, result.next_step))
+        else:
+            rows.append(_row(scan, kept, result))
+    return rows, bad
+
+
+def _probability(network: Network, scan: Scan, kept: Stored, sample: SampleSettings, stride: int) -> float | BadScan:
+    def read(_: Case, start: int, stop: int) -> NDArray[Any]:
+        return kept.read(start, stop)
+
+    case = Case(scan.site, scan.patient, scan.scan, scan.label or 0, kept.slices, kept.minimum, kept.maximum)
+    try:
+        return float(predict_scan(network, case, read, sample, stride).max())
+    except BadScan as error:
+        return error
+
+
+def _take_in(
+    model: Model, record: Mapping[str, Any], source: tuple[str, Path], found: Found, workers: int | None
+) -> tuple[list[tuple[Scan, Stored]], list[Bad]]:
+    """The scans in the study's store, prepared as the checkpoint says, in the order of their ids."""
+    preparation = TypeAdapter(Preparation).validate_python(record["preparation"])
+    given, (kind, root) = model.settings["store"], source
+    store = Path(given) if given else model.folder.root.resolve().parent / "store"
+    tasks = [(kind, scan, root, store, preparation, examine) for scan in found.scans]
+    stored: list[tuple[Scan, Stored]] = []
+    bad: list[Bad] = [(error.where, error.what, error.next_step) for error in found.bad]
+    for index, result in engine.run(take_in, tasks, workers=workers, describe="Preparing scans"):
+        scan = found.scans[index]
+        if isinstance(result, BadScan):
+            bad.append((scan.scan, f"{result.where}: {result.what}", result.next_step))
+        else:
+            stored.append((scan, result))
+    return sorted(stored, key=lambda pair: pair[0].scan), sorted(bad)
+
+
+def _learned(model: Model) -> dict[str, str]:
+    """Hashes of the scans that the model learned from or was chosen on -> where they are from."""
+    rows = [r for r in usable_rows(model.folder) if r["site"] in model.trained_on]
+    return {r["content_hash"]: f"{r['site']}: {r['scan']}" for r in rows if r["subset"] in {"train", "validation"}}
+
+
+def _row(scan: Scan, kept: Stored, probability: float) -> Row:
+    facts = kept.record["facts"]
+    return {
+        "patient": scan.patient,
+        "scan": scan.scan,
+        "label": scan.label,
+        "probability": probability,
+        "stratum": _stratum({**facts, **scan.facts}),
+        **{name: facts["slices" if name == "source_slices" else name] for name in FACTS},
+    }
+
+
+def _stratum(facts: Mapping[str, Any]) -> str | None:
+    """Age band and sex, or None where either is unknown."""
+    age, sex = facts.get("age"), facts.get("sex")
+    if sex is None or not isinstance(age, int | float):
+        return None
+    return f"{sex} {sum(age >= bound for bound in AGES)}"
+
+
+# What the study knows, and the judgement --------------------------------------------------------------------------
+
+
+def _judge(model: Model, rows: Sequence[Row]) -> Verdict:
+    tables = {site["name"]: _deterministic(model, site["name"]) for site in model.settings["sites"]}
+    validation = [r for site in model.trained_on for r in tables[site] if r["subset"] == "validation"]
+    if not validation:
+        raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
+    home_validation = ([r["label"] for r in validation], [r["probability"] for r in validation])
+    point = choose_threshold(*home_validation)
+    labelled = [r for r in rows if r["label"] is not None]
+    if not labelled:
+        return _estimate(model, rows, tables, home_validation, point)
+    home_sites = _home_sites(model, tables)
+    home = [r for site in home_sites for r in tables[site] if r["subset"] == "test"]
+    seed, resamples = int(model.settings["seed"]), int(model.settings["evaluation"]["resamples"])
+    said = judge(_scans(labelled), _scans(home), point, resamples=resamples, seed=seed)
+    notes = []
+    if len(labelled) < len(rows):
+        notes.append(f"{len(rows) - len(labelled)} scans without a label were predicted, and did not count.")
+    if len(home_sites) > 1:
+        notes.append(f"Home is the test scans of {' and '.join(home_sites)} together; their AUC mixes sites.")
+    return replace(said, notes=tuple(notes))
+
+
+def _home_sites(model: Model, tables: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Training sites with both classes in their test scans; all of them where none has."""
+    both = [s for s in model.trained_on if len({r["label"] for r in tables[s] if r["subset"] == "test"}) == 2]
+    return both or list(model.trained_on)
+
+
+def _deterministic(model: Model, site: str) -> list[Row]:
+    """Predictions without dropout, with each scan's stratum; patients of two sites are never the same."""
+    strata = {r["scan"]: _stratum(json.loads(r["facts"])) for r in usable_rows(model.folder) if r["site"] == site}
+    rows = [r for r in read_predictions(model.folder.predictions(model.name, site)) if r["pass"] == DETERMINISTIC]
+    return [{**r, "patient": f"{site}/{r['patient']}", "stratum": strata.get(r["scan"])} for r in rows]
+
+
+def _scans(rows: Sequence[Row]) -> Scans:
+    strata = [r["stratum"] for r in rows]
+    return Scans(
+        np.array([r["label"] for r in rows]),
+        np.array([r["patient"] for r in rows]),
+        np.array([r["probability"] for r in rows]),
+        None if None in strata else np.array(strata),
+    )
+
+
+def _estimate(
+    model: Model,
+    rows: Sequence[Row],
+    tables: Mapping[str, Sequence[Row]],
+    home: tuple[list[int], list[float]],
+    point: OperatingPoint,
+) -> Verdict:
+    known = [
+        KnownSite(site, [r["label"] for r in t], [r["probability"] for r in t], site in model.trained_on)
+        for site, t in tables.items()
+        if t
+    ]
+    facts = {name: [r[name] for r in rows] for name in FACTS}
+    seen = usable_rows(model.folder)
+    return judge_unlabelled(
+        [r["probability"] for r in rows],
+        [r["patient"] for r in rows],
+        known,
+        home,
+        point,
+        facts=facts,
+        known_facts={name: [r[name] for r in seen] for name in FACTS},
+    )
+
+
+# What is left behind ----------------------------------------------------------------------------------------------
+
+
+def _occasion(model: Model, root: Path, kind: str, bad: Sequence[Bad]) -> Occasion:
+    record = json.loads((model.folder.model(model.name) / "checkpoint.json").read_text(encoding="utf-8"))
+    return Occasion(
+        model=model.name,
+        trained_on=model.trained_on,
+        site=root.resolve().name,
+        root=str(root),
+        origin=model.settings["origin"],
+        checkpoint=record["sha256"],
+        bad=tuple(bad),
+        command=f"elsewhere verdict {model.folder.root} {model.name} {root} --kind {kind}",
+    )
+
+
+def _table(rows: Sequence[Row], bad: Sequence[Bad]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["patient", "scan", "label", "probability", "reason_not_used"])
+    table.writerows([r["patient"], r["scan"], r["label"], repr(r["probability"]), ""] for r in rows)
+    table.writerows(["", scan, None, None, reason] for scan, reason, _ in bad)
+    return text.getvalue()
+
+
+def _print(said: Verdict, bad: Sequence[Bad], target: Path) -> None:
+    for words in said.lines:
+        typer.echo(words)
+    if bad:
+        engine.console.print(f"{len(bad)} scans could not be used; the first: {escape(_first(bad))}", soft_wrap=True)
+    engine.console.print(f"The page: {escape(str(target / 'verdict.html'))}", soft_wrap=True)

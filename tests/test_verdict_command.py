@@ -1,0 +1,172 @@
+"""`elsewhere verdict` on tiny sites: with labels, without, with faults; its files, its three lines, its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from elsewhere.cli import app
+from elsewhere.commands import verdict as command
+from elsewhere.commands.study import run_study
+from elsewhere.commands.verdict import judge_site
+from elsewhere.errors import BadCheckpoint, BadSite, BadStudy
+from elsewhere.evidence.verdict import Action, Verdict
+from elsewhere.plan import Folder, read_table
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
+from elsewhere.scans.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def made(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study's folder."""
+    out = tmp_path_factory.mktemp("verdict") / "out"
+    run_study(tiny_study_file, Folder(out), workers=1)
+    return out
+
+
+def _new_site(root: Path, kind: str, labelled: bool = True, spacing: float = 8.0) -> Path:
+    """24 scans that no site of the study has."""
+    module = reader(kind)
+    scans = [Scan(root.name, f"Q{i}", f"Q{i}", i % 2) for i in range(24)]
+    root.mkdir(parents=True, exist_ok=True)
+    for i, scan in enumerate(scans):
+        hu = np.random.default_rng([9, i]).normal(-800, 60, (6, 16, 16))
+        hu[:, :, :3] = 40
+        hu[2:4, 5:9, 5:9] += 500 * (i % 2)
+        module.write(root, scan, Volume(hu.astype(np.int16), "HU", (spacing, 0.7, 0.7), 0))
+    if labelled:
+        module.write_tables(root, scans)
+    return root
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "verdict.json").read_text())
+    return record
+
+
+def test_with_labels_it_measures(made: Path, tmp_path: Path) -> None:
+    root = _new_site(tmp_path / "new", "utsw")
+    result = CliRunner().invoke(app, ["verdict", str(made), "UTSW", str(root), "--out", str(tmp_path / "v")])
+    record = _record(tmp_path / "v")
+    assert result.exit_code == record["exit_code"]
+    assert record["exit_code"] in {0, 10, 11, 12, 20}
+    lines = [line for line in result.stdout.splitlines() if line]
+    assert lines[:3] == [f"{record['headline']}.", record["reason"], record["next_step"]]
+    assert (record["estimated"], record["scans"], record["positives"]) == (False, 24, 12)
+    assert 0 <= record["auc"]["estimate"] <= 1
+    assert "Not a medical device" in (tmp_path / "v" / "verdict.html").read_text(encoding="utf-8")
+
+
+def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    """A site of the study again: what the model was never trained on is scored as in the study, to the last bit."""
+    judge_site(made, "UTSW", tiny_sites / "CC-CCII", "cc_ccii", out=tmp_path, workers=1)
+    with (tmp_path / "scans.csv").open() as file:
+        found = {r["scan"]: float(r["probability"]) for r in csv.DictReader(file)}
+    known = [r for r in read_table(Folder(made).predictions("UTSW", "CC-CCII")) if r["pass"] == -1]
+    assert len(found) == 24
+    assert len(known) > 3
+    assert {r["scan"]: r["probability"] for r in known} == {r["scan"]: found[r["scan"]] for r in known}
+
+
+@pytest.mark.parametrize("kind", ["utsw", "volumes"])
+def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kind: str) -> None:
+    root = _new_site(tmp_path / "new", kind, labelled=False)
+    said = judge_site(made, "UTSW", root, kind, out=tmp_path / "v", workers=1)
+    record = _record(tmp_path / "v")
+    assert (said.estimated, record["estimated"], record["auc"], record["scans"]) == (True, True, None, 24)
+    assert "estimate" in said.headline
+    if said.estimate is not None:
+        assert {s.site for s in said.estimate.left_out} == {"CC-CCII", "COVID-CTset"}  # MosMedData has one class
+    assert not (root / "labels.csv").exists()
+
+
+def test_thick_slices_lie_outside_everything_measured(made: Path, tmp_path: Path) -> None:
+    root = _new_site(tmp_path / "new", "volumes", labelled=False, spacing=30.0)
+    said = judge_site(made, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
+    assert said.exit_code == 20
+    assert any("slice_spacing_mm is 30" in words for words in said.outside)
+
+
+def test_a_model_with_one_unseen_site_of_two_classes_cannot_be_estimated(made: Path, tmp_path: Path) -> None:
+    one = json.loads((made / "study.json").read_text())
+    one["settings"]["sites"] = [s for s in one["settings"]["sites"] if s["name"] != "COVID-CTset"]
+    copy = shutil.copytree(made, tmp_path / "runs" / "copy")
+    (copy / "study.json").write_text(json.dumps(one))
+    root = _new_site(tmp_path / "new", "volumes", labelled=False)
+    said = judge_site(copy, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
+    assert (said.exit_code, said.estimate) == (20, None)
+    assert "1 site(s)" in said.reason or said.outside
+
+
+def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path) -> None:
+    root = _new_site(tmp_path / "new", "volumes")
+    (root / "Q3.nii.gz").write_bytes(b"no volume")
+    (root / "Q4.nii.gz").unlink()
+    said = judge_site(made, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
+    record = _record(tmp_path / "v")
+    assert (said.scans, len(record["bad_scans"])) == (22, 2)
+    assert any("Q3" in b["scan"] + b["reason"] for b in record["bad_scans"])
+    assert any("Q4" in b["scan"] + b["reason"] for b in record["bad_scans"])
+    assert all(b["next_step"] for b in record["bad_scans"])
+    assert "2 scans that could not be used" in (tmp_path / "v" / "verdict.html").read_text(encoding="utf-8")
+
+
+def test_scans_that_the_model_learned_from_are_left_out(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    said = judge_site(made, "UTSW", tiny_sites / "UTSW", "utsw", out=tmp_path, workers=1)
+    learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] != "test"]
+    bad = _record(tmp_path)["bad_scans"]
+    assert {b["scan"] for b in bad} == {r["scan"] for r in learned}
+    assert all("is a copy of UTSW" in b["reason"] for b in bad)
+    assert said.scans == 24 - len(learned)
+
+
+def test_a_labels_table_of_its_own_and_scans_without_label(made: Path, tmp_path: Path) -> None:
+    root = _new_site(tmp_path / "new", "volumes")
+    table = tmp_path / "other.csv"
+    rows = (root / "labels.csv").read_text().splitlines()
+    column = rows[0].split(",").index("label")
+    for i in (1, 2):
+        cells = rows[i].split(",")
+        cells[column] = "unknown"
+        rows[i] = ",".join(cells)
+    table.write_text("\n".join(rows) + "\n")
+    said = judge_site(made, "UTSW", root, "volumes", labels=table, out=tmp_path / "v", workers=1)
+    assert (said.scans, said.estimated) == (22, False)
+    assert any("2 scans without a label" in note for note in said.notes)
+
+
+@pytest.mark.parametrize(("action", "code"), [("nothing", 0), ("recalibrate", 10), ("adapt", 11), ("do not use", 12)])
+def test_the_exit_code_is_the_verdicts(monkeypatch: pytest.MonkeyPatch, action: Action, code: int) -> None:
+    said = Verdict(action, "why", "what", False, 1, 1, 1, 0.5, "grid", 0.5)
+    monkeypatch.setattr(command, "judge_site", lambda *_, **__: said)
+    result = CliRunner().invoke(app, ["verdict", "study", "A", "scans"])
+    assert result.exit_code == code
+
+
+def test_what_it_refuses(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadStudy, match=r"study\.json is missing"):
+        judge_site(tmp_path, "UTSW", tmp_path)
+    with pytest.raises(BadStudy, match="Its models: "):
+        judge_site(made, "nonsense", tmp_path)
+    with pytest.raises(BadStudy, match="--kind: is 'dicom'"):
+        judge_site(made, "UTSW", tmp_path, "dicom")
+    with pytest.raises(BadSite, match="no such folder"):
+        judge_site(made, "UTSW", tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadSite):
+        judge_site(made, "UTSW", tmp_path / "empty", "volumes")
+
+
+def test_a_damaged_checkpoint_is_an_error(made: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(made, tmp_path / "runs" / "copy")
+    (copy / "models" / "UTSW" / "checkpoint.safetensors").write_bytes(b"cut")
+    with pytest.raises(BadCheckpoint):
+        judge_site(copy, "UTSW", _new_site(tmp_path / "new", "volumes"), "volumes", out=tmp_path / "v", workers=1)
