@@ -18,7 +18,7 @@ from elsewhere.errors import BadScan
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.volume import Preparation, content_hash
 
-STORE_VERSION = 2  # also raised when what is kept beside the voxels changes
+STORE_VERSION = 3  # also raised when what is kept beside the voxels changes
 CHUNK_SLICES = 8
 _CODEC = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
 

@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 SIDE = 64
 """Rows and columns of the small picture, at most; a chest of 360 mm gets 5.6 mm a pixel."""
 
-MOSTLY_BLACK, BARELY_TISSUE, BLACK_WITHIN = 0.5, 0.5, 0.02
+MOSTLY_BLACK, BARELY_TISSUE, BLACK_WITHIN = 0.5, 0.55, 0.04
 """A lung-segmented picture is black for more than the first share; less than the second of the rest is tissue, and
 less than the third is black within tissue (as lungs are in a soft-tissue window)."""
 
@@ -33,6 +33,9 @@ IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0,
 
 MUCH_BLACK = 0.25
 """Air and lung together fill at least this share of a chest CT."""
+
+LEVEL_SLICES = 32
+"""Slices, evenly spread, that suffice to see where the values lie."""
 
 NOTHING = 1e-9
 """Shares below this are rounding."""
@@ -52,7 +55,8 @@ class Levels:
         dark: mean of air and lung, padding left out.
         bright: mean of soft tissue and bone.
         limit: midway, near -470 HU.
-        tissue_share: share above the limit of the voxels that are not at the lowest value.
+        tissue_share: share of the voxels not at the lowest value that lie above the limit, or above half of what
+            nearly all of them stay below: the smaller of the two.
     """
 
     lowest: int
@@ -101,9 +105,10 @@ def shrink(voxels: NDArray[Any]) -> Shrunk:
     """
     if voxels.ndim != 3 or voxels.size == 0 or voxels.dtype.kind not in "iu":
         raise ValueError(f"voxels have shape {voxels.shape} and type {voxels.dtype}; expected integers on three axes")
-    step = [max(1, n // (4 * SIDE)) for n in voxels.shape[1:]]
+    # every fourth row and second column of 512: whole rows are what memory is slow to hand out
+    step = [max(1, n // (finer * SIDE)) for n, finer in zip(voxels.shape[1:], (2, 4), strict=True)]
     sample = np.ascontiguousarray(voxels[:, (step[0] - 1) // 2 :: step[0], (step[1] - 1) // 2 :: step[1]])
-    coarse = sample[:, ::2, ::2] if min(sample.shape[1:]) > SIDE else sample
+    coarse = sample[:: max(1, len(sample) // LEVEL_SLICES), :, :: 2 if sample.shape[2] > 2 * SIDE else 1]
     levels, fold = find_levels(coarse), [max(1, round(n / SIDE)) for n in sample.shape[1:]]
     black = (sample == levels.lowest) if levels.at_lowest > SPIKE else np.zeros(sample.shape, bool)
     black = _block_means(black.view(np.uint8), fold)
@@ -158,8 +163,15 @@ def find_levels(sample: NDArray[Any], all_but_lowest: bool = False) -> Levels:
         lowest + dark,
         lowest + bright,
         lowest + limit,
-        float(share[1:][np.arange(1, share.size) > limit].sum() / max(1e-9, 1 - share[0])),
+        _tissue_share(share[1:], limit - 1),
     )
+
+
+def _tissue_share(share: NDArray[np.float64], limit: float) -> float:
+    if share.sum() < NOTHING:
+        return 0.0
+    half = _quantiles(share, 0.995)[0] / 2
+    return float(share[int(max(limit, half, 0)) + 1 :].sum() / share.sum())
 
 
 def _has_padding(share: NDArray[np.float64]) -> bool:
