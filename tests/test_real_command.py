@@ -13,7 +13,7 @@ from elsewhere.plan import read_table
 
 
 def test_without_real_data_the_next_step_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadSite, match="holds no real CT data. Set ELSEWHERE_REAL_DATA"):
+    with pytest.raises(BadSite, match=r"holds no real CT data\. Set ELSEWHERE_REAL_DATA"):
         real(tmp_path / "out", data=tmp_path)
 
 

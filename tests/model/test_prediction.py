@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.fast.predict import streams
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.prediction import (
     PredictionSettings,
@@ -23,7 +24,7 @@ from elsewhere.model.prediction import (
     read_predictions,
     write_predictions,
 )
-from elsewhere.model.sample import Case, SampleSettings, evaluation_input
+from elsewhere.model.sample import Case, SampleSettings, evaluation_input, evaluation_windows
 
 PLAIN = NetworkSettings(
     input=(8, 16, 16), filters=(8, 16), kernels=((3, 3, 3),) * 2, pools=((2, 2, 2),), dense=(256, 128), dense_groups=16
@@ -221,3 +222,20 @@ def test_cuda_predicts_the_processors_values():
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         np.testing.assert_allclose(predict(network.cuda(), case, read, stride=4), expected, atol=1e-4)
         assert len(predict_passes(network, case, read, prediction=PredictionSettings(2))) == 2
+
+
+@pytest.mark.parametrize("normalisation", ["paper", "window"])
+@pytest.mark.parametrize("stride", [4, 3])
+def test_windows_that_share_their_first_level_equal_the_plain_network(normalisation: str, stride: int) -> None:
+    network = make_network(replace(FUSED, input=(8, 64, 64)))
+    assert streams(network.settings)
+    voxels = np.random.default_rng(0).integers(-1000, 600, (21, 64, 64)).astype(np.int16)
+    case = Case("A", "p", "s", 1, 21, int(voxels.min()), int(voxels.max()))
+    settings = SampleSettings(normalisation=normalisation)  # type: ignore[arg-type]
+    found = predict(network, case, lambda _, start, stop: voxels[start:stop], settings, stride)
+    starts = evaluation_windows(21, 8, stride)
+    inputs = [evaluation_input(case, lambda _, a, b: voxels[a:b], start, settings, 8) for start in starts]
+    with torch.inference_mode():
+        plain = network(torch.from_numpy(np.stack(inputs))[:, None]).double().softmax(1)[:, 1].numpy()
+    assert len(found) == len(starts) > 3
+    assert np.abs(found - plain).max() < 1e-5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.fast.kernel import Window
-from elsewhere.model.fast.predict import predict_trunk, streams
+from elsewhere.model.fast.predict import TrunkPasses, predict_trunk, predict_windows, streams
 from elsewhere.model.network import Network, write_atomically
 from elsewhere.model.sample import (
     WINDOW_STRIDE,
     Case,
+    Plan,
     Read,
     SampleSettings,
     apply_plan,
@@ -83,7 +84,7 @@ def predict(
     Args:
         network: on any device; its mode is left as it was.
         case: the scan.
-        read: gives its stored slices; never more than one window's at a time.
+        read: gives its stored slices; one window's at a time, or the whole scan where its windows share work.
         settings: how stored voxels become inputs.
         stride: slices from one window to the next.
 
@@ -91,10 +92,8 @@ def predict(
         BadScan: a probability is not a number.
     """
     with _mode(network, training=False):
-        windows = [
-            network.head(_features(network, case, read, settings, start)) for start in _starts(network, case, stride)
-        ]
-        return _probabilities(torch.cat(windows), case)
+        features = _all_features(network, case, read, settings, _starts(network, case, stride))
+        return _probabilities(torch.cat([network.head(window) for window in features]), case)
 
 
 def predict_passes(
@@ -119,13 +118,10 @@ def predict_passes(
     highest = np.zeros(prediction.passes)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _mode(network, training=True):
         for start in _starts(network, case, prediction.stride):
-            fixed = network.settings.dropblock == 0
-            make = _features if fixed else _inputs
-            made = make(network, case, read, settings, start)
+            trunk = _random_trunk(network, case, read, settings, start)
             for number in range(prediction.passes):
                 torch.manual_seed(seed_of(seed, case.site, case.scan, start, number))
-                logits = network.head(made if fixed else network.trunk(made))
-                highest[number] = max(highest[number], _probabilities(logits, case)[0])
+                highest[number] = max(highest[number], _probabilities(network.head(trunk()), case)[0])
     return highest
 
 
@@ -139,7 +135,7 @@ def extract_features(
     """What the last layer sees of a scan: the features, (last dense width,), of its most COVID-like window."""
     with _mode(network, training=False):
         starts = _starts(network, case, stride)
-        windows = [network.penultimate(_features(network, case, read, settings, start)) for start in starts]
+        windows = [network.penultimate(found) for found in _all_features(network, case, read, settings, starts)]
         chosen = int(_probabilities(network.last(torch.cat(windows)), case).argmax())
         features: NDArray[np.float32] = windows[chosen][0].float().cpu().numpy()
     return features
@@ -173,19 +169,53 @@ def _inputs(network: Network, case: Case, read: Read, settings: SampleSettings, 
     return torch.from_numpy(inputs)[None, None].to(network.last.weight.device)
 
 
+def _all_features(
+    network: Network, case: Case, read: Read, settings: SampleSettings, starts: Sequence[int]
+) -> list[Tensor]:
+    """The trunk's features of every window without dropout; windows of a long scan share their first level."""
+    if len(starts) > 1 and settings.extrema == "volume" and _fused(network):
+        scan = _window(network, case, read, settings, evaluation_plan(case, 0, case.slices))
+        return predict_windows(network, scan, starts, network.settings.input[0])
+    return [_features(network, case, read, settings, start) for start in starts]
+
+
 def _features(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Tensor:
-    """The trunk's features of one window without dropout, its first level fused where it is the paper's."""
-    if network.last.weight.device.type != "cpu" or not streams(network.settings):
+    """The trunk's features of one window without dropout, its first levels fused where they are the paper's."""
+    if not _fused(network):
         return network.trunk(_inputs(network, case, read, settings, start))
-    slices = network.settings.input[0]
-    plan = evaluation_plan(case, start, slices)
+    return predict_trunk(network, _window_at(network, case, read, settings, start))
+
+
+def _random_trunk(
+    network: Network, case: Case, read: Read, settings: SampleSettings, start: int
+) -> Callable[[], Tensor]:
+    """A function that gives one window's features anew with DropBlock; what is not random is computed once."""
+    if network.settings.dropblock == 0:
+        features = _features(network, case, read, settings, start)
+        return lambda: features
+    if _fused(network):
+        return TrunkPasses(network, _window_at(network, case, read, settings, start))
+    inputs = _inputs(network, case, read, settings, start)
+    return lambda: network.trunk(inputs)
+
+
+def _fused(network: Network) -> bool:
+    return network.last.weight.device.type == "cpu" and streams(network.settings)
+
+
+def _window_at(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Window:
+    return _window(network, case, read, settings, evaluation_plan(case, start, network.settings.input[0]))
+
+
+def _window(network: Network, case: Case, read: Read, settings: SampleSettings, plan: Plan) -> Window:
+    """A plan's stored slices and how they become intensities, for the fused levels."""
+    slices = max(network.settings.input[0], plan.count)
     voxels = read_planned(read, case, plan)
     volume = settings.extrema == "volume"
     extrema = (case.minimum, case.maximum) if volume else (int(voxels.min()), int(voxels.max()))
     grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)
     clip = {"low": 0.0, "high": 1.0} if grey.clip else {}
-    window = Window(voxels, -plan.top, slices, grey.lower, grey.factor, padding=padding_value(settings, grey), **clip)
-    return predict_trunk(network, window)
+    return Window(voxels, -plan.top, slices, grey.lower, grey.factor, padding=padding_value(settings, grey), **clip)
 
 
 def _probabilities(logits: Tensor, case: Case) -> NDArray[np.float64]:

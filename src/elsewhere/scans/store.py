@@ -151,7 +151,8 @@ class Shelf:
 
 
 def _stored(path: Path, shape: Sequence[int], record: Mapping[str, Any]) -> Stored:
-    return Stored(path, *shape, record["minimum"], record["maximum"], record)
+    slices, rows, columns = shape
+    return Stored(path, slices, rows, columns, record["minimum"], record["maximum"], record)
 
 
 def _damaged(path: Path) -> BadScan:
