@@ -143,6 +143,15 @@ def test_a_labels_table_of_its_own_and_scans_without_label(made: Path, tmp_path:
     assert any("2 scans without a label" in note for note in said.notes)
 
 
+def test_case_mix_goes_by_age_band_and_sex_where_all_are_known(made: Path, tmp_path: Path) -> None:
+    facts = [{"age": 39, "sex": "F"}, {"age": 40, "sex": "F"}, {"age": 60.0, "sex": "M"}]
+    assert [command._stratum(f) for f in facts] == ["F 0", "F 1", "M 2"]
+    assert command._stratum({"age": 50}) is command._stratum({"age": "old", "sex": "F"}) is None
+    rows = [{"label": 1, "patient": "a", "probability": 0.5, "stratum": stratum} for stratum in ("F 0", "M 1")]
+    assert list(np.asarray(command._scans(rows).strata)) == ["F 0", "M 1"]
+    assert command._scans([*rows, rows[0] | {"stratum": None}]).strata is None
+
+
 @pytest.mark.parametrize(("action", "code"), [("nothing", 0), ("recalibrate", 10), ("adapt", 11), ("do not use", 12)])
 def test_the_exit_code_is_the_verdicts(monkeypatch: pytest.MonkeyPatch, action: Action, code: int) -> None:
     said = Verdict(action, "why", "what", False, 1, 1, 1, 0.5, "grid", 0.5)

@@ -186,8 +186,10 @@ def test_relearn_keeps_patients_whole_and_refuses_what_leaves_none() -> None:
     assert row.scans == 1
     with pytest.raises(ValueError, match="12 of 12"):
         relearn(labels, patients, scores, (12,))
-    with pytest.raises(ValueError, match="take every patient"):
-        relearn(labels, patients, scores, (9,), draws=2)
+    (row,) = relearn(labels, patients, scores, (11,), draws=5)  # two patients; the third is always left
+    assert row.scans == 11
+    with pytest.raises(ValueError, match="one patient"):
+        relearn(labels, [1] * 12, scores, (9,), draws=2)
     with pytest.raises(ValueError, match="0 of 12"):
         relearn(labels, patients, scores, (0,))
 

@@ -143,20 +143,23 @@ def decompose(
             f"Case mix: {uncovered:.0%} of a class elsewhere is of a kind that home does not have; it is inside "
             "the other parts."
         )
-    everyone = (np.ones((1, int(s.groups.max()) + 1)) for s in (ours, theirs))
-    found = _scorings(ours, theirs, *everyone, tables)[:, 0]
-    blocks = [_scorings(ours, theirs, *draws, tables) for draws in _draws(ours, theirs, resamples, seed)]
+    everyone = (np.ones((1, int(ours.groups.max()) + 1)), np.ones((1, int(theirs.groups.max()) + 1)))
+    found = _scorings(ours, theirs, everyone, tables)[:, 0]
+    blocks = [_scorings(ours, theirs, draws, tables) for draws in _draws(ours, theirs, resamples, seed)]
     drawn = np.concatenate(blocks, axis=1)
-    parts = [_interval(e, d) for e, d in zip(_parts(found), _parts(drawn), strict=True)]
-    ends = [_interval(found[i], drawn[i]) for i in (0, 5)]
+    mix, threshold, calibration, ranking = (
+        _interval(part, spread) for part, spread in zip(_parts(found), _parts(drawn), strict=True)
+    )
     return Decomposition(
-        ends[0],
-        ends[1],
-        _interval(found[0] - found[5], drawn[0] - drawn[5]),
-        None if tables is None else parts[0],
-        *parts[1:],
-        uncovered,
-        note,
+        home=_interval(found[0], drawn[0]),
+        elsewhere=_interval(found[5], drawn[5]),
+        drop=_interval(found[0] - found[5], drawn[0] - drawn[5]),
+        case_mix=None if tables is None else mix,
+        threshold=threshold,
+        calibration=calibration,
+        ranking=ranking,
+        uncovered=uncovered,
+        note=note,
     )
 
 
@@ -197,9 +200,9 @@ def _draws(ours: Side, theirs: Side, resamples: int, seed: int) -> Iterator[tupl
         yield pair[0][start : start + step], pair[1][start : start + step]
 
 
-def _scorings(ours: Side, theirs: Side, home: Floats, there: Floats, strata: tuple[Ints, Ints] | None) -> Floats:
-    """The six counterfactual accuracies (6, resamples) from draws of patients (resamples, patients)."""
-    at_home, elsewhere = home[:, ours.groups], there[:, theirs.groups]
+def _scorings(ours: Side, theirs: Side, draws: tuple[Floats, Floats], strata: tuple[Ints, Ints] | None) -> Floats:
+    """The six counterfactual accuracies (6, resamples) from draws of both sites' patients (resamples, patients)."""
+    at_home, elsewhere = draws[0][:, ours.groups], draws[1][:, theirs.groups]
     share_home, share_there = _share(at_home, ours.labels), _share(elsewhere, theirs.labels)
     mixed = at_home if strata is None else _reweight(at_home, elsewhere, ours.labels, theirs.labels, strata)
     as_is = _with_share(at_home, ours.labels, share_home)
@@ -250,7 +253,7 @@ def _best(weights: Floats, side: Side) -> Floats:
     return (weights @ side.labels) + np.maximum(steps[:, cuts].max(axis=1), 0.0)
 
 
-def _interval(estimate: float, drawn: Floats) -> Interval:
+def _interval(estimate: float | Floats, drawn: Floats) -> Interval:
     low, high = np.quantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     return Interval(float(estimate), float(low), float(high), METHOD)
 
@@ -299,9 +302,9 @@ def relearn(
 ) -> tuple[Relearned, ...]:
     """What merely a new threshold, or a recalibration, from n local labelled scans would give.
 
-    For each size, patients are drawn at random until they have n scans; the other patients are scored. Where the
-    scans drawn are of one class the model is kept as it is, and a recalibration that would turn the model round
-    (slope of 0 or less) becomes the share of positives: nobody should use a model upside down.
+    For each size, patients are drawn at random until they have n scans, one patient at least being left; the others
+    are scored. Where the scans drawn are of one class the model is kept as it is, and a recalibration that would turn
+    the model round (slope of 0 or less) becomes the share of positives: nobody should use a model upside down.
 
     Args:
         labels: 1 or 0 (scans,), at the new site.
@@ -313,10 +316,12 @@ def relearn(
         draws: repetitions.
 
     Raises:
-        ValueError: a size below 1 or that leaves no scan to try it on, NaN, lengths that differ.
+        ValueError: a size below 1 or that leaves no scan to try it on, one patient only, NaN, lengths that differ.
     """
     truth = check_labels(labels)
     groups, values = check_groups(patients, truth.size), check_probabilities(probabilities, truth.size)
+    if groups.max() == 0:
+        raise ValueError("all scans are of one patient; none is left to try a new threshold on")
     for size in sizes:
         if not 0 < size < truth.size:
             raise ValueError(f"{size} of {truth.size} labelled scans leave none to try a new threshold on")
@@ -325,8 +330,6 @@ def relearn(
         rows = []
         for draw in range(draws):
             taken = _take(groups, size, np.random.default_rng([seed, size, draw, 1]))
-            if taken.all():
-                raise ValueError(f"{size} scans take every patient; none is left to try a new threshold on")
             rows.append([column.mean() for column in _try(truth, values, taken, point)])
         found.append(_summarise(size, np.array(rows)))
     return tuple(found)
@@ -337,15 +340,16 @@ def _summarise(size: int, table: Floats) -> Relearned:
     said = f"middle 95 % of {draws} draws of patients"
     ends = np.quantile(table, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
     means = table.mean(axis=0)
-    spread = [Interval(float(means[i]), float(ends[0, i]), float(ends[1, i]), said) for i in range(3)]
-    return Relearned(size, draws, *spread, float(means[3]), float(means[4]))
+    as_is, again, calibrated = (Interval(float(means[i]), float(ends[0, i]), float(ends[1, i]), said) for i in range(3))
+    return Relearned(size, draws, as_is, again, calibrated, float(means[3]), float(means[4]))
 
 
 def _take(groups: Ints, size: int, random: np.random.Generator) -> NDArray[np.bool_]:
     """Patients in random order until they have `size` scans, but never the last patient."""
     order = random.permutation(int(groups.max()) + 1)
-    before = np.cumsum(np.bincount(groups)[order]) - np.bincount(groups)[order]
-    return np.isin(groups, order[before < size])
+    scans = np.bincount(groups)[order]
+    before = (np.cumsum(scans) - scans)[:-1]
+    return np.isin(groups, order[:-1][before < size])
 
 
 def _try(

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import ks_2samp
 
-from elsewhere.evidence.columns import Floats, check_both_classes, check_labels, check_probabilities
+from elsewhere.evidence.columns import Floats, Ints, check_both_classes, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import Recalibration, fit_recalibration, recalibrate
+from elsewhere.evidence.intervals import LEVEL, z_value
 from elsewhere.evidence.roc import exact_auc
 
 LEAST_SITES = 2
@@ -18,6 +19,9 @@ LEAST_SITES = 2
 
 LEAST_SCANS = 20
 """Scans of the new site below which its scores are no distribution."""
+
+RESAMPLES = 200
+"""Of the new site's patients, for the sampling error of the expected AUC."""
 
 KOLMOGOROV = 1.358
 """95 % point of Kolmogorov's distribution: sampling alone moves two equal distributions this far · √(1/n + 1/m)."""
@@ -71,8 +75,10 @@ class Estimate:
 
     Attributes:
         auc: the estimate.
-        low: auc - the largest error that the estimate made at a known site left out.
-        high: auc + it.
+        low: auc less the largest error that the estimate made at a known site left out, and the sampling error of
+            the scans here (square-and-add).
+        high: auc with them added.
+        sampling: half-width of the 95 % sampling interval of the expected AUC, patients resampled.
         confidence_only: the expected AUC before the known sites corrected it.
         left_out: each known unseen site in turn.
         largest_error: largest absolute error among them.
@@ -84,6 +90,7 @@ class Estimate:
     auc: float
     low: float
     high: float
+    sampling: float
     confidence_only: float
     left_out: tuple[LeftOut, ...]
     largest_error: float
@@ -112,7 +119,12 @@ def expected_auc(probabilities: ArrayLike) -> float:
     return float((up @ below + (up @ down - own.sum()) / 2) / made)
 
 
-def estimate_auc(home: tuple[ArrayLike, ArrayLike], known: Sequence[KnownSite], probabilities: ArrayLike) -> Estimate:
+def estimate_auc(
+    home: tuple[ArrayLike, ArrayLike],
+    known: Sequence[KnownSite],
+    probabilities: ArrayLike,
+    patients: ArrayLike | None = None,
+) -> Estimate:
     """AUC of a model at a site without labels.
 
     Scores are calibrated at home (Platt), their expected AUC is taken as if that calibration held (Guillory et al.
@@ -125,6 +137,7 @@ def estimate_auc(home: tuple[ArrayLike, ArrayLike], known: Sequence[KnownSite], 
         known: sites with labels where the model was tried; those of one class, or that it was trained on, are
             passed over.
         probabilities: at the new site (scans,).
+        patients: patient of each of those scans (scans,); without, every scan is its own.
 
     Raises:
         ValueError: fewer than 2 usable known sites, home of one class, fewer than 20 scans.
@@ -150,16 +163,31 @@ def estimate_auc(home: tuple[ArrayLike, ArrayLike], known: Sequence[KnownSite], 
     errors = np.abs(guesses - measured)
     alone = _expected(values, scale)
     auc, largest = float(np.clip(alone - excess.mean(), 0, 1)), float(errors.max())
+    groups = np.arange(values.size) if patients is None else check_groups(patients, values.size)
+    sampling = _sampling(recalibrate(values, scale), groups)
+    half = float(np.hypot(largest, sampling))
     return Estimate(
         auc,
-        max(auc - largest, 0.0),
-        min(auc + largest, 1.0),
+        max(auc - half, 0.0),
+        min(auc + half, 1.0),
+        sampling,
         alone,
         left_out,
         largest,
         float(errors.mean()),
         len(usable) / (len(usable) + 1),
     )
+
+
+def _sampling(values: Floats, groups: Ints) -> float:
+    """Half-width of the 95 % interval of the expected AUC over resampled patients."""
+    members = [np.flatnonzero(groups == g) for g in range(int(groups.max()) + 1)]
+    random = np.random.default_rng([len(members), RESAMPLES])
+    drawn = [
+        np.concatenate([members[i] for i in row])
+        for row in random.integers(len(members), size=(RESAMPLES, len(members)))
+    ]
+    return float(z_value(LEVEL) * np.std([expected_auc(values[rows]) for rows in drawn], ddof=1))
 
 
 def _calibration(home: tuple[ArrayLike, ArrayLike]) -> Recalibration:

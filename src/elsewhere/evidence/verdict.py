@@ -284,7 +284,7 @@ def _difference(first: Interval, second: Interval) -> Interval:
 
 
 def _too_few(numbers: dict[str, Any], few: Sequence[int], home: Scans, labels: ArrayLike) -> Verdict:
-    needed = scans_to_prove(_auc_or(numbers["home_auc"]), _balanced_share(labels))
+    needed: int | None = scans_to_prove(_auc_or(numbers["home_auc"]), _balanced_share(labels))
     if numbers["home_auc"] is None:
         reason = f"The model's home test scans ({np.asarray(home.labels).size}) are of one class: it has no measure."
         next_step = "Choose a model that was tested at home with both classes."
@@ -359,7 +359,8 @@ def _decide_of_decisions(
         line = fit_recalibration(*here)
         found = {"local_intercept": line.intercept, "local_slope": line.slope}
         words = f"{ranks}, but the probabilities that it gives are further off than at home."
-        said = f"Recalibrate: log-odds × {line.slope:.2f} {line.intercept:+.2f}, and call positive from 0.5."
+        line_said = f"log-odds × {line.slope:.2f} {line.intercept:+.2f}"
+        said = f"Recalibrate it with your labelled scans ({line_said}), and call positive from 0.50."
         return _answer("recalibrate", words, said, steps, _enough(numbers["relearned"]), **found)
     if _is_notable(gain.rethreshold):
         threshold = choose_threshold(*here, reading="site").threshold
@@ -470,7 +471,7 @@ def judge_unlabelled(
         words = f"This site lies outside everything measured: {reasons[0][0].lower()}{reasons[0][1:]}"
         return Verdict("cannot tell", words, label, **numbers, outside=reasons, rule=reasons)
     try:
-        estimate = estimate_auc(home, known, values)
+        estimate = estimate_auc(home, known, values, patients)
     except ValueError as error:
         return Verdict("cannot tell", f"Nothing can be estimated without labels: {error}.", label, **numbers)
     return Verdict(**numbers, estimate=estimate, **_decide_by_estimate(estimate, label))
@@ -479,13 +480,14 @@ def judge_unlabelled(
 def _decide_by_estimate(estimate: Estimate, label: str) -> dict[str, Any]:
     steps = (
         "Scores and facts lie within what was measured at the known sites.",
-        f"Estimated AUC {estimate.auc:.3f}, range {estimate.low:.3f} to {estimate.high:.3f}: ± the largest error "
-        f"({estimate.largest_error:.3f}) at {len(estimate.left_out)} known unseen sites, each left out in turn.",
+        f"Estimated AUC {estimate.auc:.3f}, range {estimate.low:.3f} to {estimate.high:.3f}: the largest error "
+        f"({estimate.largest_error:.3f}) at {len(estimate.left_out)} known unseen sites, each left out in turn, and "
+        f"the sampling error of the scans here ({estimate.sampling:.3f}), square-and-add.",
         f"To act on an estimate the whole range must lie at or above {EXCELLENT:.2f}, or below {USELESS:.2f}.",
     )
     seen = (
         f"By its scores alone it would rank rightly {_in_100(estimate.auc)} of 100 pairs here, "
-        f"give or take {_in_100(estimate.largest_error)}"
+        f"give or take {_in_100((estimate.high - estimate.low) / 2)}"
     )
     if estimate.low >= EXCELLENT:
         answer: tuple[Action, str, str] = ("nothing", f"{seen}.", f"Measure it before it counts. {label}")
