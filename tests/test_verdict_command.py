@@ -23,6 +23,8 @@ from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 
+ENDS = {"volumes": ".nii.gz", "images": ".tif"}
+
 
 @pytest.fixture(scope="module")
 def made(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,7 +37,7 @@ def made(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def _new_site(root: Path, kind: str, labelled: bool = True, spacing: float = 8.0) -> Path:
     """24 scans that no site of the study has."""
     module = reader(kind)
-    scans = [Scan(root.name, f"Q{i}", f"Q{i}", i % 2) for i in range(24)]
+    scans = [Scan(root.name, f"Q{i}", f"Q{i}", i % 2, facts={"extension": ENDS.get(kind)}) for i in range(24)]
     root.mkdir(parents=True, exist_ok=True)
     for i, scan in enumerate(scans):
         hu = np.random.default_rng([9, i]).normal(-800, 60, (6, 16, 16))
@@ -76,7 +78,7 @@ def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tm
     assert {r["scan"]: r["probability"] for r in known} == {r["scan"]: found[r["scan"]] for r in known}
 
 
-@pytest.mark.parametrize("kind", ["utsw", "volumes"])
+@pytest.mark.parametrize("kind", ["utsw", "volumes", "images"])
 def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kind: str) -> None:
     root = _new_site(tmp_path / "new", kind, labelled=False)
     said = judge_site(made, "UTSW", root, kind, out=tmp_path / "v", workers=1)
@@ -116,7 +118,7 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
     assert any("Q3" in b["scan"] + b["reason"] for b in record["bad_scans"])
     assert any("Q4" in b["scan"] + b["reason"] for b in record["bad_scans"])
     assert all(b["next_step"] for b in record["bad_scans"])
-    assert "2 scans that could not be used" in (tmp_path / "v" / "verdict.html").read_text(encoding="utf-8")
+    assert "Scans that could not be used: 2" in (tmp_path / "v" / "verdict.html").read_text(encoding="utf-8")
 
 
 def test_scans_that_the_model_learned_from_are_left_out(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
