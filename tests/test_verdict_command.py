@@ -176,6 +176,17 @@ def test_what_it_refuses(made: Path, tmp_path: Path) -> None:
         judge_site(made, "UTSW", tmp_path / "empty", "volumes")
 
 
+def test_a_study_that_was_tried_at_home_alone_still_measures(made: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(made, tmp_path / "runs" / "copy")
+    for site in ("CC-CCII", "COVID-CTset", "MosMedData"):
+        Folder(copy).predictions("UTSW", site).unlink()
+    root = _new_site(tmp_path / "new", "volumes")
+    assert judge_site(copy, "UTSW", root, "volumes", out=tmp_path / "v", workers=1).auc is not None
+    Folder(copy).predictions("UTSW", "UTSW").unlink()
+    with pytest.raises(BadStudy, match="predictions cannot be read"):
+        judge_site(copy, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
+
+
 def test_a_damaged_checkpoint_is_an_error(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made, tmp_path / "runs" / "copy")
     (copy / "models" / "UTSW" / "checkpoint.safetensors").write_bytes(b"cut")

@@ -12,14 +12,13 @@ from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.estimate import KnownSite, estimate_auc, expected_auc, outside
 from elsewhere.evidence.verdict import (
     EXIT_CODES,
-    Occasion,
     Scans,
     Verdict,
     judge,
     judge_unlabelled,
-    render,
     scans_to_prove,
 )
+from elsewhere.evidence.verdict_page import Occasion, render
 
 HALF = OperatingPoint(0.5, "grid", "model", 0.9, 100)
 OCCASION = Occasion(

@@ -22,7 +22,8 @@ from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
 from elsewhere.evidence.estimate import KnownSite
 from elsewhere.evidence.forensics.examination import examine
-from elsewhere.evidence.verdict import Occasion, Scans, Verdict, judge, judge_unlabelled, render
+from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
+from elsewhere.evidence.verdict_page import Occasion, render
 from elsewhere.model.network import Network, load_checkpoint
 from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, read_predictions
 from elsewhere.model.prediction import predict as predict_scan
@@ -269,7 +270,7 @@ def _stratum(facts: Mapping[str, Any]) -> str | None:
 
 
 def _judge(model: Model, rows: Sequence[Row]) -> Verdict:
-    tables = {site["name"]: _deterministic(model, site["name"]) for site in model.settings["sites"]}
+    tables = {site: _deterministic(model, site) for site in _predicted(model)}
     validation = [r for site in model.trained_on for r in tables[site] if r["subset"] == "validation"]
     if not validation:
         raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
@@ -288,6 +289,12 @@ def _judge(model: Model, rows: Sequence[Row]) -> Verdict:
     if len(home_sites) > 1:
         notes.append(f"Home is the test scans of {' and '.join(home_sites)} together; their AUC mixes sites.")
     return replace(said, notes=tuple(notes))
+
+
+def _predicted(model: Model) -> list[str]:
+    """The study's sites where the model was tried; its own training sites must be among them."""
+    names = [site["name"] for site in model.settings["sites"]]
+    return [n for n in names if n in model.trained_on or model.folder.predictions(model.name, n).is_file()]
 
 
 def _home_sites(model: Model, tables: Mapping[str, Sequence[Row]]) -> list[str]:

@@ -24,11 +24,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
-from elsewhere import __version__
 from elsewhere.evidence.calibration import CalibrationLine, calibration_line
 from elsewhere.evidence.columns import check_labels, check_probabilities
 from elsewhere.evidence.comparison import Comparison, compare_sites
@@ -314,7 +311,7 @@ def _decide(numbers: dict[str, Any], excess: Interval, labels: NDArray, values: 
     share = _balanced_share(labels)
     seen = f"It ranks a sick patient above a healthy one in {_in_100(auc.estimate)} of 100 pairs here"
     steps = [
-        f"AUC here {_said(auc)}; at home {_said(home)}.",
+        f"AUC here {said(auc)}; at home {said(home)}.",
         f"AUC lost from home to here: {comparison.difference:.3f} ({comparison.low:.3f} to {comparison.high:.3f}); "
         f"notable is more than {NOTABLE_DROP} with the whole interval above 0, or an AUC surely below {USABLE:.2f}.",
     ]
@@ -351,22 +348,22 @@ def _decide_of_decisions(
     auc = numbers["auc"]
     ranks = f"It ranks patients here as it should ({_in_100(auc.estimate)} of 100 pairs)"
     steps += [
-        f"A local recalibration saves {_said(gain.recalibrate)} nats per scan here, {_said(excess)} more than at home; "
+        f"A local recalibration saves {said(gain.recalibrate)} nats per scan here, {said(excess)} more than at home; "
         f"notable is more than {NOTABLE_GAIN} with the whole interval above 0.",
-        f"A local threshold gains {_said(gain.rethreshold)} right decisions per scan; notable likewise.",
+        f"A local threshold gains {said(gain.rethreshold)} right decisions per scan; notable likewise.",
     ]
     if _is_notable(excess) and _is_notable(gain.recalibrate):
         line = fit_recalibration(*here)
         found = {"local_intercept": line.intercept, "local_slope": line.slope}
         words = f"{ranks}, but the probabilities that it gives are further off than at home."
         line_said = f"log-odds × {line.slope:.2f} {line.intercept:+.2f}"
-        said = f"Recalibrate it with your labelled scans ({line_said}), and call positive from 0.50."
-        return _answer("recalibrate", words, said, steps, _enough(numbers["relearned"]), **found)
+        advice = f"Recalibrate it with your labelled scans ({line_said}), and call positive from 0.50."
+        return _answer("recalibrate", words, advice, steps, _enough(numbers["relearned"]), **found)
     if _is_notable(gain.rethreshold):
         threshold = choose_threshold(*here, reading="site").threshold
         words = f"{ranks}, but its threshold from home ({numbers['threshold']:.2f}) decides too often wrongly."
-        said = f"Call positive from {threshold:.2f} here, and check it on new scans."
-        return _answer("re-threshold", words, said, steps, _enough(numbers["relearned"]), local_threshold=threshold)
+        advice = f"Call positive from {threshold:.2f} here, and check it on new scans."
+        return _answer("re-threshold", words, advice, steps, _enough(numbers["relearned"]), local_threshold=threshold)
     words = f"{ranks}, not surely worse than at home ({_in_100(numbers['home_auc'].estimate)}), and its decisions hold."
     return _answer(
         "nothing", words, "Nothing needs to be changed; check it again when scanner or patients change.", steps
@@ -422,7 +419,8 @@ def _in_100(share: float) -> str:
     return f"{100 * share:.0f}"
 
 
-def _said(interval: Interval) -> str:
+def said(interval: Interval) -> str:
+    """An interval in digits: estimate (low to high)."""
     return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
@@ -496,48 +494,3 @@ def _decide_by_estimate(estimate: Estimate, label: str) -> dict[str, Any]:
     else:
         answer = ("cannot tell", f"{seen}, which decides nothing.", label)
     return {"action": answer[0], "reason": answer[1], "next_step": answer[2], "rule": steps}
-
-
-# The page ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Occasion:
-    """What a verdict was asked about, for the page.
-
-    Attributes:
-        model: name of the model.
-        trained_on: its training sites.
-        site: the new site.
-        root: its folder.
-        origin: "real", "repacked" or "simulated" data of the study behind the model.
-        checkpoint: hash of the weights.
-        bad: scans that could not be used: (scan, what is wrong, what to do).
-        command: how the page was made.
-    """
-
-    model: str
-    trained_on: tuple[str, ...]
-    site: str
-    root: str
-    origin: str
-    checkpoint: str
-    bad: tuple[tuple[str, str, str], ...]
-    command: str
-
-
-def render(verdict: Verdict, occasion: Occasion) -> str:
-    """One self-contained HTML page: plain words, then numbers, then how they were worked out."""
-    environment = Environment(
-        loader=PackageLoader("elsewhere.evidence", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["said"] = _said
-    template = environment.get_template("verdict.html.j2")
-    style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
-    return template.render(
-        verdict=verdict, occasion=occasion, style=Markup(style), disclaimer=DISCLAIMER, version=__version__
-    )
