@@ -19,6 +19,7 @@ from elsewhere.model.prediction import (
     PredictionSettings,
     extract_features,
     predict,
+    predict_both,
     predict_passes,
     prediction_rows,
     read_predictions,
@@ -239,3 +240,25 @@ def test_windows_that_share_their_first_level_equal_the_plain_network(normalisat
         plain = network(torch.from_numpy(np.stack(inputs))[:, None]).double().softmax(1)[:, 1].numpy()
     assert len(found) == len(starts) > 3
     assert np.abs(found - plain).max() < 1e-5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_both_at_once_equals_one_after_the_other(share: float) -> None:
+    network = make_network(replace(PLAIN, dropblock=share, dropout=0.3))
+    voxels = np.random.default_rng(0).integers(-1000, 600, (13, 16, 16)).astype(np.int16)
+    case = Case("A", "p", "s", 1, 13, int(voxels.min()), int(voxels.max()))
+    settings = PredictionSettings(passes=4, stride=3)
+    scan = (network, case, lambda _, start, stop: voxels[start:stop], SampleSettings())
+    single, passes = predict_both(*scan, settings, seed=5)
+    assert (single == predict(*scan, 3)).all()
+    assert (passes == predict_passes(*scan, settings, seed=5)).all()
+    assert len(set(passes)) > 1
+
+
+def test_seeding_leaves_nothing_behind() -> None:
+    before = len(torch.cuda._queued_calls)
+    network = make_network()
+    voxels = np.zeros((8, 16, 16), np.int16)
+    case = Case("A", "p", "s", 1, 8, 0, 0)
+    predict_passes(network, case, lambda _, start, stop: voxels[start:stop], prediction=PredictionSettings(passes=5))
+    assert len(torch.cuda._queued_calls) - before <= 1

@@ -55,8 +55,8 @@ dropout = 0.05
 iterations = {iterations}
 batch = 8
 learning_rate = 1e-3
-validate_every = 50
-save_every = 50
+validate_every = 40
+save_every = 40
 threads = 1
 
 [prediction]
@@ -98,7 +98,7 @@ def study_text(protocol: str, seed: int, quick: bool) -> str:
         seed=seed,
         planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
-        iterations=200 if quick else 300,
+        iterations=200 if quick else 240,
     )
     sites = [
         f'\n[sites.{n}]\nkind = "{k}"\nroot = "sites/{n}"\ncountry = "{COUNTRIES[n]}"\n' for n, k in LAYOUTS.items()

@@ -17,7 +17,7 @@ from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import predict as predict_scan
-from elsewhere.model.prediction import predict_passes, prediction_rows, write_predictions
+from elsewhere.model.prediction import predict_both, prediction_rows, write_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically
 
 
@@ -48,10 +48,10 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
     table: list[dict[str, Any]] = []
     for i, (subset, case) in enumerate(chosen):
-        windows = predict_scan(network, case, read, study.sample, study.prediction.stride)
-        passes = np.empty(0)
         if subset == "test":
-            passes = predict_passes(network, case, read, study.sample, study.prediction, seed=study.seed)
+            windows, passes = predict_both(network, case, read, study.sample, study.prediction, seed=study.seed)
+        else:
+            windows, passes = predict_scan(network, case, read, study.sample, study.prediction.stride), np.empty(0)
         table += prediction_rows(name, subset, case, windows, passes)
         tick((i + 1) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)

@@ -234,6 +234,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     partial.replace(path)
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the processor and the device in use.
+
+    `torch.manual_seed` also queues a call, with its traceback, for CUDA devices that are not in use yet: in a loop
+    that is slow and never freed.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def save_checkpoint(stem: Path, network: Network, record: Mapping[str, Any]) -> None:
     """Write `<stem>.safetensors` (weights) and `<stem>.json` (everything that made them).
 

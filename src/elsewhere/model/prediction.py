@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.fast.kernel import Window
 from elsewhere.model.fast.predict import TrunkPasses, predict_trunk, predict_windows, streams
-from elsewhere.model.network import Network, write_atomically
+from elsewhere.model.network import Network, seed_torch, write_atomically
 from elsewhere.model.sample import (
     WINDOW_STRIDE,
     Case,
@@ -114,15 +115,48 @@ def predict_passes(
     Raises:
         BadScan: a probability is not a number.
     """
+    starts = _starts(network, case, prediction.stride)
+    trunks = (_random_trunk(network, case, read, settings, start) for start in starts)
+    return _passes(network, case, zip(starts, trunks, strict=True), prediction.passes, seed)
+
+
+def predict_both(
+    network: Network,
+    case: Case,
+    read: Read,
+    settings: SampleSettings = PAPER,
+    prediction: PredictionSettings = FIFTY,
+    *,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `predict` and `predict_passes` give, the convolutional part computed once where it is not random."""
+    if network.settings.dropblock > 0:
+        single = predict(network, case, read, settings, prediction.stride)
+        return single, predict_passes(network, case, read, settings, prediction, seed=seed)
+    starts = _starts(network, case, prediction.stride)
+    with _mode(network, training=False):
+        features = _all_features(network, case, read, settings, starts)
+        single = _probabilities(torch.cat([network.head(window) for window in features]), case)
+    trunks = [(start, partial(_same, window)) for start, window in zip(starts, features, strict=True)]
+    return single, _passes(network, case, trunks, prediction.passes, seed)
+
+
+def _passes(
+    network: Network, case: Case, trunks: Iterable[tuple[int, Callable[[], Tensor]]], passes: int, seed: int
+) -> NDArray[np.float64]:
+    """Highest probability over windows in each pass; `trunks` gives each window's start and its features anew."""
     device = network.last.weight.device
-    highest = np.zeros(prediction.passes)
+    highest = np.zeros(passes)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _mode(network, training=True):
-        for start in _starts(network, case, prediction.stride):
-            trunk = _random_trunk(network, case, read, settings, start)
-            for number in range(prediction.passes):
-                torch.manual_seed(seed_of(seed, case.site, case.scan, start, number))
+        for start, trunk in trunks:
+            for number in range(passes):
+                seed_torch(seed_of(seed, case.site, case.scan, start, number), device)
                 highest[number] = max(highest[number], _probabilities(network.head(trunk()), case)[0])
     return highest
+
+
+def _same(features: Tensor) -> Tensor:
+    return features
 
 
 def extract_features(
@@ -191,12 +225,10 @@ def _random_trunk(
 ) -> Callable[[], Tensor]:
     """A function that gives one window's features anew with DropBlock; what is not random is computed once."""
     if network.settings.dropblock == 0:
-        features = _features(network, case, read, settings, start)
-        return lambda: features
+        return partial(_same, _features(network, case, read, settings, start))
     if _fused(network):
         return TrunkPasses(network, _window_at(network, case, read, settings, start))
-    inputs = _inputs(network, case, read, settings, start)
-    return lambda: network.trunk(inputs)
+    return partial(network.trunk, _inputs(network, case, read, settings, start))
 
 
 def _fused(network: Network) -> bool:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.curves import Curves
-from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint
+from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint, seed_torch
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, Read, Samples, SampleSettings, Sampling, seed_of
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
@@ -249,7 +249,7 @@ def _step(run: _Run, module: Any, batches: Batches) -> None:
     """One iteration of Adam on the cross-entropy."""
     done, fabric = run.state.iteration, run.fabric
     inputs, labels, cases = batches.take(done)
-    torch.manual_seed(seed_of(run.job.settings.seed, "dropout", done, fabric.global_rank))
+    seed_torch(seed_of(run.job.settings.seed, "dropout", done, fabric.global_rank), fabric.device)
     module.train()
     loss = F.cross_entropy(module(inputs.to(fabric.device)), labels.to(fabric.device))
     run.state.loss_sum += _finite(loss, cases, done)
