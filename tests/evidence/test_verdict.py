@@ -62,6 +62,15 @@ def test_recalibrate_where_the_log_odds_are_shifted() -> None:
     assert said.decomposition.calibration.low > 0.1
 
 
+def test_overconfidence_that_home_has_too_is_no_finding_about_this_site() -> None:
+    sure_home, sure_here = _scans(300, 2.5, 1, slope=5), _scans(300, 2.5, 2, slope=5)
+    same = judge(sure_here, sure_home, HALF, resamples=50)
+    assert same.gain is not None
+    assert same.gain.recalibrate.low > 0.02  # a recalibration would help, but as much at home
+    assert same.action == "nothing"
+    assert judge(sure_here, HOME, HALF, resamples=50).action == "recalibrate"
+
+
 def test_rethreshold_where_only_the_decisions_are_off() -> None:
     """The probabilities are as right as at home; the threshold of home (0.95) is not for here."""
     cautious = OperatingPoint(0.95, "grid", "model", 0.9, 100)
