@@ -17,7 +17,7 @@ from elsewhere.plan import Folder, write_atomically
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
 from elsewhere.scans.phantom.sites import default_sites, in_words
 
-PATIENTS = {"UTSW": 220, "CC-CCII": 170, "COVID-CTset": 120, "MosMedData": 80}
+PATIENTS = {"UTSW": 210, "CC-CCII": 160, "COVID-CTset": 110, "MosMedData": 70}
 QUICK_PATIENTS = {"UTSW": 100, "CC-CCII": 80, "COVID-CTset": 60, "MosMedData": 40}
 LAYOUTS = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 COUNTRIES = {"UTSW": "USA", "CC-CCII": "China", "COVID-CTset": "Iran", "MosMedData": "Russia"}
@@ -37,16 +37,16 @@ store = "store"
 combinations = {combinations}
 
 [split]
-train = 0.5
-test = 0.38
+train = 0.54
+test = 0.3
 
 [network]
-input = [32, 32, 32]
-filters = [4, 8, 16, 32]
+input = [24, 32, 32]
+filters = [8, 16, 32, 64]
 kernels = [[3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
 pools = [[2, 2, 2], [2, 2, 2], [2, 2, 2]]
 dense = [128]
-groups = 4
+groups = 8
 dense_groups = 16
 dropblock = 0.0
 dropout = 0.05
@@ -54,14 +54,14 @@ dropout = 0.05
 [training]
 iterations = {iterations}
 batch = 8
-learning_rate = 1e-3
+learning_rate = 5e-4
 validate_every = 40
 save_every = 40
 threads = 1
 
 [prediction]
 passes = 20
-stride = 16
+stride = 12
 """
 
 
@@ -98,7 +98,7 @@ def study_text(protocol: str, seed: int, quick: bool) -> str:
         seed=seed,
         planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
-        iterations=200 if quick else 240,
+        iterations=160 if quick else 200,
     )
     sites = [
         f'\n[sites.{n}]\nkind = "{k}"\nroot = "sites/{n}"\ncountry = "{COUNTRIES[n]}"\n' for n, k in LAYOUTS.items()
