@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 KERNEL := setup.py $(wildcard src/elsewhere/model/fast/*.cpp src/elsewhere/model/fast/*.h)
 
 .venv/installed: pyproject.toml constraints.txt $(KERNEL)
-	test -d .venv || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+		{ rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: apt install python3-venv, then make again"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

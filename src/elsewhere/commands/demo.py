@@ -66,7 +66,7 @@ stride = 12
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(help="Folder for everything that is made.")] = Path("runs/demo"),
+    out: Annotated[Path | None, typer.Argument(help="Folder for it all [runs/demo, runs/demo-quick].")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Three single-site models on fewer patients.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
@@ -76,6 +76,7 @@ def demo(
     The same commands as a user would type: simulate, study (prepare, train, predict), report. Started again it goes
     on where it was stopped. Research use only. Not a medical device.
     """
+    out = out or Path("runs/demo-quick" if quick else "runs/demo")
     patients = QUICK_PATIENTS if quick else PATIENTS
     sites = tuple(replace(site, patients=patients[site.name]) for site in default_sites())
     write_sites(Simulation(seed, MATRIX, FINEST, sites), out / "sites", partial(engine.run, workers=workers))

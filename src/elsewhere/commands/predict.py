@@ -44,6 +44,7 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     if path.is_file() and _made_from(path) == origin:
         return
     torch.set_num_threads(study.training.threads or torch.get_num_threads())
+    network.to(device_of(study.training.accelerator))
     read = shelf_reader(rows)
     chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
     table: list[dict[str, Any]] = []
@@ -56,6 +57,11 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         tick((i + 1) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)
     write_atomically(_sidecar(path), json.dumps({"made_from": origin}))
+
+
+def device_of(accelerator: str) -> str:
+    """The device to predict on: CUDA where it is wanted ("auto", "cuda") and there."""
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from elsewhere.evidence.audit import audit
 from elsewhere.evidence.forensics.examination import examine
 from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_atomically, write_table
 from elsewhere.scans.intake import take_in
-from elsewhere.scans.scan import CLASSES, Found, Scan, split, split_hash
+from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
 
@@ -51,6 +51,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> N
         row["subset"] = subsets[row["site"], row["scan"]]
     _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
     _check_readable(study, rows, bad)
+    _check_subsets(study, rows)
     _keep(study, folder, rows, [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)], found)
 
 
@@ -128,6 +129,18 @@ def _check_readable(study: Study, rows: Sequence[Row], bad: Sequence[tuple[str, 
             )
 
 
+def _check_subsets(study: Study, rows: Sequence[Row]) -> None:
+    """Every subset that the study needs must have kept a readable scan."""
+    for site in study.sites:
+        for subset in SUBSETS if site.use == "split" else ("test",):
+            if not any((r["site"], r["subset"], r["status"]) == (site.name, subset, "ok") for r in rows):
+                raise BadStudy(
+                    site.root,
+                    f"site {site.name} has no usable labelled scan left in its {subset} subset",
+                    "Look at bad_scans.csv of an earlier run or at the labels, and add or repair scans",
+                )
+
+
 def _keep(
     study: Study, folder: Folder, rows: list[Row], bad: Sequence[tuple[str, str, BadScan]], found: dict[str, Found]
 ) -> None:
@@ -179,12 +192,24 @@ def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:
     return text.getvalue()
 
 
+def _facts_table(facts: Sequence[Row]) -> Table:
+    names = ("units", "matrix", "slice_spacing_mm", "median_slices", "padding_share", "black_share")
+    table = Table("site", "class", *(name.replace("_", " ") for name in names), title="How the scans were acquired")
+    for fact in facts:
+        shown = ("–" if fact[name] is None else str(fact[name]) for name in names)
+        table.add_row(fact["site"], CLASSES.get(fact["label"], "unlabelled"), *shown)
+    return table
+
+
 def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan]]) -> None:
     table = Table("site", "class", "subset", "patients", "scans", "slices", title="Audit")
     for row in findings["counts"]:
         label = CLASSES.get(row["label"], "unlabelled")
         table.add_row(row["site"], label, row["subset"], *(str(row[k]) for k in ("patients", "scans", "slices")))
     engine.console.print(table)
+    engine.console.print(_facts_table(findings["facts"]))
+    if findings["duplicates"]:
+        engine.console.print(f"{len(findings['duplicates'])} groups of scans have equal voxels, see audit.json.")
     if findings["site_only_auc"] is not None:
         engine.console.print(f"A rule that knows only the site reaches AUC {findings['site_only_auc']:.2f}.")
     for sentence in [*findings["warnings"], *findings["notes"]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -36,7 +37,8 @@ PROTOCOL_WORDS = {
     "intensity augmentation, and one threshold per model from its own training sites.",
 }
 LUNG_WINDOW = (-1350, 150)  # HU
-DEPARTING = ("preparation", "sample", "evaluation", "training")
+DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
+UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
 EXAMPLE_PIXELS = 256
 
 
@@ -55,7 +57,7 @@ def report(
         published=all(site in _names(settings[0]) for site in PAPER_SITES),
         planted=settings[0]["planted"],
         notes=settings[0]["notes"],
-        command=f"elsewhere report {' '.join(map(str, studies))}",
+        command=shlex.join(["elsewhere", "report", *map(str, studies), *(["--out", str(out)] if out else [])]),
     )
     target = out or folders[0].root
     page.write_report(content, target)
@@ -76,7 +78,7 @@ def _study(folder: Folder, identity: dict[str, Any]) -> page.Study:
     settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
     return page.Study(
         name=settings["name"],
-        protocol=PROTOCOL_WORDS[settings["protocol"]],
+        protocol=_protocol_words(settings),
         models=[_model(folder, name, sites) for name, sites in identity["models"].items()],
         sites=[page.Site(s["name"], s["country"], FORMS[s["kind"]], _use(s)) for s in settings["sites"]],
         counts=findings["counts"],
@@ -96,13 +98,21 @@ def _study(folder: Folder, identity: dict[str, Any]) -> page.Study:
     )
 
 
+def _protocol_words(settings: dict[str, Any]) -> str:
+    """What the study's protocol is, and which of the paper's choices this study changed."""
+    words = PROTOCOL_WORDS[settings["protocol"]]
+    if settings["protocol"] == "paper" and (changed := _departures(settings)):
+        return f"The paper's protocol, with other values for {', '.join(changed)}."
+    return words
+
+
 def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
 def _model(folder: Folder, name: str, sites: Sequence[str]) -> page.Model:
     record = json.loads((folder.model(name) / "checkpoint.json").read_text(encoding="utf-8"))
-    return page.Model(name, tuple(sites), record.get("iteration"), None, record.get("sha256", ""))
+    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""))
 
 
 def _rocs(folder: Folder, identity: dict[str, Any]) -> Iterable[page.RocBand]:
@@ -168,7 +178,7 @@ def _departures(settings: dict[str, Any]) -> dict[str, str]:
     for section in DEPARTING:
         paper = json.loads(json.dumps(asdict(SECTIONS[section]())))
         for field in fields(SECTIONS[section]):
-            if (section, field.name) in (("preparation", "size"), ("training", "seed")):
+            if (section, field.name) in UNSAID:
                 continue
             given = settings[section][field.name]
             if given != paper[field.name]:
@@ -192,6 +202,8 @@ def _example(row: dict[str, Any], preparation: dict[str, Any]) -> page.ExampleSl
     picture = shelf.read(row["site"], row["scan"], number, number + 1)[0].astype(np.float32)
     units = "HU" if preparation["encoding"] == "hu" else row["units"]
     pixels, words = _windowed(picture, units)
+    if units == "HU" and row["units"] == "relative":
+        words = "grey values taken back through an assumed window"
     step = max(1, -(-max(pixels.shape) // EXAMPLE_PIXELS))
     caption = f"slice {number + 1} of {row['slices']}, {words}"
     return page.ExampleSlice(row["site"], row["label"], pixels[::step, ::step], caption)

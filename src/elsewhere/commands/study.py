@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +15,13 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands.audit import audit_study
-from elsewhere.commands.predict import predict_site
+from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import train_model, usable_rows, versions
 from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
 from elsewhere.evidence.score import score_cell
+from elsewhere.model.network import amend_checkpoint
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically, write_table
 from elsewhere.scans.scan import split_hash
@@ -54,6 +57,8 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     prepare_study(plan, folder, workers)
     audit_study(folder, workers)
     write_atomically(folder.study, json.dumps(_identity(plan, folder), indent=1))
+    if device_of(plan.training.accelerator) == "cuda":
+        workers = workers or 1  # trainings side by side on one card only slow each other down
     jobs = [(file, folder.root, name) for name in plan.models]
     for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):
         pass
@@ -65,10 +70,11 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
 
 def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
     """One idempotent command per unit of work, in an order that a cluster must keep between the three groups."""
-    yield f"elsewhere prepare {file} {folder.root}"
-    yield from (f"elsewhere train {file} '{name}' {folder.root}" for name in plan.models)
-    yield from (f"elsewhere predict {file} '{n}' '{s.name}' {folder.root}" for n in plan.models for s in plan.sites)
-    yield f"elsewhere study {file} {folder.root}"
+    words = [["prepare", file, folder.root]]
+    words += [["train", file, name, folder.root] for name in plan.models]
+    words += [["predict", file, name, site.name, folder.root] for name in plan.models for site in plan.sites]
+    words += [["study", file, folder.root]]
+    return [shlex.join(["elsewhere", *map(str, line)]) for line in words]
 
 
 def _identity(plan: Study, folder: Folder) -> dict[str, Any]:
@@ -89,6 +95,10 @@ def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
     tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
     points = _operating_points(tables, plan.models[name])
+    thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
+    for (reading, site), point in points.items():
+        thresholds[reading][site] = asdict(point)
+    amend_checkpoint(folder.model(name) / "checkpoint", thresholds=thresholds)
     for (_, site), point in sorted(points.items()):
         test = _subset(tables[site], "test")
         single = test["pass"] == DETERMINISTIC

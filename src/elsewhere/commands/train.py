@@ -58,7 +58,11 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
 
 
 def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]]) -> dict[str, Any]:
-    """What a checkpoint says of itself, besides its network and sample settings."""
+    """What a checkpoint says of itself, besides its network and sample settings.
+
+    The split hash is that of the training sites alone, so that adding a hospital leaves finished trainings valid.
+    """
+    own = [r for r in rows if r["site"] in study.models[name]]
     return {
         "model": name,
         "study": study.name,
@@ -66,9 +70,8 @@ def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]])
         "protocol": study.protocol,
         "training_sites": list(study.models[name]),
         "preparation": asdict(study.preparation),
-        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in rows}),
+        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in own}),
         "versions": versions(),
-        "allow_one_class": False,
     }
 
 

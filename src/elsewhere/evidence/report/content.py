@@ -40,14 +40,12 @@ class Model:
         name: the model's name in all records.
         trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
         best_iteration: the iteration whose weights were kept, None when not known.
-        seconds: training time in seconds, None when not known.
         weights: checksum of the checkpoint, "" when not known.
     """
 
     name: str
     trained_on: tuple[str, ...]
     best_iteration: int | None = None
-    seconds: float | None = None
     weights: str = ""
 
 

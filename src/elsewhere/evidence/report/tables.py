@@ -192,7 +192,6 @@ def model_table(study: Study, name: str) -> Table:
             "trained_on": " + ".join(m.trained_on),
             "best_iteration": m.best_iteration,
             "best_validation_accuracy": _best_accuracy(study.curves, m.name),
-            "seconds": m.seconds,
             "weights": m.weights,
         }
         for m in study.models
@@ -201,9 +200,6 @@ def model_table(study: Study, name: str) -> Table:
         Column("trained_on", "Trained on"),
         Column("best_iteration", "Kept iteration", None, numeric=True),
         Column("best_validation_accuracy", "Best validation accuracy", lambda v, _: figure(v, 3), numeric=True),
-        Column(
-            "seconds", "Training time", lambda v, _: "–" if number(v) is None else f"{v / 60:,.1f} min", numeric=True
-        ),
         Column("weights", "Checkpoint checksum", lambda v, _: v[:12] if v else "–"),
     ]
     return Table(name, "Trained networks.", columns, rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from elsewhere.evidence.report.content import Record, Report, Study
-from elsewhere.evidence.report.records import KINS, READINGS, Group, kin_of, number, one_class
+from elsewhere.evidence.report.records import KINS, Group, kin_of, number, one_class
 
 NOT_MEASURED = "not measured"
 NOTABLE_DROP = 0.05
@@ -161,11 +161,6 @@ def banners(report: Report) -> list[str]:
         "that the software reads those layouts; they say nothing about the sites whose names stand here."
     )
     return {"simulated": [simulated], "repacked": [repacked], "real": []}[report.origin]
-
-
-def reading_words(reading: str) -> str:
-    """The heading of one threshold reading."""
-    return READINGS[reading]
 
 
 def _ends(record: Record, name: str) -> tuple[Any, Any]:
