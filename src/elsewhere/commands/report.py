@@ -102,7 +102,8 @@ def _protocol_words(settings: dict[str, Any]) -> str:
     """What the study's protocol is, and which of the paper's choices this study changed."""
     words = PROTOCOL_WORDS[settings["protocol"]]
     if settings["protocol"] == "paper" and (changed := _departures(settings)):
-        return f"The paper's protocol, with other values for {', '.join(changed)}."
+        sections = ", ".join(dict.fromkeys(name.partition(".")[0] for name in changed))
+        return f"The paper's protocol, with other values in: {sections} (all of them below, under Settings)."
     return words
 
 

@@ -45,8 +45,9 @@ class Table:
         name: the CSV's stem.
         caption: what it shows.
         columns: the columns that stand on the page.
-        rows: the records; the CSV holds all of their columns, the page at most `ROWS_ON_PAGE` rows.
+        rows: the records; the CSV holds all of their columns, the page the first `most` rows.
         note: a sentence under the table.
+        most: rows that stand on the page.
     """
 
     name: str
@@ -54,11 +55,12 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Record]
     note: str = ""
+    most: int = ROWS_ON_PAGE
 
     @property
     def shown(self) -> Sequence[Record]:
         """The rows that stand on the page."""
-        return self.rows[:ROWS_ON_PAGE]
+        return self.rows[: self.most]
 
     def to_csv(self) -> str:
         """All rows and all columns, the page's columns first; nothing rounded."""

@@ -24,6 +24,7 @@ from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_
 
 CLASSES = {1: "positive", 0: "negative", None: "unlabelled"}
 SUBSETS = {"train": "train", "validation": "val.", "test": "test"}
+ODDITIES_ON_PAGE = 12
 
 
 def data_table(study: Study, name: str) -> Table:
@@ -324,7 +325,7 @@ def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
     first = {"finding": "Finding", "suspected_leak": "Suspected leak", "detail": "What was seen"}
     note = "Suspicions, to be looked at one by one; nothing was left out because of them."
     named = [{**row, "suspected_leak": "yes" if row.get("suspected_leak") else ""} for row in rows]
-    return replace(plain_table(name, caption, named, first), note=note)
+    return replace(plain_table(name, caption, named, first), note=note, most=ODDITIES_ON_PAGE)
 
 
 def _flat(settings: Mapping[str, Any], head: str = "") -> dict[str, Any]:
