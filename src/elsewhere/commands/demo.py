@@ -61,7 +61,7 @@ threads = 1
 
 [prediction]
 passes = 20
-stride = 12
+stride = 18
 """
 
 
@@ -99,7 +99,7 @@ def study_text(protocol: str, seed: int, quick: bool) -> str:
         seed=seed,
         planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
-        iterations=160 if quick else 200,
+        iterations=140 if quick else 180,
     )
     sites = [
         f'\n[sites.{n}]\nkind = "{k}"\nroot = "sites/{n}"\ncountry = "{COUNTRIES[n]}"\n' for n, k in LAYOUTS.items()
