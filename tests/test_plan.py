@@ -62,13 +62,58 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
         ('[sites.A]\nkind = "utsw"\n', r"key `sites\.A\.root` is missing"),
         ('[sites."A/B"]\nkind = "utsw"\nroot = "a"\n', r"key `sites\.A/B` is no usable name"),
         ('[sites.A]\nkind = "utsw"\nroot = "a"\nct0 = "omit"\n', r"key `sites\.A\.ct0` is unknown"),
-        ('combinations = [["A"]]\n[sites.A]\nkind = "utsw"\nroot = "a"\nuse = "test"\n', r"names 'A'\. Sites to train"),
+        (
+            'combinations = [["A"]]\n[sites.A]\nkind = "utsw"\nroot = "a"\nuse = "test"\n',
+            r'has no site to train on.*use = "split"',
+        ),
+        ("combinations = []\n" + SITES, r'key `combinations` is empty\. Add a training set, such as \[\["A"\]\]'),
+        ('combinations = [["A", "B"], ["B", "A"]]\n' + SITES, r"\('A', 'B'\) twice or empty.*order of its sites"),
+        ('protocol = ["paper"]\n' + SITES, r"key `protocol` is \['paper'\]\. Input should be a valid string"),
+        ('name = "../x"\n' + SITES, r"study\.toml: key `name` is '\.\./x' and cannot name a folder"),
+        ('name = ".."\n' + SITES, r"key `name` is '\.\.' and cannot name a folder"),
+        ("store = 5\n" + SITES, r"key `store` is 5\. Input should be a valid string"),
+        ('[sites.A]\nkind = "utsw"\nroot = 5\n', r"key `sites\.A\.root` is 5\. Input should be a valid string"),
+        ('[sites.A]\nkind = ["volumes"]\nroot = "a"\n', r"key `sites\.A\.kind` is \['volumes'\]\. Input should be"),
+        ('[sites.A]\nkind = "utsw"\nroot = "a"\nlabels = 1\n', r"key `sites\.A\.labels` is 1\. Input should be"),
+        (
+            '[sites.A]\nkind = "utsw"\nroot = "$NOT_SET/a"\n',
+            r"`sites\.A\.root` names \$NOT_SET, which is not set\. Set it: NOT",
+        ),
+        ('[sites.A]\nkind = "utsw"\nroot = "${NOT_SET}"\n', r"names \$NOT_SET, which is not set"),
+        ('[sites.A]\nkind = "cc_ccii"\nroot = "a"\nlists = "x"\n', r"key `sites\.A\.lists` is 'x'"),
+        ('[sites.A]\nkind = "cc_ccii"\nroot = "a"\nlisted_only = "maybe"\n', r"`sites\.A\.listed_only` is 'maybe'"),
+        ('[sites.A]\nkind = "volumes"\nroot = "a"\noffset = "x"\n', r"key `sites\.A\.offset` is 'x'"),
+        ('[sites.A]\nkind = "images"\nroot = "a"\nunits = "hu"\n', r"key `sites\.A\.units` is 'hu'"),
+        ("[evaluation]\nresamples = 0\n" + SITES, r"study\.toml: key `evaluation\.resamples` is 0\. Give 1 or more"),
+        ("[split]\ntrain = 1.5\n" + SITES, r"study\.toml: key `split\.train` is 1\.5\. Give a share between 0 and 1"),
+        ("[split]\ntest = 0\n" + SITES, r"key `split\.test` is 0\.0"),
+        ("[split]\ntrain = 0.8\n" + SITES, r"key `split\.train` and `split\.test` are 0\.8 and 0\.2"),
+        (
+            "[preparation]\nminimum = 200\n" + SITES,
+            r"`preparation\.minimum` and `preparation\.maximum` are 200\.0 and 100",
+        ),
+        ("[preparation]\nminimum = nan\n" + SITES, r"`preparation\.minimum` and .* are nan and"),
+        ("[preparation]\nmargin = -0.1\n" + SITES, r"study\.toml: key `preparation\.margin` is -0\.1\. Give a share"),
+        ("[preparation]\nrelative_window = [1, 0]\n" + SITES, r"key `preparation\.relative_window` is \(1\.0, 0\.0\)"),
+        ("[sample]\nwindow = [1, 0]\n" + SITES, r"study\.toml: key `sample\.window` \(1, 0\) is not a range"),
         (SITES + "[network]\npools = [[3, 3, 3]]\n", r"network\.pools"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(BadStudy, match=message):
         load_study(_file(tmp_path, text))
+
+
+def test_site_options_take_their_readers_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEWHERE", str(tmp_path / "ct"))
+    text = '[sites.A]\nkind = "volumes"\nroot = "${SOMEWHERE}/a"\noffset = "1024"\nlabels = "a.csv"\n'
+    text += '[sites.B]\nkind = "cc_ccii"\nroot = "b$"\nlisted_only = "no"\nlists = ["x.csv"]\n'
+    study = load_study(_file(tmp_path, text))
+    assert study.site("A").options == {"offset": 1024.0}
+    assert study.site("A").root == tmp_path.resolve() / "ct" / "a"
+    assert study.site("A").labels == tmp_path.resolve() / "a.csv"
+    assert study.site("B").options == {"lists": ["x.csv"], "listed_only": False}
+    assert study.site("B").root == tmp_path.resolve() / "b$"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +27,11 @@ from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
 
-SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+# Names of studies and sites become names of folders and files.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+PLAIN = "Use letters, digits, space, '.', '_' and '-'"
+# What `os.path.expandvars` takes for a variable.
+VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 
 # The departures from the paper that make the product's default protocol (protocol page; docs: concepts).
 HARMONISED: dict[str, dict[str, Any]] = {
@@ -59,10 +63,17 @@ class EvaluationSettings:
         threshold: the reading that headlines: "site" (paper) chooses each threshold on the evaluated site's
             validation scans, "model" on the training sites' alone, the honest external test. Both are reported.
         resamples: bootstrap resamples of patients for the 95 % intervals.
+
+    Raises:
+        BadStudy: resamples is below 1.
     """
 
     threshold: Literal["site", "model"] = "site"
     resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise BadStudy("evaluation.resamples", f"is {self.resamples}", "Give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -173,13 +184,13 @@ def load_study(path: Path) -> Study:
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
     _known(path, "", content, TOP_KEYS)
-    protocol = content.get("protocol", "harmonised")
+    protocol = _typed(path, "protocol", str, content.get("protocol", "harmonised"))
     if protocol not in PROTOCOLS:
         raise BadStudy(path, f"key `protocol` is {protocol!r}", f"Use one of {', '.join(PROTOCOLS)}")
     seed = _typed(path, "seed", int, content.get("seed", 0))
     sections = {name: _section(path, name, content, protocol, seed) for name in SECTIONS}
     sections["preparation"] = replace(sections["preparation"], size=sections["network"].input)
-    name = _typed(path, "name", str, content.get("name", path.stem))
+    name = _name(path, content)
     sites = _sites(path, content.get("sites", {}))
     return Study(
         name=name,
@@ -190,11 +201,18 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         protocol=protocol,
         seed=seed,
         allow_leak=_typed(path, "allow_leak", bool, content.get("allow_leak", False)),
-        store=_path(path, _typed(path, "store", str, content["store"])) if "store" in content else None,
+        store=_path(path, "store", content["store"]) if "store" in content else None,
         sites=sites,
         combinations=_combinations(path, content, [s.name for s in sites if s.use == "split"]),
         **sections,
     )
+
+
+def _name(path: Path, content: Mapping[str, Any]) -> str:
+    name = _typed(path, "name", str, content.get("name", path.stem))
+    if not PLAIN_NAME.fullmatch(name):
+        raise BadStudy(path, f"key `name` is {name!r} and cannot name a folder", PLAIN)
+    return name
 
 
 def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, seed: int) -> Any:
@@ -213,45 +231,51 @@ def _sites(path: Path, content: Any) -> tuple[Site, ...]:
 
 
 def _site(path: Path, name: str, given: Any) -> Site:
-    if not SITE_NAME.fullmatch(name):
-        raise BadStudy(path, f"key `sites.{name}` is no usable name", "Use letters, digits, space, '.', '_' and '-'")
+    if not PLAIN_NAME.fullmatch(name):
+        raise BadStudy(path, f"key `sites.{name}` is no usable name", PLAIN)
     for key in ("kind", "root"):
         if not isinstance(given, dict) or key not in given:
             raise BadStudy(path, f"key `sites.{name}.{key}` is missing", f"Kinds: {', '.join(KINDS)}")
-    if given["kind"] not in KINDS:
-        raise BadStudy(path, f"key `sites.{name}.kind` is {given['kind']!r}", f"Use one of {', '.join(KINDS)}")
-    options = _options(given["kind"])
+    kind = _typed(path, f"sites.{name}.kind", str, given["kind"])
+    if kind not in KINDS:
+        raise BadStudy(path, f"key `sites.{name}.kind` is {kind!r}", f"Use one of {', '.join(KINDS)}")
+    options = _options(kind)
     _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
-    labels = given.get("labels")
     return Site(
         name=name,
-        kind=given["kind"],
-        root=_path(path, given["root"]),
-        labels=None if labels is None else _path(path, labels),
+        kind=kind,
+        root=_path(path, f"sites.{name}.root", given["root"]),
+        labels=_path(path, f"sites.{name}.labels", given["labels"]) if "labels" in given else None,
         country=_typed(path, f"sites.{name}.country", str, given.get("country", "")),
         use=_typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
-        options={key: value for key, value in given.items() if key in options},
+        options={key: _typed(path, f"sites.{name}.{key}", options[key], given[key]) for key in options if key in given},
     )
 
 
-def _options(kind: str) -> list[str]:
-    """Names of the keyword-only options of a kind's `find`."""
-    return [p.name for p in signature(reader(kind).find).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+def _options(kind: str) -> dict[str, Any]:
+    """Names and types of the keyword-only options of a kind's `find`."""
+    find = reader(kind).find
+    types = get_type_hints(find)
+    return {p.name: types[p.name] for p in signature(find).parameters.values() if p.kind is Parameter.KEYWORD_ONLY}
 
 
 def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    if not names:
+        raise BadStudy(path, 'has no site to train on: each has use = "test"', 'Give one of the sites use = "split"')
     given = content.get("combinations", [[name] for name in names])
     given = PAPER_COMBINATIONS if given == "paper" else given
     combinations = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
+    if not combinations:
+        raise BadStudy(path, "key `combinations` is empty", f'Add a training set, such as [["{names[0]}"]]')
     for sites in combinations:
         for site in sites:
             if site not in names:
                 raise BadStudy(path, f"key `combinations` names {site!r}", f"Sites to train on: {', '.join(names)}")
-    repeated = {c for c in combinations if not c or combinations.count(c) > 1 or len(set(c)) < len(c)}
-    if repeated:
-        raise BadStudy(
-            path, f"key `combinations` has {sorted(repeated)[0]} twice or empty", "Name each training set once"
-        )
+    sets = [frozenset(c) for c in combinations]
+    for sites, members in zip(combinations, sets, strict=True):
+        if not sites or sets.count(members) > 1 or len(members) < len(sites):
+            then = "Name each training set once; the order of its sites changes nothing"
+            raise BadStudy(path, f"key `combinations` has {sites} twice or empty", then)
     return combinations
 
 
@@ -270,11 +294,19 @@ def _typed(path: Path, key: str, kind: Any, value: Any) -> Any:
         first = error.errors()[0]
         where = ".".join([key, *map(str, first["loc"])])
         raise BadStudy(path, f"key `{where}` is {first['input']!r}", first["msg"]) from error
+    except BadStudy as error:  # from a section's own check, which knows no file
+        raise BadStudy(path, f"key `{error.where}` {error.what}", error.next_step) from error
 
 
-def _path(study: Path, text: str) -> Path:
+def _path(study: Path, key: str, given: Any) -> Path:
     """A path of the study file: variables expanded, relative to the file's folder."""
-    return (study.parent / Path(os.path.expandvars(text)).expanduser()).resolve()
+    text = _typed(study, key, str, given)
+    for bare, braced in VARIABLE.findall(text):
+        name = bare or braced
+        if name not in os.environ:
+            what = f"key `{key}` names ${name}, which is not set"
+            raise BadStudy(study, what, f"Set it: {name}=/folder elsewhere …")
+    return (study.parent / os.path.expanduser(os.path.expandvars(text))).resolve()
 
 
 @dataclass(frozen=True)

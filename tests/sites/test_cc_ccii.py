@@ -174,7 +174,7 @@ def test_a_patient_in_two_classes_is_told(tmp_path: Path) -> None:
 
 
 def test_empty_packed_and_foreign_folders(tmp_path: Path) -> None:
-    with pytest.raises(BadSite, match=r"holds no folder like NCP/16/1164.*Point `path`"):
+    with pytest.raises(BadSite, match=r"holds no folder like NCP/16/1164.*Point `root`"):
         cc_ccii.find(tmp_path, "China")
     with pytest.raises(BadSite, match="holds no folder"):
         cc_ccii.find(tmp_path / "gone", "China")

@@ -64,11 +64,22 @@ class SplitSettings:
         train: share of patients for training, rounded to the nearest patient.
         test: share of patients for testing; validation is the rest.
         seed: changes who goes where, never how many.
+
+    Raises:
+        BadStudy: a share is no share, or none is left for validation.
     """
 
     train: float = 0.72
     test: float = 0.20
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            if not 0 < getattr(self, name) < 1:
+                raise BadStudy(f"split.{name}", f"is {getattr(self, name)}", "Give a share between 0 and 1")
+        if not self.train + self.test < 1:
+            what = f"and `split.test` are {self.train} and {self.test}"
+            raise BadStudy("split.train", what, "Leave a share for validation: their sum must stay below 1")
 
 
 def split_counts(patients: int, settings: SplitSettings) -> tuple[int, int, int]:

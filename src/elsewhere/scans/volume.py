@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from elsewhere.errors import BadStudy
 from elsewhere.scans.scan import Fact
 
 Units = Literal["HU", "ct_number", "relative"]
 Spacing = tuple[float, float, float]
+INT16 = np.iinfo(np.int16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,9 @@ class Preparation:
         maximum: HU data are clipped above at this value; None (paper) does not clip.
         crop: "none" (paper) or "lungs", the bounding box of the lungs.
         margin: share of the lung box's length added on each side of each axis.
+
+    Raises:
+        BadStudy: the limits are out of order or do not fit 16 bits, or the margin is negative.
     """
 
     size: tuple[int, int, int] = (128, 512, 512)
@@ -72,6 +78,19 @@ class Preparation:
     maximum: float | None = None
     crop: Literal["none", "lungs"] = "none"
     margin: float = 0.03
+
+    def __post_init__(self) -> None:
+        low, high = self.relative_window
+        if not -math.inf < low < high < math.inf:
+            what, then = f"is ({low}, {high})", "Give two numbers, the lower value first"
+            raise BadStudy("preparation.relative_window", what, then)
+        ceiling = INT16.max if self.maximum is None else self.maximum
+        if not INT16.min <= self.minimum < ceiling <= INT16.max:
+            what = f"and `preparation.maximum` are {self.minimum} and {self.maximum}"
+            then = f"Give the lower value first, both within {INT16.min}..{INT16.max} HU"
+            raise BadStudy("preparation.minimum", what, then)
+        if not 0 <= self.margin < math.inf:
+            raise BadStudy("preparation.margin", f"is {self.margin}", "Give a share of 0 or more")
 
 
 def prepare(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:

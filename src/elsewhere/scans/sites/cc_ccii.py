@@ -191,7 +191,7 @@ def _nothing_found(root: Path, tree: _Tree) -> BadSite:
     what = f"holds no folder like NCP/16/1164 with {', '.join(sorted(IMAGE_SUFFIXES))} files"
     if tree.strays:
         what += f" (images lie in {len(tree.strays)} other folders, first {tree.strays[0]})"
-    return BadSite(root, what, "Point `path` at the folder above NCP, CP and Normal")
+    return BadSite(root, what, "Point `root` at the folder above NCP, CP and Normal")
 
 
 def _one_folder_per_scan(folders: Iterable[_Folder]) -> tuple[list[_Folder], list[BadScan], list[str]]:

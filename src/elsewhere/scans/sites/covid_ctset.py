@@ -197,7 +197,7 @@ def _nothing_found(root: Path, tree: _Tree) -> BadSite:
         what = f"holds {len(tree.archives)} zip files that are not unpacked ({tree.archives[0]}), and no slices"
         return BadSite(root, what, "Unpack COVID-CTset.zip here first")
     what = "holds no folder like covid1/patient1/SR_2 with .tif slices"
-    return BadSite(root, what, "Point `path` at the folder above covid1 and normal1")
+    return BadSite(root, what, "Point `root` at the folder above covid1 and normal1")
 
 
 def _read_table(tree: _Tree, name: str) -> dict[str, dict[str, str]]:

@@ -45,7 +45,7 @@ def find(
     folders = _walk_images(root)
     if not folders:
         what = f"holds no {', '.join(sorted(IMAGE_SUFFIXES))} file"
-        raise BadSite(root, what, "Point `path` at the folder of the images (archives must be unpacked)")
+        raise BadSite(root, what, "Point `root` at the folder of the images (archives must be unpacked)")
     table = find_table(root, labels, site)
     rows = read_labels(table, site, keys=("path",))
     matched = match(rows, _scans_on_disk(root, folders, rows), table)

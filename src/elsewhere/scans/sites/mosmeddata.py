@@ -135,7 +135,7 @@ def _nothing_found(root: Path, archives: list[str]) -> BadSite:
     if archives:
         return BadSite(root, f"holds {archives[0]}, not unpacked, and no studies", "Unpack it here first")
     what = "holds no studies like studies/CT-1/study_0255.nii.gz"
-    return BadSite(root, what, "Point `path` at the folder above `studies`")
+    return BadSite(root, what, "Point `root` at the folder above `studies`")
 
 
 def _categories(files: Mapping[str, Path], registry: Path | None) -> tuple[dict[str, str], list[str]]:
@@ -147,7 +147,7 @@ def _categories(files: Mapping[str, Path], registry: Path | None) -> tuple[dict[
     categories = {_study_of(row): row["category"].upper() for row in rows}
     if not set(categories) & set(files):
         listed, found = next(iter(categories), "nothing"), next(iter(files))
-        raise BadSite(registry, f"none of its {len(rows)} studies is there ({listed}; found {found})", "Check `path`")
+        raise BadSite(registry, f"none of its {len(rows)} studies is there ({listed}; found {found})", "Check `root`")
     return categories, []
 
 

@@ -55,7 +55,7 @@ def find(
     files = _walk_volumes(root)
     if not files:
         what = f"holds no {', '.join((*NIFTI, *ITK))} file"
-        raise BadSite(root, what, "Point `path` at the folder of the volumes (archives must be unpacked)")
+        raise BadSite(root, what, "Point `root` at the folder of the volumes (archives must be unpacked)")
     table, rows, facts = _read_table(root, labels, site)
     matched = match(rows, files, table, _look_up(files))
     scans = [row.as_scan(site, paths, {**facts.get(row.patient, {}), **declared}) for row, paths in matched.pairs]
