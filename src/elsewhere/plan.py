@@ -28,7 +28,8 @@ from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
 
 # Names of studies and sites become names of folders and files.
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,._-]*")
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 PLAIN = "Use letters, digits, space, '.', '_' and '-'"
 # What `os.path.expandvars` takes for a variable.
 VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
@@ -210,7 +211,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:
     name = _typed(path, "name", str, content.get("name", path.stem))
-    if not PLAIN_NAME.fullmatch(name):
+    if not STUDY_NAME.fullmatch(name):
         raise BadStudy(path, f"key `name` is {name!r} and cannot name a folder", PLAIN)
     return name
 
@@ -231,7 +232,7 @@ def _sites(path: Path, content: Any) -> tuple[Site, ...]:
 
 
 def _site(path: Path, name: str, given: Any) -> Site:
-    if not PLAIN_NAME.fullmatch(name):
+    if not SITE_NAME.fullmatch(name):
         raise BadStudy(path, f"key `sites.{name}` is no usable name", PLAIN)
     for key in ("kind", "root"):
         if not isinstance(given, dict) or key not in given:
