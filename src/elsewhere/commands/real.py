@@ -192,6 +192,6 @@ def _full_size(source: Path) -> None:
         step()
         seconds, peak = time.perf_counter() - start, getrusage(RUSAGE_SELF).ru_maxrss / 2**20
         engine.console.print(
-            f"Full size (128 x 512 x 512, 12.84 M parameters), one {words}: {seconds:.1f} s, peak memory {peak:.1f} GiB",
+            f"Full size (128 x 512 x 512, 12.84 M parameters), one {words}: {seconds:.1f} s, peak {peak:.1f} GiB",
             soft_wrap=True,
         )
