@@ -99,9 +99,11 @@ def test_five_line_study_loads(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
-def test_toml_blocks_load(page: Path, tmp_path: Path) -> None:
+def test_toml_blocks_load(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/data")
     for text in fences(page, "toml"):
-        fragment = "sites" not in tomllib.loads(text)  # a part to add to a study file
+        sites = tomllib.loads(text).get("sites", {}).values()
+        fragment = all(site.get("use") == "test" for site in sites)  # a part to add to a study file
         file = tmp_path / "study.toml"
         file.write_text(text + SITES * fragment, encoding="utf-8")
         assert plan.load_study(file).sites
