@@ -64,16 +64,20 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, pathlib, time\nfrom elsewhere import engine\n"
-        "def work(folder):\n"
+        "def work(folder, tick):\n"
         "    pathlib.Path(folder, str(os.getpid())).touch()\n    time.sleep(60)\n"
-        f"if __name__ == '__main__':\n    list(engine.run(work, [({str(tmp_path / 'pids')!r},)] * 2, workers=2))\n"
+        f"if __name__ == '__main__':\n"
+        f"    list(engine.run(work, [({str(tmp_path / 'pids')!r},)] * 2, workers=2, ticks=True))\n"
     )
     (tmp_path / "pids").mkdir()
     parent = subprocess.Popen([sys.executable, str(script)])
-    pids = _wait_for(lambda: [int(p.name) for p in (tmp_path / "pids").iterdir()], 2)
+    workers = _wait_for(lambda: [int(p.name) for p in (tmp_path / "pids").iterdir()], 2)
+    pids = [int(p) for p in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+    assert set(workers) <= set(pids)
     parent.kill()
     parent.wait()
-    assert _wait_for(lambda: [p for p in pids if not Path(f"/proc/{p}").exists()], 2) == pids
+    gone = _wait_for(lambda: [p for p in pids if not Path(f"/proc/{p}").exists()], len(pids))
+    assert gone == sorted(pids)
 
 
 def _wait_for(look: Callable[[], list[int]], count: int) -> list[int]:

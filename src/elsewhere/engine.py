@@ -78,21 +78,20 @@ def _run_in_processes(
     function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int, advance: Tick, ticks: bool
 ) -> Iterator[tuple[int, Result]]:
     context = get_context("spawn")
-    with context.Manager() as manager:
-        messages = manager.Queue() if ticks else None
-        start = (os.getpid(), max(1, cores() // workers))
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=start)
-        try:
-            pending = {pool.submit(_call, function, i, task, messages): i for i, task in enumerate(tasks)}
-            yield from _collect(pending, messages, advance)
-        except BrokenProcessPool as error:
-            raise WorkerDied(
-                function.__name__,
-                "a worker process was killed",
-                "Start again (finished work is kept), with fewer --workers if memory is short",
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    messages = context.Queue() if ticks else None
+    start = (os.getpid(), max(1, cores() // workers), messages)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=start)
+    try:
+        pending = {pool.submit(_call, function, i, task, ticks): i for i, task in enumerate(tasks)}
+        yield from _collect(pending, messages, advance)
+    except BrokenProcessPool as error:
+        raise WorkerDied(
+            function.__name__,
+            "a worker process was killed",
+            "Start again (finished work is kept), with fewer --workers if memory is short",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _collect(pending: dict[Future[Result], int], messages: Any, advance: Tick) -> Iterator[tuple[int, Result]]:
@@ -123,14 +122,21 @@ def _drain(messages: Any, shares: dict[int, float]) -> str:
     return text
 
 
-def _call(function: Callable[..., Result], index: int, task: tuple[Any, ...], messages: Any) -> Result:
-    if messages is None:
+_messages: Any = None  # a worker's way to its parent, set when it starts
+
+
+def _call(function: Callable[..., Result], index: int, task: tuple[Any, ...], ticks: bool) -> Result:
+    if not ticks:
         return function(*task)
-    return function(*task, lambda share, text: messages.put((index, share, text)))
+    return function(*task, lambda share, text: _messages.put((index, share, text)))
 
 
-def _start_worker(parent: int, threads: int) -> None:
+def _start_worker(parent: int, threads: int, messages: Any) -> None:
     """Share the cores out, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
+    global _messages  # noqa: PLW0603 - a queue reaches a worker only when it starts
+    _messages = messages
+    if messages is not None:
+        messages.cancel_join_thread()  # a worker that ends must not wait for its last words to be read
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -54,6 +54,7 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         folder.model(name),
         checkpoint_record(study, name, rows),
         lambda done, total, text: tick(done / total, f"{name} {text}"),
+        stride=study.prediction.stride,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from elsewhere.errors import BadCheckpoint, BadStudy
@@ -49,8 +49,8 @@ def save_state(path: Path, state: State, network: nn.Module, optimizer: torch.op
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": moments[name] for name in MOMENTS}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(asdict(state))
-    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"state": text}))
+    content = save(tensors, metadata={"state": json.dumps(asdict(state))})
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 def read_state(path: Path) -> State | None:

@@ -21,7 +21,7 @@ from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.curves import Curves
 from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint, seed_torch
 from elsewhere.model.prediction import predict
-from elsewhere.model.sample import Case, Read, Samples, SampleSettings, Sampling, seed_of
+from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, Sampling, seed_of
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 
 CHECKPOINT = "checkpoint"
@@ -95,6 +95,7 @@ class Job:
     folder: Path
     record: Mapping[str, Any]
     progress: Progress | None
+    stride: int = WINDOW_STRIDE
 
     @property
     def stem(self) -> Path:
@@ -116,6 +117,7 @@ class Job:
             "record": {name: value for name, value in self.record.items() if name != "versions"},
             "training_scans": _hash_cases(self.training),
             "validation_scans": _hash_cases(self.validation),
+            "stride": self.stride,
             "torch": str(torch.__version__),
         }
 
@@ -130,6 +132,8 @@ def train(  # noqa: PLR0917 - the settings first, then the scans, then where to:
     folder: Path,
     record: Mapping[str, Any],
     progress: Progress | None = None,
+    *,
+    stride: int = WINDOW_STRIDE,
 ) -> Path:
     """Train a network, or go on where a killed training stopped; a finished one is not repeated.
 
@@ -146,6 +150,7 @@ def train(  # noqa: PLR0917 - the settings first, then the scans, then where to:
         folder: the model's folder: checkpoint.safetensors, checkpoint.json, curves.csv, tensorboard/, state/.
         record: what the checkpoint says of itself; `allow_one_class` in it permits a training set of one class.
         progress: called with (iterations done, iterations, text).
+        stride: slices from one window of a long validation scan to the next.
 
     Returns:
         The checkpoint's path without suffix, for `load_checkpoint`.
@@ -156,7 +161,16 @@ def train(  # noqa: PLR0917 - the settings first, then the scans, then where to:
         BadCheckpoint: the saved state is damaged.
     """
     job = Job(
-        network_settings, sample_settings, training_settings, training, validation, read, folder, record, progress
+        network_settings,
+        sample_settings,
+        training_settings,
+        training,
+        validation,
+        read,
+        folder,
+        record,
+        progress,
+        stride,
     )
     _check(job)
     with lock(folder / "state"):
@@ -289,7 +303,9 @@ def _validate(run: _Run) -> None:
 def validation_accuracy(fabric: Any, job: Job, network: Network) -> float:
     """Share of the validation scans whose more probable class is theirs, without dropout (protocol, "Training")."""
     mine = job.validation[fabric.global_rank :: fabric.world_size]
-    right = sum((predict(network, case, job.read, job.sample).max() > 0.5) == (case.label == 1) for case in mine)
+    right = sum(
+        (predict(network, case, job.read, job.sample, job.stride).max() > 0.5) == (case.label == 1) for case in mine
+    )
     return float(fabric.all_reduce(torch.tensor(float(right)), reduce_op="sum")) / len(job.validation)
 
 

@@ -12,7 +12,7 @@ from elsewhere.errors import BadScan
 from elsewhere.scans import store
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
-from elsewhere.scans.volume import Preparation, measure, prepare
+from elsewhere.scans.volume import Preparation, Volume, measure, prepare
 
 Examine = Callable[[NDArray[Any]], Mapping[str, Any]]
 
@@ -38,17 +38,27 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
         path = store.place(folder, store.key(scan, root, (kind, module.READER_VERSION), preparation))
         if (stored := store.find(path)) is not None:
             return stored
-        volume = module.read(scan)
+        voxels, record = _made(module.read(scan), preparation, examine)
     except BadScan as error:
         return error
     except MemoryError:
         return BadScan(
             _name(scan), "does not fit into memory", "Prepare it on a larger machine, or with fewer --workers"
         )
-    voxels, notes = prepare(volume, preparation)
-    record: dict[str, Any] = {"facts": measure(volume), "notes": [*volume.notes, *notes]}
-    record["forensics"] = examine(volume.voxels)
+    except Exception as error:  # one bad scan never stops a site, whatever a codec does with it
+        return BadScan(
+            _name(scan),
+            f"cannot be prepared ({type(error).__name__}: {error})",
+            "Take the scan out, or report it with this message",
+        )
     return store.write(path, voxels, record)
+
+
+def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The prepared voxels, and what is kept beside them."""
+    voxels, notes = prepare(volume, preparation)
+    facts, forensics = measure(volume), examine(volume.voxels)
+    return voxels, {"facts": facts, "notes": [*volume.notes, *notes], "forensics": forensics}
 
 
 def _name(scan: Scan) -> str:

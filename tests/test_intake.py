@@ -1,0 +1,78 @@
+"""One scan in: stored, found again, or the reason why not; whatever goes wrong with it stays with it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elsewhere.errors import BadScan
+from elsewhere.scans import intake, store
+from elsewhere.scans.intake import take_in
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import mosmeddata
+from elsewhere.scans.volume import Preparation, Volume
+
+PREPARATION = Preparation(size=(4, 8, 8))
+
+
+def examine(_: Any) -> Mapping[str, Any]:
+    return {"seen": True}
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Scan:
+    voxels = np.random.default_rng(0).integers(-1000, 500, (5, 8, 8)).astype(np.int16)
+    made = Scan("M", "study_0255", "study_0255", 1, facts={"category": "CT-1"})
+    mosmeddata.write(tmp_path / "site", made, Volume(voxels, "HU", (8.0, 1.0, 1.0), 0))
+    mosmeddata.write_tables(tmp_path / "site", [made])
+    return mosmeddata.find(tmp_path / "site", "M").scans[0]
+
+
+def take(scan: Scan, tmp_path: Path) -> store.Stored | BadScan:
+    return take_in("mosmeddata", scan, tmp_path / "site", tmp_path / "store", PREPARATION, examine)
+
+
+def test_a_scan_is_stored_once(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = take(scan, tmp_path)
+    assert isinstance(first, store.Stored)
+    assert first.record["forensics"] == {"seen": True}
+    monkeypatch.setattr(mosmeddata, "read", lambda _: pytest.fail("read again"))
+    assert take(scan, tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            IndexError("list index out of range"),
+            r"cannot be prepared \(IndexError: list index out of range\)\. Take the",
+        ),
+        (MemoryError(), r"does not fit into memory\. Prepare it on a larger machine"),
+        (BadScan("x.nii", "is torn", "Mend it"), r"x\.nii: is torn\. Mend it"),
+    ],
+)
+def test_what_goes_wrong_with_a_scan_stays_with_it(
+    error: Exception, message: str, scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(intake, "measure", fail)
+    found = take(scan, tmp_path)
+    assert isinstance(found, BadScan)
+    with pytest.raises(BadScan, match=message):
+        raise found
+
+
+def test_a_full_disk_is_everybodys_problem(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        take(scan, tmp_path)
