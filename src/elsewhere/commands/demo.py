@@ -55,8 +55,8 @@ dropout = 0.05
 iterations = {iterations}
 batch = 8
 learning_rate = 5e-4
-validate_every = 40
-save_every = 40
+validate_every = 20
+save_every = 20
 threads = 1
 
 [prediction]
@@ -99,7 +99,7 @@ def study_text(protocol: str, seed: int, quick: bool) -> str:
         seed=seed,
         planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
-        iterations=140 if quick else 180,
+        iterations=120 if quick else 140,
     )
     sites = [
         f'\n[sites.{n}]\nkind = "{k}"\nroot = "sites/{n}"\ncountry = "{COUNTRIES[n]}"\n' for n, k in LAYOUTS.items()
