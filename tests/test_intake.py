@@ -24,6 +24,10 @@ def examine(_: Any) -> Mapping[str, Any]:
     return {"seen": True}
 
 
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError("by nothing")
+
+
 @pytest.fixture
 def scan(tmp_path: Path) -> Scan:
     voxels = np.random.default_rng(0).integers(-1000, 500, (5, 8, 8)).astype(np.int16)
@@ -67,6 +71,25 @@ def test_what_goes_wrong_with_a_scan_stays_with_it(
     assert isinstance(found, BadScan)
     with pytest.raises(BadScan, match=message):
         raise found
+
+
+@pytest.mark.parametrize("name", ["prepare", "measure"])
+def test_every_step_of_the_way_is_watched(
+    name: str, scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, name, broken)
+    assert "cannot be prepared (ZeroDivisionError: by nothing)" in str(take(scan, tmp_path))
+
+
+def test_a_reader_that_breaks_and_forensics_that_break(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = take_in("mosmeddata", scan, tmp_path / "site", tmp_path / "store", PREPARATION, broken)
+    assert "cannot be prepared (ZeroDivisionError: by nothing)" in str(found)
+    monkeypatch.setattr(mosmeddata, "read", broken)
+    found = take(scan, tmp_path)
+    assert isinstance(found, BadScan)
+    assert str(found).startswith(str(scan.files[0]))
 
 
 def test_a_full_disk_is_everybodys_problem(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import types
@@ -15,10 +16,10 @@ import torch
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
 from elsewhere.model import training as under_test
-from elsewhere.model.network import NetworkSettings, load_checkpoint
+from elsewhere.model.network import Network, NetworkSettings, load_checkpoint
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, SampleSettings, seed_of
-from elsewhere.model.state import lock, read_state
+from elsewhere.model.state import State, lock, read_state, save_state
 from elsewhere.model.training import Batches, Job, TrainingSettings, train
 
 NETWORK = NetworkSettings(
@@ -177,6 +178,7 @@ CHANGES = {
     "sample.padding = minimum, now it is literal_zero": {"sample_settings": replace(SAMPLE, padding="literal_zero")},
     "record.split_hash = 0123, now it is 9": {"record": RECORD | {"split_hash": "9"}},
     "training_scans = .*, now it is ": {"training": CASES[:7]},
+    "stride = 32, now it is 2": {"stride": 2},
 }
 
 
@@ -192,6 +194,33 @@ def started(tmp_path_factory) -> Path:
 def test_changed_settings_are_named(started, message):
     with pytest.raises(BadStudy, match=f"this training was started with {message}"):
         run(started, **CHANGES[message])
+
+
+def test_validation_strides_as_the_training_is_told(tmp_path, monkeypatch):
+    strides, real = [], under_test.predict
+
+    def spied(*arguments):
+        strides.append(arguments[4])
+        return real(*arguments)
+
+    monkeypatch.setattr(under_test, "predict", spied)
+    run(tmp_path, replace(SETTINGS, iterations=1, tensorboard=False), stride=3)
+    assert strides == [3] * len(CASES[8:])
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_the_old_state(tmp_path):
+    """A limit on the size of files stands for a full disk: the write fails half-way."""
+    network, path = Network(NETWORK), tmp_path / "current.safetensors"
+    optimizer = torch.optim.Adam(network.parameters())
+    save_state(path, State({}, iteration=1), network, optimizer)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_state(path, State({}, iteration=2), network, optimizer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
 
 
 def test_two_trainings_in_one_folder(tmp_path):
