@@ -55,8 +55,8 @@ dropout = 0.05
 iterations = {iterations}
 batch = 8
 learning_rate = 5e-4
-validate_every = 20
-save_every = 20
+validate_every = 35
+save_every = 35
 threads = 1
 
 [prediction]
