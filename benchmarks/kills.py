@@ -2,27 +2,55 @@
 
 python benchmarks/kills.py [--kills 50] [--seed 0]
 
-Prints one line per verb: kills survived and files compared; exits 1 where a byte differs. The sites and the network
-are the tests' tiny ones. `study.json`, `audit.json` and the tables are compared too; state files and TensorBoard
-events are left out (they hold times).
+Prints one line per verb (kills, how many of them came after the run had written something, runs that ended before
+they were killed) and the number of files compared; exits 1 where a byte differs. The sites and the network are the
+tests' tiny ones. Everything is compared: `study.json`, `audit.json`, the tables, and the prepared volumes, which the
+killed runs make anew. Only state files and TensorBoard events are left out (they hold times).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import hashlib
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
+from os import killpg
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import TINY_STUDY, write_tiny_sites
 
 ITERATIONS = 60  # long enough that kills fall into training
+SHORTER = 0.9  # of a run's longest life, each time that one ended before it was killed
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command, and the folders that it makes: without them it starts from its beginning."""
+
+    command: list[str]
+    makes: list[Path]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-c", "from elsewhere.cli import main; main()", *self.command]
+        return subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def run(self) -> float:
+        """Run to the end; the seconds that it took."""
+        before = time.monotonic()
+        if self.start().wait():
+            sys.exit(f"failed: elsewhere {' '.join(self.command)}")
+        return time.monotonic() - before
+
+    def forget(self) -> None:
+        for folder in self.makes:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -33,71 +61,70 @@ def main() -> None:
     chance = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        study = _write_study(folder)
-        _run(["study", str(study), str(folder / "whole"), "--workers", "1"])
+        study, out, store = str(_write_study(folder)), folder / "out", folder / "store"
+        # one folder for both, because the report quotes it; forgotten, so that the killed runs make everything anew
+        everything = Verb(["study", study, str(out), "--workers", "1"], [out, store])
+        everything.run()
+        expected, volumes = _hashes(out), _hashes(store)
+        everything.forget()
         share = arguments.kills // 5
-        plan = {"prepare": share, "train": share, "study": arguments.kills - 2 * share}
-        for verb, kills in plan.items():
-            extra = ["UTSW"] if verb == "train" else []
-            command = [
-                verb,
-                str(study),
-                *extra,
-                str(folder / "killed"),
-                *(["--workers", "1"] if verb != "train" else []),
-            ]
-            print(f"{verb}: {_survive(command, kills, chance, folder / 'killed')} kills", flush=True)
-        compared = _compare(folder / "whole", folder / "killed")
-        print(f"{compared} files equal to the last byte after all kills")
+        prepare = Verb(["prepare", study, str(out), "--workers", "1"], [out, store])
+        train = Verb(["train", study, "UTSW", str(out)], [out / "models"])
+        for verb, kills in ((prepare, share), (train, share), (everything, arguments.kills - 2 * share)):
+            print(_survive(verb, kills, chance), flush=True)
+        _compare(expected, _hashes(out))
+        _compare(volumes, _hashes(store))
+        print(f"{len(expected)} results and {len(volumes)} prepared volumes equal to the last byte after all kills")
 
 
 def _write_study(folder: Path) -> Path:
     sites = write_tiny_sites(folder / "sites")
-    text = TINY_STUDY.replace("iterations = 6", f"iterations = {ITERATIONS}")
     study = folder / "tiny.toml"
-    study.write_text(text + sites)
+    study.write_text(TINY_STUDY.replace("iterations = 6", f"iterations = {ITERATIONS}") + sites)
     return study
 
 
-def _survive(command: list[str], kills: int, chance: random.Random, out: Path) -> int:
-    """Start the command until it has been killed so often (what it made is removed when it ends too early)."""
-    done = 0
+def _survive(verb: Verb, kills: int, chance: random.Random) -> str:
+    """Start a command until it has been killed so often, then let it end; what happened.
+
+    Lives are drawn between half of what a run with nothing left to do takes (its start) and what a whole one takes.
+    """
+    verb.forget()
+    longest, shortest = verb.run(), verb.run() / 2
+    verb.forget()
+    done = working = ended = 0
     while done < kills:
-        process = subprocess.Popen(_line(command), stderr=subprocess.DEVNULL, start_new_session=True)
+        before = _traces(verb)
+        process = verb.start()
         try:
-            process.wait(chance.uniform(1.5, 14))
-            shutil.rmtree(out.parent / "store", ignore_errors=True)
-            if command[0] != "train":
-                shutil.rmtree(out, ignore_errors=True)
-            else:
-                shutil.rmtree(out / "models", ignore_errors=True)
-                _run(["prepare", command[1], str(out), "--workers", "1"])
+            if process.wait(chance.uniform(shortest, max(shortest, longest))):
+                sys.exit(f"failed after {done} kills: elsewhere {' '.join(verb.command)}")
+            ended, longest = ended + 1, longest * SHORTER
+            verb.forget()
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            killpg(process.pid, signal.SIGKILL)
             process.wait()
             done += 1
-    _run(command)
-    return done
+            working += before != _traces(verb)
+    verb.run()
+    return f"{verb.command[0]}: {done} kills, {working} of them after something was written; {ended} runs ended first"
 
 
-def _run(command: list[str]) -> None:
-    subprocess.run(_line(command), check=True, stderr=subprocess.DEVNULL)
+def _traces(verb: Verb) -> set[tuple[Path, int]]:
+    """Every file that a command has made so far, and when."""
+    files = {file for folder in verb.makes for file in folder.rglob("*") if file.is_file()}
+    return {(file, file.stat().st_mtime_ns) for file in files}
 
 
-def _line(command: list[str]) -> list[str]:
-    return [sys.executable, "-c", "from elsewhere.cli import main; main()", *command]
+def _hashes(root: Path) -> dict[str, str]:
+    files = (p for p in root.rglob("*") if p.is_file() and not {"state", "tensorboard"} & set(p.parts))
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def _compare(whole: Path, killed: Path) -> int:
-    def results(root: Path) -> dict[str, bytes]:
-        files = (p for p in root.rglob("*") if p.is_file() and not {"state", "tensorboard"} & set(p.parts))
-        return {str(p.relative_to(root)): p.read_bytes() for p in files}
-
-    first, second = results(whole), results(killed)
-    different = sorted({*first, *second} - {n for n in first if first[n] == second.get(n)})
+def _compare(expected: dict[str, str], found: dict[str, str]) -> None:
+    different = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
     if different:
         sys.exit(f"different after kills: {', '.join(different)}")
-    return len(first)
 
 
 if __name__ == "__main__":
