@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
+from elsewhere.files import write_whole
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.sample import SampleSettings
@@ -355,20 +356,10 @@ def default_folder(study: Study) -> Path:
     return Path("runs") / study.name
 
 
-def write_atomically(path: Path, content: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
-
-
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep records as Parquet; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), temporary)
-    temporary.replace(path)
+    table = pa.Table.from_pylist([dict(row) for row in rows])
+    write_whole(path, lambda partial: pq.write_table(table, partial))
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from elsewhere.commands.prepare import prepare_study
 from elsewhere.errors import BadScan
 from elsewhere.evidence.confounding import FactsSettings, facts_auc
 from elsewhere.evidence.forensics.findings import find_oddities, summarise, warn_of_oddities
-from elsewhere.plan import Folder, Study, default_folder, load_study, read_table, write_atomically
+from elsewhere.files import write_whole
+from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
 from elsewhere.scans import store
 
 Row = dict[str, Any]
@@ -83,7 +84,7 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         findings["audited"] = key
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"])]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
-    write_atomically(folder.audit, json.dumps(findings, indent=1))
+    write_whole(folder.audit, json.dumps(findings, indent=1))
     return findings
 
 

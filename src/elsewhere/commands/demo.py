@@ -13,7 +13,8 @@ import typer
 from elsewhere import engine
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
-from elsewhere.plan import Folder, write_atomically
+from elsewhere.files import write_whole
+from elsewhere.plan import Folder
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
 from elsewhere.scans.phantom.sites import default_sites, in_words
 
@@ -83,7 +84,7 @@ def demo(
     folders = []
     for protocol in ("paper", "harmonised"):
         file = out / f"{protocol}.toml"
-        write_atomically(file, study_text(protocol, seed, quick))
+        write_whole(file, study_text(protocol, seed, quick))
         run_study(file, Folder(out / protocol), workers)
         folders.append(out / protocol)
     report(folders, out)

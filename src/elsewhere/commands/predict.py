@@ -15,10 +15,11 @@ import typer
 
 from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
+from elsewhere.files import write_whole
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.prediction import predict_both, prediction_rows, write_predictions
-from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically
+from elsewhere.plan import Folder, Study, default_folder, load_study
 
 
 def predict(
@@ -56,7 +57,7 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         table += prediction_rows(name, subset, case, windows, passes)
         tick((i + 1) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)
-    write_atomically(_sidecar(path), json.dumps({"made_from": origin}))
+    write_whole(_sidecar(path), json.dumps({"made_from": origin}))
 
 
 def device_of(accelerator: str) -> str:

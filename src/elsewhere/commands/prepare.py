@@ -16,7 +16,8 @@ from elsewhere import engine
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.audit import audit
 from elsewhere.evidence.forensics.examination import examine
-from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_atomically, write_table
+from elsewhere.files import write_whole
+from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_table
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
@@ -152,8 +153,8 @@ def _keep(
     findings["split_hash"] = split_hash({(r["site"], r["scan"]): r["subset"] for r in usable})
     findings |= _carried_over(folder, findings["split_hash"])
     write_table(folder.scans, rows)
-    write_atomically(folder.bad_scans, _bad_table(bad))
-    write_atomically(folder.audit, json.dumps(findings, indent=1))
+    write_whole(folder.bad_scans, _bad_table(bad))
+    write_whole(folder.audit, json.dumps(findings, indent=1))
     _print_audit(findings, bad)
     if findings["leaks"] and not study.allow_leak:
         first = findings["leaks"][0]

@@ -20,10 +20,11 @@ from elsewhere import engine
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadSite
+from elsewhere.files import write_whole
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, Samples, SampleSettings
-from elsewhere.plan import Folder, write_atomically
+from elsewhere.plan import Folder
 from elsewhere.scans.labels import LabelRow, write_labels
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
@@ -95,7 +96,7 @@ def real(
     blocks = [_repack(source, sites, name) for name in REPACKED]
     blocks += [_take(source, sites, name, folder) for name, folder in TEST_ONLY.items()]
     study = out / "study.toml"
-    write_atomically(study, STUDY + "".join(blocks))
+    write_whole(study, STUDY + "".join(blocks))
     run_study(study, Folder(out / "study"), workers)
     report([out / "study"])
     if full_size:

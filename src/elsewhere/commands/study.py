@@ -18,12 +18,13 @@ from elsewhere.commands.audit import audit_study
 from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
-from elsewhere.commands.train import train_model, usable_rows, versions
+from elsewhere.commands.train import train_model, usable_rows
 from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
 from elsewhere.evidence.score import score_cell
-from elsewhere.model.network import amend_checkpoint
+from elsewhere.files import write_whole
+from elsewhere.model.network import amend_checkpoint, versions
 from elsewhere.model.prediction import read_predictions
-from elsewhere.plan import Folder, Study, default_folder, load_study, write_atomically, write_table
+from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
 from elsewhere.scans.scan import split_hash
 
 DETERMINISTIC = -1
@@ -56,7 +57,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     plan = load_study(file)
     prepare_study(plan, folder, workers)
     audit_study(folder, workers)
-    write_atomically(folder.study, json.dumps(_identity(plan, folder), indent=1))
+    write_whole(folder.study, json.dumps(_identity(plan, folder), indent=1))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
     jobs = [(file, folder.root, name) for name in plan.models]

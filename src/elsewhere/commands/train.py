@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Collection
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.model import training
+from elsewhere.model.network import versions
 from elsewhere.model.sample import Case, Read
 from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
 from elsewhere.scans.scan import split_hash
@@ -74,12 +73,6 @@ def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]])
         "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in own}),
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what made a result."""
-    packages = ("elsewhere", "torch", "lightning", "numpy", "scipy", "pydicom", "blosc2")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def usable_rows(folder: Folder) -> list[dict[str, Any]]:

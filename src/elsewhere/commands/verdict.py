@@ -24,11 +24,12 @@ from elsewhere.evidence.estimate import KnownSite
 from elsewhere.evidence.forensics.examination import examine
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.evidence.verdict_page import Occasion, render
+from elsewhere.files import write_whole
 from elsewhere.model.network import Network, load_checkpoint
 from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, read_predictions
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, SampleSettings
-from elsewhere.plan import Folder, write_atomically
+from elsewhere.plan import Folder
 from elsewhere.scans.dicom.series import find_series
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.labels import LabelRow, find_table, write_labels
@@ -116,12 +117,12 @@ def judge_site(
     said = _judge(known, rows)
     said = replace(said, notes=(*said.notes, *found.notes))
     occasion = _occasion(known, scans, kind, bad)
-    write_atomically(target / "scans.csv", _table(rows, bad))
+    write_whole(target / "scans.csv", _table(rows, bad))
     record = said.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
     record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
-    write_atomically(target / "verdict.json", json.dumps(record, indent=1))
-    write_atomically(target / "verdict.html", render(said, occasion))
+    write_whole(target / "verdict.json", json.dumps(record, indent=1))
+    write_whole(target / "verdict.html", render(said, occasion))
     _print(said, bad, target)
     return said
 

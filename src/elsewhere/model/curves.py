@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elsewhere.model.network import write_atomically
+from elsewhere.files import write_whole
 
 COLUMNS = ("iteration", "training_loss", "validation_accuracy")
 Row = tuple[int, float, float]
@@ -58,7 +58,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write the curves, one row per validation; numbers keep all their digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [",".join(COLUMNS), *(",".join(map(repr, row)) for row in rows)]
-    write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def _start_mlflow(folder: Path) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from elsewhere import __version__
 from elsewhere.errors import BadCheckpoint, BadStudy
+from elsewhere.files import write_whole
 from elsewhere.model.dropblock import DropBlock
 
 Size = tuple[int, int, int]
@@ -225,15 +225,6 @@ def convolve(conv: nn.Module, maps: Tensor) -> Tensor:
     return result
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that a reader, or a run killed half-way, never meets half of it."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
-
-
 def seed_torch(seed: int, device: torch.device) -> None:
     """Seed the processor and the device in use.
 
@@ -263,7 +254,7 @@ def save_checkpoint(stem: Path, network: Network, record: Mapping[str, Any]) -> 
         "sha256": hashlib.sha256(weights).hexdigest(),
         "network": asdict(network.settings),
     }
-    write_atomically(_weights_path(stem), lambda path: path.write_bytes(weights))
+    write_whole(_weights_path(stem), weights)
     _write_json(_json_path(stem), {"versions": versions(), **record, **made_by})
 
 
@@ -335,8 +326,9 @@ def network_settings(fields: Mapping[str, Any]) -> NetworkSettings:
 
 
 def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {"elsewhere": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    """Versions of what made a result."""
+    packages = ("elsewhere", "torch", "lightning", "numpy", "scipy", "pydicom", "blosc2")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _weights_path(stem: Path) -> Path:
@@ -349,7 +341,7 @@ def _json_path(stem: Path) -> Path:
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_whole(path, text)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.files import write_whole
 from elsewhere.model.fast.kernel import Window
 from elsewhere.model.fast.predict import TrunkPasses, predict_trunk, predict_windows, streams
-from elsewhere.model.network import Network, seed_torch, write_atomically
+from elsewhere.model.network import Network, seed_torch
 from elsewhere.model.sample import (
     WINDOW_STRIDE,
     Case,
@@ -304,9 +305,8 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 f"the probability of model {row['model']} is {row['probability']}, expected 0 to 1",
                 "Look at the training's curves, and predict again",
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    write_atomically(path, lambda partial: pq.write_table(table, partial))
+    write_whole(path, lambda partial: pq.write_table(table, partial))
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from elsewhere.errors import BadCheckpoint, BadStudy
-from elsewhere.model.network import write_atomically
+from elsewhere.files import write_whole
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's Adam keeps of each parameter, besides the step
 
@@ -44,13 +44,12 @@ class State:
 
 def save_state(path: Path, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write a state; one rename makes it current, so a kill leaves the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": moments[name] for name in MOMENTS}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content = save(tensors, metadata={"state": json.dumps(asdict(state))})
-    write_atomically(path, lambda partial: partial.write_bytes(content))
+    write_whole(path, content)
 
 
 def read_state(path: Path) -> State | None:

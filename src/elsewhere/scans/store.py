@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
+from elsewhere.files import write_whole
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.volume import Preparation, content_hash
 
@@ -104,19 +105,13 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     head = {"minimum": int(voxels.min()), "maximum": int(voxels.max()), "checksum": content_hash(voxels), **record}
     chunks = (min(CHUNK_SLICES, voxels.shape[0]), *voxels.shape[1:])
     array = blosc2.asarray(
         np.ascontiguousarray(voxels), chunks=chunks, blocks=(1, *voxels.shape[1:]), cparams=_CODEC, contiguous=True
     )
     array.schunk.vlmeta["record"] = json.dumps(head, default=str)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        temporary.write_bytes(array.to_cframe())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, array.to_cframe())
     return _stored(path, voxels.shape, head)
 
 

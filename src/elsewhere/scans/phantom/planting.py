@@ -12,13 +12,13 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from elsewhere.errors import BadSite
+from elsewhere.files import write_whole
 from elsewhere.scans.phantom.exam import Made, Plan, make
 from elsewhere.scans.phantom.sites import SiteSettings, default_sites, in_words, plan_site
 from elsewhere.scans.scan import Scan
@@ -86,7 +86,7 @@ def write_scan(plan: Plan, layout: str, matrix: int, root: Path, making: Path) -
     """Make one scan, write its files, then its record."""
     made = make(plan, matrix)
     reader(layout).write(root, as_scan(plan), made.volume)
-    _write_whole(making / _record_name(plan), json.dumps(truth(plan, made)))
+    write_whole(making / _record_name(plan), json.dumps(truth(plan, made)))
 
 
 def as_scan(plan: Plan) -> Scan:
@@ -148,7 +148,7 @@ def _claim(simulation: Simulation, site: SiteSettings, out: Path) -> tuple[Path,
         shutil.rmtree(root)  # begun by this program with other settings, never finished
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    _write_whole(mark, key)
+    write_whole(mark, key)
     root.mkdir(exist_ok=True)
     return root, making
 
@@ -171,17 +171,11 @@ def _write_truth(simulation: Simulation, site: SiteSettings, out: Path, rows: li
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write_whole(table, text.getvalue())
+    write_whole(table, text.getvalue())
     what = {
         "planted": PLANTED,
         "in_words": in_words(site), "key": site_key(simulation, site), "simulator_version": SIMULATOR_VERSION,
         "seed": simulation.seed, "matrix": simulation.matrix, "finest_mm": simulation.finest,
         "dials": dict(site.dials), "settings": asdict(site), "scans": len(rows),
     }  # fmt: skip
-    _write_whole(sidecar, json.dumps(what, indent=1))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    write_whole(sidecar, json.dumps(what, indent=1))

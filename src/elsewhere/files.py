@@ -1,0 +1,37 @@
+"""A path and its content in; the file on disk, whole or not at all, out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+    """Write a file so that a reader, or a run killed half-way, never meets half of it. Its folder is made.
+
+    Args:
+        path: the file; one that is there is replaced.
+        content: text (UTF-8), bytes, or a function that writes the content to the path it is given.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        _fill(partial, content)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fill(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+    if isinstance(content, str):
+        path.write_text(content, encoding="utf-8", newline="")
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
