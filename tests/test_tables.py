@@ -29,17 +29,19 @@ def test_written_rows_are_read_again(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "a.csv", ()) == [{"id": "1", "name": "a, b"}, {"id": "2", "name": ""}]
 
 
+def test_a_table_saved_in_a_western_encoding_with_semicolons_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("id;name\n1;Müller\n".encode("latin-1"))
+    assert read_rows(tmp_path / "a.csv", ("id",)) == [{"id": "1", "name": "Müller"}]
+
+
 def test_wrong_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSite, match=r"a\.csv: no such table"):
         read_rows(tmp_path / "a.csv", ("id",))
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(BadSite, match=r"lacks the columns id \(found: nothing\)"):
         read_rows(tmp_path / "a.csv", ("id",))
-    (tmp_path / "a.csv").write_bytes(b"id\n\xff\xfe\n")
-    with pytest.raises(BadSite, match="is not UTF-8 text"):
-        read_rows(tmp_path / "a.csv", ("id",))
     (tmp_path / "a.xlsx").write_bytes(b"PK no")
-    with pytest.raises(BadSite, match="is not a readable XLSX file"):
+    with pytest.raises(BadSite, match="not a readable XLSX file"):
         read_rows(tmp_path / "a.xlsx", ("id",))
 
 

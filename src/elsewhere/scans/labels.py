@@ -13,20 +13,17 @@ series with a labels table"). Readers use it in three calls::
 from __future__ import annotations
 
 import csv
-import io
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from openpyxl import load_workbook
-
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.scan import NEGATIVE, POSITIVE, Fact, Scan
+from elsewhere.scans.tables import read_cells
 
 TABLE_NAMES = ("labels.csv", "labels.xlsx")
 KEYS = ("series_uid", "path", "study_uid")
@@ -173,47 +170,11 @@ def _read_table(path: Path, where: str) -> tuple[list[str], list[tuple[int, list
     """Header, and (line number, cells) of each row that is not blank."""
     if not path.is_file():
         raise BadSite(where, "no such table", "Check the path given as `labels`")
-    lines = _read_xlsx(path, where) if path.suffix.lower() == ".xlsx" else _read_csv(path)
+    lines = read_cells(path, where)
     filled = [(n, cells) for n, cells in enumerate(lines, start=1) if any(_cell(c) for c in cells)]
     if len(filled) < 2:
         raise BadSite(where, f"the table is empty ({len(filled)} lines, header included)", "Give each scan one row")
     return filled[0][1], filled[1:]
-
-
-def _read_csv(path: Path) -> list[list[str]]:
-    text = _decode(path.read_bytes())
-    header = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-
-
-def _decode(raw: bytes) -> str:
-    """Text of a table saved by Excel or anything else: UTF-8 or UTF-16 with their marks, else Western."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _read_xlsx(path: Path, where: str) -> list[list[str]]:
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise BadSite(where, f"not a readable XLSX file ({error})", "Save it again as .xlsx or as .csv") from error
-    try:
-        return [[_excel_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
-    finally:
-        book.close()
-
-
-def _excel_text(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, datetime | date):
-        return value.strftime("%Y-%m-%d")
-    return "" if value is None else str(value)
 
 
 def _check_columns(

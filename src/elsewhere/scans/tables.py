@@ -6,6 +6,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 
 from openpyxl import load_workbook
@@ -23,7 +24,7 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """
     if not path.is_file():
         raise BadSite(path, "no such table", "Check its path in the study file")
-    lines = _xlsx(path) if path.suffix.lower() == ".xlsx" else _csv(path)
+    lines = [[cell.strip() for cell in line] for line in read_cells(path, str(path))]
     lines = [line for line in lines if any(line)]
     header = lines[0] if lines else []
     if missing := [name for name in required if name not in header]:
@@ -33,6 +34,19 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
             f"Use the table as published, with the columns {', '.join(required)}",
         )
     return [dict(zip(header, line, strict=False)) for line in lines[1:]]
+
+
+def read_cells(path: Path, where: str) -> list[list[str]]:
+    """All lines of a CSV (with or without BOM and CRLF; commas, semicolons or tabs) or of the first sheet of an XLSX.
+
+    Args:
+        path: the table, which is there.
+        where: what the error calls it.
+
+    Raises:
+        BadSite: it is no readable XLSX file.
+    """
+    return _read_xlsx(path, where) if path.suffix.lower() == ".xlsx" else _read_csv(path)
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -48,26 +62,37 @@ def known(text: str | None) -> str | None:
     return None if text is None or text.strip().lower() in UNKNOWN else text.strip()
 
 
-def _csv(path: Path) -> list[list[str]]:
+def _read_csv(path: Path) -> list[list[str]]:
+    text = _decode(path.read_bytes())
+    header = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def _decode(raw: bytes) -> str:
+    """Text of a table saved by Excel or anything else: UTF-8 or UTF-16 with their marks, else Western."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadSite(path, f"is not UTF-8 text ({error})", "Use the table as published") from error
-    return [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
-def _xlsx(path: Path) -> list[list[str]]:
+def _read_xlsx(path: Path, where: str) -> list[list[str]]:
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise BadSite(path, f"is not a readable XLSX file ({error})", "Download it again, or save it as CSV") from error
+        raise BadSite(where, f"not a readable XLSX file ({error})", "Save it again as .xlsx or as .csv") from error
     try:
-        return [[_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+        return [[_excel_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
     finally:
         book.close()
 
 
-def _text(value: object) -> str:
+def _excel_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return "" if value is None else str(value).strip()
+    if isinstance(value, datetime | date):
+        return value.strftime("%Y-%m-%d")
+    return "" if value is None else str(value)
