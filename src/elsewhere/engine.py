@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,12 +17,17 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
+from elsewhere import stages
 from elsewhere.errors import ElsewhereError
+from elsewhere.stages import Spent, stage
 
 Result = TypeVar("Result")
 Tick = Callable[[float, str], None]
+Answer = tuple[Any, dict[str, Spent]]  # what a worker sends: the result, and the time of its stages
+OTHER, START = "other work", "start of a worker"
 console = Console(stderr=True)
 
 
@@ -69,7 +75,8 @@ def _run_here(
 ) -> Iterator[tuple[int, Result]]:
     for i, task in enumerate(tasks):
         tick = [lambda share, text, i=i: advance(i + share, text)] if ticks else []
-        result = function(*task, *tick)
+        with stage(OTHER):
+            result = function(*task, *tick)
         advance(i + 1, "")
         yield i, result
 
@@ -79,7 +86,7 @@ def _run_in_processes(
 ) -> Iterator[tuple[int, Result]]:
     context = get_context("spawn")
     messages = context.Queue() if ticks else None
-    start = (os.getpid(), max(1, cores() // workers), messages)
+    start = (os.getpid(), max(1, cores() // workers), messages, time.time() if stages.measuring() else 0.0)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=start)
     try:
         pending = {pool.submit(_call, function, i, task, ticks): i for i, task in enumerate(tasks)}
@@ -94,7 +101,7 @@ def _run_in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _collect(pending: dict[Future[Result], int], messages: Any, advance: Tick) -> Iterator[tuple[int, Result]]:
+def _collect(pending: dict[Future[Answer], int], messages: Any, advance: Tick) -> Iterator[tuple[int, Any]]:
     shares: dict[int, float] = {}
     done = 0
     waiting = set(pending)
@@ -105,7 +112,8 @@ def _collect(pending: dict[Future[Result], int], messages: Any, advance: Tick) -
             index = pending[future]
             shares.pop(index, None)
             done += 1
-            result = future.result()
+            result, spent = future.result()
+            stages.add(spent)
             advance(done + sum(shares.values()), text)
             yield index, result
         advance(done + sum(shares.values()), text)
@@ -125,16 +133,30 @@ def _drain(messages: Any, shares: dict[int, float]) -> str:
 _messages: Any = None  # a worker's way to its parent, set when it starts
 
 
-def _call(function: Callable[..., Result], index: int, task: tuple[Any, ...], ticks: bool) -> Result:
-    if not ticks:
-        return function(*task)
-    return function(*task, lambda share, text: _messages.put((index, share, text)))
+def _call(function: Callable[..., Any], index: int, task: tuple[Any, ...], ticks: bool) -> Answer:
+    _count_start()
+    tick = [lambda share, text: _messages.put((index, share, text))] if ticks else []
+    with stage(OTHER):
+        result = function(*task, *tick)
+    return result, stages.take()
 
 
-def _start_worker(parent: int, threads: int, messages: Any) -> None:
+_started = 0.0  # when this worker was asked for, if stages are measured and its start is not yet counted
+
+
+def _count_start() -> None:
+    global _started  # noqa: PLW0603
+    if _started:
+        stages.add({START: Spent(1, time.time() - _started, time.process_time())})
+        _started = 0.0
+
+
+def _start_worker(parent: int, threads: int, messages: Any, asked: float) -> None:
     """Share the cores out, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
-    global _messages  # noqa: PLW0603 - a queue reaches a worker only when it starts
-    _messages = messages
+    global _messages, _started
+    _messages, _started = messages, asked
+    if asked:
+        stages.start()
     if messages is not None:
         messages.cancel_join_thread()  # a worker that ends must not wait for its last words to be read
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
@@ -145,14 +167,44 @@ def _start_worker(parent: int, threads: int, messages: Any) -> None:
             os._exit(1)
 
 
+@contextmanager
+def profiled(wanted: bool) -> Iterator[None]:
+    """Where wanted, measure the stages of what runs inside, here and in workers, and print them at the end."""
+    if not wanted:
+        yield
+        return
+    stages.start()
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        console.print(_stage_table(stages.stop(), time.perf_counter() - began))
+
+
+def _stage_table(spent: dict[str, Spent], clock: float) -> Table:
+    whole = sum(one.wall for one in spent.values())
+    caption = f"{clock:.1f} s on the clock; stages are summed over processes, and a stage inside another counts once"
+    table = Table("stage", title="Where the time went", caption=caption)
+    for head in ("share", "wall s", "CPU s", "times", "ms each"):
+        table.add_column(head, justify="right")
+    for name, one in sorted(spent.items(), key=lambda item: -item[1].wall):
+        each = 1000 * one.wall / one.count
+        row = (f"{one.wall / whole:.1%}", f"{one.wall:.2f}", f"{one.cpu:.2f}", str(one.count), f"{each:.3g}")
+        table.add_row(name, *row)
+    return table
+
+
 class _Rate(ProgressColumn):
     """Tasks per second, or seconds per task."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+        return Text(_rate(task.finished_speed or task.speed or 0.0))
+
+
+def _rate(speed: float) -> str:
+    if not speed:
+        return ""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
 
 
 @contextmanager
@@ -175,12 +227,14 @@ def _progress(describe: str, total: int) -> Iterator[Tick]:
 
 
 def _plain_progress(describe: str, total: int) -> Tick:
-    last = [-1]
+    last, began = [-1], time.perf_counter()
 
     def advance(done: float, text: str) -> None:
         tenth = int(10 * done / total) if total else 10
         if tenth > last[0]:
             last[0] = tenth
-            console.print(f"{describe}: {round(done, 1):g} of {total} {text}".rstrip(), highlight=False, soft_wrap=True)
+            rate = _rate(done / (time.perf_counter() - began))
+            line = f"{describe}: {round(done, 1):g} of {total}{', ' * bool(rate)}{rate} {text}"
+            console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
     return advance
