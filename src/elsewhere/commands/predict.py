@@ -20,6 +20,7 @@ from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.prediction import predict_both, prediction_rows, write_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study
+from elsewhere.stages import stage
 
 
 def predict(
@@ -27,12 +28,14 @@ def predict(
     model: Annotated[str, typer.Argument(help="Name of a trained model.")],
     site: Annotated[str, typer.Argument(help="Name of a site.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
     """Predict one site's validation and test scans with one trained model of a study."""
     folder = Folder(out or default_folder(load_study(study)))
     task = (study, folder.root, model, site)
-    for _ in engine.run(predict_site, [task], workers=1, describe=f"{model} on {site}", ticks=True):
-        engine.console.print(str(folder.predictions(model, site)))
+    with engine.profiled(profile):
+        for _ in engine.run(predict_site, [task], workers=1, describe=f"{model} on {site}", ticks=True):
+            engine.console.print(str(folder.predictions(model, site)))
 
 
 def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callable[[float, str], None]) -> None:
@@ -50,10 +53,11 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
     table: list[dict[str, Any]] = []
     for i, (subset, case) in enumerate(chosen):
-        if subset == "test":
-            windows, passes = predict_both(network, case, read, study.sample, study.prediction, seed=study.seed)
-        else:
-            windows, passes = predict_scan(network, case, read, study.sample, study.prediction.stride), np.empty(0)
+        with stage("predict"):
+            if subset == "test":
+                windows, passes = predict_both(network, case, read, study.sample, study.prediction, seed=study.seed)
+            else:
+                windows, passes = predict_scan(network, case, read, study.sample, study.prediction.stride), np.empty(0)
         table += prediction_rows(name, subset, case, windows, passes)
         tick((i + 1) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)

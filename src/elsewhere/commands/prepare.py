@@ -22,6 +22,7 @@ from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
+from elsewhere.stages import stage
 
 Row = dict[str, Any]
 AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "black_share", "slice_spacing_mm")
@@ -31,10 +32,12 @@ def prepare(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
     """Read, check and store the scans of every site; print and keep the audit."""
     plan = load_study(study)
-    prepare_study(plan, Folder(out or default_folder(plan)), workers)
+    with engine.profiled(profile):
+        prepare_study(plan, Folder(out or default_folder(plan)), workers)
 
 
 def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> None:
@@ -44,7 +47,8 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> N
         BadSite: a site has no readable scan.
         BadStudy: a subset would stay empty, or something leaks between subsets and `allow_leak` is not set.
     """
-    found = {site.name: _find(site) for site in study.sites}
+    with stage("find scans"):
+        found = {site.name: _find(site) for site in study.sites}
     scans = [scan for site in found.values() for scan in site.scans]
     subsets = _subsets(study, scans)
     rows, bad = _take_in_all(study, folder, scans, workers)
@@ -53,7 +57,8 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> N
     _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
     _check_readable(study, rows, bad)
     _check_subsets(study, rows)
-    _keep(study, folder, rows, [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)], found)
+    with stage("list of scans"):
+        _keep(study, folder, rows, [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)], found)
 
 
 def _find(site: Site) -> Found:

@@ -26,6 +26,7 @@ from elsewhere.model.network import amend_checkpoint, versions
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
 from elsewhere.scans.scan import split_hash
+from elsewhere.stages import stage
 
 DETERMINISTIC = -1
 Columns = dict[str, NDArray[Any]]
@@ -37,6 +38,7 @@ def study(
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
     """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point."""
     plan = load_study(study)
@@ -44,8 +46,10 @@ def study(
     if commands:
         print("\n".join(cluster_commands(study, folder, plan)))
         return
-    run_study(study, folder, workers)
-    report([folder.root])
+    with engine.profiled(profile):
+        run_study(study, folder, workers)
+        with stage("page"):
+            report([folder.root])
 
 
 def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
@@ -56,7 +60,8 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     """
     plan = load_study(file)
     prepare_study(plan, folder, workers)
-    audit_study(folder, workers)
+    with stage("audit"):
+        audit_study(folder, workers)
     write_whole(folder.study, json.dumps(_identity(plan, folder), indent=1))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
@@ -66,7 +71,8 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     cells = [(file, folder.root, name, site.name) for name in plan.models for site in plan.sites]
     for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({plan.name})", ticks=True):
         pass
-    write_table(folder.scores, scores(plan, folder))
+    with stage("statistics"):
+        write_table(folder.scores, scores(plan, folder))
 
 
 def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:

@@ -19,17 +19,20 @@ from elsewhere.model.sample import Case, Read
 from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.store import Shelf
+from elsewhere.stages import stage
 
 
 def train(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     model: Annotated[str, typer.Argument(help="Name of the model: its training sites joined by '+'.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
     """Train one model of a prepared study; started again it goes on where it was killed."""
     folder = Folder(out or default_folder(load_study(study)))
-    for _ in engine.run(train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True):
-        engine.console.print(f"{model}: {folder.model(model)}")
+    with engine.profiled(profile):
+        for _ in engine.run(train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True):
+            engine.console.print(f"{model}: {folder.model(model)}")
 
 
 def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, str], None]) -> None:
@@ -94,6 +97,7 @@ def shelf_reader(rows: Collection[dict[str, Any]]) -> Read:
     shelf = Shelf({(r["site"], r["scan"]): Path(r["file"]) for r in rows})
 
     def read(case: Case, start: int, stop: int) -> NDArray[np.int16] | NDArray[np.uint8]:
-        return shelf.read(case.site, case.scan, start, stop)
+        with stage("load window"):
+            return shelf.read(case.site, case.scan, start, stop)
 
     return read

@@ -13,6 +13,7 @@ from elsewhere.scans import store
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, measure, prepare
+from elsewhere.stages import stage
 
 Examine = Callable[[NDArray[Any]], Mapping[str, Any]]
 
@@ -38,7 +39,9 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
         path = store.place(folder, store.key(scan, root, (kind, module.READER_VERSION), preparation))
         if (stored := store.find(path)) is not None:
             return stored
-        voxels, record = _made(module.read(scan), preparation, examine)
+        with stage("read and decode"):
+            volume = module.read(scan)
+        voxels, record = _made(volume, preparation, examine)
     except BadScan as error:
         return error
     except MemoryError:
@@ -51,13 +54,16 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
             f"cannot be prepared ({type(error).__name__}: {error})",
             "Take the scan out, or report it with this message",
         )
-    return store.write(path, voxels, record)
+    with stage("write to the store"):
+        return store.write(path, voxels, record)
 
 
 def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[NDArray[Any], dict[str, Any]]:
     """The prepared voxels, and what is kept beside them."""
-    voxels, notes = prepare(volume, preparation)
-    facts, forensics = measure(volume), examine(volume.voxels)
+    with stage("prepare"):
+        voxels, notes = prepare(volume, preparation)
+    with stage("measure and examine"):
+        facts, forensics = measure(volume), examine(volume.voxels)
     return voxels, {"facts": facts, "notes": [*volume.notes, *notes], "forensics": forensics}
 
 
