@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from elsewhere.stages import Spent, stage
 Result = TypeVar("Result")
 Tick = Callable[[float, str], None]
 Answer = tuple[Any, dict[str, Spent]]  # what a worker sends: the result, and the time of its stages
-OTHER, START = "other work", "start of a worker"
+START = "start of a worker"
 console = Console(stderr=True)
 
 
@@ -63,11 +64,24 @@ def run(
         Exception: whatever a task raised, after the other running tasks were cancelled.
     """
     workers = min(workers or cores(), max(1, len(tasks)))
-    with _progress(describe, len(tasks)) as advance:
-        if workers == 1:
-            yield from _run_here(function, tasks, advance, ticks)
-        else:
-            yield from _run_in_processes(function, tasks, workers, advance, ticks)
+    work = partial(_measure, describe, function)
+    try:
+        with _progress(describe, len(tasks)) as advance:
+            if workers == 1:
+                yield from _run_here(work, tasks, advance, ticks)
+            else:
+                yield from _run_in_processes(work, tasks, workers, advance, ticks)
+    except BrokenProcessPool as error:
+        raise WorkerDied(
+            function.__name__,
+            "a worker process was killed",
+            "Start again (finished work is kept), with fewer --workers if memory is short",
+        ) from error
+
+
+def _measure(describe: str, function: Callable[..., Result], *task: Any) -> Result:
+    with stage(describe):
+        return function(*task)
 
 
 def _run_here(
@@ -75,8 +89,7 @@ def _run_here(
 ) -> Iterator[tuple[int, Result]]:
     for i, task in enumerate(tasks):
         tick = [lambda share, text, i=i: advance(i + share, text)] if ticks else []
-        with stage(OTHER):
-            result = function(*task, *tick)
+        result = function(*task, *tick)
         advance(i + 1, "")
         yield i, result
 
@@ -91,12 +104,6 @@ def _run_in_processes(
     try:
         pending = {pool.submit(_call, function, i, task, ticks): i for i, task in enumerate(tasks)}
         yield from _collect(pending, messages, advance)
-    except BrokenProcessPool as error:
-        raise WorkerDied(
-            function.__name__,
-            "a worker process was killed",
-            "Start again (finished work is kept), with fewer --workers if memory is short",
-        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -136,9 +143,7 @@ _messages: Any = None  # a worker's way to its parent, set when it starts
 def _call(function: Callable[..., Any], index: int, task: tuple[Any, ...], ticks: bool) -> Answer:
     _count_start()
     tick = [lambda share, text: _messages.put((index, share, text))] if ticks else []
-    with stage(OTHER):
-        result = function(*task, *tick)
-    return result, stages.take()
+    return function(*task, *tick), stages.take()
 
 
 _started = 0.0  # when this worker was asked for, if stages are measured and its start is not yet counted

@@ -60,8 +60,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     """
     plan = load_study(file)
     prepare_study(plan, folder, workers)
-    with stage("audit"):
-        audit_study(folder, workers)
+    audit_study(folder, workers)
     write_whole(folder.study, json.dumps(_identity(plan, folder), indent=1))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
