@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class PredictionSettings:
                 raise BadStudy(f"prediction.{name}", f"is {getattr(self, name)}", f"Give {least} or more")
 
 
+VOXELS_TOGETHER = 1 << 21
+"""Windows of small networks go through together: torch convolves a single small volume several times slower."""
+
 PAPER, FIFTY = SampleSettings(), PredictionSettings()
 
 
@@ -116,6 +120,8 @@ def predict_passes(
     Raises:
         BadScan: a probability is not a number.
     """
+    if network.settings.dropblock == 0:
+        return predict_both(network, case, read, settings, prediction, seed=seed)[1]
     starts = _starts(network, case, prediction.stride)
     trunks = (_random_trunk(network, case, read, settings, start) for start in starts)
     return _passes(network, case, zip(starts, trunks, strict=True), prediction.passes, seed)
@@ -211,22 +217,18 @@ def _all_features(
     if len(starts) > 1 and settings.extrema == "volume" and _fused(network):
         scan = _window(network, case, read, settings, evaluation_plan(case, 0, case.slices))
         return predict_windows(network, scan, starts, network.settings.input[0])
-    return [_features(network, case, read, settings, start) for start in starts]
-
-
-def _features(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Tensor:
-    """The trunk's features of one window without dropout, its first levels fused where they are the paper's."""
-    if not _fused(network):
-        return network.trunk(_inputs(network, case, read, settings, start))
-    return predict_trunk(network, _window_at(network, case, read, settings, start))
+    if _fused(network):
+        return [predict_trunk(network, _window_at(network, case, read, settings, start)) for start in starts]
+    together = max(1, VOXELS_TOGETHER // prod(network.settings.input))
+    groups = [starts[i : i + together] for i in range(0, len(starts), together)]
+    batches = (torch.cat([_inputs(network, case, read, settings, start) for start in group]) for group in groups)
+    return [window for batch in batches for window in network.trunk(batch).split(1)]
 
 
 def _random_trunk(
     network: Network, case: Case, read: Read, settings: SampleSettings, start: int
 ) -> Callable[[], Tensor]:
     """A function that gives one window's features anew with DropBlock; what is not random is computed once."""
-    if network.settings.dropblock == 0:
-        return partial(_same, _features(network, case, read, settings, start))
     if _fused(network):
         return TrunkPasses(network, _window_at(network, case, read, settings, start))
     return partial(network.trunk, _inputs(network, case, read, settings, start))
