@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import html
-import io
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from elsewhere.evidence.figures.marks import NOT_XML, Area, Line, Mark, Paint, Picture, Rect, Ring, Words
+from elsewhere.evidence.figures.pen import Pen
 
 INK, MUTED, LINE, CARD = "#1d2733", "#566270", "#c9d1da", "#ffffff"
 BLUE, ORANGE, GREEN, TINT = "#2a6cab", "#bf5b04", "#1f8a70", "#eef2f6"
@@ -32,8 +30,6 @@ VARIABLES = {
 
 BLACK = "#000000"
 FONTS = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', Arial, sans-serif"
-POINTS_PER_INCH = 72
-PIXELS_PER_POINT = 2
 
 
 class Canvas:
@@ -121,20 +117,10 @@ class Canvas:
 
     def png(self) -> bytes:
         """The drawing as a PNG file on a white card, two pixels a point."""
-        size = (self.width / POINTS_PER_INCH, self.height / POINTS_PER_INCH)
-        figure = Figure(figsize=size, dpi=POINTS_PER_INCH * PIXELS_PER_POINT, facecolor=CARD)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, self.width), ylim=(self.height, 0))
-        axes.axis("off")
+        pen = Pen(self.width, self.height)
         for mark in self._marks:
-            mark.draw(axes)
-        for order, artist in enumerate(axes.get_children()):
-            artist.set_clip_on(False)
-            artist.set_in_layout(False)
-            artist.set_zorder(order)
-        out = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": "elsewhere"})
-        return out.getvalue()
+            mark.draw(pen)
+        return pen.png()
 
     def _view(self) -> str:
         return f'viewBox="0 0 {self.width:g} {self.height:g}"'

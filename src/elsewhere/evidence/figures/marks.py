@@ -9,12 +9,14 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Polygon, Rectangle
+from matplotlib.path import Path
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
+
+from elsewhere.evidence.figures.pen import Pen
 
 Paint = Callable[[str], str]
 """Colour as the drawing has it -> colour as the SVG shall have it (itself, or a variable of the page)."""
@@ -30,8 +32,8 @@ class Mark(Protocol):
     def to_svg(self, paint: Paint) -> str:
         """The mark as one SVG element."""
 
-    def draw(self, axes: Any) -> None:
-        """The mark on matplotlib axes whose units are points."""
+    def draw(self, pen: Pen) -> None:
+        """The mark on the sheet of a PNG."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class Rect:
         box = f'x="{_n(self.x)}" y="{_n(self.y)}" width="{_n(self.across)}" height="{_n(self.down)}"'
         return f"<rect {box} {fill}{_stroke(self.edge, self.width, self.dash, paint)}/>"
 
-    def draw(self, axes: Any) -> None:
-        """As a patch."""
-        style: dict[str, Any] = {"facecolor": self.fill or "none", "edgecolor": self.edge or "none"}
-        dash = (0, self.dash) if self.dash else "-"
-        style |= {"linewidth": self.width, "linestyle": dash, "alpha": self.alpha}
-        axes.add_artist(Rectangle((self.x, self.y), self.across, self.down, **style))
+    def draw(self, pen: Pen) -> None:
+        """As a closed path."""
+        right, bottom = self.x + self.across, self.y + self.down
+        corners = [(self.x, self.y), (right, self.y), (right, bottom), (self.x, bottom), (self.x, self.y)]
+        path = Path(corners, closed=True)
+        pen.shape(path, self.fill, self.edge, alpha=self.alpha, width=self.width, dash=self.dash)
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,10 @@ class Line:
         stroke = _stroke(self.color, self.width, self.dash, paint)
         return f'<path d="{_path(self.xs, self.ys)}" fill="none"{stroke}/>'
 
-    def draw(self, axes: Any) -> None:
-        """As a line."""
-        dash = (0, self.dash) if self.dash else "-"
-        axes.add_artist(Line2D(self.xs, self.ys, color=self.color, linewidth=self.width, linestyle=dash))
+    def draw(self, pen: Pen) -> None:
+        """As an open path."""
+        path = Path(np.column_stack([self.xs, self.ys]))
+        pen.shape(path, edge=self.color, width=self.width, dash=self.dash)
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,10 @@ class Area:
         path = _path([*self.xs, *reversed(self.xs)], [*self.low, *reversed(self.high)])
         return f'<path d="{path}z" fill="{paint(self.color)}" fill-opacity="{BAND}"/>'
 
-    def draw(self, axes: Any) -> None:
-        """As a polygon."""
-        points = np.column_stack([[*self.xs, *reversed(self.xs)], [*self.low, *reversed(self.high)]])
-        axes.add_artist(Polygon(points, facecolor=self.color, alpha=BAND, edgecolor="none"))
+    def draw(self, pen: Pen) -> None:
+        """As a closed path."""
+        points = [*zip(self.xs, self.low, strict=True), *reversed([*zip(self.xs, self.high, strict=True)])]
+        pen.shape(Path([*points, points[0]], closed=True), self.color, alpha=BAND)
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,10 @@ class Ring:
         place = f'cx="{_n(self.x)}" cy="{_n(self.y)}" r="{_n(self.size / 2)}"'
         return f'<circle {place} fill="{paint(self.fill)}"{_stroke(self.color, 1.1, (), paint)}/>'
 
-    def draw(self, axes: Any) -> None:
-        """As a patch."""
-        axes.add_artist(Circle((self.x, self.y), self.size / 2, facecolor=self.fill, edgecolor=self.color, lw=1.1))
+    def draw(self, pen: Pen) -> None:
+        """As a circle."""
+        circle = Path.unit_circle().transformed(Affine2D().scale(self.size / 2).translate(self.x, self.y))
+        pen.shape(circle, self.fill, self.color, width=1.1)
 
 
 @dataclass(frozen=True)
@@ -145,11 +148,10 @@ class Words:
         place = f'x="{_n(self.x)}" y="{_n(self.y)}" font-size="{_n(self.size)}" fill="{paint(self.color)}"'
         return f"<text {place}{style}>{html.escape(NOT_XML.sub('', self.words))}</text>"
 
-    def draw(self, axes: Any) -> None:
+    def draw(self, pen: Pen) -> None:
         """As text, never as mathematics."""
-        style = {"ha": self.anchor, "va": "baseline", "rotation": 90 if self.turned else 0, "parse_math": False}
-        weight = "bold" if self.bold else "normal"
-        axes.text(self.x, self.y, self.words, fontsize=self.size, color=self.color, weight=weight, **style)
+        style = {"anchor": self.anchor, "bold": self.bold, "turned": self.turned}
+        pen.words((self.x, self.y), self.words, self.size, self.color, **style)
 
 
 @dataclass(frozen=True)
@@ -168,12 +170,9 @@ class Picture:
         box = f'x="{_n(self.x)}" y="{_n(self.y)}" width="{_n(self.across)}" height="{_n(self.down)}"'
         return f'<image {box} preserveAspectRatio="none" href="data:image/png;base64,{code}"/>'
 
-    def draw(self, axes: Any) -> None:
+    def draw(self, pen: Pen) -> None:
         """As an image."""
-        limits = axes.get_xlim(), axes.get_ylim()
-        extent = (self.x, self.x + self.across, self.y + self.down, self.y)
-        axes.imshow(self.pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto", zorder=2)
-        axes.set(xlim=limits[0], ylim=limits[1])
+        pen.picture((self.x, self.y), self.across, self.down, self.pixels)
 
 
 def grey_png(pixels: NDArray[np.uint8]) -> bytes:
