@@ -1,7 +1,8 @@
-"""Ways to do one thing in; interleaved times, peak memory and a Markdown table with the machine's description out."""
+"""Ways to do one thing in; interleaved times, peak memory and Markdown tables with the machine's description out."""
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import subprocess
@@ -54,6 +55,44 @@ class Row:
         ]
 
 
+@dataclass
+class Missing:
+    """A row that cannot be measured here: the peer is not installed, or there is no GPU."""
+
+    stage: str
+    against: str
+    reason: str
+
+    def cells(self) -> list[str]:
+        return [self.stage, self.against, *["–"] * 5, "not measured", self.reason]
+
+
+@dataclass
+class Figure:
+    """One number that is no ratio of times: a size, a memory, an error, a start; `target` is the most it may be."""
+
+    what: str
+    value: float
+    unit: str
+    target: float | None = None
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        target = "–" if self.target is None else f"≤ {self.target:g} {self.unit}"
+        met = "" if self.target is None else "met" if self.value <= self.target else "**missed**"
+        return [self.what, f"{self.value:.3g} {self.unit}".strip(), target.strip(), met, self.note]
+
+
+@dataclass
+class Part:
+    """What one part of the benchmark found."""
+
+    rows: Sequence[Row | Missing] = ()
+    figures: Sequence[Figure] = ()
+    text: str = ""
+
+
+FIGURE_HEAD = ["what", "measured", "target", "", ""]
 HEAD = [
     "stage",
     "against",
@@ -100,6 +139,12 @@ def peak_above(work: Callable[[], object]) -> float:
     before = memory_mb("VmRSS")
     work()
     return memory_mb("VmHWM") - before
+
+
+def real_data() -> Path | None:
+    """Folder of real CT for tests, as the tests find it; None where there is none."""
+    root = Path(os.environ.get("ELSEWHERE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data" / "real"))
+    return root if (root / "manifest.csv").is_file() else None
 
 
 def in_subprocess(script: str, *arguments: str) -> str:

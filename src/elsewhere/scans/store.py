@@ -21,7 +21,9 @@ from elsewhere.scans.volume import Preparation, content_hash
 
 STORE_VERSION = 3  # also raised when what is kept beside the voxels changes
 CHUNK_SLICES = 8
-_CODEC = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
+_CODEC = {"codec": blosc2.Codec.LZ4, "clevel": 5, "nthreads": 1}
+_FILTERS = {1: blosc2.Filter.BITSHUFFLE, 2: blosc2.Filter.SHUFFLE}
+"""By bytes of a voxel: byte shuffling is undone a tenth quicker, and does nothing for single bytes."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,8 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
     """
     head = {"minimum": int(voxels.min()), "maximum": int(voxels.max()), "checksum": content_hash(voxels), **record}
     chunks = (min(CHUNK_SLICES, voxels.shape[0]), *voxels.shape[1:])
-    array = blosc2.asarray(
-        np.ascontiguousarray(voxels), chunks=chunks, blocks=(1, *voxels.shape[1:]), cparams=_CODEC, contiguous=True
-    )
+    blocks, codec = (1, *voxels.shape[1:]), {**_CODEC, "filters": [_FILTERS[voxels.dtype.itemsize]]}
+    array = blosc2.asarray(np.ascontiguousarray(voxels), chunks=chunks, blocks=blocks, cparams=codec, contiguous=True)
     array.schunk.vlmeta["record"] = json.dumps(head, default=str)
     write_whole(path, array.to_cframe())
     return _stored(path, voxels.shape, head)
