@@ -3,13 +3,29 @@
 from elsewhere.evidence.report.content import (
     Audit,
     BadScanRow,
+    Calibration,
+    Diagnosis,
     ExampleSlice,
     Model,
     Report,
     RocBand,
     Site,
+    Stress,
     Study,
 )
 from elsewhere.evidence.report.page import write_report
 
-__all__ = ["Audit", "BadScanRow", "ExampleSlice", "Model", "Report", "RocBand", "Site", "Study", "write_report"]
+__all__ = [
+    "Audit",
+    "BadScanRow",
+    "Calibration",
+    "Diagnosis",
+    "ExampleSlice",
+    "Model",
+    "Report",
+    "RocBand",
+    "Site",
+    "Stress",
+    "Study",
+    "write_report",
+]

@@ -80,6 +80,70 @@ class RocBand:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of one model at one site can be believed (`evidence.calibration` makes it all).
+
+    Attributes:
+        model: the model's name.
+        site: the site's name.
+        said: mean probability of each bin (bins,).
+        happened: share of positives in it (bins,).
+        happened_low: lower end of its 95 % interval (bins,).
+        happened_high: upper end (bins,).
+        scans: scans in the bin (bins,).
+        threshold: probabilities from which one would act (n,).
+        benefit: net benefit per scan of acting by the model (n,).
+        treat_all: net benefit of acting on everyone (n,); acting on nobody is 0.
+    """
+
+    model: str
+    site: str
+    said: Sequence[float] | NDArray[np.floating]
+    happened: Sequence[float] | NDArray[np.floating]
+    happened_low: Sequence[float] | NDArray[np.floating]
+    happened_high: Sequence[float] | NDArray[np.floating]
+    scans: Sequence[int] | NDArray[np.integer]
+    threshold: Sequence[float] | NDArray[np.floating]
+    benefit: Sequence[float] | NDArray[np.floating]
+    treat_all: Sequence[float] | NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why scores fall elsewhere (`elsewhere diagnose`); each part may be empty.
+
+    Attributes:
+        separation: how well two sites are told apart: `home`, `site`, `view`, `model`, `auc`, `low`, `high`, `p`,
+            `power`, `patients_home`, `patients_site`.
+        shortcuts: a model's AUC on scans with parts erased: `model`, `site`, `view`, `auc`, `low`, `high`, `p`,
+            `patients`, `scans`.
+        saliency: where a model looks: `model`, `site`, `patient`, `scan`, `label`, `probability`, `inside` (share of
+            the map's mass inside the lungs), `expected` (share of the volume that the lungs take).
+        findings: causes in words: `model`, `home`, `site`, `cause`, `sentence`, `strength`, `p`.
+    """
+
+    separation: Sequence[Record] = ()
+    shortcuts: Sequence[Record] = ()
+    saliency: Sequence[Record] = ()
+    findings: Sequence[Record] = ()
+
+
+@dataclass(frozen=True)
+class Stress:
+    """What graded changes of the scans do to the scores (`elsewhere stress`); each part may be empty.
+
+    Attributes:
+        curves: `model`, `home`, `shift`, `dose`, `unit`, `words`, `auc`, `low`, `high`, `positive_share`, `scans`; dose
+            0 is the scans as they are.
+        explanations: which shift makes home scans score most like those of a new site: `model`, `home`, `site`,
+            `shift`, `dose`, `distance`, `distance_unshifted`, `words`, `best`.
+    """
+
+    curves: Sequence[Record] = ()
+    explanations: Sequence[Record] = ()
+
+
+@dataclass(frozen=True)
 class ExampleSlice:
     """One slice of one scan for Figure 1.
 
@@ -163,8 +227,20 @@ class Study:
             `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them. Left out, the page takes the plain mean over cells with the mean of the cells'
+            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen. Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
+        calibrations: reliability and decision curves, one per model and two-class site.
+        drops: where right decisions were lost from home to elsewhere, one record per model and unseen two-class site:
+            `model`, `site`, `home`, and for each of `home_accuracy`, `accuracy`, `drop`, `case_mix`, `threshold`,
+            `calibration`, `ranking` the value, `_low` and `_high`; `note`.
+        local: what n labelled local scans would give: `model`, `site`, `scans`, `draws`, and for each of `as_is`,
+            `rethresholded`, `recalibrated` the accuracy, `_low` and `_high`.
+        hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
+            `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
+        diagnosis: what `elsewhere diagnose` kept.
+        stress: what `elsewhere stress` kept.
+        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full).
+        absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
         curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
             `training_loss`, `validation_accuracy`, `validation_loss`; other columns are left to the CSV.
@@ -188,6 +264,14 @@ class Study:
     counts: Sequence[Record] = ()
     scores: Sequence[Record] = ()
     groups: Sequence[Record] = ()
+    calibrations: Sequence[Calibration] = ()
+    drops: Sequence[Record] = ()
+    local: Sequence[Record] = ()
+    hardest: Sequence[Record] = ()
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    stress: Stress = field(default_factory=Stress)
+    ties: Sequence[Record] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
     curves: Sequence[Record] = ()
     bad_scans: Sequence[BadScanRow] = ()

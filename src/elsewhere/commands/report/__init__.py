@@ -1,0 +1,46 @@
+"""The records of one or several studies in; one page, its figures and its tables out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from elsewhere import engine
+from elsewhere.commands.report.assembly import names_of, study_of
+from elsewhere.errors import BadStudy
+from elsewhere.evidence import report as page
+from elsewhere.plan import Folder
+
+PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
+
+
+def report(
+    studies: Annotated[list[Path], typer.Argument(help="Folders of studies, to be shown side by side.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the page [the first study's].")] = None,
+) -> None:
+    """Write `report.html`, every figure as SVG and PNG, and every table as CSV. Research use only."""
+    folders = [Folder(path) for path in studies]
+    identities = [_identity(folder) for folder in folders]
+    settings = [identity["settings"] for identity in identities]
+    content = page.Report(
+        title=settings[0]["title"],
+        studies=[study_of(f, i) for f, i in zip(folders, identities, strict=True)],
+        origin=settings[0]["origin"],
+        published=all(site in names_of(settings[0]) for site in PAPER_SITES),
+        planted=settings[0]["planted"],
+        notes=settings[0]["notes"],
+        command=shlex.join(["elsewhere", "report", *map(str, studies), *(["--out", str(out)] if out else [])]),
+    )
+    target = out or folders[0].root
+    page.write_report(content, target)
+    engine.console.print(f"The page: [bold]{target / 'report.html'}[/]", soft_wrap=True)
+
+
+def _identity(folder: Folder) -> dict[str, Any]:
+    if not folder.study.is_file():
+        raise BadStudy(folder.root, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
+    return json.loads(folder.study.read_text(encoding="utf-8"))

@@ -1,0 +1,189 @@
+"""A study's folder in; everything that the page shows of it out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
+from elsewhere.commands.report.drop import drops, local_gains
+from elsewhere.commands.report.examples import examples
+from elsewhere.commands.report.hardest import hardest
+from elsewhere.evidence import report as page
+from elsewhere.plan import SECTIONS, Folder, read_table
+
+FORMS = {
+    "utsw": "DICOM, HU",
+    "cc_ccii": "PNG, JPEG or BMP slices, 0–255",
+    "covid_ctset": "16-bit TIFF, HU + 1024",
+    "mosmeddata": "NIfTI, HU",
+    "volumes": "NIfTI, MHA or NRRD",
+    "images": "image slices",
+}
+PROTOCOL_WORDS = {
+    "paper": "The paper's protocol to the letter: intensities as published, whole slices, the paper's thresholds.",
+    "harmonised": "Known encodings back to HU, a lung window, the lungs' bounding box on one fixed grid, mild "
+    "intensity augmentation, and one threshold per model from its own training sites.",
+}
+DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
+UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
+DIAGNOSE, STRESS, AUDIT = "elsewhere diagnose {study}", "elsewhere stress {study}", "elsewhere audit STUDY.toml {study}"
+
+
+def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
+    """One study as its records tell it; what is missing is named, not guessed.
+
+    Raises:
+        BadStudy: scores or predictions are missing or damaged.
+    """
+    settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
+    scores, cells = read_table(folder.scores), read_cells(folder, identity)
+    models = [_model(folder, name, sites) for name, sites in identity["models"].items()]
+    diagnosis, stress = _diagnosis(folder), _stress(folder)
+    return page.Study(
+        name=settings["name"],
+        protocol=_protocol_words(settings),
+        models=models,
+        sites=[page.Site(s["name"], s["country"], FORMS[s["kind"]], _use(s)) for s in settings["sites"]],
+        counts=findings["counts"],
+        scores=scores,
+        groups=group_means(cells, models, settings),
+        rocs=list(rocs(cells)),
+        calibrations=list(calibrations(cells)),
+        drops=drops(folder, cells, models, scores, settings),
+        local=local_gains(folder, cells, models, scores, settings),
+        hardest=hardest(folder, cells, models, scores, findings),
+        diagnosis=diagnosis,
+        stress=stress,
+        ties=list(_ties(settings)),
+        absent=_absent(folder, findings, diagnosis, stress),
+        curves=list(_curves(folder, identity["models"])),
+        bad_scans=[page.BadScanRow(**row) for row in _csv_rows(folder.bad_scans)],
+        audit=_audit(findings),
+        examples=list(examples(folder, settings)),
+        reading=settings["evaluation"]["threshold"],
+        departures=_departures(settings),
+        settings=settings,
+        versions=identity["versions"],
+        seeds={"study": settings["seed"]},
+        split_hash=identity["split_hash"],
+        notes=_repaired(findings),
+    )
+
+
+def names_of(settings: dict[str, Any]) -> list[str]:
+    """The sites' names in the order of the study file."""
+    return [site["name"] for site in settings["sites"]]
+
+
+def _diagnosis(folder: Folder) -> page.Diagnosis:
+    root = folder.root / "diagnosis"
+    found = root / "findings.json"
+    return page.Diagnosis(
+        separation=_records(root / "separation.parquet"),
+        shortcuts=_records(root / "shortcuts.parquet"),
+        saliency=_records(root / "saliency.parquet"),
+        findings=json.loads(found.read_text(encoding="utf-8")) if found.is_file() else [],
+    )
+
+
+def _stress(folder: Folder) -> page.Stress:
+    root = folder.root / "stress"
+    return page.Stress(_records(root / "curves.parquet"), _records(root / "explanations.parquet"))
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    return read_table(path) if path.is_file() else []
+
+
+def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
+    parts = {
+        "rules without lungs and odd scans": ("audited" in findings, AUDIT),
+        "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
+        "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
+        "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),
+        "dose–response curves": (bool(stress.curves), STRESS),
+        "which shift explains a new site": (bool(stress.explanations), STRESS),
+    }
+    return {words: command.format(study=folder.root) for words, (there, command) in parts.items() if not there}
+
+
+def _ties(settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The dials of simulated sites, from the sidecar that the simulator leaves beside each."""
+    for site in settings["sites"] if settings["origin"] == "simulated" else ():
+        sidecar = Path(f"{site['root']}.truth.json")
+        if sidecar.is_file():
+            dials = json.loads(sidecar.read_text(encoding="utf-8"))["dials"]
+            for factor, strength in dials.items():
+                yield {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+
+
+def _protocol_words(settings: dict[str, Any]) -> str:
+    """What the study's protocol is, and which of the paper's choices this study changed."""
+    words = PROTOCOL_WORDS[settings["protocol"]]
+    if settings["protocol"] == "paper" and (changed := _departures(settings)):
+        sections = ", ".join(dict.fromkeys(name.partition(".")[0] for name in changed))
+        return f"The paper's protocol, with other values in: {sections} (all of them below, under Settings)."
+    return words
+
+
+def _use(site: dict[str, Any]) -> str:
+    return "external validation only" if site["use"] == "test" else ""
+
+
+def _model(folder: Folder, name: str, sites: Sequence[str]) -> page.Model:
+    record = json.loads((folder.model(name) / "checkpoint.json").read_text(encoding="utf-8"))
+    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""))
+
+
+def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:
+    for name in models:
+        for row in _csv_rows(folder.model(name) / "curves.csv"):
+            yield {"model": name, **{key: float(value) if value else None for key, value in row.items()}}
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _audit(findings: dict[str, Any]) -> page.Audit:
+    return page.Audit(
+        warnings=[*findings["warnings"], *findings["notes"]],
+        leaks=[{**leak, "subsets": " and ".join(leak["subsets"])} for leak in findings["leaks"]],
+        duplicates=findings["duplicates"],
+        facts=findings["facts"],
+        site_only_auc=findings["site_only_auc"],
+        confounding=findings.get("confounding", ()),
+        forensics=findings.get("forensics", ()),
+        looks=findings.get("looks", ()),
+    )
+
+
+def _repaired(findings: dict[str, Any]) -> list[str]:
+    notes = []
+    if findings["copies_left_out"]:
+        notes.append(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
+    if findings["repaired"]:
+        notes.append(
+            f"{len(findings['repaired'])} remarks on scans that were read with repairs are kept in audit.json."
+        )
+    return notes
+
+
+def _departures(settings: dict[str, Any]) -> dict[str, str]:
+    """Options that differ from the paper's values, in words."""
+    words = {}
+    for section in DEPARTING:
+        paper = json.loads(json.dumps(asdict(SECTIONS[section]())))
+        for field in fields(SECTIONS[section]):
+            if (section, field.name) in UNSAID:
+                continue
+            given = settings[section][field.name]
+            if given != paper[field.name]:
+                words[f"{section}.{field.name}"] = f"{given} (paper: {paper[field.name]})"
+    return words

@@ -1,0 +1,17 @@
+"""A patient's age and sex in; the stratum that case mix counts him in out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+AGES = (40, 60)
+"""Bounds of the age bands, in years."""
+
+
+def age_and_sex(facts: Mapping[str, Any]) -> str | None:
+    """Sex and number of the age band ("F 1"), or None where either is unknown."""
+    age, sex = facts.get("age"), facts.get("sex")
+    if sex is None or not isinstance(age, int | float):
+        return None
+    return f"{sex} {sum(age >= bound for bound in AGES)}"
