@@ -28,7 +28,9 @@ COMMANDS = {
     "predict": "Predict one site's validation and test scans with one model of a study.",
     "study": "Train on every combination of sites, test at every site, write the page.",
     "report": "Write the page of one or several studies from their records.",
+    "stress": "Shift home scans step by step, and ask which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
+    "view": "Write a page that draws scans, with what a model looked at.",
     "simulate": "Make simulated sites in their published layouts.",
     "real": "Run the study commands on a folder of real CT for tests.",
 }
