@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo real test test-all check wheel bench kills evidence-bench docs clean
+.PHONY: demo real test test-all check wheel bench kills evidence-bench niivue docs clean
 
 KERNEL := setup.py $(wildcard src/elsewhere/model/fast/*.cpp src/elsewhere/model/fast/*.h)
 
@@ -47,6 +47,9 @@ kills: .venv/installed          ## fifty kills -9 of prepare, train and study; e
 
 evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables
 	$(BIN)/python benchmarks/evidence.py
+
+niivue:                         ## the viewer's bundle anew from npm, pinned, and its hash checked
+	src/elsewhere/evidence/viewer/niivue/remake.sh
 
 docs: .venv/installed           ## the documentation site, into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'

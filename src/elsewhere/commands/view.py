@@ -1,0 +1,412 @@
+"""Scans of a study, and a model of it, in; one page that draws them with what the network looked at out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from elsewhere import engine
+from elsewhere.commands.train import shelf_reader, usable_rows
+from elsewhere.errors import BadScan, BadStudy
+from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
+from elsewhere.files import write_whole
+from elsewhere.model.network import load_checkpoint
+from elsewhere.model.prediction import DETERMINISTIC, predict, read_predictions
+from elsewhere.model.saliency import Saliency, find_saliency
+from elsewhere.model.sample import Case, evaluation_windows
+from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
+from elsewhere.scans.display import (
+    FINEST_OVERLAY,
+    Frame,
+    Picture,
+    draw_overlay,
+    draw_scan,
+    prepared_frame,
+    spread,
+    whole_frame,
+)
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
+from elsewhere.scans.store import Shelf
+from elsewhere.scans.units import USUAL_OFFSET
+from elsewhere.scans.volume import Units, Volume, content_hash, lung_box, to_hu
+
+Row = dict[str, Any]
+Marks = Mapping[tuple[str, int], str]
+
+HU_PRESETS = (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240))
+"""Level -600, width 1500, and level 40, width 400."""
+GREY_PRESETS = (Preset("as published", 0, 255), Preset("bright half", 128, 255), Preset("dark half", 0, 128))
+MARK_COLUMNS = ("scan", "slice", "mark")
+CUBE = "the size of its voxels is not known here, so it is drawn as a cube"
+GRIDS = ("prepared", "original")
+DEPTHS = (8, 16)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How scans are to be shown.
+
+    Attributes:
+        grid: "prepared", as the network sees them, or "original", as they were read.
+        bits: 8 or 16 per voxel.
+        marks: (scan, slice from 1 at the top of the scan as read) -> word; None where nobody marked slices.
+    """
+
+    grid: str = "prepared"
+    bits: int = 8
+    marks: Marks | None = None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How slices of one grid lie along another: theirs = first + factor * ours, counted at the slices' edges."""
+
+    first: float = 0.0
+    factor: float = 1.0
+
+    def there(self, ours: float) -> float:
+        """Place on the other grid."""
+        return self.first + self.factor * ours
+
+    def back(self, theirs: float) -> float:
+        """Place on our grid."""
+        return (theirs - self.first) / self.factor
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A scan drawn, and where other grids lie in it.
+
+    Attributes:
+        picture: the scan.
+        frame: of the prepared grid, for overlays.
+        size: rows and columns of the prepared grid.
+        words: what is drawn.
+        prepared: prepared slices -> displayed slices.
+        source: slices as read -> displayed slices; None where that is not known.
+    """
+
+    picture: Picture
+    frame: Frame
+    size: tuple[int, int]
+    words: str
+    prepared: Stretch
+    source: Stretch | None
+
+
+def view(
+    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+    *,
+    scan: Annotated[list[str] | None, typer.Option(help="A scan to show, SITE/SCAN.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose scores and overlay are shown [none].")] = None,
+    hardest: Annotated[int, typer.Option(help="Also the N test scans that this model gets most wrong.")] = 0,
+    grid: Annotated[
+        str, typer.Option(help="What is drawn: prepared (as the network sees it) or original.")
+    ] = "prepared",
+    bits: Annotated[int, typer.Option(help="8 (small) or 16 (every CT number) for each voxel.")] = 8,
+    marks: Annotated[Path | None, typer.Option(help="Table of slices marked by people: scan, slice, mark.")] = None,
+    page: Annotated[Path | None, typer.Option(help="File to write [OUT/views/NAME.html].")] = None,
+) -> None:
+    """Write a page that draws scans, with what the network looked at. It holds patient data. Research use only."""
+    plan = load_study(study)
+    folder = Folder(out or default_folder(plan))
+    _check(grid, bits, model, hardest)
+    rows = usable_rows(folder)
+    chosen = [_row(rows, name, folder) for name in scan or ()]
+    chosen += [row for row in _hardest(folder, rows, model, hardest) if row not in chosen]
+    if not chosen:
+        raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
+    wish = Wish(grid, bits, _marks(marks, chosen) if marks else None)
+    target = page or folder.root / "views" / f"{_file_name(chosen, model)}.html"
+    write_view(plan, folder, chosen, target, model=model, wish=wish)
+
+
+def write_view(
+    study: Study, folder: Folder, rows: Sequence[Row], target: Path, *, model: str | None = None, wish: Wish
+) -> None:
+    """Draw the scans of some rows of scans.parquet onto one page, and say how large it became.
+
+    Raises:
+        BadScan: a scan cannot be read.
+        BadStudy: the page would be too large, or the marks cannot be placed.
+        BadCheckpoint: the model's weights are missing or damaged.
+    """
+    ask = _asker(study, folder, model, rows)
+    sources = _sources(study, rows) if wish.grid == "original" else {}
+    tasks = [(study, row, wish, ask, sources.get((row["site"], row["scan"]))) for row in rows]
+    cases = dict(engine.run(_case, tasks, workers=1, describe="Drawing scans"))
+    try:
+        text = render([cases[i] for i in range(len(rows))], _occasion(study, folder, model))
+    except ValueError as error:
+        raise BadStudy(target, str(error), "Give fewer --scan, --grid prepared or --bits 8") from error
+    write_whole(target, text)
+    size = f"{len(text.encode()) / 1e6:.1f} MB"
+    engine.console.print(f"The page: [bold]{target}[/] ({size}). It holds patient data.", soft_wrap=True)
+
+
+def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
+    if grid not in GRIDS:
+        raise BadStudy("--grid", f"is {grid!r}", f"Use one of {', '.join(GRIDS)}")
+    if bits not in DEPTHS:
+        raise BadStudy("--bits", f"is {bits}", "Use 8 or 16")
+    if hardest and not model:
+        raise BadStudy("--hardest", "is given without --model", "Say for which model: --model NAME")
+
+
+# Which scans ------------------------------------------------------------------------------------------------------
+
+
+def _row(rows: Collection[Row], name: str, folder: Folder) -> Row:
+    found = [row for row in rows if f"{row['site']}/{row['scan']}" == name]
+    if not found:
+        site = name.partition("/")[0]
+        known = sorted(f"{row['site']}/{row['scan']}" for row in rows if row["site"] == site)
+        sites = ", ".join(dict.fromkeys(row["site"] for row in rows))
+        then = f"Its first is {known[0]}" if known else f"Sites: {sites}; write it as SITE/SCAN"
+        raise BadStudy(folder.scans, f"has no usable scan {name!r}", then)
+    return found[0]
+
+
+def _hardest(folder: Folder, rows: Collection[Row], model: str | None, count: int) -> list[Row]:
+    """The test scans whose probability is farthest from their label."""
+    if not (model and count):
+        return []
+    tables = sorted((folder.root / "predictions" / model).glob("*.parquet"))
+    if not tables:
+        raise BadStudy(folder.root, f"has no predictions of {model!r}", "Run `elsewhere study` first")
+    found = [p for table in tables for p in read_predictions(table)]
+    tests = [p for p in found if p["subset"] == "test" and p["pass"] == DETERMINISTIC]
+    tests.sort(key=lambda p: (-abs(p["label"] - p["probability"]), p["site"], p["scan"]))
+    return [_row(rows, f"{p['site']}/{p['scan']}", folder) for p in tests[:count]]
+
+
+def _file_name(rows: Sequence[Row], model: str | None) -> str:
+    names = [f"{rows[0]['site']}-{rows[0]['scan']}", *([f"and-{len(rows) - 1}-more"] if rows[1:] else [])]
+    return re.sub(r"[^\w.+-]+", "-", "-".join([*names, *([model] if model else [])]))
+
+
+def _marks(path: Path, rows: Collection[Row]) -> Marks:
+    """Slices that people marked in the chosen scans: (scan, slice from 1) -> word; "" was looked at, and not marked."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadStudy(path, f"cannot be read ({error})", f"Give a CSV with {', '.join(MARK_COLUMNS)}") from error
+    if not table or not set(MARK_COLUMNS) <= set(table[0]):
+        has = ", ".join(table[0]) if table else "no row"
+        raise BadStudy(path, f"has {has}", f"Give a CSV with the columns {', '.join(MARK_COLUMNS)}")
+    scans = {row["scan"]: row["source_slices"] for row in rows}
+    found: dict[tuple[str, int], str] = {}
+    for line, row in enumerate(table, start=2):
+        if row["scan"] in scans:
+            found[row["scan"], _slice(path, line, row["slice"], scans[row["scan"]])] = _word(row["mark"])
+    if not found:
+        raise BadStudy(path, f"marks none of the scans {', '.join(scans)}", "Write scan ids as scans.parquet has them")
+    return found
+
+
+def _slice(path: Path, line: int, text: str, slices: int) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= slices):
+        raise BadStudy(path, f"line {line} has slice {text!r}", f"Count from 1 at the top; the scan has {slices}")
+    return int(text)
+
+
+def _word(text: str) -> str:
+    return "" if text.strip() in {"", "0"} else "yes" if text.strip() == "1" else text.strip()
+
+
+# One scan ---------------------------------------------------------------------------------------------------------
+
+Answer = tuple[list[tuple[int, int, float]], Saliency]
+"""Windows as (first stored slice, one past the last, probability), and what the network looked at."""
+Ask = Callable[[Row], Answer]
+
+
+def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[Row]) -> Ask | None:
+    """What asks the model about a scan; None without a model."""
+    if model is None:
+        return None
+    if model not in study.models:
+        raise BadStudy(folder.root, f"has no model {model!r}", f"Its models: {', '.join(study.models)}")
+    network, _ = load_checkpoint(folder.model(model) / "checkpoint")
+    read, long = shelf_reader(rows), network.settings.input[0]
+
+    def ask(row: Row) -> Answer:
+        facts = (row["slices"], row["minimum"], row["maximum"])
+        case = Case(row["site"], row["patient"], row["scan"], row["label"] or 0, *facts)
+        found = predict(network, case, read, study.sample, study.prediction.stride)
+        starts = evaluation_windows(case.slices, long, study.prediction.stride)
+        windows = [(s, min(s + long, case.slices), float(p)) for s, p in zip(starts, found, strict=True)]
+        return windows, find_saliency(network, case, read, study.sample, study.prediction.stride)[0]
+
+    return ask
+
+
+def _case(study: Study, row: Row, wish: Wish, ask: Ask | None, source: Scan | None) -> Shown:
+    drawn = _original(study, row, wish, source) if wish.grid == "original" else _prepared(study, row, wish)
+    windows, overlay = _asked(ask(row), drawn, row) if ask else ((), None)
+    hu = drawn.picture.units == "HU"
+    return Shown(
+        site=row["site"],
+        patient=row["patient"],
+        scan=row["scan"],
+        label=row["label"],
+        subset=row["subset"],
+        nifti=drawn.picture.nifti,
+        slices=drawn.picture.slices,
+        units="HU" if hu else "grey value",
+        drawn=drawn.words,
+        presets=HU_PRESETS if hu else GREY_PRESETS,
+        windows=windows,
+        overlay=overlay,
+        marks=_placed(wish.marks, row, drawn),
+    )
+
+
+def _prepared(study: Study, row: Row, wish: Wish) -> Drawn:
+    """The scan as the network sees it, from the store."""
+    facts, cropped = json.loads(row["facts"]), study.preparation.crop == "lungs"
+    shelf = Shelf({(row["site"], row["scan"]): Path(row["file"])})
+    voxels = shelf.read(row["site"], row["scan"], 0, row["slices"])
+    pixel, thick = facts.get("pixel_spacing_mm"), facts.get("slice_spacing_mm")
+    spacing = (thick, pixel, pixel) if pixel and thick and not cropped else None
+    source = (row["source_slices"], row["rows"], row["columns"])
+    frame = prepared_frame(voxels.shape if cropped else source, spacing, None, voxels.shape)
+    words = [f"The scan as the network sees it, {_size(voxels)}", *(["cropped to the lungs"] if cropped else [])]
+    words += [] if spacing else [CUBE]
+    if study.preparation.encoding == "hu" and row["units"] == "relative":
+        words.append("grey values taken back to HU through an assumed window")
+    units, offset = _stored_units(study, row, facts)
+    picture = draw_scan(voxels, units, offset, frame, wish.bits)
+    stretch = None if cropped else Stretch(0.0, len(voxels) / row["source_slices"])
+    return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), Stretch(), stretch)
+
+
+def _stored_units(study: Study, row: Row, facts: Mapping[str, Any]) -> tuple[Units, float | None]:
+    if study.preparation.encoding == "hu" or row["units"] == "HU":
+        return "HU", 0.0
+    if row["units"] == "ct_number":
+        return "ct_number", float(facts.get("declared_offset") or USUAL_OFFSET)
+    return "relative", None
+
+
+def _original(study: Study, row: Row, wish: Wish, source: Scan | None) -> Drawn:
+    """The scan as it was read, from its own files; it must be the one that was prepared."""
+    volume = _read(study, row, source)
+    preparation = study.preparation
+    box = None
+    if preparation.crop == "lungs":
+        box = lung_box(to_hu(volume, preparation.relative_window).voxels, preparation.margin)
+    whole = whole_frame(volume.voxels.shape, volume.spacing)
+    shape = (row["slices"], *(preparation.size[1:]))
+    frame = prepared_frame(volume.voxels.shape, volume.spacing, box, shape)
+    words = [f"The scan as it was read, {_size(volume.voxels)}", *([] if volume.spacing else [CUBE])]
+    picture = draw_scan(volume.voxels, volume.units, volume.offset, whole, wish.bits)
+    stretch = Stretch(frame.corner[0] / whole.spacing[0], frame.spacing[0] / whole.spacing[0])
+    return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), stretch, Stretch())
+
+
+def _sources(study: Study, rows: Sequence[Row]) -> dict[tuple[str, str], Scan]:
+    """The chosen scans as their sites' folders hold them now."""
+    found: dict[tuple[str, str], Scan] = {}
+    for name in dict.fromkeys(row["site"] for row in rows):
+        site = study.site(name)
+        listed = reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+        found |= {(name, scan.scan): scan for scan in listed.scans}
+    return found
+
+
+def _read(study: Study, row: Row, source: Scan | None) -> Volume:
+    site = study.site(row["site"])
+    if source is None:
+        raise BadScan(site.root, f"no longer holds scan {row['scan']!r}", "Restore it, or show --grid prepared")
+    volume = reader(site.kind).read(source)
+    if content_hash(volume.voxels) != row["content_hash"]:
+        raise BadScan(f"{site.name}/{row['scan']}", "is not what was prepared", "Run `elsewhere prepare` again")
+    return volume
+
+
+def _size(voxels: NDArray[Any]) -> str:
+    return " x ".join(map(str, voxels.shape)) + " voxels (slices, rows, columns)"
+
+
+def _words(words: Sequence[str], picture: Picture, bits: int) -> str:
+    unit = " HU" if picture.units == "HU" else ""
+    if picture.step == 1:
+        depth = f"{bits} bit, every value as stored"
+    else:
+        depth = f"8 bit: steps of {picture.step:.1f}{unit} from {picture.low:.0f} to {picture.high:.0f}{unit}"
+    return "; ".join([*words, depth]) + "."
+
+
+def _asked(answer: Answer, drawn: Drawn, row: Row) -> tuple[tuple[Window, ...], Overlay]:
+    found, looked = answer
+    windows = tuple(Window(drawn.prepared.there(a), drawn.prepared.there(b), p) for a, b, p in found)
+    return windows, _overlay(looked, drawn, row["slices"])
+
+
+def _overlay(looked: Saliency, drawn: Drawn, slices: int) -> Overlay:
+    """The evidence of the most COVID-like window, spread over the scan; other slices have none."""
+    rows, columns = (min(n, FINEST_OVERLAY) for n in drawn.size)
+    window = spread(looked.cells, (looked.length, rows, columns))[looked.top : looked.top + looked.count]
+    shares = np.zeros((slices, rows, columns), np.float32)
+    shares[looked.start : looked.start + looked.count] = window / (window.max() or 1)
+    sums = shares.sum(axis=(1, 2), dtype=np.float64)
+    places = np.array([drawn.prepared.back(i + 0.5) for i in range(drawn.picture.slices)])
+    inside = (places >= 0) & (places < slices)
+    profile = np.where(inside, sums[np.clip(places.astype(int), 0, slices - 1)], 0.0)
+    total = profile.sum()
+    frame = drawn.frame.coarser(drawn.size[0] / rows, drawn.size[1] / columns)
+    return Overlay(draw_overlay(shares, frame), profile / total if total else profile, _looked_words(looked, drawn))
+
+
+def _looked_words(looked: Saliency, drawn: Drawn) -> str:
+    if not looked.cells.any():
+        return "Nothing in the scan spoke for COVID to this model: there is nothing to draw."
+    first, last = (drawn.prepared.there(n) for n in (looked.start, looked.start + looked.count))
+    cells = " x ".join(map(str, looked.cells.shape))
+    return (
+        f"HiResCAM of the most COVID-like window (slices {round(first) + 1} to {round(last)}): where its evidence for "
+        f"COVID came from, on {cells} cells, smoothed between them. Evidence against is not drawn."
+    )
+
+
+def _placed(marks: Marks | None, row: Row, drawn: Drawn) -> dict[int, str] | None:
+    """Marks of slices as read -> marks of displayed slices, from 0; None where this scan has none."""
+    own = {number: word for (scan, number), word in (marks or {}).items() if scan == row["scan"]}
+    if not own:
+        return None
+    if drawn.source is None:
+        where = f"{row['site']}/{row['scan']}"
+        raise BadStudy(where, "was cropped to the lungs, so its slices cannot be marked", "Use --grid original")
+    placed: dict[int, str] = {}
+    for number, word in sorted(own.items()):
+        top, bottom = drawn.source.there(number - 1), drawn.source.there(number)
+        covered = {int((top + bottom) / 2), *range(round(top), round(bottom))}
+        placed |= {i: word or placed.get(i, "") for i in covered}
+    return placed
+
+
+def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
+    command = shlex.join(["elsewhere", *sys.argv[1:]]) if sys.argv[1:2] == ["view"] else "elsewhere view"
+    if model is None:
+        return Occasion(study.name, study.origin, command=command)
+    record = json.loads((folder.model(model) / "checkpoint.json").read_text(encoding="utf-8"))
+    scores = read_table(folder.scores) if folder.scores.is_file() else []
+    own = (r["threshold"] for r in scores if (r["model"], r["threshold_reading"]) == (model, "model"))
+    return Occasion(
+        study.name, study.origin, model, tuple(study.models[model]), next(own, None), record["sha256"], command
+    )
