@@ -81,9 +81,7 @@ def measure(rounds: int) -> Part:
             figures.append(Figure("store against MONAI's cache", kept / cached, "× its size", None, source))
     rows: list[Row | Missing] = [Row(WINDOW, ".nii.gz, nibabel", times["ours"], times["nibabel"], 0.10, source)]
     peer = "MONAI's PersistentDataset"
-    rows.append(
-        Missing(WINDOW, peer, why) if why else Row(WINDOW, peer, times["ours"], times["monai"], 0.33, source)
-    )
+    rows.append(Missing(WINDOW, peer, why) if why else Row(WINDOW, peer, times["ours"], times["monai"], 0.33, source))
     return Part(rows, figures)
 
 

@@ -201,8 +201,9 @@ def measure(volume: Volume) -> dict[str, Fact]:
 
 def content_hash(voxels: NDArray[Any]) -> str:
     """Hash of a volume's shape, type and values."""
-    head = f"{voxels.dtype}{voxels.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(voxels).tobytes()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{voxels.dtype}{voxels.shape}".encode())
+    digest.update(np.ascontiguousarray(voxels).data)  # not a copy of it: a scan may be half of the memory
+    return digest.hexdigest()[:32]
 
 
 def _ceiling(maximum: float | None) -> int:
