@@ -1,0 +1,89 @@
+"""The full network converted for OpenVINO in; our time and error beside its, in fp32 and bf16, out.
+
+python benchmarks/peers.py [--rounds 5] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from measure import FIGURE_HEAD, HEAD, Figure, Missing, Part, Row, interleave, table
+from predict import LENGTH, make_network, make_scan
+
+from elsewhere.model.fast import predict, streamed
+from elsewhere.model.fast.kernel import Window
+from elsewhere.model.network import Network
+
+STAGES = {"f32": "predict one 512×512×128 volume, fp32", "bf16": "the same, fast mode (bf16 products)"}
+TARGETS = {"f32": None, "bf16": 0.6}
+
+
+def convert(network: Network, threads: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The network compiled by OpenVINO in both precisions: inputs -> logits."""
+    import openvino  # noqa: PLC0415 - a peer, in the [bench] extra only
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's remarks on our shape checks
+        model = openvino.convert_model(network, example_input=torch.zeros(1, 1, *network.settings.input))
+    core, compiled = openvino.Core(), {}
+    for precision in STAGES:
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+        compiled[precision] = core.compile_model(model, "CPU", settings)
+    return {name: lambda inputs, one=one: one(inputs)[0] for name, one in compiled.items()}
+
+
+def truth(network: Network, window: Window) -> torch.Tensor:
+    """Logits in float64; level 1 streamed, which a test holds to the plain module."""
+    maps = streamed.level1(predict.read_level1(network), window, torch.float64)
+    exact = copy.deepcopy(network).double()
+    with torch.inference_mode():
+        return exact.head(exact.rest(maps[None]))
+
+
+def measure(rounds: int, threads: int) -> Part:
+    torch.set_num_threads(threads)
+    network = make_network()
+    try:
+        theirs = convert(network, threads)
+    except ImportError as error:
+        return Part([Missing(stage, f"OpenVINO {name}", str(error)) for name, stage in STAGES.items()])
+    scan = make_scan(LENGTH)
+    window = replace(scan, voxels=scan.voxels[:LENGTH])
+    inputs = window.normalise(0, LENGTH)[None, None].numpy()
+    ways: dict[str, Callable[[], Any]] = {
+        "ours f32": lambda: predict.predict_logits(network, window),
+        "ours bf16": lambda: predict.predict_logits(network, window, fast=True),
+        **{f"OpenVINO {name}": lambda way=way: way(inputs) for name, way in theirs.items()},
+    }
+    times = interleave(ways, rounds)
+    rows = [
+        Row(stage, f"OpenVINO {name}", times[f"ours {name}"], times[f"OpenVINO {name}"], TARGETS[name])
+        for name, stage in STAGES.items()
+    ]
+    expected = truth(network, window).numpy()
+    figures = [
+        Figure(f"largest logit error against float64: {name}", float(np.abs(np.asarray(way()) - expected).max()), "")
+        for name, way in ways.items()
+    ]
+    return Part(rows, figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    found = measure(given.rounds, given.threads)
+    print(table(HEAD, [row.cells() for row in found.rows]))
+    print(table(FIGURE_HEAD, [figure.cells() for figure in found.figures]))
+
+
+if __name__ == "__main__":
+    main()
