@@ -8,8 +8,8 @@ setup(
     ext_modules=[
         Extension(
             "elsewhere.model.fast._level1",
-            [f"{FAST}/level1.cpp", f"{FAST}/level2.cpp"],
-            depends=[f"{FAST}/lanes.h", f"{FAST}/vector.h", f"{FAST}/wide.h"],
+            [f"{FAST}/{name}.cpp" for name in ("level1", "level2", "sample")],
+            depends=[f"{FAST}/{name}.h" for name in ("lanes", "turn", "vector", "wide")],
             language="c++",
             extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffinite-math-only", "-fno-signed-zeros", "-pthread"],
             extra_link_args=["-pthread"],

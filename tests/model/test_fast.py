@@ -113,7 +113,7 @@ def test_any_number_of_threads_gives_the_same_bytes(network):
 
 
 def test_without_the_kernel_the_result_is_the_same_and_the_log_says_so_once(network, monkeypatch, caplog):
-    monkeypatch.setattr(kernel.importlib.machinery, "EXTENSION_SUFFIXES", [])
+    monkeypatch.setattr("importlib.machinery.EXTENSION_SUFFIXES", [])
     kernel.library.cache_clear()
     try:
         window = draw_window()

@@ -8,11 +8,13 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from elsewhere.errors import BadStudy
+from elsewhere.model import sample
+from elsewhere.model.fast.library import library
 from elsewhere.model.sample import (
     Case,
     Plan,
@@ -23,6 +25,7 @@ from elsewhere.model.sample import (
     evaluation_input,
     evaluation_plan,
     evaluation_windows,
+    make_input,
 )
 
 PAPER = SampleSettings()
@@ -90,6 +93,49 @@ def test_fused_pass_equals_the_slow_reading(plan, chosen, dtype, slices, seed):
     result = apply_plan(voxels, plan, chosen, (low, high), slices)
     np.testing.assert_allclose(result, slow(voxels, plan, chosen, (low, high), slices), atol=2e-7)
     assert result.dtype == np.float32
+
+
+@pytest.mark.skipif(library() is None, reason="elsewhere was installed without a C++ compiler")
+@pytest.mark.parametrize("lanes", ["16", "8", "4"])
+@pytest.mark.parametrize("past_the_cache", [True, False])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans, normalisation=st.sampled_from(["paper", "window"]), data=st.data())
+def test_the_compiled_pass_gives_the_bytes_of_the_plain_one(
+    monkeypatch, lanes, past_the_cache, plan, normalisation, data
+):
+    monkeypatch.setenv("ELSEWHERE_LANES", lanes)
+    monkeypatch.setattr(sample, "CACHE", -1 if past_the_cache else 1 << 30)
+    shape, dtype = (5, *data.draw(st.tuples(*[st.integers(1, 70)] * 2))), data.draw(st.sampled_from(["int16", "uint8"]))
+    low, high = (0, 255) if dtype == "uint8" else (-2000, 3071)
+    voxels = np.random.default_rng(data.draw(st.integers(0, 9))).integers(low, high, shape).astype(dtype)
+    chosen = SampleSettings(normalisation=normalisation)
+    ours = apply_plan(voxels, plan, chosen, (low, high), 8)
+    with monkeypatch.context() as without:
+        without.setattr(sample, "fill", lambda *_, **__: False)
+        assert ours.tobytes() == apply_plan(voxels, plan, chosen, (low, high), 8).tobytes()
+
+
+@pytest.mark.parametrize("chosen", [PAPER, HARMONISED, replace(PAPER, extrema="window")])
+def test_a_scan_read_in_pieces_gives_the_bytes_of_the_whole_window(chosen):
+    voxels = np.random.default_rng(0).integers(-1000, 3000, (45, 6, 5)).astype(np.int16)
+    asked = []
+
+    def read(case, start, stop):
+        asked.append((start, stop))
+        return voxels[start:stop]
+
+    case, plan = make_case(45), Plan(5, 22, 3, flip=(True, False, True), turns=3)
+    result = make_input(read, case, plan, chosen, 32)
+    whole = apply_plan(voxels[5:27], plan, chosen, (-1000, 3000), 32)
+    assert result.tobytes() == whole.tobytes()
+    assert asked == ([(5, 27)] if chosen.extrema == "window" else [(5, 8), (8, 16), (16, 24), (24, 27)])
+
+
+def test_arrays_that_the_kernel_does_not_take_are_carried_out_all_the_same():
+    voxels = np.random.default_rng(0).integers(0, 99, (10, 6, 6)).astype(np.int16)
+    plan = Plan(0, 5, 0, turns=1)
+    result = apply_plan(voxels[::2], plan, PAPER, (0, 99), 5)
+    assert result.tobytes() == apply_plan(voxels[::2].copy(), plan, PAPER, (0, 99), 5).tobytes()
 
 
 @pytest.mark.parametrize(("largest", "power"), [(1, 2), (255, 256), (256, 512), (4095, 4096), (4096, 8192)])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.fast.turning import fill
 
 WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
 WINDOW_STRIDE = 32  # protocol page, "Volume"
+PIECE = 8  # slices read at once: a chunk of the store
+CACHE = 16 << 20  # bytes; larger inputs are not looked for in a cache
 PLAN, ORDER = 1, 2  # what a random number is for: one stream each (never 0, which numpy drops from the end)
 
 Sampling = Literal["uniform", "balanced"]
@@ -151,21 +155,46 @@ def apply_plan(
         float32 [slices, row, column]; `out` if it was given.
     """
     assert len(voxels) == plan.count, (voxels.shape, plan)
-    rows, columns = voxels.shape[1:] if (plan.transpose + plan.turns) % 2 == 0 else voxels.shape[:0:-1]
+    if settings.extrema == "window":
+        extrema = int(voxels.min()), int(voxels.max())
+    return _assemble([voxels], plan, settings, extrema, slices, out=out)
+
+
+def _assemble(
+    pieces: Iterable[NDArray[Any]],
+    plan: Plan,
+    settings: SampleSettings,
+    extrema: tuple[int, int],
+    slices: int,
+    *,
+    out: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """`apply_plan` of runs of the plan's slices, one after the other."""
+    grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)
+    first = slices - plan.count - plan.top if plan.flip[0] else plan.top
+    done = 0
+    for voxels in pieces:
+        if done == 0:
+            out = _buffer(out, slices, *_orient(voxels[0], plan).shape)
+            out[:first] = out[first + plan.count :] = padding_value(settings, grey)
+        at = first + (plan.count - done - len(voxels) if plan.flip[0] else done)
+        assert out is not None
+        _fill(out[at : at + len(voxels)], voxels, plan, grey, aside=out.nbytes > CACHE)
+        done += len(voxels)
+    assert out is not None
+    assert done == plan.count, (done, plan)
+    return out
+
+
+def _buffer(out: NDArray[np.float32] | None, slices: int, rows: int, columns: int) -> NDArray[np.float32]:
     if out is None:
-        out = np.empty((slices, rows, columns), np.float32)
-    elif out.shape != (slices, rows, columns):
+        return np.empty((slices, rows, columns), np.float32)
+    if out.shape != (slices, rows, columns):
         raise BadStudy(
             "network.input",
             f"the network takes {out.shape[1]} rows and {out.shape[2]} columns, the scans have {rows} and {columns}",
             "Prepare the scans at the network's size",
         )
-    if settings.extrema == "window":
-        extrema = int(voxels.min()), int(voxels.max())
-    grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)
-    first = slices - plan.count - plan.top if plan.flip[0] else plan.top
-    out[:first] = out[first + plan.count :] = padding_value(settings, grey)
-    _fill(out[first : first + plan.count], voxels, plan, grey)
     return out
 
 
@@ -201,7 +230,25 @@ def padding_value(settings: SampleSettings, grey: Grey) -> float:
     return grey.value(0) if settings.padding == "literal_zero" else 0.0
 
 
-def _fill(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey) -> None:
+def _fill(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey, *, aside: bool) -> None:
+    """Normalise and orient, through the compiled kernel where there is one; the same bytes without."""
+    swapped = (plan.transpose + plan.turns) % 2 == 1
+    steps = _orient(voxels[0], plan).strides
+    filled = fill(
+        out,
+        voxels,
+        backwards=(plan.flip[0], steps[0] < 0, steps[1] < 0),
+        swapped=swapped,
+        lower=grey.lower,
+        upper=grey.upper if grey.clip else None,
+        factor=grey.factor,
+        aside=aside,
+    )
+    if not filled:
+        fill_plainly(out, voxels, plan, grey)
+
+
+def fill_plainly(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey) -> None:
     """Normalise and orient slice by slice, so that each slice stays in the cache between its few passes."""
     shifted = np.empty(voxels.shape[1:], np.uint16)
     signed = shifted.view(np.int16)
@@ -243,6 +290,25 @@ def evaluation_plan(case: Case, start: int, slices: int = WINDOW_SLICES) -> Plan
     return Plan(start, count, (slices - count) // 2)
 
 
+def make_input(
+    read: Read,
+    case: Case,
+    plan: Plan,
+    settings: SampleSettings = SampleSettings(),
+    slices: int = WINDOW_SLICES,
+    *,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """A plan's slices of a scan, read and at once carried out piece by piece: float32 [slice, row, column].
+
+    The same as `apply_plan` of `read_planned`, without holding the stored window.
+    """
+    extrema = case.minimum, case.maximum
+    if settings.extrema == "window":
+        return apply_plan(read_planned(read, case, plan), plan, settings, extrema, slices, out=out)
+    return _assemble(read_pieces(read, case, plan), plan, settings, extrema, slices, out=out)
+
+
 def evaluation_input(
     case: Case, read: Read, start: int, settings: SampleSettings = SampleSettings(), slices: int = WINDOW_SLICES
 ) -> NDArray[np.float32]:
@@ -254,6 +320,13 @@ def evaluation_input(
 def read_planned(read: Read, case: Case, plan: Plan) -> NDArray[Any]:
     """The stored slices that a plan takes."""
     return read(case, plan.start, plan.start + plan.count)
+
+
+def read_pieces(read: Read, case: Case, plan: Plan) -> Iterator[NDArray[Any]]:
+    """The same in pieces that stay in the processor's cache, none across the store's chunks."""
+    stop = plan.start + plan.count
+    edges = [plan.start, *range(plan.start // PIECE * PIECE + PIECE, stop, PIECE), stop]
+    return (read(case, first, last) for first, last in pairwise(edges))
 
 
 def seed_of(*purpose: int | str) -> int:
@@ -308,8 +381,7 @@ class Samples:
     def example(self, draw: int, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], Case]:
         """The network input of one draw, float32 [slices, row, column] (in `out` if given), and its scan."""
         case, plan = self.case(draw), self.plan(draw)
-        voxels, extrema = read_planned(self._read, case, plan), (case.minimum, case.maximum)
-        return apply_plan(voxels, plan, self._settings, extrema, self._slices, out=out), case
+        return make_input(self._read, case, plan, self._settings, self._slices, out=out), case
 
     def _order(self, pool: int, epoch: int) -> NDArray[np.int64]:
         kept = self._orders.get(pool)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-import importlib.machinery
-import logging
 import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from elsewhere.model.fast.library import lanes, library
 
 FILTERS, POOL, LANES, MOST_WINDOWS = 8, 4, 16, 8
 """What the kernel is built for: the paper's level 1, columns in whole vectors, and windows of one shared call."""
@@ -118,6 +115,7 @@ class Drops(ctypes.Structure):
         """Voxels of maps (filter, slice, row, column) that the blocks cover."""
         loaded = library()
         assert loaded is not None
+        loaded.elsewhere_count_dropped.restype = ctypes.c_longlong
         return int(loaded.elsewhere_count_dropped(ctypes.byref(self), *shape[:3]))
 
 
@@ -135,38 +133,6 @@ class Job(ctypes.Structure):
         ("touched", ctypes.c_void_p),
         *((name, ctypes.c_int) for name in ("lanes", "threads")),
     )
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel; None, and one line in the log, where the installation had no compiler."""
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_level1{suffix}")
-        if path.exists():
-            return _typed(ctypes.CDLL(str(path)))
-    logging.getLogger(__name__).warning(
-        "The compiled kernel of elsewhere is missing (no C++ compiler at installation): predictions are right and "
-        "lean, but several times slower. Install a compiler and reinstall elsewhere to get it."
-    )
-    return None
-
-
-def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
-    loaded.elsewhere_level1.argtypes = [ctypes.POINTER(Job)]
-    loaded.elsewhere_count_dropped.argtypes = [ctypes.POINTER(Drops), *[ctypes.c_int] * 3]
-    loaded.elsewhere_count_dropped.restype = ctypes.c_longlong
-    return loaded
-
-
-def lanes(*, fast: bool = False) -> int:
-    """Numbers per vector in use: 16 AVX-512, 8 AVX2, 4 any; ELSEWHERE_LANES asks for fewer than the processor has.
-
-    In the fast mode 32, bfloat16, on a processor that multiplies them; on others the fast mode is the exact one.
-    """
-    loaded = library()
-    assert loaded is not None
-    best = int(loaded.elsewhere_fast_lanes() if fast else loaded.elsewhere_lanes())
-    return min(best, int(os.environ.get("ELSEWHERE_LANES", best)))
 
 
 def fits(window: Window) -> bool:

@@ -1,0 +1,91 @@
+// Stored slices go in, a network input comes out: shifted, clipped, scaled and turned in one pass; for sample.py.
+//
+// Each output is (float)(uint16)(stored - lower) * factor, as numpy computes it in sample.py: the same bytes. A plane is
+// turned in strips that stay in the cache; a large output is written past the cache, which it would only empty.
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <vector>
+
+// One call, filled in by turning.py; arrays are C-contiguous.
+struct Sample {
+    const void* voxels;  // [slices][rows][columns] as stored
+    int wide;            // 0 uint8, 1 int16
+    int slices, rows, columns;
+    int reversed[3];     // slices, rows and columns of the output run against those (after the swap) stored
+    int swapped;         // the output's rows are the stored columns
+    int clip, lower, upper;
+    float factor;
+    int aside;           // write past the cache
+    float* out;          // [slices][rows][columns]; [slices][columns][rows] where swapped
+    int lanes;
+};
+
+namespace {
+
+constexpr int STRIP = 32;                   // rows of a turned strip: 64 bytes of a stored row
+constexpr int TILE = 8;
+constexpr int PAD = 32;                     // so that the rows of a strip do not share their places in the cache
+
+typedef uint16_t Eight __attribute__((vector_size(16)));
+typedef uint16_t Loose __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint8_t Bytes __attribute__((vector_size(8), aligned(1), may_alias));
+
+#if defined(__clang__)
+#define MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MIX(a, b, ...) __builtin_shuffle(a, b, Eight{__VA_ARGS__})
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DISPATCHED 1
+#define LANES 16
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl")
+namespace avx512 {
+#include "turn.h"
+}
+#pragma GCC pop_options
+#undef LANES
+#define LANES 8
+#pragma GCC push_options
+#pragma GCC target("avx2")
+namespace avx2 {
+#include "turn.h"
+}
+#pragma GCC pop_options
+#undef LANES
+#endif
+
+#define LANES 4
+namespace plain {
+#include "turn.h"
+}
+
+template <class Stored>
+void fill(const Sample& sample) {
+#ifdef DISPATCHED
+    if (sample.lanes >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        return avx512::fill<Stored>(sample);
+    if (sample.lanes >= 8) return avx2::fill<Stored>(sample);
+#endif
+    plain::fill<Stored>(sample);
+}
+
+}  // namespace
+
+// Fills the output. Returns 0, or 1 when memory runs out.
+extern "C" int elsewhere_sample(const Sample* sample) {
+    try {
+        sample->wide ? fill<int16_t>(*sample) : fill<uint8_t>(*sample);
+        return 0;
+    } catch (const std::exception&) {
+        return 1;
+    }
+}
