@@ -163,6 +163,7 @@ def render(cases: Sequence[Shown], occasion: Occasion) -> str:
         "settings": _script_json([_settings(case) for case in cases]),
         "strips": [_strip(case) for case in cases],
         "agreements": [agreement(case) for case in cases],
+        "floor": OVERLAY_FLOOR,
         "disclaimer": DISCLAIMER,
         "version": __version__,
         **_files(),
