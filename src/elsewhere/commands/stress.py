@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
@@ -298,7 +299,11 @@ def _answers(
         if why := obstacle(volume, shift):
             yield _entry(shift), dict.fromkeys(networks, why)
             continue
-        voxels, _ = prepare(apply_shift(volume, shift, noise), task.preparation)
+        moved = apply_shift(volume, shift, noise)
+        if AS_IS in names and np.array_equal(moved.voxels, volume.voxels):
+            names[_entry(shift)] = names[AS_IS]
+            continue
+        voxels, _ = prepare(moved, task.preparation)
         name = names[_entry(shift)] = content_hash(voxels)
         if name not in said:
             held[name] = voxels

@@ -23,6 +23,8 @@ Act = Callable[[Slice, int], Slice]
 SHIFTS_VERSION = 1
 """Raised whenever a shift changes its output; kept results of other versions are not used."""
 
+LEAST_DOSE = 0.01  # of any unit; less is nothing
+
 FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in its standard deviations
 
 AIR, PADDING_BELOW = -1000, -1100
@@ -37,9 +39,9 @@ CHEST_WIDTH = 350.0
 EDGE_FWHM, EDGE_PIXELS = 3.0, 0.7
 """Edges are sharpened against a Gaussian of 3 mm FWHM, but of 0.7 pixels (SD) at least: a kernel knows its pixels."""
 
-NOISE_GRAIN = (0.5, 1.2)
+NOISE_GRAIN = (0.7, 2.0)
 """SDs in pixels of the two Gaussians whose difference colours the noise: little at low frequencies, as after filtered
-back-projection, and rolled off towards Nyquist by the kernel."""
+back-projection, most at a third of Nyquist, and rolled off above by the kernel."""
 
 BLOOD_HU = (-50.0, 20.0, 90.0, 180.0)
 """Where a voxel between the lungs takes up contrast agent: none, all, all, none; fat lies below, bone above."""
@@ -113,8 +115,9 @@ def plan_shift(name: str, dose: float) -> Shift:
     if name not in LADDERS:
         raise BadStudy("--shifts", f"names {name!r}", f"Shifts: {', '.join(LADDERS)}")
     ladder = LADDERS[name]
-    if not 0 <= dose <= ladder.largest:
-        raise BadStudy("--doses", f"has {dose:g} for {name}", f"Give 0 to {ladder.largest:g} ({ladder.unit})")
+    if dose and not LEAST_DOSE <= dose <= ladder.largest:
+        then = f"Give 0, or {LEAST_DOSE:g} to {ladder.largest:g} ({ladder.unit})"
+        raise BadStudy("--doses", f"has {dose:g} for {name}", then)
     low, high = window_of(dose)
     filled = {"dose": f"{dose:g}", "low": f"{low:g}", "high": f"{high:g}", "value": f"{AIR - dose:g}"}
     return Shift(name, float(dose), ladder.unit, ladder.words.format(**filled) if dose else "as it is")
@@ -218,15 +221,14 @@ def _scaled(spacing: Spacing | None, factor: float) -> Spacing | None:
 
 
 def _beside_padding(volume: Volume, filtered: Callable[[Slice, int], Slice]) -> Act:
-    """A filter that sees air where padding is, and leaves the padding as it was."""
+    """A filter that sees air where padding is, and leaves the padding, and nothing else, below 12 bits."""
     if volume.units == "relative":
         return filtered
 
     def act(picture: Slice, i: int) -> Slice:
         padding = picture < PADDING_BELOW
-        if not padding.any():
-            return filtered(picture, i)
-        return np.where(padding, picture, filtered(np.where(padding, np.float32(AIR), picture), i))
+        found = filtered(np.where(padding, np.float32(AIR), picture), i)
+        return np.where(padding, picture, np.maximum(found, np.float32(LIMITS[0])))
 
     return act
 
