@@ -57,7 +57,7 @@ def _panel(canvas: Canvas, corner: tuple[float, float], panel: DosePanel) -> Non
     xs = list(range(len(panel.doses)))
     ends = [frame.path(xs, side.tolist())[1] for side in (panel.low, panel.high)]
     places = frame.path(xs, panel.auc.tolist())
-    canvas.area(places[0], *ends)
+    canvas.area(places[0], ends[0], ends[1])
     canvas.line(*places, BLUE, 1.5)
     for i, (x, y) in enumerate(zip(*places, strict=True)):
         canvas.ring(x, y, GREEN if i == panel.plain else BLUE)

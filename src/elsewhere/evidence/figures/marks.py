@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from elsewhere.evidence.figures.pen import Pen
+from elsewhere.evidence.figures.pen import Pen, WordStyle
 
 Paint = Callable[[str], str]
 """Colour as the drawing has it -> colour as the SVG shall have it (itself, or a variable of the page)."""
@@ -150,8 +150,8 @@ class Words:
 
     def draw(self, pen: Pen) -> None:
         """As text, never as mathematics."""
-        style = {"anchor": self.anchor, "bold": self.bold, "turned": self.turned}
-        pen.words((self.x, self.y), self.words, self.size, self.color, **style)
+        style = WordStyle(self.anchor, self.bold, self.turned)
+        pen.words((self.x, self.y), self.words, self.size, self.color, style)
 
 
 @dataclass(frozen=True)

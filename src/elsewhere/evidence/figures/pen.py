@@ -28,6 +28,15 @@ COMPRESSION = 4  # a little larger than at 6, in half the time
 Points = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class WordStyle:
+    """How a line of words stands: `anchor` is left, center or right; `turned` reads upwards."""
+
+    anchor: str = "left"
+    bold: bool = False
+    turned: bool = False
+
+
 class Pen:
     """Draws on a white sheet of width × height points; x to the right, y downwards."""
 
@@ -59,12 +68,12 @@ class Pen:
                 line.set_dashes(0, [length * width * self._scale for length in dash])
             self._sheet.draw_path(line, path, self._to_pixels, None)
 
-    def words(self, place: tuple[float, float], words: str, size: float, color: str, **style: bool | str) -> None:
-        """One line on its baseline; `anchor` is left, center or right, `bold`, `turned` to read upwards."""
-        ink = _ink(words, size, bool(style["bold"]))
-        across = {"left": 0.0, "center": 0.5, "right": 1.0}[str(style["anchor"])] * ink.width
+    def words(self, place: tuple[float, float], words: str, size: float, color: str, style: WordStyle) -> None:
+        """One line on its baseline."""
+        ink = _ink(words, size, style.bold)
+        across = {"left": 0.0, "center": 0.5, "right": 1.0}[style.anchor] * ink.width
         x, y = (v * self._scale for v in place)
-        if style["turned"]:
+        if style.turned:
             self._stain(np.rot90(ink.cover), color, x - ink.baseline, y + across + MARGIN - ink.cover.shape[1])
         else:
             self._stain(ink.cover, color, x - across - MARGIN, y - ink.baseline)

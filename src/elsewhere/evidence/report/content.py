@@ -227,7 +227,8 @@ class Study:
             `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen. Left out, the page takes the plain mean over cells with the mean of the cells'
+            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen.
+            Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
         drops: where right decisions were lost from home to elsewhere, one record per model and unseen two-class site:

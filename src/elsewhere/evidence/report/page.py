@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,92 +11,29 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from elsewhere import __version__
-from elsewhere.evidence.figures import Canvas
-from elsewhere.evidence.figures.cells import MARKS, shade
-from elsewhere.evidence.report import pictures, published, tables, words
-from elsewhere.evidence.report.content import Model, Record, Report, Study
-from elsewhere.evidence.report.records import KINS, READINGS, cell, groups, index, kin_of, number, one_class
+from elsewhere.evidence.figures.cells import MARKS
+from elsewhere.evidence.report import (
+    calibration,
+    diagnosis,
+    drop,
+    hardest,
+    lessons,
+    pictures,
+    published,
+    story,
+    stress,
+    tables,
+    words,
+)
+from elsewhere.evidence.report.content import Report, Study
+from elsewhere.evidence.report.folder import Folder, Picture
+from elsewhere.evidence.report.matrix import baseline_rows, matrix_rows
+from elsewhere.evidence.report.records import KINS, READINGS, fall, groups
+from elsewhere.evidence.report.sheets import SHEETS, fill
 from elsewhere.evidence.report.table import Table, plain_table
 
-LARGEST_PAGE = 5_000_000  # bytes, so that the page travels by mail
 DISCLAIMER = "Research use only. Not a medical device."
 UNBROKEN = re.compile(r"(?<![\w&/.-])\w{1,12}-\w{1,12}(?![\w/.-])|\d{1,4} x \d{1,4}")
-STRONGEST = 62  # per cent of colour in a cell of the matrix; the words on it stay readable in light and dark
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawing ready to stand on the page.
-
-    Attributes:
-        name: stem of its SVG and PNG.
-        svg: inline SVG.
-    """
-
-    name: str
-    svg: Markup
-
-
-@dataclass(frozen=True)
-class MatrixEntry:
-    """One cell of the cross-site matrix.
-
-    Attributes:
-        mark: home, seen or unseen as a sign.
-        kin: the same as a word.
-        main: the AUC, or what stands in its place.
-        lines: what stands under it.
-        hover: everything about it in sentences.
-        tint: background as CSS.
-    """
-
-    mark: str
-    kin: str
-    main: str
-    lines: tuple[str, ...]
-    hover: str
-    tint: str
-
-
-@dataclass
-class Folder:
-    """Where the page, its figures and its tables go; each file is written whole or not at all."""
-
-    root: Path
-    written: set[str] = field(default_factory=set)
-
-    def add_picture(self, canvas: Canvas) -> Picture:
-        """Write a drawing as SVG and PNG, and make it ready for the page."""
-        self._write(f"figures/{canvas.name}.svg", canvas.svg().encode())
-        self._write(f"figures/{canvas.name}.png", canvas.png())
-        return Picture(canvas.name, Markup(canvas.inline_svg()))
-
-    def add_table(self, table: Table) -> Table:
-        """Write a table as CSV."""
-        self._write(f"tables/{table.name}.csv", table.to_csv().encode())
-        return table
-
-    def add_page(self, page: str) -> Path:
-        """Write the page.
-
-        Raises:
-            ValueError: it is larger than `LARGEST_PAGE`.
-        """
-        content = page.encode()
-        if len(content) > LARGEST_PAGE:
-            words_ = f"report.html would take {len(content):,} bytes, more than {LARGEST_PAGE:,}"
-            raise ValueError(f"{words_}; give it fewer studies or smaller example slices")
-        return self._write("report.html", content)
-
-    def _write(self, name: str, content: bytes) -> Path:
-        assert name not in self.written, f"{name} is written twice"
-        self.written.add(name)
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        os.replace(part, path)
-        return path
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -139,6 +74,9 @@ def write_report(report: Report, folder: Path) -> Path:
         "marks": MARKS,
         "readings": READINGS,
         "notable": words.NOTABLE_DROP,
+        "lessons": lessons.section(report.studies, out),
+        "sheets": [(sheet, out.add_table(fill(sheet, report))) for sheet in SHEETS],
+        "holds": words.holdings(report),
     }
     template = environment.get_template("report.html.j2")
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
@@ -168,11 +106,11 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "study": study,
         "slug": slug,
         "opening": words.opening(study),
-        "finding": words.finding(groups(study)),
+        "finding": words.finding(groups(study), fall(study)),
         "groups": {group.kin: group for group in groups(study)},
         "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")),
-        "matrix": _matrix(study),
-        "baselines": _baselines(study),
+        "matrix": matrix_rows(study),
+        "baselines": baseline_rows(study),
         "matrix_picture": out.add_picture(pictures.matrix(study, f"{slug}-matrix")),
         "confusions": _confusions(study, slug, out),
         "rocs": _rocs(study, slug, out),
@@ -183,6 +121,13 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "examples_of": _same(study, earlier, _example_keys),
         "examples": out.add_picture(pictures.examples(study, f"{slug}-examples")) if study.examples else None,
         "training": out.add_picture(pictures.training(study, f"{slug}-training")) if study.curves else None,
+        "rules": out.add_picture(rules) if (rules := pictures.rules(study, f"{slug}-rules")) else None,
+        "story": story.section(study, slug, out),
+        "calibration": calibration.section(study, slug, out),
+        "drop": drop.section(study, slug, out),
+        "diagnosis": diagnosis.section(study, slug, out),
+        "stress": stress.section(study, slug, out),
+        "hardest": hardest.section(study, slug, out),
         "points": [out.add_table(table) for table in _points(study, slug)],
     }
 
@@ -228,49 +173,6 @@ def _rocs(study: Study, slug: str, out: Folder) -> list[tuple[str, str, Picture]
             picture = out.add_picture(pictures.rocs(study, f"{slug}-figure-{number_}", models))
             found.append((number_, pictures.FAMILIES[name], picture))
     return found
-
-
-def _matrix(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
-    """Rows of the cross-site matrix: a model's name and its cells."""
-    cells = index(study.scores)
-    return [
-        (
-            words.spaced(m.name),
-            [_entry(study, m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites],
-        )
-        for m in study.models
-    ]
-
-
-def _entry(study: Study, model: Model, site: str, record: Record | None) -> MatrixEntry:
-    kin = kin_of(model, site)
-    hover = words.hover(study, model.name, site, record)
-    if record is None:
-        return MatrixEntry(MARKS[kin], kin, words.NOT_MEASURED, (), hover, "")
-    accuracy = f"acc {words.figure(record.get('accuracy'))}"
-    majority = f"majority {words.figure(record.get('baseline_majority_accuracy'))}"
-    auc = number(record.get("auc"))
-    if one_class(record) or auc is None:
-        lines = words.one_class_words(record) if one_class(record) else (words.NOT_MEASURED,)
-        return MatrixEntry(MARKS[kin], kin, lines[0], (*lines[1:], majority), hover, "")
-    ends = words.interval(record.get("auc_sampling_low"), record.get("auc_sampling_high"))
-    _, strength = shade(auc)
-    tone = "--blue" if auc >= 0.5 else "--orange"
-    tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
-    return MatrixEntry(MARKS[kin], kin, words.figure(auc), (ends, f"{accuracy} · {majority}"), hover, tint)
-
-
-def _baselines(study: Study) -> list[tuple[str, list[str]]]:
-    """Rows of trivial rules under the matrix: what each reaches at each site, whatever the model."""
-    by_site = {str(r["site"]): r for r in study.scores}
-    found = [by_site.get(site.name, {}) for site in study.sites]
-    aucs = [words.figure(r.get("baseline_chance_auc")) if r else "–" for r in found]
-    majority = [words.figure(r.get("baseline_majority_accuracy")) if r else "–" for r in found]
-    return [
-        ("Chance (AUC)", aucs),
-        ("Knows only the site (AUC)", aucs),
-        ("Always the commoner class (accuracy)", majority),
-    ]
 
 
 def _same(study: Study, earlier: Sequence[Study], part: Callable[[Study], Any]) -> str:

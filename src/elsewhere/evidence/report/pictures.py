@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from elsewhere.evidence.figures import (
     Canvas,
     ConfusionPanel,
+    ForestPanel,
+    ForestRow,
+    ForestScale,
     MatrixCell,
     RocPanel,
     StripRow,
@@ -19,6 +22,7 @@ from elsewhere.evidence.figures import (
     auc_strip,
     closed_curve,
     confusion_grid,
+    forest,
     roc_grid,
     slice_sheet,
     training_sheet,
@@ -47,6 +51,7 @@ from elsewhere.evidence.report.words import (
     threshold_words,
 )
 
+SURE = 0.05  # p at or below which a rule is drawn full
 LARGEST_SLICE = 256  # pixels a side on the page; larger pictures are averaged down
 EMPTY: NDArray[np.float64] = np.empty(0)
 FAMILIES = {"single": "trained on one site", "several": "trained on several sites"}
@@ -202,6 +207,32 @@ def training(study: Study, name: str) -> Canvas:
     kept = [f"{p.model} kept at iteration {p.best}" for p in panels if p.best is not None]
     alt = f"Training loss and validation accuracy of every model of study {study.name} over the iterations. "
     return training_sheet(name, alt + "; ".join(kept) + ("." if kept else ""), panels)
+
+
+def rules(study: Study, name: str) -> Canvas | None:
+    """The audit's rules that never see a lung, one panel for each group of sites; None without any."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for rule in study.audit.confounding:
+        if number(rule.get("auc")) is not None:
+            found[str(rule["sites"])].append(rule)
+    if not found:
+        return None
+    panels = [ForestPanel(_capital(sites), tuple(_rule_row(r) for r in rows)) for sites, rows in found.items()]
+    said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
+    alt = f"AUC of rules that never see a lung, study {study.name}: {'; '.join(said)}."
+    return forest(name, alt, panels, ForestScale(0.0, 1.0, 0.5, "0.5 = guessing"))
+
+
+def _rule_row(rule: Record) -> ForestRow:
+    p = number(rule.get("p_value"))
+    sure = p is not None and p <= SURE
+    auc, low, high = (number(rule.get(key)) for key in ("auc", "auc_low", "auc_high"))
+    words = figure(auc) + (f" (p {p:.2f})" if p is not None else "")
+    return ForestRow(str(rule["rule"]), auc, low, high, sure, words)
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _series(curves: Iterable[Record], model: str, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

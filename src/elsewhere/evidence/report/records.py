@@ -136,6 +136,15 @@ def groups(study: Study) -> list[Group]:
     return [group for group in found if group]
 
 
+def fall(study: Study) -> Group | None:
+    """The difference of the means at home (or seen) and elsewhere with its interval; None where nobody made it."""
+    given = next((r for r in study.groups if r["group"] == "fall"), None)
+    if given is None:
+        return None
+    mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
+    return Group("fall", (), mean, low, high, str(given.get("method", "")))
+
+
 def _group(study: Study, kin: str, given: Record | None) -> Group | None:
     cells = index(study.scores)
     records = [cell(cells, m.name, s.name) for m in study.models for s in study.sites if kin_of(m, s.name) == kin]
@@ -153,7 +162,7 @@ def _group(study: Study, kin: str, given: Record | None) -> Group | None:
         _mean(aucs),
         low,
         high,
-        "mean of the cells' 95 % limits: wide enough whatever patients the cells share",
+        CAUTIOUS,
     )
 
 

@@ -20,7 +20,7 @@ from elsewhere.evidence.report.records import (
     one_class,
 )
 from elsewhere.evidence.report.table import Column, Table, plain, plain_table
-from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_class_words, spaced, spread
+from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_class_words, signed, spaced, spread
 
 CLASSES = {1: "positive", 0: "negative", None: "unlabelled"}
 SUBSETS = {"train": "train", "validation": "val.", "test": "test"}
@@ -259,8 +259,8 @@ def protocol_table(studies: Sequence[Study], name: str) -> Table:
         Column("fall", "Fall", lambda v, _: figure(v), numeric=True),
         Column("against", "Against", lambda v, _: v or "–"),
         Column("change", "What was changed", lambda v, _: v or "–"),
-        Column("home_gain", "Gain at home", lambda v, _: _signed(v), numeric=True),
-        Column("unseen_gain", "Gain elsewhere", lambda v, _: _signed(v), numeric=True),
+        Column("home_gain", "Gain at home", lambda v, _: signed(v), numeric=True),
+        Column("unseen_gain", "Gain elsewhere", lambda v, _: signed(v), numeric=True),
     ]
     return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows)
 
@@ -357,7 +357,3 @@ def _protocol_row(study: Study, nearest: Study | None) -> dict[str, Any]:
     changed = _changed(study, nearest) if nearest else []
     row["change"] = "; ".join(f"{key}: {study.departures.get(key, 'as in the paper')}" for key in changed)
     return row
-
-
-def _signed(value: Any) -> str:
-    return "–" if number(value) is None else f"{value:+.2f}".replace("-", "−")

@@ -32,6 +32,12 @@ def estimate(value: Any, low: Any, high: Any, digits: int = 2) -> str:
     return figure(value, digits) + (f" ({ends})" if ends else "")
 
 
+def signed(value: Any, digits: int = 2) -> str:
+    """A number with its sign, a true minus; an en dash where there is none."""
+    found = number(value)
+    return "–" if found is None else f"{found:+.{digits}f}".replace("-", "−")
+
+
 def spread(mean: Any, deviation: Any) -> str:
     """Mean ± standard deviation with the paper's three digits."""
     return "–" if number(mean) is None else f"{figure(mean, 3)} ± {figure(deviation, 3)}"
@@ -68,8 +74,8 @@ def threshold_words(record: Record | None) -> str:
     return "argmax" if record.get("threshold_rule") == "argmax" else f"t = {figure(record['threshold'])}"
 
 
-def hover(study: Study, model: str, site: str, record: Record | None) -> str:
-    """Everything about one cell in sentences, for the pointer and the screen reader."""
+def details(study: Study, model: str, site: str, record: Record | None) -> str:
+    """Everything about one cell in sentences, for pointer, keyboard, finger and screen reader."""
     trained = next(m for m in study.models if m.name == model)
     head = f"{spaced(model)} tested at {site} ({KINS[kin_of(trained, site)]}): "
     if record is None:
@@ -103,7 +109,7 @@ def opening(study: Study) -> str:
     )
 
 
-def finding(found: Sequence[Group]) -> str:
+def finding(found: Sequence[Group], fall: Group | None = None) -> str:
     """What the group means say, by a fixed rule that `how to read` states."""
     by_kin = {group.kin: group for group in found}
     home, away = by_kin.get("home") or by_kin.get("seen"), by_kin.get("unseen")
@@ -117,7 +123,9 @@ def finding(found: Sequence[Group]) -> str:
     at_home = (
         f"{kind[0].upper()}{kind[1:]}, on new patients, the mean AUC is {estimate(home.mean, home.low, home.high)}"
     )
-    return f"{at_home}; {start}. {_drop(drop, home, away)} Elsewhere {_against_guessing(away)}."
+    return (
+        f"{at_home}; {start}. {_fall(fall) if fall else _drop(drop, home, away)} Elsewhere {_against_guessing(away)}."
+    )
 
 
 def comparison(names: Sequence[str], found: Sequence[Sequence[Group]]) -> str:
@@ -127,6 +135,30 @@ def comparison(names: Sequence[str], found: Sequence[Sequence[Group]]) -> str:
     if len(away) < 2:
         return ""
     return f"Side by side, the mean AUC at sites never seen in training is {listed(list(away.values()))}."
+
+
+def _fall(fall: Group) -> str:
+    """The difference, when its own interval is known."""
+    ends = f"(95 %: {signed(fall.low)} to {signed(fall.high)})"
+    if fall.low <= 0 <= fall.high:
+        return f"The difference of {abs(fall.mean):.2f} {ends} may be the luck of these patients."
+    size = "" if abs(fall.mean) >= NOTABLE_DROP else ", a small one"
+    if fall.mean > 0:
+        return f"That is a fall of {fall.mean:.2f} {ends}{size}: more than the luck of these patients."
+    return f"That is {-fall.mean:.2f} higher elsewhere than at home {ends}{size}."
+
+
+def holdings(report: Report) -> str:
+    """What of patients stands on the page and in its tables."""
+    slices = sum(len(study.examples) for study in report.studies)
+    listed_ = any(study.hardest or study.audit.forensics or study.audit.duplicates for study in report.studies)
+    parts = ["counts and scores"]
+    if slices:
+        parts.append(f"{slices} example slices")
+    if listed_:
+        parts.append("scan and patient ids as the data sets give them, with facts such as age, sex, kernel and date")
+    ending = "Every patient is simulated." if report.origin == "simulated" else "Look it over before you hand it on."
+    return f"This page and its tables hold {listed(parts)}. No volume and no name. {ending}"
 
 
 def _drop(drop: float, home: Group, away: Group) -> str:

@@ -1,0 +1,228 @@
+"""One study's reliability and decision curves in; figures, tables and a sentence on how far to believe them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from elsewhere.evidence.figures import BenefitPanel, Canvas, ReliabilityPanel, benefit_grid, reliability_grid
+from elsewhere.evidence.figures.cells import MARKS
+from elsewhere.evidence.report.content import Calibration, Model, Record, Study
+from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.pictures import FAMILIES, family
+from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
+from elsewhere.evidence.report.table import Column, Table, plain_table
+from elsewhere.evidence.report.words import NOT_MEASURED, figure, one_class_words, spaced
+
+Found = dict[tuple[str, str], Calibration]
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None without any curve."""
+    if not study.calibrations:
+        return None
+    found = {(c.model, c.site): c for c in study.calibrations}
+    pictures = []
+    for key, letter in (("single", "a"), ("several", "b")):
+        models = family(study, key)
+        if models:
+            reliability = out.add_picture(_reliability(study, f"{slug}-calibration-{letter}", models, found))
+            benefit = out.add_picture(_benefit(study, f"{slug}-net-benefit-{letter}", models, found))
+            pictures.append((FAMILIES[key], reliability, benefit))
+    points = [
+        plain_table(f"{slug}-reliability", "Reliability curves, every bin.", _bins(study)),
+        plain_table(f"{slug}-decision-curves", "Decision curves, every threshold.", _benefits(study)),
+    ]
+    return {
+        "words": sentence(study),
+        "pictures": pictures,
+        "table": out.add_table(calibration_table(study, f"{slug}-calibration", found)),
+        "points": [out.add_table(table) for table in points],
+    }
+
+
+def useful_range(curve: Calibration) -> tuple[float, float] | None:
+    """The longest run of thresholds at which the model beats both acting on everyone and on nobody; None for none."""
+    better = np.asarray(curve.benefit) > np.maximum(np.asarray(curve.treat_all), 0.0) + 1e-12
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], better, [False]]).astype(np.int8)))
+    if not edges.size:
+        return None
+    starts, stops = edges[::2], edges[1::2]
+    longest = int(np.argmax(stops - starts))
+    thresholds = np.asarray(curve.threshold)
+    return float(thresholds[starts[longest]]), float(thresholds[stops[longest] - 1])
+
+
+def sentence(study: Study) -> str:
+    """How calibration at home compares with elsewhere, in words."""
+    cells, sides = index(study.scores), {"at home": ("home", "seen"), "elsewhere": ("unseen",)}
+    said, useless = [], 0
+    for words, kins in sides.items():
+        errors, slopes = [], []
+        for c in study.calibrations:
+            record = cell(cells, c.model, c.site) or {}
+            if kin_of(_model(study, c.model), c.site) in kins:
+                errors.append(number(record.get("ece")))
+                slopes.append(number(record.get("calibration_slope")))
+                useless += useful_range(c) is None
+        known = [e for e in errors if e is not None]
+        if known:
+            low = sum(s is not None and s < 0.5 for s in slopes)
+            said.append(
+                f"{words} the median calibration error is {median(known):.2f}, and in {low} of {len(slopes)} cells the "
+                "slope is below 0.5 (the network is far too sure of itself, or ranks the wrong way)"
+            )
+    if not said:
+        return ""
+    text = "; ".join(said)
+    ending = f" In {useless} of {len(study.calibrations)} cells acting on the network's word is at no threshold better "
+    return f"{text[0].upper()}{text[1:]}.{ending}than acting on everyone or on nobody."
+
+
+def calibration_table(study: Study, name: str, found: Found) -> Table:
+    """Calibration of every model at every two-class site in numbers."""
+    cells, rows = index(study.scores), []
+    for (model, site), curve in found.items():
+        record, useful = cell(cells, model, site) or {}, useful_range(curve)
+        rows.append(
+            {
+                "model": model,
+                "site": site,
+                "kin": kin_of(_model(study, model), site),
+                **{key: record.get(key) for key in ("brier", "ece", "ece_if_calibrated")},
+                **{key: record.get(key) for key in ("calibration_intercept", "calibration_slope")},
+                "useful_from": useful[0] if useful else None,
+                "useful_to": useful[1] if useful else None,
+            }
+        )
+    columns = [
+        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
+        Column("brier", "Brier score", lambda v, _: figure(v, 3), numeric=True),
+        Column("ece", "Calibration error (if perfect)", _error_words, numeric=True),
+        Column("calibration_intercept", "Intercept", lambda v, _: figure(v), numeric=True),
+        Column("calibration_slope", "Slope", lambda v, _: figure(v), numeric=True),
+        Column("useful_from", "Useful thresholds", _useful_words, numeric=True),
+    ]
+    note = (
+        "Calibration error: mean distance between what was said and what happened, 10 bins; in brackets what a "
+        "perfectly calibrated network would get from so few scans. Intercept 0 and slope 1 are right; a slope below 1 "
+        "is overconfident, below 0 the wrong way round. Useful thresholds: where acting on the network's word beats "
+        "both acting on everyone and on nobody."
+    )
+    return Table(name, "Calibration of every model at every site with two classes.", columns, rows, note)
+
+
+def _error_words(value: Any, row: Record) -> str:
+    return f"{figure(value)} ({figure(row.get('ece_if_calibrated'))})"
+
+
+def _useful_words(value: Any, row: Record) -> str:
+    return "none" if number(value) is None else f"{figure(value)} to {figure(row['useful_to'])}"
+
+
+def _reliability(study: Study, name: str, models: Sequence[Model], found: Found) -> Canvas:
+    cells = index(study.scores)
+    rows = []
+    for model in models:
+        row: list[ReliabilityPanel | tuple[str, ...] | None] = []
+        for site in study.sites:
+            record, curve = cell(cells, model.name, site.name), found.get((model.name, site.name))
+            row.append(_reliability_panel(record or {}, curve) if curve else _why_not(record))
+        rows.append(row)
+    alt = f"Reliability curves of study {study.name}, {len(models)} models (rows) at each site (columns): share of "
+    alt += "positives against the probability said. "
+    return reliability_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
+
+
+def _reliability_panel(record: Record, curve: Calibration) -> ReliabilityPanel:
+    error = f"error {figure(record.get('ece'))} (if perfect {figure(record.get('ece_if_calibrated'))})"
+    line = f"intercept {figure(record.get('calibration_intercept'))}, slope {figure(record.get('calibration_slope'))}"
+    columns = (curve.said, curve.happened, curve.happened_low, curve.happened_high)
+    said, happened, low, high = (np.asarray(values, dtype=np.float64) for values in columns)
+    return ReliabilityPanel(said, happened, low, high, np.asarray(curve.scans, dtype=np.int64), (error, line))
+
+
+def _benefit(study: Study, name: str, models: Sequence[Model], found: Found) -> Canvas:
+    cells = index(study.scores)
+    rows = []
+    for model in models:
+        row: list[BenefitPanel | tuple[str, ...] | None] = []
+        for site in study.sites:
+            curve = found.get((model.name, site.name))
+            row.append(_benefit_panel(curve) if curve else _why_not(cell(cells, model.name, site.name)))
+        rows.append(row)
+    alt = f"Decision curves of study {study.name}, {len(models)} models (rows) at each site (columns): net benefit "
+    alt += "against the probability from which one would act. "
+    return benefit_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
+
+
+def _benefit_panel(curve: Calibration) -> BenefitPanel:
+    useful = useful_range(curve)
+    words = f"useful from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "useful at no threshold"
+    columns = (curve.threshold, curve.benefit, curve.treat_all)
+    threshold, benefit, everyone = (np.asarray(values, dtype=np.float64) for values in columns)
+    return BenefitPanel(threshold, benefit, everyone, (words,))
+
+
+def _alt_words(found: Found, models: Sequence[Model]) -> str:
+    names = {model.name for model in models}
+    said = []
+    for (model, site), curve in found.items():
+        useful = useful_range(curve)
+        if model in names:
+            said.append(
+                f"{spaced(model)} at {site} " + (f"{useful[0]:.2f} to {useful[1]:.2f}" if useful else "nowhere")
+            )
+    return f"Thresholds at which the model is of use: {'; '.join(said) or NOT_MEASURED}."
+
+
+def _why_not(record: Record | None) -> tuple[str, ...]:
+    if record is not None and one_class(record):
+        kind = one_class_words(record)[0]
+        return (kind, "nothing to calibrate against")
+    return (NOT_MEASURED,)
+
+
+def _names(study: Study, models: Sequence[Model]) -> tuple[list[str], list[str]]:
+    return [spaced(model.name) for model in models], [site.name for site in study.sites]
+
+
+def _model(study: Study, name: str) -> Model:
+    return next(model for model in study.models if model.name == name)
+
+
+def _bins(study: Study) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": c.model,
+            "site": c.site,
+            "mean_probability": float(said),
+            "positive_share": float(happened),
+            "low": float(low),
+            "high": float(high),
+            "scans": int(scans),
+        }
+        for c in study.calibrations
+        for said, happened, low, high, scans in zip(
+            c.said, c.happened, c.happened_low, c.happened_high, c.scans, strict=True
+        )
+    ]
+
+
+def _benefits(study: Study) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": c.model,
+            "site": c.site,
+            "threshold": float(threshold),
+            "net_benefit": float(benefit),
+            "treat_all": float(everyone),
+            "treat_none": 0.0,
+        }
+        for c in study.calibrations
+        for threshold, benefit, everyone in zip(c.threshold, c.benefit, c.treat_all, strict=True)
+    ]

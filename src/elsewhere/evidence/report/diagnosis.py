@@ -1,0 +1,206 @@
+"""What the diagnosis kept in; what tells the sites apart, and what the networks do without lungs, on the page out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from elsewhere.evidence.figures import Canvas, ForestPanel, ForestRow, ForestScale, Pair, forest, pair_sheet
+from elsewhere.evidence.report.content import Record, Study
+from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.records import number
+from elsewhere.evidence.report.table import Column, Table
+from elsewhere.evidence.report.words import estimate, figure, spaced
+
+VIEWS = {
+    "facts": "Header-like facts alone",
+    "border": "Border, air and table alone",
+    "lungs_erased": "Picture with the lungs erased",
+    "lung_histogram": "Histogram inside the lungs",
+    "features": "The network's features",
+}
+PARTS = {
+    "whole": "whole scan",
+    "lungs_erased": "lungs erased",
+    "lungs_only": "lungs alone",
+    "border_only": "border, air, table",
+    "label_shuffle": "shuffled labels",
+}
+SURE = 0.05
+PANELS = 8  # that the battery's figure holds; the table holds all
+SENTENCES = 10
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None where no diagnosis was made."""
+    d = study.diagnosis
+    if not (d.separation or d.shortcuts or d.saliency or d.findings):
+        return None
+    tables = [
+        _separation_table(d.separation, f"{slug}-separation"),
+        _battery_table(d.shortcuts, f"{slug}-shortcuts"),
+        _saliency_table(d.saliency, f"{slug}-saliency"),
+        _finding_table(d.findings, f"{slug}-findings"),
+    ]
+    said = [str(finding["sentence"]) for finding in d.findings]
+    return {
+        "looked": bool(d.separation or d.shortcuts),
+        "sentences": said[:SENTENCES],
+        "further": max(0, len(said) - SENTENCES),
+        "separation": out.add_picture(_pairs(study, f"{slug}-separation")) if d.separation else None,
+        "battery": out.add_picture(_battery(study, f"{slug}-battery")) if d.shortcuts else None,
+        "tables": {table.name.removeprefix(f"{slug}-"): out.add_table(table) for table in tables if table.rows},
+    }
+
+
+def _pairs(study: Study, name: str) -> Canvas:
+    views: dict[str, dict[tuple[str, str], Pair]] = {}
+    for view, title in VIEWS.items():
+        rows = [r for r in study.diagnosis.separation if r["view"] == view]
+        for model in dict.fromkeys(str(r.get("model") or "") for r in rows):
+            if "+" in model:  # single-site networks stand for the rest; the table holds all
+                continue
+            heading = f"{title}: {model}" if model else title
+            views[heading] = _both_ways(r for r in rows if str(r.get("model") or "") == model)
+    alt = f"How well two sites of study {study.name} are told apart (AUC, 0.5 not at all), by way of looking: "
+    said = [
+        f"{view}: " + ", ".join(f"{a} and {b} {pair.auc:.2f}" for (a, b), pair in pairs.items() if a < b)
+        for view, pairs in views.items()
+    ]
+    return pair_sheet(name, alt + "; ".join(said) + ".", views, [site.name for site in study.sites])
+
+
+def _both_ways(rows: Iterable[Record]) -> dict[tuple[str, str], Pair]:
+    found: dict[tuple[str, str], Pair] = {}
+    for row in rows:
+        auc = number(row.get("auc"))
+        if auc is not None:
+            pair = Pair(auc, _sure(row))
+            found[row["home"], row["site"]] = pair
+            found.setdefault((row["site"], row["home"]), pair)
+    return found
+
+
+def _sure(row: Record) -> bool:
+    p = number(row.get("p"))
+    return p is not None and p <= SURE
+
+
+def _battery(study: Study, name: str) -> Canvas:
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    trained = {model.name: model.trained_on for model in study.models}
+    for row in study.diagnosis.shortcuts:
+        groups[row["model"], row["site"]].append(row)
+    own = {key: rows for key, rows in groups.items() if key[1] in trained.get(key[0], ())} or dict(groups)
+    first = dict(sorted(own.items(), key=lambda item: "+" in item[0][0]))
+    panels = [
+        ForestPanel(f"{spaced(model)} at {site}", tuple(_battery_row(r) for r in _in_order(rows)))
+        for (model, site), rows in list(first.items())[:PANELS]
+    ]
+    alt = f"Shortcut battery of study {study.name}, AUC of each network on scans with parts erased: "
+    said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
+    return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = guessing"))
+
+
+def _in_order(rows: Sequence[Record]) -> list[Record]:
+    places = list(PARTS)
+    return sorted(rows, key=lambda r: places.index(r["view"]) if r["view"] in places else len(places))
+
+
+def _battery_row(row: Record) -> ForestRow:
+    auc, low, high = (number(row.get(key)) for key in ("auc", "low", "high"))
+    return ForestRow(PARTS.get(row["view"], str(row["view"])), auc, low, high, _sure(row), estimate(auc, low, high))
+
+
+def _auc_column() -> Column:
+    return Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.get("low"), r.get("high")), numeric=True)
+
+
+def _p_column() -> Column:
+    return Column("p", "p", lambda v, _: p_words(v), numeric=True)
+
+
+def p_words(value: Any) -> str:
+    """A p-value as printed."""
+    found = number(value)
+    return "–" if found is None else "< 0.001" if found < 0.001 else f"{found:.3f}"
+
+
+def _separation_table(rows: Sequence[Record], name: str) -> Table:
+    columns = [
+        Column("home", "Site"),
+        Column("site", "Other site"),
+        Column("view", "Looking at", _view_words),
+        _auc_column(),
+        _p_column(),
+        Column("power", "Power", lambda v, _: figure(v), numeric=True),
+        Column("patients_home", "Patients", None, numeric=True),
+        Column("patients_site", "Other patients", None, numeric=True),
+    ]
+    note = "How well a rule that sees only this tells two sites apart: 0.5 not at all, 1 always. p by permutation."
+    return Table(name, "What tells two sites apart.", columns, list(rows), note)
+
+
+def _view_words(view: Any, row: Record) -> str:
+    words = VIEWS.get(view, str(view))
+    return f"{words} ({spaced(row['model'])})" if row.get("model") else words
+
+
+def _battery_table(rows: Sequence[Record], name: str) -> Table:
+    columns = [
+        Column("model", "Network", lambda v, _: spaced(v)),
+        Column("site", "Scans of"),
+        Column("view", "What it was shown", lambda v, _: PARTS.get(v, str(v))),
+        _auc_column(),
+        _p_column(),
+        Column("scans", "Scans", None, numeric=True),
+    ]
+    note = (
+        "The network is asked to call the disease on scans with parts erased. Above 0.5 with the lungs erased, or on "
+        "border, air and table alone, it knows the answer without the disease: a shortcut. Shuffled labels must "
+        "give 0.5."
+    )
+    return Table(name, "Shortcut battery: the same networks on scans with parts erased.", columns, list(rows), note)
+
+
+def _saliency_table(rows: Sequence[Record], name: str) -> Table:
+    groups: dict[tuple[str, str, Any], list[Record]] = defaultdict(list)
+    for row in rows:
+        groups[row["model"], row["site"], row["label"]].append(row)
+    means = [_mean_row(key, group) for key, group in groups.items()]
+    columns = [
+        Column("model", "Network", lambda v, _: spaced(v)),
+        Column("site", "Scans of"),
+        Column("label", "Class"),
+        Column("scans", "Scans", None, numeric=True),
+        Column("inside", "Mass inside the lungs", lambda v, _: figure(v), numeric=True),
+        Column("expected", "Lungs' share of the picture", lambda v, _: figure(v), numeric=True),
+    ]
+    note = (
+        "Share of the Grad-CAM map that lies inside the lungs, against the share that a map without any preference "
+        "would have. Such maps are coarse, and none proves what a network uses."
+    )
+    return Table(name, "Where the networks look.", columns, means, note)
+
+
+def _mean_row(key: tuple[str, str, Any], group: Sequence[Record]) -> dict[str, Any]:
+    model, site, label = key
+    row = {"model": model, "site": site, "label": {1: "positive", 0: "negative"}.get(label, label), "scans": len(group)}
+    return row | {name: _mean(r.get(name) for r in group) for name in ("inside", "expected")}
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+    known = [v for value in values if (v := number(value)) is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _finding_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
+    columns = [
+        Column("sentence", "Finding"),
+        Column("cause", "Cause"),
+        Column("strength", "Strength", lambda v, _: figure(v), numeric=True),
+        _p_column(),
+    ]
+    note = "Strength is an AUC; for maps of attention the mass inside the lungs over what chance gives. p is adjusted."
+    return Table(name, "Everything the diagnosis found, in its own words.", columns, list(rows), note)

@@ -1,0 +1,151 @@
+"""One study's decompositions in; where right decisions were lost, and what local scans would bring, on the page out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from elsewhere.evidence.figures import Canvas, ForestPanel, ForestRow, ForestScale, forest
+from elsewhere.evidence.report.content import Record, Study
+from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.records import number
+from elsewhere.evidence.report.table import Column, Table
+from elsewhere.evidence.report.words import estimate, signed, spaced
+
+PARTS = {
+    "drop": "together",
+    "case_mix": "case mix",
+    "threshold": "threshold (prevalence)",
+    "calibration": "calibration",
+    "ranking": "ranking",
+}
+MEANINGS = {
+    "case_mix": "other ages and sexes than at home",
+    "threshold": "more or fewer sick patients than the threshold was chosen for",
+    "calibration": "the scores themselves have moved; a new threshold mends it",
+    "ranking": "sick and healthy are told apart less well; no threshold mends it",
+}
+WIDEST = 0.6  # of right decisions, either way, that the figure's scale reaches to
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None where no drop was measured."""
+    if not study.drops:
+        return None
+    single = {model.name for model in study.models if len(model.trained_on) == 1}
+    shown = [r for r in study.drops if r["model"] in single] or list(study.drops)
+    local = out.add_table(local_table(study, f"{slug}-local-scans")) if study.local else None
+    return {
+        "words": sentence(study.drops),
+        "local_words": local_sentence(study.local),
+        "meanings": {PARTS[key]: words for key, words in MEANINGS.items()},
+        "picture": out.add_picture(_picture(study, f"{slug}-drop", shown)),
+        "table": out.add_table(drop_table(study, f"{slug}-decomposition")),
+        "local": local,
+    }
+
+
+def sentence(drops: Sequence[Record]) -> str:
+    """How many moves cost right decisions, and what cost most."""
+    clear = [r for r in drops if (number(r["drop_low"]) or 0) > 0]
+    said = (
+        f"Of {len(drops)} moves of a network to a site it never saw, {len(clear)} cost right decisions beyond the luck "
+    )
+    said += "of the patients"
+    if not clear:
+        return f"{said}."
+    largest = Counter(max(MEANINGS, key=lambda part: number(r.get(part)) or 0.0) for r in clear)
+    named = ", ".join(f"{PARTS[part]} in {times}" for part, times in largest.most_common())
+    return f"{said}. The largest part was {named}."
+
+
+def local_sentence(local: Sequence[Record]) -> str:
+    """What a new threshold, or a recalibration, from local scans would bring on average."""
+    said = []
+    for scans in sorted({int(r["scans"]) for r in local}):
+        rows = [r for r in local if int(r["scans"]) == scans]
+        plain, again, calibrated = (
+            sum(float(r[key]) for r in rows) / len(rows) for key in ("as_is", "rethresholded", "recalibrated")
+        )
+        said.append(
+            f"with {scans} labelled local scans {signed(100 * (again - plain), 0)} by a new threshold and "
+            f"{signed(100 * (calibrated - plain), 0)} by recalibration"
+        )
+    if not said:
+        return ""
+    return f"Right decisions per 100 scans, mean over all moves: {'; '.join(said)}."
+
+
+def drop_table(study: Study, name: str) -> Table:
+    """Every model at every unseen site: accuracy here and there, and the parts that add up to the difference."""
+    columns = [
+        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("site", "Tested at"),
+        Column("home_accuracy", "Right at home", _share("home_accuracy"), numeric=True),
+        Column("accuracy", "Right there", _share("accuracy"), numeric=True),
+        *(
+            Column(key, "Lost per 100" if key == "drop" else words.capitalize(), _lost(key), numeric=True)
+            for key, words in PARTS.items()
+        ),
+    ]
+    note = (
+        "Right decisions lost per 100 scans from home to the new site, at the threshold chosen at home; below 0 "
+        "something was gained. The parts add up. In brackets 95 %, by patient. Case mix stands only where age and sex "
+        "are known on both sides; elsewhere it is inside the other parts."
+    )
+    rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.drops]
+    return Table(name, "Where right decisions were lost.", columns, rows, note)
+
+
+def local_table(study: Study, name: str) -> Table:
+    """What n labelled local scans would give."""
+    columns = [
+        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("site", "New site"),
+        Column("scans", "Labelled scans", None, numeric=True),
+        Column("as_is", "Right as it is", _share("as_is"), numeric=True),
+        Column("rethresholded", "New threshold", _share("rethresholded"), numeric=True),
+        Column("recalibrated", "Recalibrated", _share("recalibrated"), numeric=True),
+    ]
+    note = (
+        "Share of right decisions on the patients that were not drawn; in brackets the middle 95 % of the draws. "
+        "That is the luck of which patients get labelled, not how far another hospital may differ. A network that "
+        "ranks no better than chance can gain here only by calling everyone the commoner class."
+    )
+    rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.local]
+    return Table(name, "If you merely re-threshold or recalibrate with n labelled local scans.", columns, rows, note)
+
+
+def _share(name: str) -> Callable[[Any, Record], str]:
+    return lambda value, row: estimate(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+
+
+def _lost(name: str) -> Callable[[Any, Record], str]:
+    return lambda value, row: lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+
+
+def lost_words(value: Any, low: Any, high: Any) -> str:
+    """Right decisions lost per 100 scans with the interval: "+12 (+3 to +21)"."""
+    if number(value) is None:
+        return "–"
+    ends = [signed(100 * end, 0) for end in (number(low), number(high)) if end is not None]
+    return signed(100 * float(value), 0) + (f" ({ends[0]} to {ends[1]})" if len(ends) == 2 else "")
+
+
+def _picture(study: Study, name: str, drops: Sequence[Record]) -> Canvas:
+    panels = [
+        ForestPanel(
+            f"{spaced(r['model'])} → {r['site']}", tuple(_row(r, key) for key in PARTS if r.get(key) is not None)
+        )
+        for r in drops
+    ]
+    alt = f"Right decisions lost per 100 scans from home to new sites in study {study.name}: "
+    alt += "; ".join(f"{spaced(r['model'])} to {r['site']} {lost_words(r['drop'], None, None)}" for r in drops) + "."
+    return forest(name, alt, panels, ForestScale(-WIDEST, WIDEST, 0.0, "gained | lost", digits=1))
+
+
+def _row(record: Record, key: str) -> ForestRow:
+    value, low, high = (number(record.get(name)) for name in (key, f"{key}_low", f"{key}_high"))
+    sure = low is not None and high is not None and (low > 0 or high < 0)
+    return ForestRow(PARTS[key], value, low, high, sure, lost_words(value, low, high))
