@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.fast.library import lanes, library
 from elsewhere.model.fast.predict import streams
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.prediction import (
     PredictionSettings,
     extract_features,
+    measure_fast_error,
     predict,
     predict_both,
     predict_passes,
@@ -262,3 +264,29 @@ def test_seeding_leaves_nothing_behind() -> None:
     case = Case("A", "p", "s", 1, 8, 0, 0)
     predict_passes(network, case, lambda _, start, stop: voxels[start:stop], prediction=PredictionSettings(passes=5))
     assert len(torch.cuda._queued_calls) - before <= 1
+
+
+@pytest.mark.skipif(library() is None, reason="elsewhere was installed without a C++ compiler")
+def test_the_fast_mode_reaches_windows_and_passes_and_its_error_is_measured():
+    deep = replace(
+        FUSED,
+        input=(24, 64, 128),
+        filters=(8, 16, 8),
+        kernels=((3, 3, 3), (5, 5, 5), (1, 3, 3)),
+        pools=((4, 4, 4), (2, 4, 4)),
+        groups=8,
+        dropblock=0.0,
+    )
+    network, voxels = make_network(deep), np.random.default_rng(0).integers(0, 999, (40, 64, 128)).astype(np.int16)
+    case = Case("utsw", "p", "s", 1, 40, 0, 998)
+
+    def read(_, start, stop):
+        return voxels[start:stop]
+
+    exact, fast = (predict(network, case, read, stride=8, fast=mode) for mode in (False, True))
+    error = measure_fast_error(network, case, read)
+    assert (error > 0) == (lanes(fast=True) == 32) == bool((exact != fast).any())
+    np.testing.assert_allclose(fast, exact, rtol=0, atol=0.1)
+    both = predict_both(network, case, read, prediction=PredictionSettings(2, 8, fast=True), seed=1)
+    np.testing.assert_array_equal(both[0], fast)
+    assert measure_fast_error(make_network(PLAIN), *make_scan(9)) == 0

@@ -17,8 +17,8 @@ from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.files import write_whole
 from elsewhere.model.network import load_checkpoint
+from elsewhere.model.prediction import measure_fast_error, predict_both, prediction_rows, write_predictions
 from elsewhere.model.prediction import predict as predict_scan
-from elsewhere.model.prediction import predict_both, prediction_rows, write_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study
 from elsewhere.stages import stage
 
@@ -51,17 +51,21 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     network.to(device_of(study.training.accelerator))
     read = shelf_reader(rows)
     chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
+    stride, fast = study.prediction.stride, study.prediction.fast
+    error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
+    if fast:
+        engine.console.print(f"{name} on {site}: fast mode, logits change by {error:.1e}", markup=False)
     table: list[dict[str, Any]] = []
     for i, (subset, case) in enumerate(chosen):
         with stage("predict"):
             if subset == "test":
                 windows, passes = predict_both(network, case, read, study.sample, study.prediction, seed=study.seed)
             else:
-                windows, passes = predict_scan(network, case, read, study.sample, study.prediction.stride), np.empty(0)
+                windows, passes = predict_scan(network, case, read, study.sample, stride, fast=fast), np.empty(0)
         table += prediction_rows(name, subset, case, windows, passes)
         tick((i + 1) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)
-    write_whole(_sidecar(path), json.dumps({"made_from": origin}))
+    write_whole(_sidecar(path), json.dumps({"made_from": origin, "fast_error": error}))
 
 
 def device_of(accelerator: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from rich.markup import escape
 
 from elsewhere import engine
+from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import usable_rows
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
@@ -26,9 +27,9 @@ from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.evidence.verdict_page import Occasion, render
 from elsewhere.files import write_whole
 from elsewhere.model.network import Network, load_checkpoint
-from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, read_predictions
+from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error, read_predictions
 from elsewhere.model.prediction import predict as predict_scan
-from elsewhere.model.sample import Case, SampleSettings
+from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.plan import Folder
 from elsewhere.scans.dicom.series import find_series
 from elsewhere.scans.intake import take_in
@@ -199,8 +200,12 @@ def _predict(model: Model, kind: str, root: Path, found: Found, workers: int | N
             words = f"is a copy of {known}, on which this model was trained or chosen"
             bad.append((scan.scan, words, "Nothing: it is left out, because it would flatter the model"))
     sample = TypeAdapter(SampleSettings).validate_python(record["sample"])
-    stride = TypeAdapter(PredictionSettings).validate_python(model.settings["prediction"]).stride
-    tasks = [(network, scan, kept, sample, stride) for scan, kept in fresh]
+    prediction = TypeAdapter(PredictionSettings).validate_python(model.settings["prediction"])
+    network.to(device_of(str(model.settings["training"]["accelerator"])))
+    tasks = [(network, scan, kept, sample, prediction) for scan, kept in fresh]
+    if prediction.fast and fresh:
+        error = measure_fast_error(network, *_case(*fresh[0]), sample)
+        engine.console.print(f"Fast mode: logits change by {error:.1e}")
     rows = []
     for index, result in engine.run(_probability, tasks, workers=1, describe="Predicting"):
         scan, kept = fresh[index]
@@ -211,15 +216,22 @@ def _predict(model: Model, kind: str, root: Path, found: Found, workers: int | N
     return rows, bad
 
 
-def _probability(network: Network, scan: Scan, kept: Stored, sample: SampleSettings, stride: int) -> float | BadScan:
+def _probability(
+    network: Network, scan: Scan, kept: Stored, sample: SampleSettings, prediction: PredictionSettings
+) -> float | BadScan:
+    case, read = _case(scan, kept)
+    try:
+        return float(predict_scan(network, case, read, sample, prediction.stride, fast=prediction.fast).max())
+    except BadScan as error:
+        return error
+
+
+def _case(scan: Scan, kept: Stored) -> tuple[Case, Read]:
     def read(_: Case, start: int, stop: int) -> NDArray[Any]:
         return kept.read(start, stop)
 
     case = Case(scan.site, scan.patient, scan.scan, scan.label or 0, kept.slices, kept.minimum, kept.maximum)
-    try:
-        return float(predict_scan(network, case, read, sample, stride).max())
-    except BadScan as error:
-        return error
+    return case, read
 
 
 def _take_in(

@@ -19,7 +19,7 @@ from torch import Tensor
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.files import write_whole
 from elsewhere.model.fast.kernel import Window
-from elsewhere.model.fast.predict import TrunkPasses, predict_trunk, predict_windows, streams
+from elsewhere.model.fast.predict import TrunkPasses, fast_error, predict_trunk, predict_windows, streams
 from elsewhere.model.network import Network, seed_torch
 from elsewhere.model.sample import (
     WINDOW_STRIDE,
@@ -61,10 +61,13 @@ class PredictionSettings:
     Attributes:
         passes: passes with dropout, for its spread; unstated in the paper, 50 is our reading; 0 for none.
         stride: slices from one window of a long scan to the next.
+        fast: multiply in bfloat16 where the paper's network runs on a processor that can (AVX-512 BF16); the change
+            of the logits, about 1e-2, is measured and printed. Elsewhere nothing changes.
     """
 
     passes: int = 50
     stride: int = WINDOW_STRIDE
+    fast: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("passes", 0), ("stride", 1)):
@@ -84,6 +87,8 @@ def predict(
     read: Read,
     settings: SampleSettings = PAPER,
     stride: int = WINDOW_STRIDE,
+    *,
+    fast: bool = False,
 ) -> NDArray[np.float64]:
     """COVID probability of each window of a scan, without dropout; the scan's is their maximum.
 
@@ -93,12 +98,13 @@ def predict(
         read: gives its stored slices; one window's at a time, or the whole scan where its windows share work.
         settings: how stored voxels become inputs.
         stride: slices from one window to the next.
+        fast: see `PredictionSettings`.
 
     Raises:
         BadScan: a probability is not a number.
     """
     with _mode(network, training=False):
-        features = _all_features(network, case, read, settings, _starts(network, case, stride))
+        features = _all_features(network, case, read, settings, _starts(network, case, stride), fast=fast)
         return _probabilities(torch.cat([network.head(window) for window in features]), case)
 
 
@@ -123,7 +129,7 @@ def predict_passes(
     if network.settings.dropblock == 0:
         return predict_both(network, case, read, settings, prediction, seed=seed)[1]
     starts = _starts(network, case, prediction.stride)
-    trunks = (_random_trunk(network, case, read, settings, start) for start in starts)
+    trunks = (_random_trunk(network, case, read, settings, start, fast=prediction.fast) for start in starts)
     return _passes(network, case, zip(starts, trunks, strict=True), prediction.passes, seed)
 
 
@@ -138,11 +144,11 @@ def predict_both(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What `predict` and `predict_passes` give, the convolutional part computed once where it is not random."""
     if network.settings.dropblock > 0:
-        single = predict(network, case, read, settings, prediction.stride)
+        single = predict(network, case, read, settings, prediction.stride, fast=prediction.fast)
         return single, predict_passes(network, case, read, settings, prediction, seed=seed)
     starts = _starts(network, case, prediction.stride)
     with _mode(network, training=False):
-        features = _all_features(network, case, read, settings, starts)
+        features = _all_features(network, case, read, settings, starts, fast=prediction.fast)
         single = _probabilities(torch.cat([network.head(window) for window in features]), case)
     trunks = [(start, partial(_same, window)) for start, window in zip(starts, features, strict=True)]
     return single, _passes(network, case, trunks, prediction.passes, seed)
@@ -182,6 +188,14 @@ def extract_features(
     return features
 
 
+def measure_fast_error(network: Network, case: Case, read: Read, settings: SampleSettings = PAPER) -> float:
+    """Largest change of a logit that the fast mode makes on a scan's first window; 0 where it changes nothing."""
+    if not _fused(network):
+        return 0.0
+    with _mode(network, training=False):
+        return fast_error(network, _window_at(network, case, read, settings, 0))
+
+
 class _mode:  # noqa: N801 - a context manager, used like a function
     """Switch dropout on or off and gradients off, and put things back."""
 
@@ -211,14 +225,15 @@ def _inputs(network: Network, case: Case, read: Read, settings: SampleSettings, 
 
 
 def _all_features(
-    network: Network, case: Case, read: Read, settings: SampleSettings, starts: Sequence[int]
+    network: Network, case: Case, read: Read, settings: SampleSettings, starts: Sequence[int], *, fast: bool = False
 ) -> list[Tensor]:
     """The trunk's features of every window without dropout; windows of a long scan share their first level."""
     if len(starts) > 1 and settings.extrema == "volume" and _fused(network):
         scan = _window(network, case, read, settings, evaluation_plan(case, 0, case.slices))
-        return predict_windows(network, scan, starts, network.settings.input[0])
+        return predict_windows(network, scan, starts, network.settings.input[0], fast=fast)
     if _fused(network):
-        return [predict_trunk(network, _window_at(network, case, read, settings, start)) for start in starts]
+        windows = (_window_at(network, case, read, settings, start) for start in starts)
+        return [predict_trunk(network, window, fast=fast) for window in windows]
     together = max(1, VOXELS_TOGETHER // prod(network.settings.input))
     groups = [starts[i : i + together] for i in range(0, len(starts), together)]
     batches = (torch.cat([_inputs(network, case, read, settings, start) for start in group]) for group in groups)
@@ -226,11 +241,11 @@ def _all_features(
 
 
 def _random_trunk(
-    network: Network, case: Case, read: Read, settings: SampleSettings, start: int
+    network: Network, case: Case, read: Read, settings: SampleSettings, start: int, *, fast: bool
 ) -> Callable[[], Tensor]:
     """A function that gives one window's features anew with DropBlock; what is not random is computed once."""
     if _fused(network):
-        return TrunkPasses(network, _window_at(network, case, read, settings, start))
+        return TrunkPasses(network, _window_at(network, case, read, settings, start), fast=fast)
     return partial(network.trunk, _inputs(network, case, read, settings, start))
 
 

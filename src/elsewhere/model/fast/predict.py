@@ -78,7 +78,9 @@ def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_windows(network: Network, scan: Window, starts: Sequence[int], length: int) -> list[Tensor]:
+def predict_windows(
+    network: Network, scan: Window, starts: Sequence[int], length: int, *, fast: bool = False
+) -> list[Tensor]:
     """The trunk's features (1, flat) of several windows of one scan, each what `predict_trunk` gives within 1e-5.
 
     Overlapping windows that lie whole pools of four slices apart share their convolutions exactly; the others are
@@ -89,6 +91,7 @@ def predict_windows(network: Network, scan: Window, starts: Sequence[int], lengt
         scan: the scan and its normalisation; its `length` is not read.
         starts: first slice of each window, counted from `scan.start`.
         length: slices of a window, the network's.
+        fast: as in `predict_logits`; where windows share level 1, that is exact all the same.
     """
     features: dict[int, Tensor] = {}
     for run in share(starts, length):
@@ -96,11 +99,13 @@ def predict_windows(network: Network, scan: Window, starts: Sequence[int], lengt
         union = replace(scan, start=scan.start + first, length=last - first + length)
         if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > kernel.LANES:
             maps = kernel.level1_windows(read_level1(network), union, [starts[index] - first for index in run], length)
-            features.update((index, _rest(network, torch.from_numpy(maps[i][None]))) for i, index in enumerate(run))
+            features.update(
+                (index, _rest(network, torch.from_numpy(maps[i][None]), fast=fast)) for i, index in enumerate(run)
+            )
         else:
             for index in run:
                 window = replace(scan, start=scan.start + starts[index], length=length)
-                features[index] = predict_trunk(network, window)
+                features[index] = predict_trunk(network, window, fast=fast)
     return [features[index] for index in range(len(starts))]
 
 
@@ -113,10 +118,11 @@ class TrunkPasses:
     Args:
         network: in training mode.
         window: the window.
+        fast: multiply in bfloat16 after level 1, where the processor can.
     """
 
-    def __init__(self, network: Network, window: Window) -> None:
-        self._network, self._window = network, window
+    def __init__(self, network: Network, window: Window, *, fast: bool = False) -> None:
+        self._network, self._fast = network, fast
         self._level1 = kernel.Passes(read_level1(network), window) if _compiled(network, window) else None
         self._inputs = None if self._level1 else _inputs(network, window)
 
@@ -128,7 +134,7 @@ class TrunkPasses:
             return self._network.trunk(self._inputs)
         shape, settings = self._level1.shape, self._network.settings
         first, second = (_draw_drops(shape, settings.dropblock, settings.block) for _ in range(2))
-        return _rest(self._network, torch.from_numpy(self._level1.level1((first, second)))[None])
+        return _rest(self._network, torch.from_numpy(self._level1.level1((first, second)))[None], fast=self._fast)
 
 
 def _draw_drops(shape: Sequence[int], share: float, size: int) -> kernel.Drops:
