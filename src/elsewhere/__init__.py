@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "Predict one site's validation and test scans with one model of a study.",
     "study": "Train on every combination of sites, test at every site, write the page.",
     "report": "Write the page of one or several studies from their records.",
+    "diagnose": "Why models fail elsewhere: what gives sites and labels away without a lung.",
     "stress": "Shift home scans step by step, and ask which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "view": "Write a page that draws scans, with what a model looked at.",

@@ -1,0 +1,153 @@
+"""A finished study in; what tells its sites, and its classes, apart without a lung, and what its models make of it, out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from elsewhere import engine
+from elsewhere.commands.audit import read_rows
+from elsewhere.commands.diagnose.probing import probe_scans
+from elsewhere.commands.diagnose.tables import separations, shortcuts
+from elsewhere.errors import BadStudy
+from elsewhere.evidence.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, find
+from elsewhere.evidence.diagnosis.separation import SeparationSettings
+from elsewhere.files import write_whole
+from elsewhere.plan import Folder, default_folder, load_study, write_table
+
+Row = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+
+PERMUTATIONS = 1999
+SCAN_COLUMNS = ("site", "patient", "scan", "label", "subset", "lungs_found", "lung_share", "outside_found")
+TABLES = ("scans", "separation", "labels", "shortcuts", "saliency")
+
+
+def diagnose(  # noqa: PLR0917 - one option each
+    study: Annotated[Path, typer.Argument(help="Study file (TOML) of a study that has run.")],
+    out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
+    models: Annotated[list[str] | None, typer.Option(help="A model to try; may be repeated [those of one site].")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help="A site to look at; may be repeated [all].")] = None,
+    permutations: Annotated[int, typer.Option(min=99, help="Permutations of patients, at least.")] = PERMUTATIONS,
+    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+) -> None:
+    """Why do models fail elsewhere? Tell sites and labels apart without a lung, and try the models without lungs.
+
+    Research use only. Not a medical device.
+    """
+    plan = load_study(study)
+    folder = Folder(out or default_folder(plan))
+    found = diagnose_study(study, folder, models, sites, permutations=permutations, workers=workers)
+    _print(found, folder)
+
+
+def diagnose_study(
+    file: Path,
+    folder: Folder,
+    models: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+    *,
+    permutations: int = PERMUTATIONS,
+    workers: int | None = None,
+) -> dict[str, list[Row]]:
+    """Write `diagnosis/` of a finished study's folder; scans looked at before are not looked at again.
+
+    Args:
+        file: the study file.
+        folder: the study's folder.
+        models: names; None means those trained on one site (all where there is none).
+        sites: names; None means all.
+        permutations: of patients, at least; more where Holm's adjustment needs them.
+        workers: processes; None means one per core.
+
+    Returns:
+        the tables and the findings, as they were written.
+
+    Raises:
+        BadStudy: no such model or site, or the study has not run.
+        BadScan: a prepared volume is damaged or gone.
+        BadCheckpoint: a model is missing or damaged.
+    """
+    plan = load_study(file)
+    single = [name for name, trained_on in plan.models.items() if len(trained_on) == 1]
+    tried = _chosen(file, "model", models, list(plan.models)) or single or list(plan.models)
+    places = _chosen(file, "site", sites, [site.name for site in plan.sites]) or [site.name for site in plan.sites]
+    rows = [row for row in read_rows(folder) if row["site"] in places and row["label"] is not None]
+    facts = [{"facts": row["facts"]} for row in rows]
+    scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
+    settings = SeparationSettings(permutations=permutations, seed=plan.seed)
+    battery = [row for model in tried for site in places for row in shortcuts(scans, model, site, settings)]
+    apart, labels = separations(scans, tried, places, settings, workers)
+    labels = adjust(labels)
+    saliency = [row for model in tried for row in _saliency(scans, model)]
+    homes = {model: plan.models[model] for model in tried}
+    found = {
+        "scans": [{key: row[key] for key in SCAN_COLUMNS} for row in scans],
+        "separation": apart,
+        "labels": labels,
+        "shortcuts": battery,
+        "saliency": saliency,
+        "findings": find([r for r in labels if r["view"] in CAUSES], apart, battery, saliency, homes),
+    }
+    _write(folder.root / "diagnosis", found)
+    return found
+
+
+def _chosen(file: Path, what: str, asked: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    for name in asked or ():
+        if name not in known:
+            raise BadStudy(file, f"has no {what} {name!r}", f"Its {what}s: {', '.join(known)}")
+    return list(dict.fromkeys(asked or ()))
+
+
+def _saliency(scans: Rows, model: str) -> list[Row]:
+    """Rows of saliency.parquet; `probability` is that of the whole scan."""
+    return [
+        {key: row[key] for key in ("site", "patient", "scan", "label")}
+        | {key: m[key] for key in ("model", "probability", "inside", "expected")}
+        for row in scans
+        for m in row["models"]
+        if m["model"] == model
+    ]
+
+
+def _write(target: Path, found: Mapping[str, list[Row]]) -> None:
+    """Every table that has a row; a table of an earlier run that has none now goes."""
+    for name in TABLES:
+        path = target / f"{name}.parquet"
+        if found[name]:
+            write_table(path, found[name])
+        else:
+            path.unlink(missing_ok=True)
+    write_whole(target / "findings.json", json.dumps(found["findings"], indent=1))
+
+
+def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
+    table = Table("what tells them apart", "site", "AUC", "95 %", "p (Holm)", "power", title="Labels without a lung")
+    for r in found["labels"]:
+        words = CAUSES.get(r["view"]) or f"{VIEWS[r['view']]} (for comparison)"
+        table.add_row(words, r["site"], f"{r['auc']:.2f}", _range(r), f"{r['p_holm']:.3f}", f"{r['power']:.0%}")
+    engine.console.print(table)
+    table = Table("model", "site", "shown", "AUC", "95 %", "p", title="Models without lungs")
+    for r in found["shortcuts"]:
+        table.add_row(r["model"], r["site"], PARTS[r["view"]], f"{r['auc']:.2f}", _range(r), f"{r['p']:.3f}")
+    engine.console.print(table)
+    lost = [r for r in found["scans"] if not r["lungs_found"]]
+    if lost:
+        positive = sum(r["label"] for r in lost)
+        words = f"no lungs were found in {len(lost)} of {len(found['scans'])} scans ({positive} positive): left out"
+        engine.console.print(f"[yellow]Note:[/] {words}", soft_wrap=True)
+    for finding in found["findings"]:
+        engine.console.print(f"• {finding['sentence']}", soft_wrap=True, highlight=False)
+    if not found["findings"]:
+        engine.console.print("Nothing was found that tells labels or sites apart without a lung.")
+    engine.console.print(f"Records: {folder.root / 'diagnosis'}", soft_wrap=True)
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    return f"{row['low']:.2f}–{row['high']:.2f}"

@@ -1,0 +1,149 @@
+"""Scans and models of a study in; each scan in numbers, and what each model makes of it without lungs and in parts, out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elsewhere import engine
+from elsewhere.commands.predict import device_of
+from elsewhere.commands.train import cases, shelf_reader
+from elsewhere.model.batch import predict_many
+from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.sample import Case, Read
+from elsewhere.model.saliency import find_saliency
+from elsewhere.plan import Folder, Study, load_study, read_table, write_table
+from elsewhere.scans.regions import (
+    REGIONS_VERSION,
+    Regions,
+    describe,
+    erase_lungs,
+    find_regions,
+    keep_lungs,
+    keep_outside,
+    on_grid,
+    stored_level,
+)
+
+Row = dict[str, Any]
+Voxels = NDArray[Any]
+
+CHUNK = 24
+"""Scans that are looked at, and kept, together: a killed run loses no more."""
+
+VIEWS: dict[str, Callable[[Voxels, Regions], Voxels]] = {
+    "lungs_erased": erase_lungs,
+    "lungs_only": keep_lungs,
+    "border_only": keep_outside,
+}
+"""What models are shown besides whole scans."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Scans to look at.
+
+    Attributes:
+        study: the study file.
+        folder: the study's folder.
+        models: names of the models.
+        scans: rows of scans.parquet.
+    """
+
+    study: Path
+    folder: Path
+    models: tuple[str, ...]
+    scans: tuple[Row, ...]
+
+
+def probe_scans(file: Path, folder: Folder, models: Sequence[str], rows: Sequence[Row], workers: int | None) -> list[Row]:
+    """One row per scan, in the order given; chunks kept from an earlier run are read.
+
+    Returns:
+        rows of `site`, `patient`, `scan`, `label`, `subset`, `lungs_found`, `lung_share`, `outside_found`, the parts of
+        `describe`, and `models`: for test scans with lungs a list of `model`, `features`, `probability`, the views' probabilities
+        (None where nothing lies outside the body), `inside` and `expected` of its saliency.
+
+    Raises:
+        BadScan: a prepared volume is damaged or gone.
+        BadCheckpoint: a model is missing or damaged.
+    """
+    plan, home = load_study(file), folder.root / "diagnosis" / "parts"
+    weights = [str(read_checkpoint_record(folder.model(model) / "checkpoint")["sha256"]) for model in models]
+    ordered = sorted(rows, key=lambda r: (r["subset"] != "test", r["site"], r["scan"]))  # the slow ones first
+    chunks = [ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)]
+    parts = [home / f"{_key(plan, [*models, *weights], chunk)}.parquet" for chunk in chunks]
+    missing = [i for i, part in enumerate(parts) if not part.is_file()]
+    tasks = [(Chunk(file, folder.root, tuple(models), tuple(chunks[i])),) for i in missing]
+    for index, table in engine.run(probe, tasks, workers=workers, describe="Looking at scans without their lungs"):
+        write_table(parts[missing[index]], table)
+    for old in set(home.glob("*.parquet")) - set(parts):
+        old.unlink()
+    found = {(r["site"], r["scan"]): r for part in parts for r in read_table(part)}
+    return [found[row["site"], row["scan"]] for row in rows]
+
+
+def _key(plan: Study, models: Sequence[str], chunk: Sequence[Row]) -> str:
+    """Hash of everything that a chunk's rows depend on."""
+    scans = [(r["site"], r["patient"], r["scan"], r["label"], r["subset"], Path(r["file"]).name) for r in chunk]
+    content = [REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def probe(chunk: Chunk) -> list[Row]:
+    """Describe each scan of a chunk, and show the test scans to the models."""
+    plan, folder = load_study(chunk.study), Folder(chunk.folder)
+    torch.set_num_threads(plan.training.threads or torch.get_num_threads())
+    networks = {}
+    if any(row["subset"] == "test" for row in chunk.scans):
+        for model in chunk.models:
+            network = load_checkpoint(folder.model(model) / "checkpoint")[0]
+            networks[model] = network.to(device_of(plan.training.accelerator))
+    read = shelf_reader(chunk.scans)
+    return [_probe_scan(plan, row, read, networks) for row in chunk.scans]
+
+
+def _probe_scan(plan: Study, row: Row, read: Read, networks: dict[str, Network]) -> Row:
+    (case,) = cases([row], [row["site"]], row["subset"])
+    voxels = read(case, 0, case.slices)
+    preparation = plan.preparation
+    level = stored_level("HU" if preparation.encoding == "hu" else row["units"], preparation.relative_window)
+    regions = find_regions(voxels, level)
+    shown = networks if row["subset"] == "test" and regions.has_lungs else {}
+    return {
+        **{key: row[key] for key in ("site", "patient", "scan", "label", "subset")},
+        "lungs_found": regions.has_lungs,
+        "lung_share": regions.lung_share,
+        "outside_found": regions.has_outside,
+        **{name: [float(v) for v in numbers] for name, numbers in describe(voxels, regions, level).items()},
+        "models": [_show(plan, model, network, (case, voxels), regions) for model, network in shown.items()],
+    }
+
+
+def _show(plan: Study, model: str, network: Network, scan: tuple[Case, Voxels], regions: Regions) -> Row:
+    """What one model makes of one scan in parts, on the grey scale of the whole scan."""
+    case, voxels = scan
+    wanted = [name for name in VIEWS if name != "border_only" or regions.has_outside]
+    pictures = [(case, partial(_slices, VIEWS[name](voxels, regions))) for name in wanted]
+    pictures.append((case, partial(_slices, voxels)))
+    *windows, whole = predict_many(network, pictures, plan.sample, plan.prediction.stride)
+    probabilities: dict[str, float | None] = dict.fromkeys(VIEWS)
+    probabilities |= {name: float(found.max()) for name, found in zip(wanted, windows, strict=True)}
+    saliency, features = find_saliency(network, case, pictures[-1][1], plan.sample, plan.prediction.stride)
+    inside, expected = saliency.share_inside(on_grid(regions.lungs, regions))
+    seen = [float(v) for v in features]
+    told = {"model": model, "features": seen, "probability": float(whole.max()), **probabilities}
+    return {**told, "inside": inside, "expected": expected}
+
+
+def _slices(voxels: Voxels, _: Case, start: int, stop: int) -> Voxels:
+    return np.ascontiguousarray(voxels[start:stop])
