@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.curves import Curves
+from elsewhere.model.fast.level import Trained
 from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint, seed_torch
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, Sampling, seed_of
@@ -248,7 +249,7 @@ def _run(fabric: Any, job: Job, state: State) -> None:
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
         if state.iteration:
             restore(job.state_path, state, network, optimizer)
-        module, optimizer = fabric.setup(network, optimizer)
+        module, optimizer = fabric.setup(Trained(network), optimizer)
         curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard) if fabric.is_global_zero else None
         run = _Run(fabric, job, state, network, optimizer, curves)
         with Batches(job, fabric.global_rank, fabric.world_size, ahead=fabric.device.type == "cuda") as batches:
