@@ -39,7 +39,8 @@ wheel: .venv/installed          ## build the wheel, and run its tests on it inst
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast.py -m "not slow"
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -c "import elsewhere; assert 'build/wheel' in elsewhere.__file__, elsewhere.__file__"
 
-bench: .venv/installed          ## speed and memory against the plain module, as a table
+bench: .venv/installed          ## speed and memory beside the usual libraries, as a table (15 minutes, machine idle)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/run.py --out docs/performance.md
 
 kills: .venv/installed          ## fifty kills -9 of prepare, train and study; every byte compared at the end
