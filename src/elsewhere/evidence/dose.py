@@ -151,7 +151,7 @@ class Explanation:
     Attributes:
         candidates: every shift and dose tried, in the order given.
         distance_unshifted: between home as it is and the site, in log-odds.
-        p_difference: chance that home itself would differ from home as much; the site is like home where it is large.
+        p_difference: chance of this distance were the site's patients like home's (patients exchanged at random).
         best: the named candidate, or None where no shift explains more than luck would.
         p_value: chance that the best of all would gain as much were the site like home.
         sureness: share of resamples in which the best one's shift, at any dose, comes first; None without a best.
@@ -219,13 +219,14 @@ def explain(
     )
     place = int(np.argmin(distances[1:]))
     p_value = _beyond(luck[0] - luck[1:].min(axis=0), distances[0] - distances[1:].min())
-    named = p_value <= CHANCE and distances[0] > distances[place + 1]
+    p_difference = _beyond(_exchanged(list(classes.values()), resamples, seed), distances[0])
+    named = max(p_value, p_difference) <= CHANCE and distances[0] > distances[place + 1]
     wins = _wins(candidates)
     left = _luck(list(classes.values()), place + 1, resamples, seed)[place + 1] if named else None
     return Explanation(
         candidates=candidates,
         distance_unshifted=float(distances[0]),
-        p_difference=_beyond(luck[0], distances[0]),
+        p_difference=p_difference,
         best=candidates[place] if named else None,
         p_value=p_value,
         sureness=wins[candidates[place].shift] if named else None,
@@ -308,10 +309,26 @@ def _luck(classes: Sequence[_Class], truth: int, resamples: int, seed: int) -> F
     return np.mean(parts, axis=0)
 
 
+def _exchanged(classes: Sequence[_Class], resamples: int, seed: int) -> Floats:
+    """The same for home as it is, its patients and the site's exchanged at random (a permutation test; resamples,)."""
+    parts = []
+    for number, c in enumerate(classes):
+        values, ours = np.concatenate([c.home[0], c.site]), int(c.home_patients.max()) + 1
+        patients = np.concatenate([c.home_patients, ours + c.site_patients])
+        order = np.random.default_rng([seed, number, 4]).random((resamples, int(patients.max()) + 1))
+        stays = (order.argsort(axis=1).argsort(axis=1) < ours)[:, patients].astype(np.float64)
+        parts.append(wasserstein(values, values, stays, 1 - stays))
+    return np.mean(parts, axis=0)
+
+
 def _draw(patients: Ints, size: int | None, resamples: int, seed: Sequence[int]) -> Floats:
-    """How often each scan is drawn (resamples, scans), its patient drawn with replacement `size` times (all)."""
+    """How often each scan is drawn (resamples, scans), its patient drawn with replacement.
+
+    One patient fewer is drawn than there are (or than `size`), so that the spread is that of a sample, not of a copy
+    of it (Rao & Wu 1988).
+    """
     count = int(patients.max()) + 1
-    drawn = np.random.default_rng(list(seed)).integers(count, size=(resamples, size or count))
+    drawn = np.random.default_rng(list(seed)).integers(count, size=(resamples, max((size or count) - 1, 1)))
     flat = drawn + count * np.arange(resamples)[:, None]
     counts = np.bincount(flat.ravel(), minlength=resamples * count).reshape(resamples, count)
     return counts[:, patients].astype(np.float64)
