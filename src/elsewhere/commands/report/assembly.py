@@ -181,8 +181,8 @@ def _departures(settings: dict[str, Any]) -> dict[str, str]:
     for section in DEPARTING:
         paper = json.loads(json.dumps(asdict(SECTIONS[section]())))
         for field in fields(SECTIONS[section]):
-            if (section, field.name) in UNSAID:
-                continue
+            if (section, field.name) in UNSAID or field.name not in settings[section]:
+                continue  # said elsewhere, or a study of a version that did not have this option yet
             given = settings[section][field.name]
             if given != paper[field.name]:
                 words[f"{section}.{field.name}"] = f"{given} (paper: {paper[field.name]})"

@@ -13,6 +13,7 @@ from elsewhere.commands.report.cells import Cells
 from elsewhere.commands.report.drop import operating_points
 from elsewhere.evidence import report as page
 from elsewhere.evidence.consensus import consensus
+from elsewhere.evidence.decision import OperatingPoint, decide
 from elsewhere.plan import Folder, read_table
 
 MOST = 12  # scans of each class that are listed
@@ -29,11 +30,13 @@ def hardest(
 ) -> list[dict[str, Any]]:
     """Test scans that more than half of the models get wrong at their own thresholds, the hardest of each class first.
 
-    With one model there is no consensus, and nothing is listed.
+    Models that call every scan of every site the same have no opinion and are left out. With fewer than two others
+    there is no consensus, and nothing is listed.
     """
+    points = operating_points(scores)
+    models = [model for model in models if _has_opinion(model.name, cells, points[model.name])]
     if len(models) < 2:
         return []
-    points = operating_points(scores)
     rows = [row for site in dict.fromkeys(s for _, s in cells) for row in _site(site, cells, models, points)]
     known = _known(folder, findings)
     listed = []
@@ -42,6 +45,11 @@ def hardest(
         of_class.sort(key=lambda r: (-r["wrong"] / r["models"], -r["distance"]))
         listed += [{**r, "known": known.get((r["site"], r["scan"]), "")} for r in of_class[:MOST]]
     return listed
+
+
+def _has_opinion(model: str, cells: Cells, point: OperatingPoint) -> bool:
+    called = np.concatenate([decide(cell.probabilities, point) for (m, _), cell in cells.items() if m == model])
+    return bool(called.any() and not called.all())
 
 
 def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -69,12 +77,18 @@ def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping
 def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """What the facts and the forensics say of each scan, in words."""
     odd = defaultdict(list)
-    for finding in findings.get("forensics", ()):
+    for finding in (f for f in findings.get("forensics", ()) if "other_scan" not in f):
         odd[finding["site"], finding["scan"]].append(finding["finding"])
     known = {}
     for row in read_table(folder.scans):
         facts = json.loads(row["facts"])
         told = [f"{name.removesuffix('_mm')} {facts[name]}" for name in TOLD if facts.get(name) not in (None, "")]
         place = (row["site"], row["scan"])
-        known[place] = ", ".join([*([row["stratum"]] if row["stratum"] else []), *told, *dict.fromkeys(odd[place])])
+        known[place] = ", ".join(
+            [
+                *([row["stratum"]] if row["stratum"] not in {None, "", "positive", "negative"} else []),
+                *told,
+                *dict.fromkeys(odd[place]),
+            ]
+        )
     return known

@@ -50,6 +50,7 @@ class ForestScale:
         none: where nothing happens, drawn as a dashed line.
         words: what the scale says.
         digits: of its end marks.
+        higher_is_better: decides which side of `none` is blue and which orange.
     """
 
     first: float
@@ -57,6 +58,7 @@ class ForestScale:
     none: float
     words: str
     digits: int = 1
+    higher_is_better: bool = True
 
     def place(self, value: float) -> float:
         """0..1 along the scale, held inside."""
@@ -84,7 +86,9 @@ def _panel(canvas: Canvas, x: float, y: float, panel: ForestPanel, scale: Forest
     for value in (scale.first, scale.last):
         at = left + SCALE * scale.place(value)
         canvas.line([at, at], [top, bottom], LINE, 0.6)
-        canvas.text(at, bottom + 11, f"{value:.{scale.digits}f}", size=8, color=MUTED, anchor="center")
+        canvas.text(
+            at, bottom + 11, f"{value:.{scale.digits}f}".replace("-", "−"), size=8, color=MUTED, anchor="center"
+        )
     middle = left + SCALE * scale.place(scale.none)
     canvas.line([middle, middle], [top, bottom], MUTED, 0.9, dash=(3, 2))
     if 0.15 < scale.place(scale.none) < 0.85:
@@ -97,7 +101,8 @@ def _panel(canvas: Canvas, x: float, y: float, panel: ForestPanel, scale: Forest
 
 def _row(canvas: Canvas, place: tuple[float, float, float], row: ForestRow, scale: ForestScale) -> None:
     x, left, y = place
-    color = (BLUE if (row.value or 0) >= scale.none else ORANGE) if row.sure else MUTED
+    better = ((row.value or 0.0) >= scale.none) == scale.higher_is_better
+    color = (BLUE if better else ORANGE) if row.sure else MUTED
     canvas.text(x, y + 3, wrap(row.name, 34)[0], size=8.5)
     canvas.text(left + SCALE + 10, y + 3, row.words, size=8.5, color=INK if row.sure else MUTED)
     if row.value is None or math.isnan(row.value):

@@ -8,7 +8,7 @@ from typing import Any
 
 from elsewhere.evidence.figures.canvas import INK, LINE, MUTED, TINT, Canvas, wrap
 
-GAP, MARGIN, LEFT = 26, 12, 30
+GAP, MARGIN, LEFT = 34, 12, 38
 HEADER = 26  # a row's name over its panels
 LINE_HEIGHT = 12.5
 
@@ -85,7 +85,7 @@ def panel_grid(  # noqa: PLR0917 - a table and how to draw it
         style: sizes and words.
         draw: draws one panel.
     """
-    pitch = HEADER + style.down + 30 + LINE_HEIGHT * style.lines
+    pitch = HEADER + 18 + style.down + 22 + LINE_HEIGHT * style.lines
     width = MARGIN + LEFT + len(columns) * (style.across + GAP) - GAP + MARGIN
     canvas = Canvas(*canvas_of, width, len(rows) * pitch + 4)
     for row, name in enumerate(rows):
@@ -116,12 +116,17 @@ def axes(canvas: Canvas, frame: Frame, x_words: str) -> None:
     for share in (0.25, 0.5, 0.75):
         canvas.line([frame.x + share * frame.across] * 2, [frame.y, frame.y + frame.down], LINE, 0.5)
         canvas.line([frame.x, frame.x + frame.across], [frame.y + share * frame.down] * 2, LINE, 0.5)
-    canvas.text(frame.x - 3, frame.y + 8, f"{high:.2g}", size=8, color=MUTED, anchor="right")
-    canvas.text(frame.x - 3, frame.y + frame.down, f"{low:.2g}", size=8, color=MUTED, anchor="right")
+    canvas.text(frame.x - 3, frame.y + 8, _end(high), size=8, color=MUTED, anchor="right")
+    canvas.text(frame.x - 3, frame.y + frame.down, _end(low), size=8, color=MUTED, anchor="right")
     bottom = frame.y + frame.down + 11
     canvas.text(frame.x, bottom, f"{first:g}", size=8, color=MUTED)
     canvas.text(frame.x + frame.across / 2, bottom, x_words, size=8, color=MUTED, anchor="center")
     canvas.text(frame.x + frame.across, bottom, f"{last:g}", size=8, color=MUTED, anchor="right")
+
+
+def _end(value: float) -> str:
+    """An axis' end with two digits, whole numbers without."""
+    return (f"{value:.0f}" if value == round(value) else f"{value:.2f}").replace("-", "−")
 
 
 def foot(canvas: Canvas, frame: Frame, words: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ MEANINGS = {
     "calibration": "the scores themselves have moved; a new threshold mends it",
     "ranking": "sick and healthy are told apart less well; no threshold mends it",
 }
-WIDEST = 0.6  # of right decisions, either way, that the figure's scale reaches to
+WIDEST = 60  # right decisions in 100, either way, that the figure's scale reaches to
 
 
 def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
@@ -142,10 +142,13 @@ def _picture(study: Study, name: str, drops: Sequence[Record]) -> Canvas:
     ]
     alt = f"Right decisions lost per 100 scans from home to new sites in study {study.name}: "
     alt += "; ".join(f"{spaced(r['model'])} to {r['site']} {lost_words(r['drop'], None, None)}" for r in drops) + "."
-    return forest(name, alt, panels, ForestScale(-WIDEST, WIDEST, 0.0, "gained | lost", digits=1))
+    return forest(
+        name, alt, panels, ForestScale(-WIDEST, WIDEST, 0.0, "gained | lost", digits=0, higher_is_better=False)
+    )
 
 
 def _row(record: Record, key: str) -> ForestRow:
-    value, low, high = (number(record.get(name)) for name in (key, f"{key}_low", f"{key}_high"))
+    found = [number(record.get(name)) for name in (key, f"{key}_low", f"{key}_high")]
+    value, low, high = (None if share is None else 100 * share for share in found)
     sure = low is not None and high is not None and (low > 0 or high < 0)
-    return ForestRow(PARTS[key], value, low, high, sure, lost_words(value, low, high))
+    return ForestRow(PARTS[key], value, low, high, sure, lost_words(*found))

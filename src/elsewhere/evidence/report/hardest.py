@@ -11,7 +11,7 @@ from elsewhere.evidence.report.words import figure
 
 
 def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
-    """What the section shows of one study; None with fewer than two networks, for there is no consensus then."""
+    """What the section shows of one study; None with one network, for there is no consensus then."""
     if len(study.models) < 2:
         return None
     tables = [

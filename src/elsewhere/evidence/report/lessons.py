@@ -65,8 +65,12 @@ def _threshold(studies: Sequence[Study]) -> Lesson | None:
         "The threshold is chosen at the hospital under test",
         "It picks each threshold on labelled scans of the site it then tests. A new hospital has none.",
         f"At never-seen sites the mean accuracy is {honest:.2f} with the network's own threshold and {borrowed:.2f} "
-        f"with one chosen there, over {len(own)} cells with two classes. The difference, {signed(borrowed - honest)}, "
-        "is borrowed from labels nobody has.",
+        f"with one chosen there, over {len(own)} cells with two classes"
+        + (
+            ": no difference here."
+            if abs(borrowed - honest) < 0.005
+            else f": {signed(borrowed - honest)} is borrowed from labels nobody has."
+        ),
         "decisions",
     )
 
@@ -209,13 +213,13 @@ def _segmented(studies: Sequence[Study]) -> Lesson | None:
     if not uneven:
         return None
     said = [
-        f"{site} {positive:.0%} of the positives and {negative:.0%} of the negatives"
+        f"at {site} {positive:.0%} of the positives and {negative:.0%} of the negatives"
         for site, (positive, negative) in uneven.items()
     ]
     return Lesson(
         "Lung-segmented scans in one class",
         "More than half of one class of one data set shows lungs on black, and it trains on them as they are.",
-        f"Here the background is black in {listed(said)}.",
+        f"Lungs on black: {listed(said)}.",
         "audit",
     )
 
