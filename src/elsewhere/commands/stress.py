@@ -132,12 +132,15 @@ def run_stress(
     tasks, bad = _tasks(plan, folder, homes, shifts)
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # processes side by side on one card only slow each other down
-    for index, result in engine.run(
-        stress_scan, [(t,) for t in tasks], workers=workers, describe=f"Shifting ({plan.name})"
-    ):
+    left = [(task,) for task in tasks if _missing(task)]
+    for index, result in engine.run(stress_scan, left, workers=workers, describe=f"Shifting ({plan.name})"):
         if isinstance(result, BadScan):
-            bad.append((tasks[index].scan.site, tasks[index].scan.scan, result))
-    found = {(h.model, h.site): _probabilities(plan, folder, h, tasks) for h in homes}
+            scan = left[index][0].scan
+            bad.append((scan.site, scan.scan, result))
+    found = {(h.model, h.site): _probabilities(folder, h, tasks) for h in homes}
+    for (_, site), given in found.items():
+        if not given:
+            raise BadStudy(plan.name, f"no test scan of {site} could be shifted; the first: {bad[0][2]}", "See it")
     curves, explanations = [], []
     for home in homes:
         given = found[home.model, home.site]
@@ -245,8 +248,7 @@ def stress_scan(task: Task) -> BadScan | None:
         OSError: the folder cannot be written.
     """
     kept = {place: _kept(place) for _, _, place in task.models}
-    shifts = [plan_shift("blur", 0), *task.shifts]
-    missing = [s for s in shifts if any(_entry(s) not in found for found in kept.values())]
+    missing = _missing(task)
     if not missing:
         return None
     networks = {place: _network(stem, sha, task.device) for stem, sha, place in task.models}
@@ -265,6 +267,12 @@ def stress_scan(task: Task) -> BadScan | None:
     for place, found in kept.items():
         write_whole(place, json.dumps(found))
     return None
+
+
+def _missing(task: Task) -> list[Shift]:
+    """Shifts, the scan as it is among them, that a model has not answered yet."""
+    kept = [_kept(place) for _, _, place in task.models]
+    return [s for s in (plan_shift("blur", 0), *task.shifts) if any(_entry(s) not in found for found in kept)]
 
 
 def _entry(shift: Shift) -> str:
@@ -334,7 +342,7 @@ def _case(scan: Scan, voxels: NDArray[Any]) -> tuple[Case, Read]:
 # Records ----------------------------------------------------------------------------------------------------------
 
 
-def _probabilities(plan: Study, folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
+def _probabilities(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
     """Scan -> what the model says of it under each shift; scans that failed are absent."""
     stem, wanted = folder.model(home.model) / "checkpoint", {r["scan"] for r in home.rows}
     found = {}
@@ -343,8 +351,6 @@ def _probabilities(plan: Study, folder: Folder, home: Home, tasks: Sequence[Task
             place = next((p for s, _, p in task.models if s == stem), None)
             if place is not None and (kept := _kept(place)):
                 found[task.scan.scan] = kept
-    if not found:
-        raise BadStudy(plan.name, f"no test scan of {home.site} could be shifted", "Look at the reasons above")
     return found
 
 
