@@ -9,7 +9,7 @@ from elsewhere.evidence.report import words
 from elsewhere.evidence.report.content import Model, Record, Study
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 
-STRONGEST = 62  # per cent of colour in a cell; the words on it stay readable in light and dark
+STRONGEST = 55  # per cent of colour in a cell; the words on it stay readable in light and dark
 
 
 @dataclass(frozen=True)

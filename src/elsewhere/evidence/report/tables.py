@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from elsewhere.evidence.figures.cells import MARKS
@@ -322,10 +321,28 @@ def _confounding_table(name: str, rows: Sequence[Record], headings: Mapping[str,
 def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
     leaks = sum(bool(row.get("suspected_leak")) for row in rows)
     caption = f"Odd scans, seen in the pictures alone: {len(rows)}, of them {leaks} suspected leaks."
-    first = {"finding": "Finding", "suspected_leak": "Suspected leak", "detail": "What was seen"}
-    note = "Suspicions, to be looked at one by one; nothing was left out because of them."
+    note = (
+        "Suspicions, to be looked at one by one; nothing was left out because of them. Pairs of one patient stand last."
+    )
     named = [{**row, "suspected_leak": "yes" if row.get("suspected_leak") else ""} for row in rows]
-    return replace(plain_table(name, caption, named, first), note=note, most=ODDITIES_ON_PAGE)
+    columns = [
+        Column("finding", "Finding"),
+        Column("suspected_leak", "Suspected leak"),
+        Column("detail", "What was seen"),
+        Column("scan", "Scan", lambda _, r: _scan_words(r, "")),
+        Column("other_scan", "Other scan", lambda v, r: _scan_words(r, "other_") if v else "–"),
+    ]
+    return Table(name, caption, columns, sorted(named, key=_of_one_patient), note, most=ODDITIES_ON_PAGE)
+
+
+def _scan_words(row: Record, which: str) -> str:
+    return f"{row.get(f'{which}site')}: {row.get(f'{which}scan')} ({row.get(f'{which}subset')})"
+
+
+def _of_one_patient(row: Record) -> bool:
+    """Two scans of one patient look alike, as they should."""
+    own, other = ((row.get(f"{which}site"), row.get(f"{which}patient")) for which in ("", "other_"))
+    return own == other
 
 
 def _flat(settings: Mapping[str, Any], head: str = "") -> dict[str, Any]:

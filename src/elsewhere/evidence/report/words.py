@@ -139,7 +139,7 @@ def comparison(names: Sequence[str], found: Sequence[Sequence[Group]]) -> str:
 
 def _fall(fall: Group) -> str:
     """The difference, when its own interval is known."""
-    ends = f"(95 %: {signed(fall.low)} to {signed(fall.high)})"
+    ends = f"(95\u00a0%: {signed(fall.low)} to {signed(fall.high)})"
     if fall.low <= 0 <= fall.high:
         return f"The difference of {abs(fall.mean):.2f} {ends} may be the luck of these patients."
     size = "" if abs(fall.mean) >= NOTABLE_DROP else ", a small one"
