@@ -17,7 +17,7 @@
   };
 
   const nv = new Niivue({
-    logLevel: "error", isRadiologicalConvention: true, dragAndDropEnabled: false, dragMode: DRAG_MODE.windowing,
+    logLevel: "error", isRadiologicalConvention: true, dragAndDropEnabled: false, dragMode: DRAG_MODE.windowing, invertScrollDirection: true,
     sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: SHOW_RENDER.NEVER, crosshairWidth: 0, loadingText: "",
     backColor: [0, 0, 0, 1], crosshairColor: [0.36, 0.62, 0.87, 1], fontColor: [0.8, 0.8, 0.8, 1],
   });
@@ -62,20 +62,21 @@
     value = place.values.length ? place.values[0].value : null;
     say();
   };
+  // a drag with the right button changes the grey window inside NiiVue, which tells nobody
+  const noteGrey = () => {
+    if (!nv.volumes.length) return;
+    const { cal_min: low, cal_max: high } = nv.volumes[0];
+    const number = cases[current].presets.findIndex((preset) => preset.low === low && preset.high === high);
+    at("presets").querySelectorAll("input").forEach((input, place) => { input.checked = place === number; });
+    grey = number < 0 ? `${Math.round(low)} to ${Math.round(high)}` : cases[current].presets[number].name;
+    say();
+  };
   const choosePreset = (number) => {
     const preset = cases[current].presets[number];
     if (!preset || !nv.volumes.length) return;
-    at("presets").querySelectorAll("input")[number].checked = true;
-    grey = preset.name;
     Object.assign(nv.volumes[0], { cal_min: preset.low, cal_max: preset.high });
     nv.updateGLVolume();
-    say();
-  };
-  nv.onIntensityChange = () => {
-    const [low, high] = [nv.volumes[0].cal_min, nv.volumes[0].cal_max].map(Math.round);
-    grey = `${low} to ${high}`;
-    at("presets").querySelectorAll("input").forEach((input) => { input.checked = false; });
-    say();
+    noteGrey();
   };
   const chooseView = (name) => {
     document.querySelector(`input[name="view"][value="${name}"]`).checked = true;
@@ -150,6 +151,7 @@
   }, true);
   stage.addEventListener("keyup", (event) => event.stopPropagation(), true);
   stage.addEventListener("dblclick", (event) => event.stopPropagation(), true); // NiiVue's would change the grey window
+  window.addEventListener("mouseup", noteGrey);
   stage.addEventListener("mousedown", () => stage.focus({ preventScroll: true }));
   slider.addEventListener("input", () => go(slider.value - 1));
   at("case").addEventListener("change", () => show(Number(at("case").value)).catch(fail));
