@@ -31,7 +31,7 @@ PROTOCOL_WORDS = {
 }
 DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
 UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
-DIAGNOSE, STRESS, AUDIT = "elsewhere diagnose {study}", "elsewhere stress {study}", "elsewhere audit STUDY.toml {study}"
+AUDIT, DIAGNOSE, STRESS = (f"elsewhere {verb} STUDY.toml {{study}}" for verb in ("audit", "diagnose", "stress"))
 
 
 def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
@@ -87,6 +87,7 @@ def _diagnosis(folder: Folder) -> page.Diagnosis:
         separation=_records(root / "separation.parquet"),
         shortcuts=_records(root / "shortcuts.parquet"),
         saliency=_records(root / "saliency.parquet"),
+        labels=_records(root / "labels.parquet"),
         findings=json.loads(found.read_text(encoding="utf-8")) if found.is_file() else [],
     )
 

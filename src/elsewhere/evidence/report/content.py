@@ -119,12 +119,15 @@ class Diagnosis:
             `patients`, `scans`.
         saliency: where a model looks: `model`, `site`, `patient`, `scan`, `label`, `probability`, `inside` (share of
             the map's mass inside the lungs), `expected` (share of the volume that the lungs take).
+        labels: what tells positive from negative at a site without any lung: `site`, `view`, `auc`, `low`, `high`, `p`,
+            `p_holm`, `power`, `patients`, `fact` (the fact that stands out).
         findings: causes in words: `model`, `home`, `site`, `cause`, `sentence`, `strength`, `p`.
     """
 
     separation: Sequence[Record] = ()
     shortcuts: Sequence[Record] = ()
     saliency: Sequence[Record] = ()
+    labels: Sequence[Record] = ()
     findings: Sequence[Record] = ()
 
 
