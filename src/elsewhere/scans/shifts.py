@@ -36,8 +36,9 @@ LIMITS = (-1024.0, 3071.0)
 CHEST_WIDTH = 350.0
 """mm across the picture, where the pixel size is unknown; chest fields of view are 300 to 400 mm."""
 
-EDGE_FWHM, EDGE_PIXELS = 3.0, 0.7
-"""Edges are sharpened against a Gaussian of 3 mm FWHM, but of 0.7 pixels (SD) at least: a kernel knows its pixels."""
+EDGE_FWHM, EDGE_PIXELS = 1.3, 0.7
+"""Edges are sharpened against a Gaussian of 1.3 mm FWHM, the blur that turns a B70f into a B40f reconstruction of one
+patient (measured, docs/how-to/stress.md), but of 0.7 pixels (SD) at least: a kernel knows its pixels."""
 
 NOISE_GRAIN = (0.7, 2.0)
 """SDs in pixels of the two Gaussians whose difference colours the noise: little at low frequencies, as after filtered
