@@ -38,7 +38,11 @@ class DosePanel:
 
 
 def dose_grid(
-    name: str, alt: str, rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[DosePanel | None]]
+    name: str,
+    alt: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    panels: Sequence[Sequence[DosePanel | tuple[str, ...]]],
 ) -> Canvas:
     """AUC with its interval at each dose, doses at equal steps; the green mark is the scans as they are."""
     style = PanelStyle(ACROSS, DOWN, "dose", "AUC", lines=1, column_words="")

@@ -36,7 +36,7 @@ CAUSES = {
 }
 SURE = 0.05
 PANELS = 8  # that the battery's figure holds; the table holds all
-SENTENCES = 10
+SENTENCES = 6
 
 
 def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:

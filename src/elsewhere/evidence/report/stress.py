@@ -79,7 +79,7 @@ def _picture(study: Study, name: str, curves: Sequence[Record]) -> Canvas:
         f"{spaced(model)} under {shift} {figure(panel.auc[-1])}"
         for (model, _), line in zip(homes, rows, strict=True)
         for shift, panel in zip(shifts, line, strict=True)
-        if panel
+        if isinstance(panel, DosePanel)
     ]
     names = [spaced(model) + (f", scans of {home}" if home != model else "") for model, home in homes]
     return dose_grid(name, alt + "; ".join(said) + ".", names, [_heading(curves, s) for s in shifts], rows)
@@ -90,14 +90,14 @@ def _heading(curves: Sequence[Record], shift: str) -> str:
     return f"{shift} ({unit})" if unit else shift
 
 
-def _panel(curves: Sequence[Record], home: tuple[str, str], shift: str) -> DosePanel | None:
+def _panel(curves: Sequence[Record], home: tuple[str, str], shift: str) -> DosePanel | tuple[str, ...]:
     own = [r for r in curves if (r["model"], r["home"]) == home and number(r.get("auc")) is not None]
     rows = [r for r in own if r["shift"] == shift]
     if not any(r["dose"] == 0 for r in rows):
         rows += [r for r in own if r["dose"] == 0][:1]  # the scans as they are may stand once for all shifts
     rows.sort(key=lambda r: float(r["dose"]))
     if len(rows) < 2:
-        return None
+        return ("not tried", "on these scans")
     doses = tuple(f"{float(r['dose']):g}" for r in rows)
     auc, low, high = (np.array([_or(r, key) for r in rows]) for key in ("auc", "low", "high"))
     plain = doses.index("0") if "0" in doses else -1

@@ -12,7 +12,7 @@ from typing import Any
 from elsewhere import __version__
 from elsewhere.evidence.report.content import Report, Study
 from elsewhere.evidence.report.drop import local_sentence
-from elsewhere.evidence.report.records import groups, number
+from elsewhere.evidence.report.records import fall, groups, number
 from elsewhere.evidence.report.words import count, estimate, figure, finding, listed, spaced
 
 ORIGINS = {
@@ -81,7 +81,9 @@ def flow(report: Report) -> str:
     """Patients and scans by site, used and not."""
     study = _first(report)
     said = [f"{site} {n['patients']} patients, {n['scans']} scans" for site, n in _totals(study, "site").items()]
-    bad = f" {len(study.bad_scans)} scans could not be used; each stands in the table of bad scans with its reason."
+    bad = " Every scan could be read."
+    if study.bad_scans:
+        bad = f" {len(study.bad_scans)} scans could not be used; each stands in the table of bad scans with its reason."
     return f"{'; '.join(said)}.{bad}" if said else ""
 
 
@@ -90,7 +92,7 @@ def missing(report: Report) -> str:
     study = _first(report)
     left = " ".join(study.notes)
     return (
-        f"Scans are never filled in: {len(study.bad_scans)} that could not be read were left out, each listed with its "
+        f"No scan is ever filled in; {len(study.bad_scans)} could not be read and were left out, each listed with its "
         f"reason. {left} A fact that a scan does not tell is a category of its own in the audit."
     ).replace("  ", " ")
 
@@ -102,7 +104,9 @@ def events(report: Report) -> str:
         rows[str(r["subset"]), r["label"]][0] += int(r["patients"])
         rows[str(r["subset"]), r["label"]][1] += int(r["scans"])
     names = {1: "positive", 0: "negative"}
-    said = [f"{s}: {p} {names.get(label, 'unlabelled')} patients ({n} scans)" for (s, label), (p, n) in rows.items()]
+    places = {"train": 0, "validation": 1, "test": 2}
+    ordered = sorted(rows.items(), key=lambda item: (places.get(item[0][0], 3), -(item[0][1] or 0)))
+    said = [f"{s}: {p} {names.get(label, 'unlabelled')} patients ({n} scans)" for (s, label), (p, n) in ordered]
     return f"All sites together, {'; '.join(said)}. By site in Table 1." if said else ""
 
 
@@ -401,4 +405,4 @@ def bad_input(report: Report) -> str:
 
 def interpretation(report: Report) -> str:
     """The page's own finding."""
-    return _each([(study.name, finding(groups(study))) for study in report.studies])
+    return _each([(study.name, finding(groups(study), fall(study))) for study in report.studies])
