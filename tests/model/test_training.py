@@ -324,9 +324,9 @@ def make_job(**changed) -> Job:
 
 
 def test_devices_share_out_the_draws_of_one_device():
-    with Batches(make_job(batch=4), 0, 1, ahead=False) as alone:
+    with Batches(make_job(batch=4), 0, 1) as alone:
         expected = [case for i in range(5) for case in alone.take(i)[2]]
-    shared = [Batches(make_job(), rank, 2, ahead=False) for rank in range(2)]
+    shared = [Batches(make_job(), rank, 2) for rank in range(2)]
     assert [case for i in range(5) for one in shared for case in one.take(i)[2]] == expected
 
 

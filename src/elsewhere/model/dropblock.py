@@ -51,7 +51,8 @@ def draw_blocks(shape: tuple[int, ...], share: float, size: int, device: torch.d
     block = [min(size, edge) for edge in map_size]
     starts = [channels, *(edge - b + 1 for edge, b in zip(map_size, block, strict=True))]
     gamma = share * math.prod(map_size) / (math.prod(block) * math.prod(starts[1:]))
-    corners = _bernoulli_positions(math.prod(starts), gamma, device)
+    positions = _bernoulli_positions if device is None or device.type == "cpu" else _positions_unasked
+    corners = positions(math.prod(starts), gamma, device)
     strides = [math.prod(shape[axis + 1 :]) for axis in range(4)]
     first = sum(part * stride for part, stride in zip(_unravel(corners, starts), strides, strict=True))
     inside = sum(
@@ -60,10 +61,11 @@ def draw_blocks(shape: tuple[int, ...], share: float, size: int, device: torch.d
     )
     assert isinstance(first, Tensor)
     assert isinstance(inside, Tensor)
-    dropped = torch.zeros(math.prod(shape), dtype=torch.bool, device=device)
+    beyond = 1 + sum((edge - 1) * stride for edge, stride in zip(block, strides[1:], strict=True))
+    dropped = torch.zeros(math.prod(shape) + beyond, dtype=torch.bool, device=device)
     for some in first.split(max(1, VOXELS_AT_ONCE // inside.numel())):
         dropped.index_fill_(0, (some[:, None] + inside.flatten()).flatten(), True)
-    return dropped.view(shape)
+    return dropped[: math.prod(shape)].view(shape)
 
 
 def _bernoulli_positions(trials: int, chance: float, device: torch.device | None) -> Tensor:
@@ -74,6 +76,16 @@ def _bernoulli_positions(trials: int, chance: float, device: torch.device | None
         gaps = torch.empty(math.ceil(expected + 5 * math.sqrt(expected) + 5), dtype=torch.float64, device=device)
         found = torch.cat([found, found[-1] + gaps.geometric_(chance).to(torch.int64).cumsum(0)])
     return found[(found >= 0) & (found < trials)]
+
+
+def _positions_unasked(trials: int, chance: float, device: torch.device | None) -> Tensor:
+    """The same without asking a card for a value, which would empty its queue; `trials` stands for "none".
+
+    So many gaps that they fall short of the last trial less often than once in 10^20 maps.
+    """
+    expected = trials * chance
+    gaps = torch.empty(math.ceil(expected + 10 * math.sqrt(expected) + 20), dtype=torch.float64, device=device)
+    return (gaps.geometric_(chance).to(torch.int64).cumsum(0) - 1).clamp_(max=trials)
 
 
 def _unravel(positions: Tensor, shape: list[int]) -> list[Tensor]:

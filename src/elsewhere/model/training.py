@@ -7,9 +7,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,23 @@ from torch.nn import functional as F
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.curves import Curves
+from elsewhere.model.fast.device import fuse
 from elsewhere.model.fast.level import Trained
+from elsewhere.model.fast.loader import GIB, DeviceBatches, Volumes
 from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint, seed_torch
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, Sampling, seed_of
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
+from elsewhere.stages import stage
 
 CHECKPOINT = "checkpoint"
-WITHOUT_EFFECT = ("save_every", "tensorboard")  # settings that may change between a kill and the restart
+WITHOUT_EFFECT = (
+    "save_every",
+    "tensorboard",
+    "loaders",
+    "card_gib",
+    "pinned_gib",
+)  # settings that may change between a kill and the restart
 
 Progress = Callable[[int, int, str], None]
 
@@ -48,6 +57,9 @@ class TrainingSettings:
         precision: "32-true", or "bf16-mixed" for devices that have it.
         accelerator: "cpu", "cuda", or "auto" for CUDA where there is a device.
         devices: number of devices; each takes its own share of every step (distributed data parallel).
+        loaders: threads that read ahead for a graphics card.
+        card_gib: GiB of prepared volumes that may be kept on each graphics card, so that they are read once.
+        pinned_gib: GiB of them that may be kept in the machine's memory, pinned, by each card's process.
         threads: processor threads of torch; 0 leaves torch's own choice. Results are the same to the last bit only
             for the same number.
         tensorboard: write TensorBoard events beside curves.csv.
@@ -63,6 +75,9 @@ class TrainingSettings:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
+    loaders: int = 4
+    card_gib: float = 0.0
+    pinned_gib: float = 0.0
     threads: int = 0
     tensorboard: bool = True
 
@@ -74,6 +89,9 @@ class TrainingSettings:
             "save_every": 1,
             "seed": 0,
             "devices": 1,
+            "loaders": 1,
+            "card_gib": 0,
+            "pinned_gib": 0,
             "threads": 0,
         }
         for name, low in least.items():
@@ -250,9 +268,11 @@ def _run(fabric: Any, job: Job, state: State) -> None:
         if state.iteration:
             restore(job.state_path, state, network, optimizer)
         module, optimizer = fabric.setup(Trained(network), optimizer)
+        if fabric.device.type == "cuda":
+            fuse(network)
         curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard) if fabric.is_global_zero else None
         run = _Run(fabric, job, state, network, optimizer, curves)
-        with Batches(job, fabric.global_rank, fabric.world_size, ahead=fabric.device.type == "cuda") as batches:
+        with make_batches(job, fabric.global_rank, fabric.world_size, fabric.device) as batches:
             while state.iteration < settings.iterations:
                 _step(run, module, batches)
                 _keep(run)
@@ -260,17 +280,22 @@ def _run(fabric: Any, job: Job, state: State) -> None:
             curves.close()
 
 
-def _step(run: _Run, module: Any, batches: Batches) -> None:
+def _step(run: _Run, module: Any, batches: Batches | DeviceBatches) -> None:
     """One iteration of Adam on the cross-entropy."""
     done, fabric = run.state.iteration, run.fabric
-    inputs, labels, cases = batches.take(done)
+    wait = torch.cuda.synchronize if fabric.device.type == "cuda" else None  # for `--profile`
+    with stage("augment", wait):
+        inputs, labels, cases = batches.take(done)
     seed_torch(seed_of(run.job.settings.seed, "dropout", done, fabric.global_rank), fabric.device)
     module.train()
-    loss = F.cross_entropy(module(inputs.to(fabric.device)), labels.to(fabric.device))
-    run.state.loss_sum += _finite(loss, cases, done)
+    with stage("forward", wait):
+        loss = F.cross_entropy(module(inputs), labels)
+        run.state.loss_sum += _finite(loss, cases, done)
     run.optimizer.zero_grad()
-    fabric.backward(loss)
-    run.optimizer.step()
+    with stage("backward", wait):
+        fabric.backward(loss)
+    with stage("step", wait):
+        run.optimizer.step()
     run.state.iteration += 1
 
 
@@ -279,9 +304,11 @@ def _keep(run: _Run) -> None:
     state, settings = run.state, run.job.settings
     validate = state.iteration == settings.iterations or state.iteration % settings.validate_every == 0
     if validate:
-        _validate(run)
+        with stage("validation"):
+            _validate(run)
     if run.curves and (validate or state.iteration % settings.save_every == 0):
-        save_state(run.job.state_path, state, run.network, run.optimizer)
+        with stage("save the state"):
+            save_state(run.job.state_path, state, run.network, run.optimizer)
     if run.curves and run.job.progress:
         run.job.progress(state.iteration, settings.iterations, _text(state))
 
@@ -339,47 +366,58 @@ def _finite(loss: Tensor, cases: Sequence[Case], iteration: int) -> float:
     return value
 
 
+def make_batches(job: Job, rank: int, devices: int, device: torch.device) -> Batches | DeviceBatches:
+    """The batches of device number `rank` of `devices`, made there if it is a graphics card."""
+    settings = job.settings
+    if device.type != "cuda":
+        return Batches(job, rank, devices)
+    volumes = Volumes(job.read, device, int(settings.card_gib * GIB), int(settings.pinned_gib * GIB))
+    samples, slices = _samples(job), job.network.input[0]
+    draws = partial(_draws, settings.batch, rank, devices)
+    return DeviceBatches(
+        samples, job.sample, volumes, slices=slices, draws=draws, device=device, threads=settings.loaders
+    )
+
+
+def _samples(job: Job) -> Samples:
+    settings = job.settings
+    return Samples(
+        job.training, job.read, job.sample, job.network.input[0], seed=settings.seed, sampling=settings.sampling
+    )
+
+
+def _draws(batch: int, rank: int, devices: int, iteration: int) -> range:
+    """The numbers of one device's examples: each iteration's are shared out among the devices."""
+    first = (iteration * devices + rank) * batch
+    return range(first, first + batch)
+
+
 class Batches:
-    """The batches of one device, each a function of the iteration; where `ahead`, the next is made meanwhile.
+    """The batches of one processor, each a function of the iteration, into one buffer.
 
     Args:
         job: the training.
         rank: this device's number.
-        devices: number of devices; each iteration's examples are shared out among them.
-        ahead: make the next batch in a thread, into pinned memory.
+        devices: number of devices.
     """
 
-    def __init__(self, job: Job, rank: int, devices: int, *, ahead: bool) -> None:
-        settings = job.settings
-        self._samples = Samples(
-            job.training, job.read, job.sample, job.network.input[0], seed=settings.seed, sampling=settings.sampling
-        )
-        self._size, self._rank, self._devices = settings.batch, rank, devices
-        self._thread = ThreadPoolExecutor(1) if ahead else None
-        self._next: tuple[int, Future[tuple[Tensor, Tensor, list[Case]]]] | None = None
-        shape = (settings.batch, 1, *job.network.input)
-        self._buffers = [torch.empty(shape, pin_memory=ahead) for _ in range(2 if ahead else 1)]
+    def __init__(self, job: Job, rank: int, devices: int) -> None:
+        self._samples, self._draws = _samples(job), partial(_draws, job.settings.batch, rank, devices)
+        self._buffer = torch.empty((job.settings.batch, 1, *job.network.input))
 
     def __enter__(self) -> Batches:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._thread:
-            self._thread.shutdown(cancel_futures=True)
+        pass
 
     def take(self, iteration: int) -> tuple[Tensor, Tensor, list[Case]]:
-        """Inputs (batch, 1, slices, rows, columns), labels (batch,) and cases; good until the next but one call."""
-        if self._thread is None:
-            return self._make(iteration)
-        batch = self._next[1].result() if self._next and self._next[0] == iteration else self._make(iteration)
-        self._next = iteration + 1, self._thread.submit(self._make, iteration + 1)
-        return batch
-
-    def _make(self, iteration: int) -> tuple[Tensor, Tensor, list[Case]]:
-        inputs = self._buffers[iteration % len(self._buffers)]
-        first = (iteration * self._devices + self._rank) * self._size
-        cases = [self._samples.example(first + i, out=inputs[i, 0].numpy())[1] for i in range(self._size)]
-        return inputs, torch.tensor([case.label for case in cases]), cases
+        """Inputs (batch, 1, slices, rows, columns), labels (batch,) and cases; good until the next call."""
+        cases = [
+            self._samples.example(draw, out=inputs[0].numpy())[1]
+            for draw, inputs in zip(self._draws(iteration), self._buffer, strict=True)
+        ]
+        return self._buffer, torch.tensor([case.label for case in cases]), cases
 
 
 @contextmanager
