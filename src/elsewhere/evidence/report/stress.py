@@ -17,6 +17,8 @@ from elsewhere.evidence.report.words import estimate, figure, spaced
 NOTABLE = 0.05
 """A fall of the AUC by this much counts (as elsewhere on the page)."""
 
+ACROSS = 5  # shifts side by side in one figure, so that it can be read in print
+
 
 def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     """What the section shows of one study; None where nothing was stressed."""
@@ -27,7 +29,7 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     return {
         "words": sentence(s.curves),
         "best": list(dict.fromkeys(best)),
-        "pictures": [out.add_picture(canvas) for canvas in _pictures(study, slug)] if s.curves else [],
+        "pictures": [(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
         "curves": out.add_table(_curve_table(s.curves, f"{slug}-dose-response")) if s.curves else None,
         "explanations": out.add_table(_explanation_table(s.explanations, f"{slug}-explanations"))
         if s.explanations
@@ -60,18 +62,20 @@ def _as_is(curves: Sequence[Record], row: Record) -> float | None:
     return number(found.get("auc")) if found else None
 
 
-def _pictures(study: Study, slug: str) -> list[Canvas]:
-    """One sheet for networks of one site, one for the others."""
+def _pictures(study: Study, slug: str) -> list[tuple[bool, Canvas]]:
+    """(of several sites, sheet) with a few shifts each, networks of one site first."""
+    shifts = list(dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0))
+    blocks = [shifts[i : i + ACROSS] for i in range(0, len(shifts), ACROSS)]
     canvases = []
     for letter, several in (("a", False), ("b", True)):
         rows = [r for r in study.stress.curves if ("+" in r["model"]) == several]
-        if rows:
-            canvases.append(_picture(study, f"{slug}-dose-response-{letter}", rows))
+        for place, block in enumerate(blocks if rows else ()):
+            name = f"{slug}-dose-response-{letter}{place + 1}"
+            canvases.append((several, _picture(study, name, rows, block)))
     return canvases
 
 
-def _picture(study: Study, name: str, curves: Sequence[Record]) -> Canvas:
-    shifts = list(dict.fromkeys(str(r["shift"]) for r in curves if r["dose"] != 0))
+def _picture(study: Study, name: str, curves: Sequence[Record], shifts: Sequence[str]) -> Canvas:
     homes = list(dict.fromkeys((str(r["model"]), str(r["home"])) for r in curves))
     rows = [[_panel(curves, home, shift) for shift in shifts] for home in homes]
     alt = f"AUC of networks of study {study.name} on home scans under graded shifts of the scan, at the largest dose: "
