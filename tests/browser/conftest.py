@@ -1,0 +1,181 @@
+"""Pages made from tiny records, and a headless Chromium that notes each console message and each request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from elsewhere.commands.report import report
+from elsewhere.commands.study import run_study
+from elsewhere.evidence import verdict_page
+from elsewhere.evidence.decision import OperatingPoint
+from elsewhere.evidence.verdict import Scans, judge
+from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
+from elsewhere.plan import Folder, write_table
+from elsewhere.scans.display import draw_overlay, draw_scan, whole_frame
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+# WebGL 2 without a graphics card, and nothing that Chromium itself would ask a network for
+FLAGS = (
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--no-first-run",
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+SHAPE = (12, 40, 40)
+SPACING = (6.0, 2.0, 2.0)
+
+
+@dataclass
+class Tab:
+    """A page open in the browser, with what it said and asked for.
+
+    Attributes:
+        page: Playwright's page.
+        heard: console messages and uncaught errors.
+        asked: addresses of its requests.
+    """
+
+    page: Any
+    heard: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+class Tabs:
+    """Opens files in fresh contexts of one browser."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.contexts: list[Any] = []
+
+    def open(self, path: Path, width: int = 1100, height: int = 800, **options: Any) -> Tab:
+        """Open a file; waits for the viewer's first scan where there is one."""
+        still = {"reduced_motion": "reduce", **options}  # no scrolling on the way when a place is looked for
+        context = self.browser.new_context(viewport={"width": width, "height": height}, **still)
+        self.contexts.append(context)
+        tab = Tab(context.new_page())
+        tab.page.set_default_timeout(20_000)
+        tab.page.on("console", lambda message: tab.heard.append(f"{message.type}: {message.text}"))
+        tab.page.on("pageerror", lambda error: tab.heard.append(f"error: {error}"))
+        tab.page.on("request", lambda request: tab.asked.append(request.url))
+        tab.page.goto(path.as_uri())
+        if tab.page.locator("#stage").count():
+            tab.page.wait_for_selector("#stage[data-ready]")
+        return tab
+
+    def close(self) -> None:
+        """Close all that was opened."""
+        for context in self.contexts:
+            context.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """An installed Chromium or Chrome; skips where there is none."""
+    with sync_api.sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        found = next(filter(None, map(shutil.which, NAMES)), own if os.path.exists(own) else None)
+        if found is None:
+            pytest.skip(f"no browser: none of {', '.join(NAMES)}, and `playwright install chromium` was not run")
+        launched = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def long_tabs(browser: Any) -> Iterator[Tabs]:
+    """Opens files that stay open for all tests of a file."""
+    opened = Tabs(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tabs(browser: Any) -> Iterator[Tabs]:
+    """Opens files; all is closed at the end of a test."""
+    opened = Tabs(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def study_page(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a tiny study that was trained, diagnosed and stressed (the last two in made-up records)."""
+    out = tmp_path_factory.mktemp("browser") / "study"
+    run_study(tiny_study_file, Folder(out), workers=1)
+    for name, rows in _records().items():
+        write_table(out / name, rows)
+    report([out])
+    return out / "report.html"
+
+
+def _records() -> dict[str, list[dict[str, Any]]]:
+    """Records of `elsewhere stress`, in its columns."""
+    pair = {"model": "UTSW", "home": "UTSW"}
+    curve = {"shift": "noise", "unit": "HU", "words": "noise added", "positive_share": 0.5, "scans": 5}
+    curves = [
+        {**pair, **curve, "dose": dose, "auc": auc, "low": auc - 0.2, "high": auc + 0.1}
+        for dose, auc in ((0.0, 0.9), (20.0, 0.8), (40.0, 0.6))
+    ]
+    told = {"distance": 0.1, "distance_unshifted": 0.3, "words": "Noise of 20 HU explains part of it.", "best": True}
+    explanations = [{**pair, "site": "CC-CCII", "shift": "noise", "dose": 20.0, **told}]
+    return {"stress/curves.parquet": curves, "stress/explanations.parquet": explanations}
+
+
+@pytest.fixture(scope="session")
+def verdict_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A verdict's page with every part: decomposition, local scans, a scan that could not be used."""
+    random = np.random.default_rng(3)
+    labels = np.arange(200) % 2
+    scores = [expit(6 * (labels - 0.5) + random.normal(0, 2, 200) + shift) for shift in (0.0, 3.0)]
+    home, here = (Scans(labels, np.array([f"{i}" for i in range(200)]), s) for s in scores)
+    said = judge(here, home, OperatingPoint(0.5, "grid", "model", 0.9, 100), resamples=50)
+    bad = (("s1", "is empty", "Copy it again"),)
+    occasion = verdict_page.Occasion("A", ("A",), "New", "/scans/new", "real", "abc", bad, "elsewhere verdict")
+    path = tmp_path_factory.mktemp("browser") / "verdict.html"
+    path.write_text(verdict_page.render(said, occasion), encoding="utf-8")
+    return path
+
+
+def planted() -> np.ndarray:
+    """Air with a body in it, and one bright block per direction: each slice is a little brighter than the one above.
+
+    The block in front, at the patient's right, is bone; a smaller one at the back, left, is soft tissue.
+    """
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[:, 4:36, 4:36] = -800 + 20 * np.arange(SHAPE[0])[:, None, None]
+    hu[:, 6:14, 6:14] = 200
+    hu[:, 28:34, 28:34] = 40
+    return hu
+
+
+@pytest.fixture(scope="session")
+def viewer_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The viewer with two scans; the first has an overlay, windows and marks, its overlay at the back, right."""
+    frame = whole_frame(SHAPE, SPACING)
+    looked = np.zeros(SHAPE, np.float32)
+    looked[4:8, 26:36, 4:14] = 1
+    overlay = Overlay(draw_overlay(looked, frame), looked.sum(axis=(1, 2)) / looked.sum(), "A planted block.")
+    presets = (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240))
+    picture = draw_scan(planted(), "HU", 0.0, frame)
+    first = Shown(
+        "A", "p1", "s1", 1, "test", picture.nifti, SHAPE[0], "HU", "8 bit.", presets,
+        (Window(0, 8, 0.25), Window(4, 12, 0.75)), overlay, {4: "infection", 5: "infection", 9: ""},
+    )  # fmt: skip
+    short = draw_scan(planted()[:5], "HU", 0.0, whole_frame((5, 40, 40), SPACING))
+    second = Shown("B", "p2", "s2", 0, "test", short.nifti, 5, "HU", "8 bit.", presets, (Window(0, 5, 0.5),), overlay)
+    path = tmp_path_factory.mktemp("browser") / "viewer.html"
+    occasion = Occasion("tiny", "simulated", "A", ("A",), 0.5, "9f2c" * 16, "elsewhere view")
+    path.write_text(render([first, second], occasion), encoding="utf-8")
+    return path
