@@ -16,6 +16,7 @@ import typer
 from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.files import write_whole
+from elsewhere.model.fast.device import fuse
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import measure_fast_error, predict_both, prediction_rows, write_predictions
 from elsewhere.model.prediction import predict as predict_scan
@@ -48,7 +49,8 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     if path.is_file() and _made_from(path) == origin:
         return
     torch.set_num_threads(study.training.threads or torch.get_num_threads())
-    network.to(device_of(study.training.accelerator))
+    if network.to(device_of(study.training.accelerator)).last.weight.device.type == "cuda":
+        fuse(network)
     read = shelf_reader(rows)
     chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
     stride, fast = study.prediction.stride, study.prediction.fast
