@@ -376,10 +376,12 @@ def limitations(report: Report) -> str:
     return " ".join(said)
 
 
-def code(report: Report) -> str:
+def code(_: Report) -> str:
     """How this page is made again."""
-    again = f" This page: `{report.command}`." if report.command else ""
-    return f"Open software, elsewhere {__version__}; every setting, version and seed stands on this page.{again}"
+    return (
+        f"Open software, elsewhere {__version__}; every setting, version and seed stands on this page, and `elsewhere "
+        "report` makes it again from the records."
+    )
 
 
 def models_named(report: Report) -> str:

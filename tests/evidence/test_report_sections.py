@@ -1,0 +1,387 @@
+"""Sections of the page from made-up records: what they say, what they draw, and what they leave out."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elsewhere.evidence.calibration import decision_curve, reliability_curve
+from elsewhere.evidence.report import (
+    Audit,
+    Calibration,
+    Diagnosis,
+    Model,
+    Report,
+    Site,
+    Stress,
+    Study,
+    calibration,
+    diagnosis,
+    drop,
+    hardest,
+    lessons,
+    story,
+    stress,
+    write_report,
+)
+from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.records import Group, fall
+from elsewhere.evidence.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
+from elsewhere.evidence.report.words import finding, holdings, signed
+
+DROP = {
+    "model": "A",
+    "site": "B",
+    "home": "A",
+    **{f"home_accuracy{end}": 0.9 for end in ("", "_low", "_high")},
+    **{f"accuracy{end}": 0.7 for end in ("", "_low", "_high")},
+    "drop": 0.2,
+    "drop_low": 0.1,
+    "drop_high": 0.3,
+    "case_mix": None,
+    "case_mix_low": None,
+    "case_mix_high": None,
+    "threshold": 0.05,
+    "threshold_low": -0.01,
+    "threshold_high": 0.1,
+    "calibration": -0.02,
+    "calibration_low": -0.1,
+    "calibration_high": 0.05,
+    "ranking": 0.17,
+    "ranking_low": 0.05,
+    "ranking_high": 0.25,
+    "note": "",
+    "method": "bootstrap",
+    "made_from": "abc",
+}
+LOCAL = {
+    "model": "A",
+    "site": "B",
+    "scans": 10,
+    "draws": 100,
+    "as_is": 0.7,
+    "as_is_low": 0.6,
+    "as_is_high": 0.8,
+    "rethresholded": 0.65,
+    "rethresholded_low": 0.5,
+    "rethresholded_high": 0.8,
+    "recalibrated": 0.78,
+    "recalibrated_low": 0.6,
+    "recalibrated_high": 0.9,
+    "made_from": "abc",
+}
+
+
+def a_study(**parts: object) -> Study:
+    """Two networks at two sites, with the parts given."""
+    models = (Model("A", ("A",), weights="c0ffee" * 4), Model("A+B", ("A", "B")))
+    return Study("paper", "In a sentence.", models, (Site("A"), Site("B")), **parts)
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    """A CSV's rows."""
+    with (folder / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curves(labels: list[int], probabilities: list[float], site: str = "A") -> Calibration:
+    """Both curves of one cell, by the functions that a study uses."""
+    seen, gained = reliability_curve(labels, probabilities), decision_curve(labels, probabilities)
+    shares = (seen.mean_probability, seen.positive_share, seen.positive_share_low, seen.positive_share_high)
+    return Calibration("A", site, *shares, seen.scans, gained.threshold, gained.model, gained.treat_all)
+
+
+# Calibration ------------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_network_is_useful_everywhere_and_one_that_knows_nothing_nowhere() -> None:
+    perfect = curves([1, 1, 0, 0], [1.0, 1.0, 0.0, 0.0])
+    assert calibration.useful_range(perfect) == (0.01, 0.99)
+    assert calibration.useful_range(curves([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5])) is None
+
+
+def test_the_useful_range_is_the_longest_run() -> None:
+    curve = replace(
+        curves([1, 0], [0.6, 0.4]),
+        threshold=np.array([0.1, 0.2, 0.3, 0.4, 0.5]),
+        benefit=np.array([0.2, 0.0, 0.1, 0.1, 0.0]),
+        treat_all=np.array([0.1, 0.05, 0.0, -0.1, -0.2]),
+    )
+    assert calibration.useful_range(curve) == (0.3, 0.4)
+
+
+def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
+    score = {"model": "A", "site": "A", "ece": 0.21, "ece_if_calibrated": 0.05, "calibration_slope": 0.4}
+    study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
+    shown = calibration.section(study, "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "At home the median calibration error is 0.21, and in 1 of 1 cells the slope is below 0.5" in shown["words"]
+    assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
+        "paper-calibration-a.svg",
+        "paper-net-benefit-a.svg",
+    }
+    assert rows_of(tmp_path, "paper-calibration")[0]["useful_from"] == "0.11"  # up to 0.10 it acts on everyone
+    assert len(rows_of(tmp_path, "paper-reliability")) == 4
+    assert len(rows_of(tmp_path, "paper-decision-curves")) == 99
+    assert calibration.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+# Where decisions were lost ----------------------------------------------------------------------------------------
+
+
+def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
+    shown = drop.section(a_study(drops=[DROP], local=[LOCAL]), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["words"] == (
+        "Of 1 moves of a network to a site it never saw, 1 cost right decisions beyond the luck of the patients. "
+        "The largest part was ranking in 1."
+    )
+    assert "with 10 labelled local scans −5 by a new threshold and +8 by recalibration" in shown["local_words"]
+    svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
+    assert "+17 (+5 to +25)" in svg
+    assert "case mix" not in svg
+    row = rows_of(tmp_path, "paper-decomposition")[0]
+    assert float(row["threshold"]) + float(row["calibration"]) + float(row["ranking"]) == pytest.approx(
+        float(row["drop"])
+    )
+    assert "made_from" not in row
+    assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def test_no_clear_drop_names_no_part() -> None:
+    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith(
+        "0 cost right decisions beyond the luck of the patients."
+    )
+
+
+# Diagnosis and stress ---------------------------------------------------------------------------------------------
+
+
+def a_diagnosis() -> Diagnosis:
+    """One pair of sites, one network without and with lungs, one finding, three maps."""
+    pair = {"home": "A", "site": "B", "auc": 0.81, "low": 0.7, "high": 0.9, "p": 0.001, "power": 0.9}
+    cell = {"model": "A", "site": "A", "low": 0.5, "high": 0.9, "patients": 20, "scans": 20}
+    maps = [{"model": "A", "site": "A", "label": 1, "inside": v, "expected": 0.3} for v in (0.1, 0.2, 0.6)]
+    return Diagnosis(
+        separation=[pair | {"view": "border", "model": ""}, pair | {"view": "features", "model": "A+B", "auc": 0.9}],
+        shortcuts=[
+            cell | {"view": "lungs_erased", "auc": 0.74, "p": 0.01},
+            cell | {"view": "label_shuffle", "auc": 0.51, "p": 0.01},
+        ],
+        saliency=maps,
+        labels=[{"site": "A", "view": "objects", "auc": 0.72, "low": 0.6, "high": 0.8, "p": 0.01, "p_holm": 0.2}],
+        findings=[
+            {
+                "model": "",
+                "home": "A",
+                "site": "A",
+                "cause": "texture",
+                "sentence": "So it is.",
+                "strength": 0.8,
+                "p": 0.01,
+            }
+        ],
+    )
+
+
+def test_the_diagnosis_is_said_drawn_and_kept(tmp_path: Path) -> None:
+    shown = diagnosis.section(a_study(diagnosis=a_diagnosis()), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["sentences"] == ["So it is."]
+    pairs = (tmp_path / "figures" / "paper-separation.svg").read_text(encoding="utf-8")
+    assert pairs.count(">0.81<") == 2  # both ways round
+    assert ">0.90<" not in pairs  # features of a network of several sites stand in the table alone
+    battery = (tmp_path / "figures" / "paper-battery.svg").read_text(encoding="utf-8")
+    assert "lungs erased" in battery
+    assert battery.count('width="7" height="7"') == 1  # shuffled labels are never a find
+    assert "something outside the body" in (tmp_path / "figures" / "paper-label-causes.svg").read_text(encoding="utf-8")
+    assert float(rows_of(tmp_path, "paper-saliency")[0]["inside"]) == pytest.approx(0.3)
+    assert len(rows_of(tmp_path, "paper-separation")) == 2
+    assert diagnosis.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
+    base = {"model": "A", "home": "A", "unit": "mm", "low": 0.5, "high": 0.95, "positive_share": 0.3, "scans": 40}
+    rows = [
+        base | {"shift": "blur", "dose": dose, "auc": auc, "words": f"blurred by {dose:g} mm"}
+        for dose, auc in ((0.0, 0.9), (1.0, 0.88), (4.0, 0.6))
+    ]
+    rows += [base | {"shift": "noise", "dose": d, "auc": 0.9, "words": f"noise {d:g}"} for d in (0.0, 25.0)]
+    best = {"model": "A", "home": "A", "site": "B", "shift": "blur", "words": "Blur comes nearest.", "best": True}
+    kept = Stress(rows, [best | {"distance": 0.2, "distance_unshifted": 0.5}])
+    shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
+    assert "No dose of these costs any network 0.05 or more: noise." in shown["words"]
+    assert shown["best"] == ["Blur comes nearest."]
+    svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
+    assert "0.90 → 0.60" in svg
+    assert len(rows_of(tmp_path, "paper-dose-response")) == 5
+    assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+# Hard cases, the planted story, the paper's faults ----------------------------------------------------------------
+
+
+def test_hard_cases_are_listed_by_class_with_what_is_known(tmp_path: Path) -> None:
+    case = {"site": "A", "patient": "p", "models": 3, "wrong": 3, "trained_here": 2, "mean_probability": 0.2}
+    cases = [
+        case | {"scan": "missed", "label": 1, "trained_here_wrong": 2, "known": "age 70"},
+        case | {"scan": "called", "label": 0, "trained_here_wrong": 0, "known": ""},
+    ]
+    shown = hardest.section(a_study(hardest=cases), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "Of the 2 scans listed, 1 are called wrongly also by most of the networks" in shown["words"]
+    assert [row["scan"] for row in rows_of(tmp_path, "paper-hardest-positives")] == ["missed"]
+    assert [row["scan"] for row in rows_of(tmp_path, "paper-hardest-negatives")] == ["called"]
+
+
+def test_the_story_tells_what_came_to_light_and_what_did_not(tmp_path: Path) -> None:
+    rule = {"sites": "A", "auc": 0.8, "p_value": 0.01}
+    study = a_study(
+        ties=[
+            {"site": "A", "factor": "kernel", "strength": 1.0},
+            {"site": "A", "factor": "age", "strength": 1.0},
+            {"site": "A", "factor": "devices", "strength": 1.0},
+            {"site": "A", "factor": "padding", "strength": 0.0},
+        ],
+        audit=Audit(
+            confounding=[
+                rule | {"rule": "kernel"},
+                rule | {"rule": "age and sex", "auc": 0.7, "p_value": 0.2},
+                rule | {"rule": "padding and black share"},
+            ]
+        ),
+    )
+    shown = story.section(study, "paper", Folder(tmp_path))
+    assert shown is not None
+    found = {row["factor"]: row["found"] for row in rows_of(tmp_path, "paper-planted")}
+    assert found == {"kernel": story.FOUND, "age": story.MISSED, "devices": story.UNSEEN, "padding": story.FOUND}
+    assert "Of 3 planted ties between label and scanner, 1 came to light; for 1 no test was run" in shown["words"]
+    assert "Found though its dial stood at 0: padding at A." in shown["words"]
+
+
+def test_a_diagnosis_of_the_site_tells_the_story_and_one_of_a_pair_does_not(tmp_path: Path) -> None:
+    ties = [{"site": "A", "factor": "dose", "strength": 1.0}, {"site": "B", "factor": "dose", "strength": 1.0}]
+    pair = a_diagnosis().findings[0] | {"home": "A", "site": "B"}
+    given = replace(a_diagnosis(), findings=[*a_diagnosis().findings, pair])
+    story.section(a_study(ties=ties, diagnosis=given), "paper", Folder(tmp_path))
+    assert [row["found"] for row in rows_of(tmp_path, "paper-planted")] == [story.FOUND, story.MISSED]
+
+
+def a_cell(site: str, reading: str, **values: object) -> dict:
+    """A score record of network A."""
+    base = {"model": "A", "site": site, "threshold_reading": reading, "positives": 10, "negatives": 10}
+    return base | {"accuracy": 0.8, "baseline_majority_accuracy": 0.5, "sensitivity": 0.8} | values
+
+
+def test_each_lesson_has_this_run_s_number(tmp_path: Path) -> None:
+    auc = {
+        "auc": 0.4,
+        "auc_sampling_low": 0.3,
+        "auc_sampling_high": 0.48,
+        "auc_grid": 0.43,
+        "auc_grid_dropout_sd": 0.01,
+    }
+    scores = [
+        a_cell("A", "model", auc=0.9, auc_grid=0.9),
+        a_cell("B", "model", accuracy=0.5, **auc),
+        a_cell("B", "site", accuracy=0.6, **auc),
+    ]
+    study = a_study(
+        scores=scores,
+        audit=Audit(site_only_auc=0.7, confounding=[{"rule": "kernel", "sites": "A", "auc": 0.9, "p_value": 0.01}]),
+    )
+    shown = lessons.section([study], Folder(tmp_path))
+    assert shown is not None
+    here = {lesson.title: lesson.here for lesson in shown["lessons"]}
+    assert (
+        "0.50 with the network's own threshold and 0.60 with one chosen there"
+        in here["The threshold is chosen at the hospital under test"]
+    )
+    assert "+0.10 is borrowed" in here["The threshold is chosen at the hospital under test"]
+    assert "4.6 times the dropout spread" in here["The ± is not how sure one can be"]
+    assert "by 0.030 at most (A at B)" in here["The AUC is read off a coarse grid"]
+    assert "Here 1 of 1 cells at never-seen sites lie below 0.5, 1 of them" in here["Below 0.5 is not “random”"]
+    assert "AUC of 0.70 over all sites; knowing only kernel gives 0.90 at A" in here["Facts that give the label away"]
+    assert len(rows_of(tmp_path, "lessons")) == len(shown["lessons"])
+
+
+# Sheets -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_sheets_have_the_checklists_items() -> None:
+    assert [item.number for item in CLAIM.items] == [str(n) for n in range(1, 45)]
+    numbers = [item.number for item in TRIPOD_AI.items]
+    assert len(numbers) == len(set(numbers)) == 52
+    assert sorted({int(n.rstrip("abcdefg")) for n in numbers}) == list(range(1, 28))
+    letters = {n: [x[-1] for x in numbers if x[:-1] == str(n)] for n in (3, 5, 6, 8, 9, 12, 18, 20, 23, 27)}
+    assert ["".join(found) for found in letters.values()] == [
+        "abc",
+        "ab",
+        "abc",
+        "abc",
+        "abc",
+        "abcdefg",
+        "abcdef",
+        "abc",
+        "ab",
+        "abc",
+    ]
+
+
+def test_a_sheet_marks_what_the_run_cannot_know() -> None:
+    report = Report("T", (a_study(settings={"split": {"train": 0.7, "test": 0.2}, "seed": 3}, split_hash="5417"),))
+    rows = {row["item"]: row for row in fill(CLAIM, report).rows}
+    assert rows["19"]["answer"] == (
+        "Per site and class, patients were drawn at random (seed 3): 70% train, 20% test, the rest validation; "
+        "split 5417."
+    )
+    assert (rows["19"]["state"], rows["14"]["state"], rows["39"]["state"]) == (FILLED, OPEN, OPEN)
+    assert rows["14"]["answer"] == ""
+    assert rows["14"]["you_must_write"]
+    assert rows["24"]["you_must_write"] == "The run has no record of this."
+    assert {row["state"] for row in rows.values()} == {FILLED, PARTLY, OPEN}
+
+
+def test_no_sheet_names_a_folder_of_this_machine() -> None:
+    report = Report("T", (a_study(),), command="elsewhere report /home/me/secret")
+    assert "/home/me" not in "".join(fill(sheet, report).to_csv() for sheet in (CLAIM, TRIPOD_AI))
+
+
+# Words and the whole page -----------------------------------------------------------------------------------------
+
+
+def test_a_fall_with_its_own_interval_is_judged_by_it() -> None:
+    home, away = Group("home", (0.9,), 0.9, 0.8, 1.0, ""), Group("unseen", (0.6,), 0.6, 0.55, 0.65, "")
+    given = {"group": "fall", "auc": 0.3, "auc_low": 0.21, "auc_high": 0.38, "method": "joint"}
+    found = fall(a_study(groups=[given]))
+    assert found is not None
+    assert "That is a fall of 0.30 (95\u00a0%: +0.21 to +0.38): more than the luck" in finding([home, away], found)
+    assert "may be the luck of these patients" in finding([home, away], replace(found, low=-0.1))
+    assert fall(a_study()) is None
+
+
+def test_signed_numbers_have_a_true_minus() -> None:
+    assert [signed(0.5), signed(-0.5), signed(None)] == ["+0.50", "−0.50", "–"]
+
+
+def test_the_page_says_what_it_holds_and_what_was_not_made(tmp_path: Path) -> None:
+    study = a_study(absent={"dose–response curves": "elsewhere stress STUDY.toml runs/x"})
+    page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
+    assert "dose–response curves: run <code>elsewhere stress STUDY.toml runs/x</code>" in page
+    assert 'id="stress"' not in page
+    assert 'href="#stress"' not in page
+    assert "0 example slices" not in holdings(Report("T", (study,)))
+    assert "No volume and no name." in page
+
+
+def test_cells_of_the_matrix_can_be_stepped_on_and_tell_everything(tmp_path: Path) -> None:
+    study = a_study(scores=[a_cell("B", "model", auc=0.4, auc_sampling_low=0.3, auc_sampling_high=0.48, scans=20)])
+    page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
+    assert page.count('tabindex="0" aria-describedby="paper-cell-') == 4
+    assert 'id="paper-cell-1-2">A tested at B (never seen in training): AUC 0.400, 95 % interval 0.300–0.480.' in page
