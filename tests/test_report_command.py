@@ -1,0 +1,226 @@
+"""A study's folder written by hand in; what `elsewhere report` computes from it, keeps, and says is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elsewhere.commands.report import assembly, drop, report
+from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.hardest import hardest
+from elsewhere.errors import BadStudy
+from elsewhere.evidence.decision import OperatingPoint
+from elsewhere.evidence.roc import exact_auc
+from elsewhere.evidence.score import score_cell
+from elsewhere.model.prediction import write_predictions
+from elsewhere.plan import Folder, load_study, read_table, write_table
+
+SITES = ("A", "B", "C")
+MODELS = {"A": ("A",), "B": ("B",), "A+B": ("A", "B"), "C": ("C",)}
+SCANS = 48
+FILE = """
+origin = "simulated"
+protocol = "harmonised"
+combinations = [["A"], ["B"], ["A", "B"], ["C"]]
+[sites]
+A = { kind = "volumes", root = "A" }
+B = { kind = "volumes", root = "B" }
+C = { kind = "volumes", root = "C" }
+[evaluation]
+resamples = 100
+"""
+
+
+def scores_of(model: str, site: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities: right at home, noise elsewhere; network C calls everything the same; C has one "
+    "class."""
+    rng = np.random.default_rng([len(model), SITES.index(site)])
+    labels = np.ones(SCANS, int) if site == "C" else (np.arange(SCANS) // 2 % 2)
+    pull = 2.5 if site in MODELS[model] else 0.0
+    probabilities = 1 / (1 + np.exp(-rng.normal(size=SCANS) - pull * (labels - 0.5)))
+    return labels, np.full(SCANS, 0.4) if model == "C" else probabilities
+
+
+def rows_of(model: str, site: str) -> list[dict[str, Any]]:
+    """Predictions, two scans a patient, one dropout pass."""
+    labels, probabilities = scores_of(model, site)
+    return [
+        {
+            "model": model,
+            "site": site,
+            "subset": subset,
+            "patient": f"p{i // 2}",
+            "scan": f"s{i:02}",
+            "label": int(labels[i]),
+            "windows": 1,
+            "pass": turn,
+            "probability": float(probabilities[i]),
+        }
+        for subset, turns in (("validation", (-1,)), ("test", (-1, 0)))
+        for turn in turns
+        for i in range(SCANS)
+    ]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Folder:
+    """A finished study of four networks at three sites, without volumes."""
+    file = tmp_path / "study.toml"
+    file.write_text(FILE, encoding="utf-8")
+    folder, settings = Folder(tmp_path / "out"), load_study(file).settings()
+    identity = {"settings": settings, "models": {m: list(s) for m, s in MODELS.items()}, "versions": {}}
+    scores = []
+    for model in MODELS:
+        for site in SITES:
+            write_predictions(folder.predictions(model, site), rows_of(model, site))
+            labels, probabilities = scores_of(model, site)
+            patients = [f"p{i // 2}" for i in range(SCANS)]
+            for reading in ("model", "site"):
+                point = OperatingPoint(0.5, "grid", reading, 1.0, 10)
+                cell = score_cell(labels, patients, probabilities, operating_point=point, resamples=20)
+                scores.append({"model": model, "site": site, **cell.to_record()})
+        folder.model(model).mkdir(parents=True)
+        (folder.model(model) / "checkpoint.json").write_text(json.dumps({"iteration": 5, "sha256": "c0ffee"}))
+        (folder.model(model) / "curves.csv").write_text("iteration,training_loss\n1,0.7\n")
+    write_table(folder.scores, scores)
+    write_table(folder.scans, [scan_row(site, i) for site in SITES for i in range(SCANS)])
+    folder.study.write_text(json.dumps(identity | {"split_hash": "5417"}), encoding="utf-8")
+    folder.bad_scans.write_text("site,scan,path,reason,next_step\n")
+    folder.audit.write_text(json.dumps(AUDIT), encoding="utf-8")
+    return folder
+
+
+AUDIT = {
+    "counts": [],
+    "facts": [],
+    "duplicates": [],
+    "leaks": [],
+    "site_only_auc": 0.6,
+    "warnings": [],
+    "notes": [],
+    "copies_left_out": 0,
+    "repaired": [],
+    "forensics": [{"finding": "reversed", "site": "A", "scan": "s00", "detail": ""}],
+}
+
+
+def scan_row(site: str, i: int) -> dict[str, Any]:
+    """One row of the table of scans, with age and sex but at B."""
+    facts = {"kernel": "sharp"} | ({} if site == "B" else {"age": 30 + i, "sex": "FM"[i % 2]})
+    row = {"site": site, "patient": f"p{i // 2}", "scan": f"s{i:02}", "label": i // 2 % 2, "stratum": "positive"}
+    return row | {"status": "ok", "subset": "train", "file": "", "facts": json.dumps(facts)}
+
+
+def identity_of(folder: Folder) -> dict[str, Any]:
+    return json.loads(folder.study.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_made_from_records_alone(made: Folder) -> None:
+    report([made.root])
+    page = (made.root / "report.html").read_text(encoding="utf-8")
+    for section in ("calibration", "drop", "hardest", "lessons", "sheets"):
+        assert f'<h2 id="{section}">' in page
+    for section in ("diagnosis", "stress"):
+        assert f'<h2 id="{section}">' not in page
+    assert f"<code>elsewhere diagnose STUDY.toml {made.root}</code>" in page
+    assert f"<code>elsewhere stress STUDY.toml {made.root}</code>" in page
+
+
+def test_group_means_come_from_one_joint_bootstrap(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    groups = {row["group"]: row for row in study.groups}
+    home = [float(exact_auc(*scores_of(m, m))) for m in ("A", "B")]
+    away = [float(exact_auc(*scores_of(m, s))) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B"))]
+    assert groups["home"]["auc"] == pytest.approx(np.mean(home))
+    assert groups["unseen"]["auc"] == pytest.approx(np.mean(away))
+    assert groups["fall"]["auc"] == pytest.approx(np.mean(home) - np.mean(away))
+    assert groups["fall"]["auc_low"] < groups["fall"]["auc"] < groups["fall"]["auc_high"]
+    assert {row["cells"] for row in study.groups} == {2, 4, 0}
+
+
+def test_drops_add_up_and_are_made_again_only_when_something_changed(
+    made: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = assembly.study_of(made, identity_of(made))
+    moves = [(r["model"], r["site"]) for r in first.drops]
+    assert moves == [("A", "B"), ("B", "A")]  # C has one class at home, and as a new site; A+B has seen both others
+    for row in first.drops:
+        parts = sum(row[part] or 0.0 for part in ("case_mix", "threshold", "calibration", "ranking"))
+        assert parts == pytest.approx(row["drop"])
+        assert row["case_mix"] is None  # age and sex are not known at B
+    assert {r["scans"] for r in first.local} == {10}  # 30 of 48 would leave too few to try it on
+    kept = (made.root / "decomposition.parquet").read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(drop, "decompose", refuse)
+    monkeypatch.setattr(drop, "relearn", refuse)
+    assert assembly.study_of(made, identity_of(made)).drops == first.drops
+    assert (made.root / "decomposition.parquet").read_bytes() == kept
+    rows = rows_of("A", "B")
+    rows[-1]["probability"] = rows[SCANS]["probability"] = 0.123
+    write_predictions(made.predictions("A", "B"), rows)
+    with pytest.raises(AssertionError, match="made again"):
+        assembly.study_of(made, identity_of(made))
+
+
+def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -> None:
+    identity = identity_of(made)
+    study = assembly.study_of(made, identity)
+    assert {r["models"] for r in study.hardest} == {3}
+    assert all(2 * r["wrong"] > 3 for r in study.hardest)
+    seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
+    assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
+    cells = read_cells(made, identity)
+    alone = hardest(made, cells, study.models[3:], read_table(made.scores), AUDIT)
+    assert alone == []
+
+
+def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) -> None:
+    labels, _ = scores_of("A", "A")
+    for model in MODELS:
+        rows = rows_of(model, "A")
+        for row in rows:
+            if row["scan"] == "s00":
+                row["probability"] = 1.0 - labels[0]
+        write_predictions(made.predictions(model, "A"), rows)
+    study = assembly.study_of(made, identity_of(made))
+    known = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
+    assert known["A", "s00"] == "age 30, sex F, kernel sharp, reversed"
+
+
+def test_a_study_of_an_older_version_still_makes_a_page(made: Folder) -> None:
+    identity = identity_of(made)
+    del identity["settings"]["training"]["threads"]
+    made.study.write_text(json.dumps(identity), encoding="utf-8")
+    report([made.root])
+    assert (made.root / "report.html").is_file()
+
+
+def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
+    identity = identity_of(made)
+    root = Path(identity["settings"]["sites"][0]["root"])
+    root.with_name("A.truth.json").write_text(json.dumps({"dials": {"field_of_view": 0.5}}), encoding="utf-8")
+    study = assembly.study_of(made, identity)
+    assert study.ties == [{"site": "A", "factor": "field of view", "strength": 0.5}]
+    identity["settings"]["origin"] = "real"
+    assert assembly.study_of(made, identity).ties == []
+
+
+def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -> None:
+    pair = {"home": "A", "site": "B", "view": "facts", "model": "", "auc": 0.9, "low": 0.8, "high": 1.0, "p": 0.01}
+    write_table(made.root / "diagnosis" / "separation.parquet", [pair])
+    study = assembly.study_of(made, identity_of(made))
+    assert list(study.diagnosis.separation) == [pair]
+    assert "shift diagnosis: what tells the sites apart" not in study.absent
+    assert "shortcut battery: scores with the lungs erased" in study.absent
+
+
+def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadStudy, match=r"holds no study \(study\.json is missing\)"):
+        report([tmp_path])
