@@ -172,7 +172,8 @@ def takes(network: Network, index: int, maps: Tensor) -> bool:
 def run(network: Network, index: int, maps: Tensor) -> Tensor:
     """Level `index` of a network in training, pooled, from its input maps; `takes` says which levels it may be."""
     level, pools = network.levels[index], network.settings.pools
-    size = tuple(1 if edge == 1 else by for edge, by in zip(maps.shape[2:], (*pools, (1, 1, 1))[index], strict=True))
+    pooled = (*pools, (1, 1, 1))[index]
+    depth, height, width = (1 if edge == 1 else by for edge, by in zip(maps.shape[2:], pooled, strict=True))
     shape = network.settings.filters[index], *maps.shape[2:]
     (drop,) = (module for module in level.modules() if isinstance(module, DropBlock))
     through = compiled if _compiled(maps) else operations
@@ -180,7 +181,7 @@ def run(network: Network, index: int, maps: Tensor) -> Tensor:
     norms = [module for module in level.modules() if isinstance(module, nn.GroupNorm)]
     convs = [module for module in level.modules() if isinstance(module, nn.Conv3d)]
     streamed = index == 0 and not maps.requires_grad and math.prod(shape) >= LARGE
-    way = Way((norms[0], norms[1]), size, (draws[0], draws[1]), through, streamed)
+    way = Way((norms[0], norms[1]), (depth, height, width), (draws[0], draws[1]), through, streamed)
     flat = [getattr(module, name) for modules in (convs, norms) for name in ("weight", "bias") for module in modules]
     result: Tensor = _Level.apply(maps.contiguous(), way, *flat)
     return result
@@ -213,7 +214,9 @@ class _Level(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        passes, ctx.passes = ctx.passes, None  # consumed: their maps are overwritten by gradients
+        passes, ctx.passes = ctx.passes, None
+        if passes is None:
+            raise RuntimeError("a level in training cannot go back a second time: gradients took the place of its maps")
         _, *flat = ctx.saved_tensors
         parts = [
             one.backward(part, further=ctx.needs_input_grad[0])

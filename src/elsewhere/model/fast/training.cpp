@@ -17,6 +17,7 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -26,6 +27,7 @@ constexpr int POINTS = 16;  // Winograd F(2x2, 3x3)
 constexpr int PAD = 16;     // zero columns before and after each row: one vector of the widest set
 constexpr int RUNS = 16;    // most runs of slices that a gradient is summed in
 constexpr int LONG = 512;   // columns that pay for the sums they are added to
+constexpr int LINE = 64;    // bytes of a cache line, and of the widest vector
 constexpr int ADDED = 256;  // values that a float sum takes before it goes into a double one
 constexpr int TOUCHED = 64, NOTHING = 128, NOWHERE = 255;  // marks of a pool that DropBlock reached
 constexpr int FLUSH = 16;   // times that float sums are added to before they go into double ones
@@ -65,26 +67,6 @@ struct Maps {
         return slice >= origin && slice < origin + slices && row >= 0 && row < rows;
     }
     int spread() const { return samples * (columns + 1) - 1; }  // columns of all samples, a zero between two
-
-    void read(int sample, int channel, int slice, int r, float* to) const {
-        const float* from = row(sample, channel, slice, r);
-        const size_t at = (size_t)sample * channels + channel;
-        if (step)
-            for (int x = 0; x < columns; x++) to[x] = from[x] > 0 ? 1.0f : 0.0f;
-        else if (scale)
-            for (int x = 0; x < columns; x++) to[x] = scale[at] * from[x] + shift[at];
-        else
-            std::memcpy(to, from, columns * sizeof(float));
-        if (blocks) blocks[sample].blank(channel, slice, r, to);
-    }
-    // One row of all samples; what lies between samples is left as it is.
-    void read_all(int channel, int slice, int r, float* to) const {
-        for (int n = 0; n < samples; n++, to += columns + 1)
-            if (holds(slice, r))
-                read(n, channel, slice, r, to);
-            else
-                std::fill_n(to, columns, 0.0f);
-    }
 };
 
 namespace {
@@ -182,6 +164,10 @@ Set choose(int lanes) {
     return SET(plain, 4, 4);
 }
 
+struct Freed {
+    void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t(LINE)); }
+};
+
 // task(index, workspace of `floats` zeros) for every index below `count`.
 template <class Task>
 void share(int count, int threads, size_t floats, Task task) {
@@ -189,8 +175,11 @@ void share(int count, int threads, size_t floats, Task task) {
     const auto work = [&](float* own) {
         for (int index; (index = next.fetch_add(1)) < count;) task(index, own);
     };
-    std::vector<std::unique_ptr<float[]>> memory;
-    for (int i = 0; i < std::max(1, std::min(threads, count)); i++) memory.emplace_back(new float[floats]());
+    std::vector<std::unique_ptr<float[], Freed>> memory;
+    for (int i = 0; i < std::max(1, std::min(threads, count)); i++) {
+        memory.emplace_back(new (std::align_val_t(LINE)) float[floats]);
+        std::fill_n(memory.back().get(), floats, 0.0f);
+    }
     std::vector<std::thread> crew;
     for (size_t i = 1; i < memory.size(); i++) {
         try {

@@ -14,6 +14,53 @@ static inline void transform(Vec& a, Vec& b, Vec& c, Vec& d) {
 // The transpose of what turns products into two outputs.
 static inline void spread(Vec a, Vec b, Vec (&to)[4]) { to[0] = a, to[1] = a + b, to[2] = a - b, to[3] = -b; }
 
+static inline Vec load_some(const float* from, int count) {
+    float all[LANES] = {};
+    std::memcpy(all, from, count * sizeof(float));
+    return load(all);
+}
+
+// Calls take(column, vector of that column) along a row, the last one filled up with zeros.
+template <class Take>
+static inline void along(const float* row, int columns, Take take) {
+    int x = 0;
+    for (; x + LANES <= columns; x += LANES) take(x, load(row + x));
+    if (x < columns) take(x, load_some(row + x, columns - x));
+}
+
+static inline void store_some(float* to, int x, int columns, Vec v) {
+    if (x + LANES <= columns)
+        store(to + x, v);
+    else
+        std::memcpy(to + x, &v, (columns - x) * sizeof(float));
+}
+
+// One row of one sample as it is read; it is held.
+static inline void read_row(const Maps& in, int sample, int channel, int slice, int row, float* to) {
+    const float* from = in.row(sample, channel, slice, row);
+    const size_t at = (size_t)sample * in.channels + channel;
+    const int columns = in.columns;
+    if (in.step) {
+        along(from, columns, [&](int x, Vec v) { store_some(to, x, columns, v > 0.0f ? Vec{} + 1.0f : Vec{}); });
+    } else if (in.scale) {
+        const float scale = in.scale[at], shift = in.shift[at];
+        along(from, columns, [&](int x, Vec v) { store_some(to, x, columns, scale * v + shift); });
+    } else {
+        along(from, columns, [&](int x, Vec v) { store_some(to, x, columns, v); });
+    }
+    if (in.blocks) in.blocks[sample].blank(channel, slice, row, to);
+}
+
+// One row of all samples; what lies between samples is left as it is.
+static inline void read_rows(const Maps& in, int channel, int slice, int row, float* to) {
+    const bool held = in.holds(slice, row);
+    for (int n = 0; n < in.samples; n++, to += in.columns + 1)
+        if (held)
+            read_row(in, n, channel, slice, row, to);
+        else
+            std::fill_n(to, in.columns, 0.0f);
+}
+
 // The four rows around a tile, transformed over its slices, of every channel; each is read once.
 struct Rows {
     const Maps& in;
@@ -27,7 +74,7 @@ struct Rows {
 
     void read(int channel, int slice, int row) {
         float* to = at(channel, row);
-        for (int i = 0; i < 4; i++) in.read_all(channel, slice - 1 + i, row, four + i * width);
+        for (int i = 0; i < 4; i++) read_rows(in, channel, slice - 1 + i, row, four + i * width);
         for (int x = 0; x < width; x += LANES) {
             Vec a = load(four + x), b = load(four + width + x), c = load(four + 2 * width + x),
                 d = load(four + 3 * width + x);
@@ -57,7 +104,7 @@ static void to_gradient_points(const Weighing& job, int channel, int slice, int 
     const int width = job.width;
     for (int i = 0; i < 4; i++)
         if (slice + i / 2 < job.last)
-            job.gradients.read_all(channel, slice + i / 2, row + i % 2, rows + i * width);
+            read_rows(job.gradients, channel, slice + i / 2, row + i % 2, rows + i * width);
         else
             std::fill_n(rows + i * width, width, 0.0f);
     for (int x = 0; x < width; x += LANES) {
@@ -120,30 +167,20 @@ struct Tally {
     }
 };
 
-static inline Vec load_some(const float* from, int count) {
-    float all[LANES] = {};
-    std::memcpy(all, from, count * sizeof(float));
-    return load(all);
-}
-
-// Calls take(column, vector of that column) along a row, the last one filled up with zeros.
-template <class Take>
-static inline void along(const float* row, int columns, Take take) {
-    int x = 0;
-    for (; x + LANES <= columns; x += LANES) take(x, load(row + x));
-    if (x < columns) take(x, load_some(row + x, columns - x));
-}
-
 // One row of all samples to where it belongs, and its sums.
 static inline void put_row(const Convolution& job, Tally<2>* tallies, int filter, int slice, int row,
                            const float* from) {
     const Maps& out = job.out;
     for (int n = 0; n < out.samples; n++, from += out.columns + 1) {
-        std::memcpy(out.row(n, filter, slice, row), from, out.columns * sizeof(float));
-        if (!job.sums) continue;
+        float* to = out.row(n, filter, slice, row);
         const size_t at = (size_t)n * out.channels + filter;
         Tally<2>& tally = tallies[at];
-        along(from, out.columns, [&](int, Vec y) { tally.lanes[0] += y, tally.lanes[1] += y * y, tally.added++; });
+        Vec sum = tally.lanes[0], square = tally.lanes[1];
+        along(from, out.columns, [&](int x, Vec y) {
+            store_some(to, x, out.columns, y);
+            sum += y, square += y * y, tally.added++;
+        });
+        tally.lanes[0] = sum, tally.lanes[1] = square;
         double* sums = job.sums + ((size_t)(slice - job.first) * out.samples * out.channels + at) * 2;
         if (tally.added > ADDED || row + 1 == out.rows) tally.drain(sums);
     }
@@ -271,7 +308,7 @@ static void pool_row(const Pooling& job, int n, int c, int slice, int row, float
             }
             for (int x = 0; x < columns; x++) {
                 const float v = sign * from[x];
-                const bool larger = DROPS ? (v > value[x]) & (kept[x] != 0) : v > value[x];
+                const bool larger = DROPS ? !(v <= value[x]) & (kept[x] != 0) : !(v <= value[x]);  // not a number is taken
                 value[x] = larger ? v : value[x];
                 place[x] = larger ? code : place[x];
             }
@@ -282,7 +319,7 @@ static void pool_row(const Pooling& job, int n, int c, int slice, int row, float
         for (int x = 1; x < WIDTH; x++) {
             const float v = value[k * WIDTH + x];
             const int code = place[k * WIDTH + x] + x;
-            const bool better = (v > most) | ((v == most) & (code < where));
+            const bool better = (v > most) | ((v == most) & (code < where)) | ((where >= NOWHERE) & (code < NOWHERE));
             most = better ? v : most, where = better ? code : where;
         }
         const bool nothing = where >= NOWHERE;
@@ -355,18 +392,14 @@ static void gate_slice(const Gating& job, int slice, float* row) {
         for (int r = 0; r < maps.rows; r++) {
             float* to = gradients.row(n, c, slice, r);
             const float* map = maps.row(n, c, slice, r);
-            gradients.read(n, c, slice, r, row);
+            read_row(gradients, n, c, slice, r, row);
             along(row, columns, [&](int x, Vec v) {
-                const bool whole = x + LANES <= columns;
-                const Vec y = whole ? load(map + x) : load_some(map + x, columns - x), g = v * kept;
+                const Vec y = x + LANES <= columns ? load(map + x) : load_some(map + x, columns - x), g = v * kept;
                 const Vec leaves = job.gain ? (y > 0.0f ? gain * g + base + slope * y : Vec{}) : g;
                 tally.lanes[0] += g, tally.lanes[1] += g * y, tally.lanes[2] += leaves;
                 tally.lanes[3] += y > 0.0f ? Vec{} + 1.0f : Vec{};
                 tally.added++;
-                if (whole)
-                    store(to + x, leaves);
-                else
-                    std::memcpy(to + x, &leaves, (columns - x) * sizeof(float));
+                store_some(to, x, columns, leaves);
             });
             if (tally.added > ADDED || r + 1 == maps.rows) tally.drain(sums);
         }
