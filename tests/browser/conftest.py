@@ -166,7 +166,7 @@ def viewer_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = whole_frame(SHAPE, SPACING)
     looked = np.zeros(SHAPE, np.float32)
     looked[4:8, 26:36, 4:14] = 1
-    overlay = Overlay(draw_overlay(looked, frame), looked.sum(axis=(1, 2)) / looked.sum(), "A planted block.")
+    overlay = Overlay(draw_overlay(looked, frame), looked.sum(axis=(1, 2)) / looked.sum(), "A planted block.", 0, 8)
     presets = (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240))
     picture = draw_scan(planted(), "HU", 0.0, frame)
     first = Shown(

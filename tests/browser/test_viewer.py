@@ -167,7 +167,10 @@ def test_what_is_said_of_a_slice(page: Any) -> None:
     assert page.inner_text("#place").startswith("Slice 6 of 12 · marked infection · probability 0.25, 0.75 · value -")
     assert page.locator(".of-case:visible .strip.marks i").count() == 2
     assert page.locator(".of-case:visible .strip.windows").count() == 2
-    assert "2 of 12 slices are marked (17%); 50% of the overlay lies on them." in page.inner_text("main")
+    assert (
+        "Of the 8 slices that the overlay covers, 2 are marked (25%); 50% of the overlay lies on them."
+        in page.inner_text("main")
+    )
 
 
 def test_the_mark_on_the_strip_stands_at_the_slice(page: Any) -> None:

@@ -22,7 +22,7 @@ OCCASION = Occasion("study", "real", "A+B", ("A", "B"), 0.4, "9f2c" * 16, "elsew
 
 
 def shown(**changes: object) -> Shown:
-    overlay = Overlay(gzip.compress(b"overlay"), np.array([0.1, 0.2, 0.3, 0.4]), "What it is.")
+    overlay = Overlay(gzip.compress(b"overlay"), np.array([0.0, 0.3, 0.3, 0.4]), "What it is.", 1, 4)
     case = Shown(
         "A", "p1", "s1", 1, "test", gzip.compress(b"scan"), 4, "HU", "8 bit.",
         (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240)),
@@ -74,7 +74,11 @@ def test_hostile_names_stay_words(field: str) -> None:
 
 
 def test_overlay_and_marks_are_compared() -> None:
-    assert agreement(shown()) == "2 of 4 slices are marked (50%); 70% of the overlay lies on them."
+    words = "Of the 3 slices that the overlay covers, 2 are marked (67%); 70% of the overlay lies on them."
+    assert agreement(shown()) == words
+    assert agreement(shown(marks={0: "outside", 2: "infection"})).startswith(
+        "Of the 3 slices that the overlay covers, 1"
+    )
     assert agreement(shown(marks=None)) == ""
     assert agreement(shown(overlay=None)) == ""
     assert agreement(shown(marks={0: ""})) == ""

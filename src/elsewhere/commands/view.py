@@ -250,7 +250,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[Row])
         found = predict(network, case, read, study.sample, study.prediction.stride)
         starts = evaluation_windows(case.slices, long, study.prediction.stride)
         windows = [(s, min(s + long, case.slices), float(p)) for s, p in zip(starts, found, strict=True)]
-        return windows, find_saliency(network, case, read, study.sample, study.prediction.stride)[0]
+        return windows, find_saliency(network, case, read, study.sample, study.prediction.stride)
 
     return ask
 
@@ -370,17 +370,19 @@ def _overlay(looked: Saliency, drawn: Drawn, slices: int) -> Overlay:
     profile = np.where(inside, sums[np.clip(places.astype(int), 0, slices - 1)], 0.0)
     total = profile.sum()
     frame = drawn.frame.coarser(drawn.size[0] / rows, drawn.size[1] / columns)
-    return Overlay(draw_overlay(shares, frame), profile / total if total else profile, _looked_words(looked, drawn))
+    start, stop = (round(drawn.prepared.there(n)) for n in (looked.start, looked.start + looked.count))
+    covered = max(start, 0), max(min(stop, drawn.picture.slices), start + 1)
+    words = _looked_words(looked, *covered)
+    return Overlay(draw_overlay(shares, frame), profile / total if total else profile, words, *covered)
 
 
-def _looked_words(looked: Saliency, drawn: Drawn) -> str:
+def _looked_words(looked: Saliency, start: int, stop: int) -> str:
     if not looked.cells.any():
         return "Nothing in the scan spoke for COVID to this model: there is nothing to draw."
-    first, last = (drawn.prepared.there(n) for n in (looked.start, looked.start + looked.count))
     cells = " x ".join(map(str, looked.cells.shape))
     return (
-        f"HiResCAM of the most COVID-like window (slices {round(first) + 1} to {round(last)}): where its evidence for "
-        f"COVID came from, on {cells} cells, smoothed between them. Evidence against is not drawn."
+        f"HiResCAM of the most COVID-like window (slices {start + 1} to {stop}): where its evidence for COVID came "
+        f"from, on {cells} cells, smoothed between them. Evidence against is not drawn."
     )
 
 

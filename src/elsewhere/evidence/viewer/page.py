@@ -62,11 +62,15 @@ class Overlay:
         nifti: the map, 0..1 of its maximum, as bytes of a .nii.gz.
         profile: its sum in each displayed slice as a share of the whole, (slices,).
         words: what it is, in a sentence.
+        start: first displayed slice that it covers, from 0; others were not asked about.
+        stop: one past the last.
     """
 
     nifti: bytes
     profile: NDArray[np.float64]
     words: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -179,13 +183,15 @@ def render(cases: Sequence[Shown], occasion: Occasion) -> str:
 
 def agreement(case: Shown) -> str:
     """How overlay and marked slices go together, in a sentence; "" where one of them is missing."""
-    if case.marks is None or case.overlay is None or not any(case.marks.values()):
+    looked = case.overlay
+    if case.marks is None or looked is None or not any(case.marks.values()):
         return ""
-    marked = [slice_ for slice_, word in case.marks.items() if word]
-    share = float(case.overlay.profile[marked].sum())
+    covered = range(looked.start, looked.stop)
+    marked = [slice_ for slice_, word in case.marks.items() if word and slice_ in covered]
+    share = float(looked.profile[marked].sum())
     return (
-        f"{len(marked)} of {case.slices} slices are marked ({len(marked) / case.slices:.0%}); "
-        f"{share:.0%} of the overlay lies on them."
+        f"Of the {len(covered)} slices that the overlay covers, {len(marked)} are marked "
+        f"({len(marked) / len(covered):.0%}); {share:.0%} of the overlay lies on them."
     )
 
 
