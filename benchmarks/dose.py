@@ -125,35 +125,40 @@ def print_false_alarms(models: list[Scored], repetitions: int) -> None:
 
 
 def print_power(models: list[Scored], repetitions: int) -> None:
-    keys = ("right", "rival", "wrong", "none", "like")
-    pooled: dict[int, Counter[str]] = {}
-    untried: dict[int, Counter[str]] = {}
-    rows: dict[int, int] = {}
+    pooled: dict[int, list[Counter[str]]] = {}
     for model in models:
-        print(f"\n## {model.name}\n\n| planted | scores move by | AUC | {' | '.join(HEADS)} | right, dose not tried |")
-        print(f"|---|---|---|{'---|' * (len(keys) + 1)}")
-        for planted, shift in enumerate(model.shifts, 1):
-            move, bin_ = moves(model, planted), int(np.searchsorted(BINS, moves(model, planted)))
-            counts, other = (tally(model, planted, repetitions, untried=u) for u in (False, True))
-            pooled[bin_] = pooled.get(bin_, Counter()) + counts
-            untried[bin_] = untried.get(bin_, Counter()) + other
-            rows[bin_] = rows.get(bin_, 0) + repetitions
-            auc = exact_auc(model.labels, model.probabilities[planted])
-            print(
-                f"| {shift.name}, {shift.dose:g} {shift.unit} | {move:.2f} | {auc:.2f} | "
-                f"{shares(counts, repetitions, keys)} | {other['right'] / repetitions:.0%} |"
-            )
-    print(
-        f"\n## All models, by how far the planted shift moves the scores\n\n| log-odds | planted | {' | '.join(HEADS)} |"
-    )
-    print(f"|---|---|{'---|' * len(keys)}")
-    edges = (0, *BINS, np.inf)
-    for bin_ in sorted(rows):
-        span = f"{edges[bin_]:g} to {edges[bin_ + 1]:g}"
-        print(f"| {span} | {rows[bin_] // repetitions} | {shares(pooled[bin_], rows[bin_], keys)} |")
+        print(
+            f"\n## {model.name}\n\n| planted | scores move by | AUC | {' | '.join(HEADS)} |\n|---|---|---|{'---|' * 6}"
+        )
+        moved = {planted: moves(model, planted) for planted in range(1, len(model.shifts) + 1)}
+        for planted, move in moved.items():
+            if move < BINS[0]:
+                continue
+            shift, auc = model.shifts[planted - 1], exact_auc(model.labels, model.probabilities[planted])
+            tried, untried = (tally(model, planted, repetitions, untried=u) for u in (False, True))
+            pooled.setdefault(int(np.searchsorted(BINS, move)), []).append(tried)
+            row = f"{shares(tried, repetitions, KEYS)} | {untried['right'] / repetitions:.0%}"
+            print(f"| {shift.name}, {shift.dose:g} {shift.unit} | {move:.2f} | {auc:.2f} | {row} |", flush=True)
+        still = [f"{s.name} {s.dose:g}" for s, move in zip(model.shifts, moved.values(), strict=True) if move < BINS[0]]
+        print(f"\nMove the scores by less than {BINS[0]}: {', '.join(still) or 'none'}.")
+    print_pooled(pooled, repetitions)
 
 
-HEADS = ("right shift", "right one not told apart", "wrong shift", "none of them", "nothing to explain")
+def print_pooled(pooled: dict[int, list[Counter[str]]], repetitions: int) -> None:
+    print("\n## All models, by how far the planted shift moves the scores\n")
+    print(f"| log-odds | planted | {' | '.join(HEADS[:-1])} |\n|---|---|{'---|' * 5}")
+    edges = (*BINS, np.inf)
+    for place in sorted(pooled):
+        counts, number = sum(pooled[place], Counter()), len(pooled[place])
+        span = f"{edges[place - 1]:g} to {edges[place]:g}"
+        print(f"| {span} | {number} | {shares(counts, number * repetitions, KEYS)} |")
+
+
+KEYS = ("right", "rival", "wrong", "none", "like")
+HEADS = (
+    *("right shift", "right one not told apart", "wrong shift", "none of them", "nothing to explain"),
+    "right, this dose not among those tried",
+)
 
 
 def main(repetitions: int, studies: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_paper_protocol_and_single_departures(tmp_path: Path) -> None:
     assert study.evaluation.threshold == "site"
 
 
+def test_several_seeds_repeat_the_trainings_and_nothing_else(tmp_path: Path) -> None:
+    one, several = (
+        load_study(_file(tmp_path, head + SITES)) for head in ("seed = 7\n", "seed = 7\nseeds = [7, 8, 9]\n")
+    )
+    assert one.models == several.models
+    assert one.repeats == {}
+    first = next(iter(one.models))
+    assert set(several.repeats) == {f"{name}~{seed}" for name in one.models for seed in (8, 9)}
+    assert several.trained_on(f"{first}~8") == several.trained_on(first) == one.models[first]
+    assert several.training_of(first) == one.training
+    assert several.training_of(f"{first}~9") == replace(one.training, seed=9)
+    assert (several.seed, several.split) == (one.seed, one.split)
+    assert "seeds" not in one.settings()  # the record of a study with one seed is as it always was
+    assert several.settings()["seeds"] == [7, 8, 9]
+
+
 @pytest.mark.parametrize("name", ["paper", "harmonised"])
 def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "/data")
@@ -52,6 +69,11 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
         ("x = [", r"study\.toml: is not valid TOML"),
         ("sede = 1\n" + SITES, r"key `sede` is unknown\. Did you mean `seed`\?"),
         ('seed = "x"\n' + SITES, r"key `seed` is 'x'\. Input should be a valid integer"),
+        ("seeds = []\n" + SITES, r"key `seeds` is \[\]\. Give whole numbers of 0 or more, each once"),
+        ("seeds = [1, 1]\n" + SITES, r"key `seeds` is \[1, 1\]\. Give whole numbers"),
+        ("seeds = [0, -1]\n" + SITES, r"key `seeds` is \[0, -1\]"),
+        ("seeds = 3\n" + SITES, r"key `seeds` is 3\. Input should be a valid tuple"),
+        ("seeds = [1]\n" + SITES + "[training]\nseed = 2\n", r"key `training\.seed` is given beside `seeds`"),
         ('protocol = "own"\n' + SITES, r"key `protocol` is 'own'\. Use one of paper, harmonised"),
         (SITES + "[training]\niteration = 5\n", r"key `training\.iteration` is unknown\. Did you mean `training\.iter"),
         (SITES + '[training]\niterations = "many"\n', r"key `training\.iterations` is 'many'"),

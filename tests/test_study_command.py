@@ -14,9 +14,10 @@ from PIL import Image
 from elsewhere.commands.predict import predict
 from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
-from elsewhere.commands.study import cluster_commands, study
+from elsewhere.commands.study import _keep_seed_scores, cluster_commands, run_study, study
 from elsewhere.commands.train import train
 from elsewhere.errors import BadSite, BadStudy
+from elsewhere.evidence.roc import exact_auc
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, load_study, read_table
 
@@ -176,3 +177,50 @@ def _copy_site(file: Path, sites: Path, tmp_path: Path, name: str) -> Path:
     shutil.copytree(sites / name, moved)
     file.write_text(file.read_text().replace(str(sites / name), str(moved)))
     return moved
+
+
+def test_further_seeds_are_trained_beside_and_change_nothing_else(tiny_study: Path, tmp_path: Path) -> None:
+    folder, text = Folder(tmp_path / "out"), tiny_study.read_text().replace(', ["COVID-CTset", "MosMedData"]', "")
+    tiny_study.write_text(text)
+    run_study(tiny_study, folder, workers=1)
+    kept = {p: p.read_bytes() for p in [folder.scores, folder.model("UTSW") / "checkpoint.safetensors"]}
+    record = json.loads(folder.study.read_text())
+    assert not (folder.root / "seeds.parquet").exists()
+    assert "seeds" not in record["settings"]
+
+    tiny_study.write_text("seeds = [0, 5]\n" + text)
+    run_study(tiny_study, folder, workers=1)
+    assert {p: p.read_bytes() for p in kept} == kept
+    again = json.loads(folder.study.read_text())
+    assert again["models"] == record["models"] == {"UTSW": ["UTSW"]}
+    assert again["settings"].pop("seeds") == [0, 5]
+    assert again == record
+    other = json.loads((folder.model("UTSW~5") / "checkpoint.json").read_text())
+    assert (other["training"]["seed"], other["training_sites"]) == (5, ["UTSW"])
+    assert (folder.model("UTSW~5") / "checkpoint.safetensors").read_bytes() not in kept.values()
+    _check_seed_scores(folder)
+
+    commands = "\n".join(cluster_commands(tiny_study, folder, load_study(tiny_study)))
+    assert commands.count("UTSW~5") == 1 + 4  # a training, and a prediction at each site
+    tiny_study.write_text(text)
+    _keep_seed_scores(load_study(tiny_study), folder, read_table(folder.scores))
+    assert not (folder.root / "seeds.parquet").exists()
+
+
+def _check_seed_scores(folder: Folder) -> None:
+    """Spread over seeds from both trainings' predictions; sampling and dropout from the first's row of scores."""
+    rows = {(r["site"], r["score"]): r for r in read_table(folder.root / "seeds.parquet")}
+    scores = {r["site"]: r for r in read_table(folder.scores) if r["threshold_reading"] == "model"}
+    assert {score for site, score in rows if site == "MosMedData"} == {"accuracy", "sensitivity"}  # one class
+    for site in ("UTSW", "CC-CCII", "COVID-CTset"):
+        row, aucs = rows[site, "auc"], []
+        for name in ("UTSW", "UTSW~5"):
+            test = [r for r in read_predictions(folder.predictions(name, site)) if r["subset"] == "test"]
+            single = [r for r in test if r["pass"] == -1]
+            aucs.append(float(exact_auc([r["label"] for r in single], [r["probability"] for r in single])))
+        assert (row["first"], row["seeds"]) == (aucs[0], 2)
+        assert (row["mean"], row["smallest"], row["largest"]) == (np.mean(aucs), min(aucs), max(aucs))
+        assert row["standard_deviation"] == pytest.approx(np.std(aucs, ddof=1))
+        found = (row["sampling_low"], row["sampling_high"], row["dropout_sd"])
+        assert found == tuple(scores[site][k] for k in ("auc_sampling_low", "auc_sampling_high", "auc_dropout_sd"))
+        assert rows[site, "accuracy"]["dropout_sd"] is None

@@ -111,7 +111,7 @@ SECTIONS: dict[str, type] = {
     "evaluation": EvaluationSettings,
 }
 TOP_KEYS = (
-    *("name", "title", "origin", "notes", "planted", "protocol", "seed", "store", "allow_leak"),
+    *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
     *("combinations", "sites"),
     *SECTIONS,
 )
@@ -133,6 +133,8 @@ class Study:
         store: folder of the prepared volumes, shared between studies; None means `store` beside the study's folder.
         sites: the sites, in the order of the file.
         combinations: for each model, the sites it is trained on; "paper" in the file stands for the paper's nine.
+        seeds: of the training alone: every model is trained once with each, for the spread over trainings. The first
+            is the model of all other results; without, `[training] seed` is the only one.
     """
 
     name: str
@@ -153,11 +155,25 @@ class Study:
     training: TrainingSettings
     prediction: PredictionSettings
     evaluation: EvaluationSettings
+    seeds: tuple[int, ...] = ()
 
     @cached_property
     def models(self) -> dict[str, tuple[str, ...]]:
         """Model name to the sites it is trained on."""
         return {"+".join(sites): sites for sites in self.combinations}
+
+    @cached_property
+    def repeats(self) -> dict[str, tuple[str, int]]:
+        """Name of each further training, `MODEL~SEED`, to its model and training seed; empty without `seeds`."""
+        return {f"{name}~{seed}": (name, seed) for seed in self.seeds[1:] for name in self.models}
+
+    def trained_on(self, name: str) -> tuple[str, ...]:
+        """Sites of a model or of a further training of it."""
+        return self.models[self.repeats[name][0] if name in self.repeats else name]
+
+    def training_of(self, name: str) -> TrainingSettings:
+        """How a model, or a further training of it, is trained."""
+        return replace(self.training, seed=self.repeats[name][1]) if name in self.repeats else self.training
 
     def site(self, name: str) -> Site:
         """The site of that name."""
@@ -165,7 +181,10 @@ class Study:
 
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""
-        return json.loads(json.dumps(asdict(self), default=str))
+        content = json.loads(json.dumps(asdict(self), default=str))
+        if not self.seeds:
+            del content["seeds"]  # studies with one seed keep the record that they had before there were several
+        return content
 
 
 def load_study(path: Path) -> Study:
@@ -192,6 +211,9 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     seed = _typed(path, "seed", int, content.get("seed", 0))
     sections = {name: _section(path, name, content, protocol, seed) for name in SECTIONS}
     sections["preparation"] = replace(sections["preparation"], size=sections["network"].input)
+    seeds = _seeds(path, content)
+    if seeds:
+        sections["training"] = replace(sections["training"], seed=seeds[0])
     name = _name(path, content)
     sites = _sites(path, content.get("sites", {}))
     return Study(
@@ -206,8 +228,18 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         store=_path(path, "store", content["store"]) if "store" in content else None,
         sites=sites,
         combinations=_combinations(path, content, [s.name for s in sites if s.use == "split"]),
+        seeds=seeds,
         **sections,
     )
+
+
+def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
+    seeds: tuple[int, ...] = _typed(path, "seeds", tuple[int, ...], content.get("seeds", ()))
+    if "seeds" in content and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
+        raise BadStudy(path, f"key `seeds` is {list(seeds)}", "Give whole numbers of 0 or more, each once")
+    if seeds and "seed" in content.get("training", {}):
+        raise BadStudy(path, "key `training.seed` is given beside `seeds`", "Leave it out: the first of `seeds` is it")
+    return seeds
 
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import train_model, usable_rows
 from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
-from elsewhere.evidence.score import score_cell
+from elsewhere.evidence.score import score_cell, spread_over_seeds
 from elsewhere.files import write_whole
 from elsewhere.model.network import amend_checkpoint, versions
 from elsewhere.model.prediction import read_predictions
@@ -64,21 +64,25 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     write_whole(folder.study, json.dumps(_identity(plan, folder), indent=1))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
-    jobs = [(file, folder.root, name) for name in plan.models]
+    names = [*plan.models, *plan.repeats]
+    jobs = [(file, folder.root, name) for name in names]
     for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):
         pass
-    cells = [(file, folder.root, name, site.name) for name in plan.models for site in plan.sites]
+    cells = [(file, folder.root, name, site.name) for name in names for site in plan.sites]
     for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({plan.name})", ticks=True):
         pass
     with stage("statistics"):
-        write_table(folder.scores, scores(plan, folder))
+        found = scores(plan, folder)
+        write_table(folder.scores, found)
+        _keep_seed_scores(plan, folder, found)
 
 
 def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
     """One idempotent command per unit of work, in an order that a cluster must keep between the three groups."""
     words = [["prepare", file, folder.root]]
-    words += [["train", file, name, folder.root] for name in plan.models]
-    words += [["predict", file, name, site.name, folder.root] for name in plan.models for site in plan.sites]
+    names = [*plan.models, *plan.repeats]
+    words += [["train", file, name, folder.root] for name in names]
+    words += [["predict", file, name, site.name, folder.root] for name in names for site in plan.sites]
     words += [["study", file, folder.root]]
     return [shlex.join(["elsewhere", *map(str, line)]) for line in words]
 
@@ -98,9 +102,56 @@ def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
     return [row for name in plan.models for row in _model_scores(plan, folder, name)]
 
 
+SEED_SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
+
+
+def _keep_seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> None:
+    """seeds.parquet where the study trains with several seeds; none that an earlier study file left behind."""
+    path = folder.root / "seeds.parquet"
+    if plan.repeats:
+        write_table(path, seed_scores(plan, folder, found))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per model, site and score, with its three spreads apart: over seeds, over patients, over dropout passes.
+
+    The spread over seeds is that of trainings which differ in nothing else; sampling and dropout are those of the
+    first training, whose scores `found` holds. Thresholds are each training's own (reading "model").
+    """
+    cells = {(r["model"], r["site"]): r for r in found if r["threshold_reading"] == "model"}
+    for name in plan.repeats:
+        rows = [r for r in _model_scores(plan, folder, name) if r["threshold_reading"] == "model"]
+        cells |= {(name, r["site"]): r for r in rows}
+    return [
+        _seed_score(
+            [cells[n, site.name] for n in (name, *(n for n, (m, _) in plan.repeats.items() if m == name))], score
+        )
+        for name in plan.models
+        for site in plan.sites
+        for score in SEED_SCORES
+        if cells[name, site.name][score] is not None
+    ]
+
+
+def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
+    first = trainings[0]
+    return {
+        "model": first["model"],
+        "site": first["site"],
+        "score": score,
+        "first": first[score],
+        "sampling_low": first[f"{score}_sampling_low"],
+        "sampling_high": first[f"{score}_sampling_high"],
+        "dropout_sd": first["auc_dropout_sd"] if score == "auc" else None,
+        **asdict(spread_over_seeds([t[score] for t in trainings])),
+    }
+
+
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
     tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
-    points = _operating_points(tables, plan.models[name])
+    points = _operating_points(tables, plan.trained_on(name))
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():
         thresholds[reading][site] = asdict(point)

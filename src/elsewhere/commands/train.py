@@ -42,14 +42,16 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         BadStudy: there is no such model, or its training sites give too few scans or classes.
     """
     study, folder = load_study(study_file), Folder(out)
-    if name not in study.models:
-        raise BadStudy(study_file, f"has no model {name!r}", f"Its models: {', '.join(study.models)}")
+    if name not in {**study.models, **study.repeats}:
+        raise BadStudy(
+            study_file, f"has no model {name!r}", f"Its models: {', '.join([*study.models, *study.repeats])}"
+        )
     rows = usable_rows(folder)
-    sites = study.models[name]
+    sites = study.trained_on(name)
     training.train(
         study.network,
         study.sample,
-        study.training,
+        study.training_of(name),
         cases(rows, sites, "train"),
         cases(rows, sites, "validation"),
         shelf_reader(rows),
@@ -65,13 +67,13 @@ def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]])
 
     The split hash is that of the training sites alone, so that adding a hospital leaves finished trainings valid.
     """
-    own = [r for r in rows if r["site"] in study.models[name]]
+    own = [r for r in rows if r["site"] in study.trained_on(name)]
     return {
         "model": name,
         "study": study.name,
         "origin": study.origin,
         "protocol": study.protocol,
-        "training_sites": list(study.models[name]),
+        "training_sites": list(study.trained_on(name)),
         "preparation": asdict(study.preparation),
         "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in own}),
         "versions": versions(),
