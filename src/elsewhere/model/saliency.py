@@ -33,9 +33,11 @@ FINEST = 8
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
-    """Where a network's evidence for COVID in a scan comes from.
+    """Where a network's evidence for COVID in a scan comes from, and what comes of it.
 
     Attributes:
+        probability: of COVID, the highest over the windows.
+        features: what the last layer sees of that window, float32 (last dense width,).
         cells: evidence, not negative, float32 (slices, rows, columns) of a level's maps; they divide the input evenly.
         start: first slice of the window.
         count: stored slices in it.
@@ -43,6 +45,8 @@ class Saliency:
         length: slices of the window with its padding.
     """
 
+    probability: float
+    features: NDArray[np.float32]
     cells: NDArray[np.float32]
     start: int
     count: int
@@ -72,8 +76,8 @@ def find_saliency(
     settings: SampleSettings = SampleSettings(),
     stride: int = WINDOW_STRIDE,
     level: int | None = None,
-) -> tuple[Saliency, NDArray[np.float32]]:
-    """Saliency of a scan's most COVID-like window, and the features that the last layer sees of it.
+) -> Saliency:
+    """Saliency of a scan's most COVID-like window.
 
     HiResCAM (Draelos & Carin 2020, arXiv:2011.08891): the gradient of the difference of the two logits times the maps
     of a level, cell by cell, summed over channels; what is below 0 speaks against COVID and is left out. Grad-CAM
@@ -94,10 +98,11 @@ def find_saliency(
     with torch.no_grad():
         maps = _maps(network, case, read, settings, starts, chosen)
         logits = torch.cat([network.head(_flat(network, one[None], chosen)) for one in maps])
+    probabilities = logits.double().softmax(1)[:, POSITIVE]
     best = int((logits[:, POSITIVE] - logits[:, 1 - POSITIVE]).argmax())
     cells, features = _explain(network, maps[best][None], chosen)
     plan = evaluation_plan(case, starts[best], length)
-    return Saliency(cells, plan.start, plan.count, plan.top, length), features
+    return Saliency(float(probabilities[best]), features, cells, plan.start, plan.count, plan.top, length)
 
 
 def map_level(network: Network) -> int:

@@ -32,9 +32,13 @@ leaks at the higher ones."""
 SMALLEST, ONE_SIDE = 0.03, 0.2
 """Lungs fill at least this share of a chest CT, and each side holds at least this share of them."""
 
-SOFT_TISSUE = (-150, 150)
+THING = -700
+"""HU above which something outside the body is a thing, and no air, noise or tint."""
+
+SOFT_TISSUE, TEXTURED = (-150, 150), (-300, 300)
 USUAL_OFFSET, RELATIVE_WINDOW = 1024.0, (-1350.0, 150.0)
 MAP, BODY_MAP = (1, 8, 8), (4, 6, 6)
+SMOOTH = (3, 5, 5)
 BINS = np.linspace(-1000, 100, 23)
 
 
@@ -263,10 +267,12 @@ def describe(voxels: NDArray[Any], regions: Regions, level: Level = (1.0, 0.0)) 
 
     Returns:
         `background` (3,): median of what lies outside, share of padding in it, share of the volume outside.
-        `objects` (128,): mean and maximum of each of 8 x 8 parts of the picture, outside the body, above the background.
-        `texture` (18,): how much neighbours differ in soft tissue (log of percentiles 50, 90, 99 of the absolute
-            difference at distance 1 and 2 in-plane, 1 across slices) and their ratios: kernel, noise, thickness.
-        `body` (158,): parts of the body without lungs (4 x 6 x 6), percentiles of soft tissue and denser (10), lung extent (4).
+        `objects` (128,): how much denser than -700 HU the things outside the body are, mean and maximum of each of
+            8 x 8 parts of the picture.
+        `texture` (10,): how much neighbours differ in soft tissue (log of percentiles 50 and 90 of the absolute
+            difference at distance 1 and 2 in-plane, 1 across slices), and in-plane how distance 2 and the second
+            difference compare with distance 1: kernel, noise, thickness.
+        `body` (158,): parts of the smoothed body without lungs (4 x 6 x 6), its percentiles (10), lung extent (4).
         `lungs` (22,): square roots of the shares of 22 bins of 50 HU from -1000 to 100; zeros without lungs.
     """
     coarse = voxels[tuple(slice(None, None, s) for s in regions.strides)]
@@ -290,10 +296,9 @@ def _background(hu: NDArray[Any], regions: Regions) -> Floats:
 def _objects(hu: NDArray[Any], regions: Regions) -> Floats:
     if not regions.has_outside:
         return np.zeros(2 * MAP[1] * MAP[2])
-    above = np.where(regions.outside, hu - np.median(hu[regions.outside]), 0)
-    mean = above.sum(axis=0) / np.maximum(regions.outside.sum(axis=0), 1)
-    picture = _blocks(mean[None], MAP, np.mean), _blocks(mean[None], MAP, np.max)
-    return np.concatenate([part.ravel() for part in picture])
+    dense = np.where(regions.outside, np.maximum(hu - THING, 0), 0)
+    mean = (dense.sum(axis=0) / np.maximum(regions.outside.sum(axis=0), 1))[None]
+    return np.concatenate([_blocks(mean, MAP, function).ravel() for function in (np.mean, np.max)])
 
 
 def _blocks(values: NDArray[Any], parts: tuple[int, ...], function: Any) -> Floats:
@@ -312,37 +317,43 @@ def _texture(voxels: NDArray[Any], regions: Regions, level: Level) -> Floats:
     every = regions.strides[0]
     hu = voxels[::every] * np.float32(level[0]) + np.float32(level[1])
     rows, columns = (np.arange(n) // s for n, s in zip(regions.shape[1:], regions.strides[1:], strict=True))
-    soft = (hu > SOFT_TISSUE[0]) & (hu < SOFT_TISSUE[1])
+    soft = (hu > TEXTURED[0]) & (hu < TEXTURED[1])
     soft &= ~regions.erased[:, rows[:, None], columns] & ~regions.outside[:, rows[:, None], columns]
-    numbers = [_differences(hu, soft, axis, lag) for axis, lag in ((1, 1), (2, 1), (1, 2), (2, 2), (0, 1))]
-    along, across = np.array(numbers[0]) + numbers[1], np.array(numbers[2]) + numbers[3]
-    return np.concatenate([*numbers, across - along])
+    near, far, bend = (
+        np.mean([_differences(hu, soft, axis, lags) for axis in (1, 2)], axis=0) for lags in ((0, 1), (0, 2), (0, 1, 2))
+    )
+    return np.concatenate([near, far, _differences(hu, soft, 0, (0, 1)), far - near, bend - near])
 
 
-def _differences(hu: NDArray[Any], soft: Mask, axis: int, lag: int) -> list[float]:
-    head = (slice(None),) * axis
-    if hu.shape[axis] <= lag:
-        return [0.0] * 3
-    first, second = (*head, slice(lag, None)), (*head, slice(None, -lag))
-    both = soft[first] & soft[second]
-    if not both.any():
-        return [0.0] * 3
-    found = np.percentile(np.abs(hu[first][both] - hu[second][both]), (50, 90, 99))
-    return [float(v) for v in np.log(found + 1)]
+def _differences(hu: NDArray[Any], soft: Mask, axis: int, lags: tuple[int, ...]) -> Floats:
+    """Log of percentiles 50 and 90 of |first - second|, or of |first - 2 second + third|, where all are soft tissue."""
+    length = hu.shape[axis] - lags[-1]
+    if length < 1:
+        return np.zeros(2)
+    places = [(slice(None),) * axis + (slice(lag, lag + length),) for lag in lags]
+    kept = np.logical_and.reduce([soft[place] for place in places])
+    if not kept.any():
+        return np.zeros(2)
+    values = [hu[place][kept] for place in places]
+    bent = values[0] - values[1] if len(values) == 2 else values[0] - 2 * values[1] + values[2]
+    found: Floats = np.log(np.percentile(np.abs(bent), (50, 90)) + 1)
+    return found
 
 
 def _body(hu: NDArray[Any], regions: Regions) -> Floats:
-    level = np.clip(hu, -1000, 400)
+    """Smoothed first, so that kernel and noise, which `_texture` is about, say little here."""
     kept = ~regions.erased & ~regions.outside
-    filled = np.where(kept, level, np.median(level[kept]) if kept.any() else 0)
-    dense = level[kept & (level > SOFT_TISSUE[0])]
-    percentiles = np.percentile(dense, np.linspace(5, 95, 10)) if dense.size else np.zeros(10)
+    level = np.where(kept, np.clip(hu, -200, 400), 0)
+    near = [ndimage.uniform_filter(part, SMOOTH) for part in (level, kept.astype(np.float32))]
+    smooth = np.where(kept, near[0] / np.maximum(near[1], 1e-3), 0)
+    values = smooth[kept]
+    percentiles = np.percentile(values, np.linspace(5, 95, 10)) if values.size else np.zeros(10)
     extent = [
         np.ptp(hits) / n if (hits := np.flatnonzero(regions.lungs.any(axis=others))).size else 0.0
         for n, others in zip(regions.lungs.shape, ((1, 2), (0, 2), (0, 1)), strict=True)
     ]
-    parts = _blocks(filled, BODY_MAP, np.mean).ravel()
-    return np.concatenate([parts, percentiles, [*extent, regions.lung_share]])
+    filled = np.where(kept, smooth, np.median(values) if values.size else 0)
+    return np.concatenate([_blocks(filled, BODY_MAP, np.mean).ravel(), percentiles, [*extent, regions.lung_share]])
 
 
 def _lung_histogram(hu: NDArray[Any], regions: Regions) -> Floats:

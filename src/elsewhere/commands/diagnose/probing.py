@@ -134,14 +134,13 @@ def _show(plan: Study, model: str, network: Network, scan: tuple[Case, Voxels], 
     case, voxels = scan
     wanted = [name for name in VIEWS if name != "border_only" or regions.has_outside]
     pictures = [(case, partial(_slices, VIEWS[name](voxels, regions))) for name in wanted]
-    pictures.append((case, partial(_slices, voxels)))
-    *windows, whole = predict_many(network, pictures, plan.sample, plan.prediction.stride)
+    windows = predict_many(network, pictures, plan.sample, plan.prediction.stride)
     probabilities: dict[str, float | None] = dict.fromkeys(VIEWS)
     probabilities |= {name: float(found.max()) for name, found in zip(wanted, windows, strict=True)}
-    saliency, features = find_saliency(network, case, pictures[-1][1], plan.sample, plan.prediction.stride)
+    saliency = find_saliency(network, case, partial(_slices, voxels), plan.sample, plan.prediction.stride)
     inside, expected = saliency.share_inside(on_grid(regions.lungs, regions))
-    seen = [float(v) for v in features]
-    told = {"model": model, "features": seen, "probability": float(whole.max()), **probabilities}
+    seen = [float(v) for v in saliency.features]
+    told = {"model": model, "features": seen, "probability": saliency.probability, **probabilities}
     return {**told, "inside": inside, "expected": expected}
 
 

@@ -15,8 +15,8 @@ from elsewhere.commands.audit import PATIENTS, RULES
 from elsewhere.commands.diagnose.probing import VIEWS
 from elsewhere.evidence.confounding import tabulate_facts
 from elsewhere.evidence.diagnosis.battery import Ranking, rank
-from elsewhere.evidence.diagnosis.findings import CAUSES, SURE
-from elsewhere.evidence.diagnosis.separation import FEWEST, Separation, SeparationSettings, separate
+from elsewhere.evidence.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, SURE
+from elsewhere.evidence.diagnosis.separation import FEWEST, Separation, SeparationSettings, beyond, separate
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -29,7 +29,14 @@ SITE_VIEWS = {
 }
 """Views of the picture that sites are told apart by -> the parts of `describe` in them."""
 
-ACQUISITION = {rule: names for rule, names in RULES.items() if rule not in PATIENTS}
+MEASURED = ("minimum", "maximum", "padding_share", "black_share", "padding", "lung_segmented")
+"""Facts that were taken from the pixels: no header has them, and the views of the picture know them."""
+
+ACQUISITION = {
+    rule: tuple(name for name in names if name not in MEASURED)
+    for rule, names in RULES.items()
+    if rule not in PATIENTS and not set(names) <= set(MEASURED)
+}
 ALL_ACQUISITION = tuple(name for names in ACQUISITION.values() for name in names)
 
 
@@ -91,11 +98,18 @@ def _view(rows: Rows, view: str, model: str = "") -> tuple[Rows, NDArray[np.floa
     if view == "facts":
         return rows, _facts(rows, ALL_ACQUISITION)
     kept = [r for r in rows if r["lungs_found"]]
+    if not kept:
+        return kept, None
     if model:
         return _features(kept, model)
-    parts = SITE_VIEWS.get(view, (view,))
-    table = np.array([np.concatenate([r[part] for part in parts]) for r in kept]) if kept else None
-    return kept, None if table is None or not np.ptp(table, axis=0).any() else table
+    table = _table(kept, SITE_VIEWS.get(view, (view,)))
+    if not np.ptp(table, axis=0).any():
+        return kept, None
+    return kept, beyond(table, _table(kept, GLOBAL_PARTS)) if view in LOCAL_PARTS else table
+
+
+def _table(rows: Rows, parts: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([np.concatenate([row[part] for part in parts]) for row in rows])
 
 
 def _features(rows: Rows, model: str) -> tuple[Rows, NDArray[np.float64] | None]:

@@ -26,9 +26,15 @@ CAUSES = {
     "objects": "something at a fixed place outside the body (marker, table, cable)",
     "texture": "sharpness and noise of soft tissue (kernel, dose, slice thickness)",
     "body": "the body outside the lungs (contrast agent, position, field of view)",
-    "facts": "header-like facts alone",
+    "facts": "knowing nothing but header-like facts",
 }
 """What can give a label away without a lung, in words; the keys are the views that are tried against the label."""
+
+GLOBAL_PARTS, LOCAL_PARTS = ("background", "texture"), ("objects", "body")
+"""What is everywhere in a picture, and what is somewhere: the latter is tried `beyond` the former (separation)."""
+
+IN_THE_PICTURE = tuple(view for view in CAUSES if view != "facts")
+"""Causes that a model can see; of the facts it sees only what they do to the picture."""
 
 VIEWS = {
     "features": "the model's own features",
@@ -117,7 +123,7 @@ def _used(battery: Rows, shortcuts: Rows, causes: Rows, homes: Mapping[str, Sequ
         whole = next((r for r in shortcuts if _same(r, row) and r["view"] == "whole"), None)
         compare = f" (whole scans {whole['auc']:.2f})" if whole else ""
         part = PARTS[row["view"]] if row["view"] == "lungs_erased" else f"on {PARTS[row['view']]}"
-        known = [r for r in causes if r["site"] == row["site"] and is_finding(r)]
+        known = [r for r in causes if r["site"] == row["site"] and r["view"] in IN_THE_PICTURE and is_finding(r)]
         best = max(known, key=lambda r: r["auc"], default=None)
         cause = best["view"] if best and at_home else row["view"]
         if row["auc"] < 0.5:

@@ -21,6 +21,9 @@ from elsewhere.evidence.intervals import score_ends, z_value
 RIDGE = 0.3
 """Penalty of the ridge discriminant, as a share of the training scans' own spread in a column."""
 
+BEYOND = 0.01
+"""Penalty of `beyond`, as a share of a column's variance."""
+
 WORTH_FINDING = 0.7
 """The true AUC that `power` is about."""
 
@@ -105,6 +108,25 @@ def separate(
     return Separation(auc, low, high, reached, power, (int(own.sum()), int((1 - own).sum())), permuted.size)
 
 
+def beyond(view: ArrayLike, known: ArrayLike) -> Floats:
+    """What a view (scans, columns) says beyond other columns: they are taken out by least squares, a little ridged.
+
+    Labels have no part in it, so that permutations stay fair. Sharpness shows everywhere in a picture; without this a
+    kernel would be named as a body, or as a thing beside it.
+
+    Raises:
+        ValueError: not one row per scan, or values that are not finite.
+    """
+    table = _check_view(view, len(np.asarray(view)))
+    given = _check_view(known, len(table))
+    spread = given.std(axis=0)
+    z = (given - given.mean(axis=0))[:, spread > 0] / spread[spread > 0]
+    centred = table - table.mean(axis=0)
+    inner = z.T @ z + BEYOND * len(z) * np.eye(z.shape[1])
+    left: Floats = centred - z @ np.linalg.solve(inner, z.T @ centred)
+    return left
+
+
 def _check_view(view: ArrayLike, scans: int) -> Floats:
     table = np.asarray(view, dtype=np.float64)
     if table.ndim != 2 or len(table) != scans or table.shape[1] == 0:
@@ -154,11 +176,11 @@ def _fold_scores(seen: Floats, groups: Floats, unseen: Floats) -> Floats:
 
 
 def _ridge(x: Floats, y: Floats, new: Floats) -> Floats:
-    """Ridge discriminant in its dual form: (unseen, permutations)."""
+    """Scores of the ridge discriminant in its dual form, (unseen, permutations): one matrix for all permutations."""
     inner = x @ x.T
     inner[np.diag_indices_from(inner)] += RIDGE * len(x)
-    weights: Floats = new @ (x.T @ np.linalg.solve(inner, y))
-    return weights
+    scores: Floats = np.linalg.solve(inner, x @ new.T).T @ y
+    return scores
 
 
 def _shrunken(x: Floats, y: Floats) -> Floats:
