@@ -12,6 +12,7 @@ import pytest
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.hardest import hardest
+from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
 from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.roc import exact_auc
@@ -210,6 +211,20 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
     assert study.ties == [{"site": "A", "factor": "field of view", "strength": 0.5}]
     identity["settings"]["origin"] = "real"
     assert assembly.study_of(made, identity).ties == []
+
+
+def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
+    rows = read_table(made.scans)
+    for row in rows:
+        row["facts"] = json.dumps({**json.loads(row["facts"]), "date": "2020-04-1" + row["scan"][-1]})
+    write_table(made.scans, rows)
+    found = {(r["site"], r["label"]): r for r in characteristics(made)}
+    positives = found["A", 1]
+    assert (positives["patients"], positives["age_known"], positives["sex_known"]) == (12, 12, 12)
+    assert positives["age"] == 30 + np.median(range(2, 48, 4))  # each patient's first scan
+    assert positives["women"] == 1.0
+    assert (positives["first_month"], positives["last_month"]) == ("2020-04", "2020-04")
+    assert (found["B", 0]["age"], found["B", 0]["women"]) == (None, None)
 
 
 def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -> None:

@@ -13,6 +13,7 @@ from elsewhere.commands.report.cells import calibrations, group_means, read_cell
 from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
+from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
 from elsewhere.plan import SECTIONS, Folder, read_table
 
@@ -50,6 +51,7 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         models=models,
         sites=[page.Site(s["name"], s["country"], FORMS[s["kind"]], _use(s)) for s in settings["sites"]],
         counts=findings["counts"],
+        patients=characteristics(folder),
         scores=scores,
         groups=group_means(cells, models, settings),
         rocs=list(rocs(cells)),

@@ -226,6 +226,9 @@ class Study:
         sites: the test sites in the order of the columns.
         counts: Table 1, one record per site, class and subset: `site`, `label` (1 | 0 | None), `subset`
             ("train" | "validation" | "test"), `patients`, `scans`, `slices`.
+        patients: who they are, one record per site, class and subset: `site`, `label`, `subset`, `patients`, `age`
+            (median), `age_low`, `age_high` (quartiles), `age_known`, `women` (share), `sex_known`,
+            `first_month`, `last_month`.
         scores: `scores.parquet`, one record per model, site and threshold reading: `model`, `site`, and the fields of
             `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
@@ -266,6 +269,7 @@ class Study:
     models: Sequence[Model]
     sites: Sequence[Site]
     counts: Sequence[Record] = ()
+    patients: Sequence[Record] = ()
     scores: Sequence[Record] = ()
     groups: Sequence[Record] = ()
     calibrations: Sequence[Calibration] = ()

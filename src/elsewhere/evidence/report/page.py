@@ -135,6 +135,7 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
 STUDY_TABLES: dict[str, Callable[[Study, str], Table]] = {
     "groups": tables.group_table,
     "data": tables.data_table,
+    "patients": tables.patient_table,
     "cells": tables.cell_table,
     "decisions": tables.decision_table,
     "averages": tables.average_table,

@@ -52,6 +52,31 @@ def data_table(study: Study, name: str) -> Table:
     )
 
 
+def patient_table(study: Study, name: str) -> Table:
+    """Who the patients are; without rows where no scan tells age, sex or date."""
+    told = [r for r in study.patients if r["age_known"] or r["sex_known"] or r["first_month"]]
+    rows = [{**r, "class": CLASSES.get(r["label"], str(r["label"]))} for r in told]
+    columns = [
+        Column("site", "Site"),
+        Column("class", "Class"),
+        Column("subset", "Subset"),
+        Column("patients", "Patients", None, numeric=True),
+        Column("age", "Age, median (quartiles)", _age_words, numeric=True),
+        Column("women", "Women", _women_words, numeric=True),
+        Column("first_month", "Scanned", lambda v, r: f"{v} to {r['last_month']}" if v else "–"),
+    ]
+    note = "Each patient once. In brackets after the share of women: patients whose sex is known."
+    return Table(name, "Who the patients are, as far as their scans tell.", columns, rows, note)
+
+
+def _age_words(value: Any, row: Record) -> str:
+    return f"{figure(value, 0)} ({figure(row['age_low'], 0)}–{figure(row['age_high'], 0)})" if row["age_known"] else "–"
+
+
+def _women_words(value: Any, row: Record) -> str:
+    return f"{value:.0%} ({row['sex_known']})" if row["sex_known"] else "–"
+
+
 def group_table(study: Study, name: str) -> Table:
     """Mean AUC at home, at seen and at unseen sites."""
     rows = [

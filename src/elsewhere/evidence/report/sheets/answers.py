@@ -110,6 +110,31 @@ def events(report: Report) -> str:
     return f"All sites together, {'; '.join(said)}. By site in Table 1." if said else ""
 
 
+def dates(report: Report) -> str:
+    """First and last month of scanning by site, where the scans tell."""
+    months: dict[str, list[str]] = defaultdict(list)
+    for r in _first(report).patients:
+        months[str(r["site"])] += [str(r[key]) for key in ("first_month", "last_month") if r.get(key)]
+    return "".join(f"{site} {min(found)} to {max(found)}; " for site, found in months.items() if found).rstrip("; ")
+
+
+def people(report: Report) -> str:
+    """Age by site and class, where the scans tell; sex, months and subsets stand in the table."""
+    medians: dict[tuple[str, Any], list[float]] = defaultdict(list)
+    for r in _first(report).patients:
+        if r["age_known"]:
+            medians[str(r["site"]), r["label"]].append(float(r["age"]))
+    names = {1: "positives", 0: "negatives"}
+    said = [
+        f"{site} {names.get(label, 'unlabelled')} {min(found):.0f} to {max(found):.0f}"
+        for (site, label), found in medians.items()
+    ]
+    if not said:
+        return events(report)
+    more = "With sex and months in “Who the patients are”, under “The data”."
+    return f"{events(report)} Median age over the subsets: {'; '.join(said)}. {more}"
+
+
 def split(report: Report) -> str:
     """How the partitions were made."""
     study = _first(report)

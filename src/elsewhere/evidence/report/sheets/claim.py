@@ -69,7 +69,7 @@ CLAIM = Sheet(
         Item("33", "Evaluation", "on data from outside", run.external),
         Item("34", "Evaluation", "trial register", None, "Register and number, if this is a trial."),
         Item("35", "Results", "how many in, how many out", run.flow),
-        Item("36", "Results", "who they are, by partition", run.events, "Age, sex and severity by partition."),
+        Item("36", "Results", "who they are, by partition", run.people, "Severity, and age and sex where not known."),
         Item("37", "Results", "performance with uncertainty", run.performance),
         Item("38", "Results", "diagnostic performance and its precision", run.performance),
         Item("39", "Results", "where it fails", run.failures, "Look at the listed scans with a radiologist."),

@@ -47,7 +47,7 @@ TRIPOD_AI = Sheet(
             run.sources,
             "Why these sources, and whom their patients stand for.",
         ),
-        Item("5b", "Data", "from when to when", None, "First and last date of scanning at each site."),
+        Item("5b", "Data", "from when to when", run.dates, "First and last date of scanning at the sites not named."),
         Item(
             "6a",
             "Participants",
@@ -134,7 +134,9 @@ TRIPOD_AI = Sheet(
         Item("18f", "Code", "who can have it", run.code),
         Item("19", "Patients and public", "their part", None, "What part they had, or that they had none."),
         Item("20a", "Participants", "numbers through the study, with and without the disease", run.flow),
-        Item("20b", "Participants", "who they were, by source", run.events, "Age, sex, severity and dates by site."),
+        Item(
+            "20b", "Participants", "who they were, by source", run.people, "Severity, and age and sex where not known."
+        ),
         Item(
             "20c",
             "Participants",
