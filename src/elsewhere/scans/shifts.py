@@ -47,6 +47,9 @@ back-projection, most at a third of Nyquist, and rolled off above by the kernel.
 BLOOD_HU = (-50.0, 20.0, 90.0, 180.0)
 """Where a voxel between the lungs takes up contrast agent: none, all, all, none; fat lies below, bone above."""
 
+BONE_REACH, BONE_HU = 3.0, (100.0, 150.0)
+"""Marrow is as bright as blood: what is brighter than this when averaged over a few mm (SD of a Gaussian) is bone."""
+
 LUNG_WINDOW_LEVEL = -600.0
 """Centre of the usual lung window; with width 1500 it is -1350..150 HU (protocol page)."""
 
@@ -304,16 +307,19 @@ def averaging_weights(width: float) -> Slice:
 def _contrast(volume: Volume, dose: float, _: tuple[int, ...]) -> tuple[Act, str]:
     """HU added to soft tissue that has lung on its left and on its right: heart, great vessels, hila, lung vessels.
 
-    Weight 1 from 20 to 90 HU, falling to 0 at -50 (fat) and at 180 (bone, calcium). Dense consolidation is enhanced
-    too, as it is by contrast agent; so is the dome of the liver; vessels thinner than a voxel are not.
+    Weight 1 from 20 to 90 HU, falling to 0 at -50 (fat) and at 180 (bone, calcium), and to 0 where the surroundings
+    are bright (the spine's marrow). Dense consolidation is enhanced too, as it is by contrast agent; so is the dome of
+    the liver; vessels thinner than a voxel are not.
     """
     region, steps = between_lungs(volume)
     remark = "" if region.any() else "lungs not found: no contrast agent added"
+    reach = BONE_REACH / pixel_size(volume)[0]
 
     def add(picture: Slice, i: int) -> Slice:
         here = region[i // steps[0]].repeat(steps[1], 0).repeat(steps[2], 1)[: picture.shape[0], : picture.shape[1]]
         taken = np.interp(picture, BLOOD_HU, (0, 1, 1, 0)).astype(np.float32)
-        return picture + np.float32(dose) * taken * here
+        marrow = np.interp(_gaussian(picture, reach), BONE_HU, (1, 0)).astype(np.float32)
+        return picture + np.float32(dose) * taken * marrow * here
 
     return add, remark
 
