@@ -194,7 +194,8 @@ def _stage_table(spent: dict[str, Spent], clock: float) -> Table:
         table.add_column(head, justify="right")
     for name, one in sorted(spent.items(), key=lambda item: -item[1].wall):
         each = 1000 * one.wall / one.count
-        row = (f"{one.wall / whole:.1%}", f"{one.wall:.2f}", f"{one.cpu:.2f}", str(one.count), f"{each:.3g}")
+        shown = f"{each:.0f}" if each >= 100 else f"{each:.3g}"
+        row = (f"{one.wall / whole:.1%}", f"{one.wall:.2f}", f"{one.cpu:.2f}", str(one.count), shown)
         table.add_row(name, *row)
     return table
 
