@@ -19,9 +19,9 @@ import numpy as np
 from measure import Figure, Part, in_subprocess, memory_mb, table
 
 SLICES = (64, 128, 192, 256, 320)
-SCANS = (48, 96, 192, 384)
+SCANS = (32, 64, 128, 256)
 SITES = (1, 2, 4, 8)
-SCANS_AT_TWO_SITES, SCANS_IN_ALL = 2, 192
+SITES_OF_SCANS, SCANS_IN_ALL = 2, 128
 SHAPE, SPACING = (16, 64, 64), (8.0, 4.0, 4.0)
 PLOT = Path("docs/images/cost.svg")
 
@@ -45,9 +45,9 @@ validate_every = 20
 threads = 1
 tensorboard = false
 [prediction]
-passes = 5
+passes = 2
 [evaluation]
-resamples = 500
+resamples = 200
 """
 
 
@@ -174,7 +174,7 @@ def main() -> None:
         what, size = given.point[0], int(given.point[1])
         made = {
             "slices": lambda: of_slices(size),
-            "scans": lambda: of_study(size, SCANS_AT_TWO_SITES),
+            "scans": lambda: of_study(size, SITES_OF_SCANS),
             "sites": lambda: of_study(SCANS_IN_ALL, size),
         }
         print(json.dumps(made[what]()))

@@ -57,10 +57,6 @@ def sample(asked: Asked) -> Part:
     return Part([*module.rows(asked.rounds), *missing])
 
 
-def train(asked: Asked) -> Part:
-    return Part(import_module("train").rows(asked.rounds))
-
-
 def peers(asked: Asked) -> Part:
     return import_module("peers").measure(asked.rounds, asked.threads)
 
@@ -77,7 +73,7 @@ PARTS: dict[str, tuple[str, Callable[[Asked], Part]]] = {
     "predict": ("Prediction", predict),
     "peers": ("Prediction against OpenVINO", peers),
     "sample": ("Training inputs", sample),
-    "train": ("Training", train),
+    "train": ("Training", measured("train")),
     "store": ("Store", measured("store")),
     "prepare": ("Preparation of a DICOM site", measured("prepare")),
     "scores": ("Study statistics", measured("scores")),
