@@ -9,6 +9,30 @@
 
 #include "vector.h"
 
+template <class Stored>
+static inline void normalise(const Plan& plan, const Stored* from, float* to) {
+    for (int x = 0; x < plan.columns; x++)
+        to[x] = std::min(std::max(((float)from[x] - plan.zero) * plan.unit, plan.low), plan.high);
+}
+
+// Rows [row, row + rows) of slices [slice, slice + slices), normalised, zero outside what is seen.
+static void read_rows(const Plan& plan, Workspace& work, int slice, int slices, int row, int rows) {
+    for (int s = 0; s < slices; s++)
+        for (int r = 0; r < rows; r++) {
+            float* to = work.input(s, r);
+            const int from = plan.start + slice + s;
+            const bool inside = plan.holds(slice + s, row + r);
+            if (!inside || from < 0 || from >= plan.slices) {
+                std::fill_n(to, plan.columns, inside ? plan.padding : 0.0f);
+                continue;
+            }
+            const size_t at = ((size_t)from * plan.rows + row + r) * plan.columns;
+            if (plan.kind == 0) normalise(plan, static_cast<const uint8_t*>(plan.voxels) + at, to);
+            if (plan.kind == 1) normalise(plan, static_cast<const int16_t*>(plan.voxels) + at, to);
+            if (plan.kind == 2) normalise(plan, static_cast<const float*>(plan.voxels) + at, to);
+        }
+}
+
 // The 4x4 rows (slices x rows) around 2x2 output rows, each at channel 0, column 0.
 struct Tile {
     const float* row[4][4];
@@ -224,69 +248,84 @@ static void pool_slab(const Plan& plan, Workspace& work, int slice, int depth) {
 // Overlapping windows. The second convolution is linear in GroupNorm 1's scale, so what each input channel brings to
 // each filter is computed once and summed for every window with its own scales; GroupNorm 1's shift passes through the
 // convolution to a constant that is smaller at the border, where the kernel overhangs the zero padding. Here Winograd's
-// F(2, 3) runs over the rows only: its four points times four filters stay in registers.
+// F(4, 3) runs over the rows only: its six points times four filters stay in registers.
 
 constexpr int PAIR = LANES == 16 ? 4 : 2;  // filters computed together
 
-// Four points along the rows of all hidden slices: points[slice][point][channel][column].
-static void to_row_points(const Plan& plan, Workspace& work, int slices, int row) {
-    for (int s = 0; s < slices; s++)
-        for (int c = 0; c < FILTERS; c++)
-            for (int x = 0; x < plan.columns; x += LANES) {
-                Vec d[4];
-                for (int j = 0; j < 4; j++) d[j] = load(work.hidden(s, row - 1 + j) + c * plan.stride + x);
-                transform(d[0], d[1], d[2], d[3]);
-                for (int j = 0; j < 4; j++) store(work.points + ((s * 4 + j) * FILTERS + c) * plan.stride + x, d[j]);
-            }
+// Six points along the rows of a hidden slice: points[channel][point][column].
+static void to_row_points(const Plan& plan, Workspace& work, int slice, int row) {
+    constexpr float near = NEAR * NEAR, far = FAR * FAR;
+    float* to = work.row_points(slice);
+    for (int c = 0; c < FILTERS; c++)
+        for (int x = 0; x < plan.columns; x += LANES) {
+            Vec d[6];
+            for (int j = 0; j < 6; j++) d[j] = load(work.hidden(slice, row - 1 + j) + c * plan.stride + x);
+            const Vec inner = d[4] - far * d[2], inner_odd = NEAR * (d[3] - far * d[1]);
+            const Vec outer = d[4] - near * d[2], outer_odd = FAR * (d[3] - near * d[1]);
+            const Vec zero = near * far * d[0] - (near + far) * d[2] + d[4];
+            const Vec last = near * far * d[1] - (near + far) * d[3] + d[5];
+            const Vec points[6] = {zero, inner + inner_odd, inner - inner_odd, outer + outer_odd, outer - outer_odd, last};
+            for (int p = 0; p < 6; p++) store(to + (c * 6 + p) * plan.stride + x, points[p]);
+        }
 }
 
-// What every input channel brings to PAIR filters of two rows, the rows around `points` at this column.
-static inline void bring(const float* points, const Plan& plan, const float* weights, Vec (*parts)[2][FILTERS]) {
+// What every input channel brings to PAIR filters of POOL rows, from the points of the slices around, at column x.
+static inline void bring(const float* const (&points)[3], const Plan& plan, int x, const float* weights,
+                         Vec (*parts)[POOL][FILTERS]) {
     for (int c = 0; c < FILTERS; c++) {
-        Vec sum[4][PAIR] = {};
-        const float* w = weights + c * 9 * 4 * PAIR;
+        Vec m[6][PAIR] = {};
+        const float* w = weights + c * 9 * 6 * PAIR;
         for (int s = 0; s < 3; s++)
-            for (int tap = 0; tap < 3; tap++, w += 4 * PAIR)
-                for (int p = 0; p < 4; p++) {
-                    const Vec in = load(points + ((s * 4 + p) * FILTERS + c) * plan.stride + tap - 1);
-                    for (int o = 0; o < PAIR; o++) sum[p][o] += w[p * PAIR + o] * in;
+            for (int tap = 0; tap < 3; tap++, w += 6 * PAIR) {
+                const float* at = points[s] + c * 6 * plan.stride + x + tap - 1;
+                for (int p = 0; p < 6; p++, at += plan.stride) {
+                    const Vec in = load(at);
+                    for (int o = 0; o < PAIR; o++) m[p][o] += w[p * PAIR + o] * in;
                 }
+            }
         for (int o = 0; o < PAIR; o++) {
-            parts[o][0][c] = sum[0][o] + sum[1][o] + sum[2][o];
-            parts[o][1][c] = sum[1][o] - sum[2][o] - sum[3][o];
+            const Vec even = m[1][o] + m[2][o], odd = NEAR * (m[1][o] - m[2][o]);
+            const Vec far_even = m[3][o] + m[4][o], far_odd = FAR * (m[3][o] - m[4][o]);
+            parts[o][0][c] = m[0][o] + even + far_even;
+            parts[o][1][c] = odd + far_odd;
+            parts[o][2][c] = NEAR * NEAR * even + FAR * FAR * far_even;
+            parts[o][3][c] = NEAR * NEAR * odd + FAR * FAR * far_odd + m[5][o];
         }
     }
 }
 
-// Two rows of one slice of one window, at column x: fold the scales in, rectify, sum, keep the largest.
-static inline void fold(const Plan& plan, const Window& window, const Vec (*parts)[2][FILTERS], int block, int row,
+// POOL rows of one slice of one window, at column x: fold the scales in, rectify, sum, keep the largest.
+static inline void fold(const Plan& plan, const Window& window, const Vec (*parts)[POOL][FILTERS], int block, int row,
                         int x, Vec (*tally)[FILTERS], float* best) {
     for (int i = 0; i < PAIR; i++) {
         const int o = block + i;
-        Vec y[2];
-        for (int j = 0; j < 2; j++) {
-            const float* constant = window.constant[o][row + j == 0 ? 0 : row + j == plan.rows - 1 ? 2 : 1];
-            Vec sum = Vec{} + constant[1];
-            if (x == 0) sum[0] = constant[0];
-            if (x + LANES == plan.columns) sum[LANES - 1] = constant[2];
-            for (int c = 0; c < FILTERS; c++) sum += window.scale[c] * parts[i][j][c];
-            y[j] = rectify(sum);
-        }
-        tally[0][o] += y[0] + y[1];
-        tally[1][o] += y[0] * y[0] + y[1] * y[1];
         float* at = best + o * plan.stride + x;
-        store(at, larger(load(at), larger(plan.sign[o] * y[0], plan.sign[o] * y[1])));
+        Vec most = load(at), sum{}, square{};
+        for (int j = 0; j < POOL; j++) {
+            const float* constant = window.constant[o][row + j == 0 ? 0 : row + j == plan.rows - 1 ? 2 : 1];
+            Vec y = Vec{} + constant[1];
+            if (x == 0) y[0] = constant[0];
+            if (x + LANES == plan.columns) y[LANES - 1] = constant[2];
+            for (int c = 0; c < FILTERS; c++) y += window.scale[c] * parts[i][j][c];
+            y = rectify(y);
+            sum += y;
+            square += y * y;
+            most = larger(most, plan.sign[o] * y);
+        }
+        tally[0][o] += sum;
+        tally[1][o] += square;
+        store(at, most);
     }
 }
 
-// Two rows of the slab's slice s for the windows `inside`.
+// POOL rows of the slab's slice s for the windows `inside`.
 static void share_rows(const Plan& plan, Workspace& work, int slice, int s, int row, const std::vector<int>& inside) {
+    const float* const points[3] = {work.row_points(s), work.row_points(s + 1), work.row_points(s + 2)};
     Vec tally[MOST_WINDOWS][2][FILTERS] = {};
     for (int x = 0; x < plan.columns; x += LANES)
         for (int block = 0; block < FILTERS; block += PAIR) {
-            Vec parts[PAIR][2][FILTERS];
-            const float* points = work.points + (size_t)s * 4 * FILTERS * plan.stride + x;
-            bring(points, plan, plan.weights2 + block * FILTERS * 9 * 4, parts);
+            Vec parts[PAIR][POOL][FILTERS];
+            bring(points, plan, x, plan.weights2 + block * FILTERS * 9 * 6, parts);
             for (int w : inside)
                 fold(plan, plan.windows[w], parts, block, row, x, tally[w], work.largest(s, w));
         }
@@ -308,9 +347,9 @@ static void share_slab(const Plan& plan, Workspace& work, int slice, int depth) 
         read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
         for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);
         std::fill_n(work.largest(0, 0) - PAD, (DEPTH / POOL) * MOST_WINDOWS * FILTERS * plan.stride, NOTHING);
-        for (int r = row; r < row + POOL; r += 2) {
-            to_row_points(plan, work, depth + 2, r);
-            for (int s = 0; s < depth; s++) share_rows(plan, work, slice, s, r, inside[s / POOL]);
+        for (int s = 0; s < depth + 2; s++) {
+            to_row_points(plan, work, s, row);
+            if (s >= 2) share_rows(plan, work, slice, s - 2, row, inside[(s - 2) / POOL]);
         }
         for (int s = 0; s < depth; s += POOL)
             for (int w : inside[s / POOL])
@@ -345,11 +384,11 @@ static void arrange_rows(const float* weights, float* to) {
         for (int c = 0; c < FILTERS; c++)
             for (int i = 0; i < 3; i++)
                 for (int tap = 0; tap < 3; tap++)
-                    for (int p = 0; p < 4; p++)
+                    for (int p = 0; p < 6; p++)
                         for (int o = block; o < block + PAIR; o++) {
                             double sum = 0;
                             for (int j = 0; j < 3; j++)
-                                sum += G[p][j] * weights[((o * FILTERS + c) * 9 + i * 3 + j) * 3 + tap];
+                                sum += row_point(p, j) * weights[((o * FILTERS + c) * 9 + i * 3 + j) * 3 + tap];
                             *to++ = (float)sum;
                         }
 }

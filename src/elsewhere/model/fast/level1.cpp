@@ -34,6 +34,19 @@ constexpr int MOST_WINDOWS = 8;  // that share one call
 constexpr float NOTHING = -std::numeric_limits<float>::max();  // below every maximum
 constexpr double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};  // weights to Winograd points
 
+constexpr float NEAR = 0.75f, FAR = 1.5f;  // points of the windows' F(4, 3), with either sign, beside 0 and infinity
+
+// Weight of tap i at point p of F(4, 3): its power over the product of distances to the other points.
+double row_point(int p, int i) {
+    const double points[5] = {0, NEAR, -NEAR, FAR, -FAR};
+    if (p == 5) return i == 2;
+    double value = 1;
+    for (int j = 0; j < i; j++) value *= points[p];
+    for (int j = 0; j < 5; j++)
+        if (j != p) value /= points[p] - points[j];
+    return value;
+}
+
 enum Pass { SUM, POOLED, SHARED, DROPPED };
 
 }  // namespace
@@ -119,7 +132,7 @@ struct Workspace {
     explicit Workspace(const Plan& plan) : stride(plan.stride) {
         const bool shared = plan.pass == SHARED, dropped = plan.pass == DROPPED;
         const size_t rows[] = {(DEPTH + 4) * ROWS, (DEPTH + 2) * RING * FILTERS,
-                               (size_t)(shared ? (DEPTH + 2) * 4 : POINTS) * FILTERS,
+                               (size_t)(shared ? 3 * 6 : POINTS) * FILTERS,
                                (size_t)(shared ? DEPTH / POOL * MOST_WINDOWS : 1) * FILTERS,
                                (size_t)(dropped ? 2 * 2 : 0) * FILTERS};
         memory.reset(new float[(rows[0] + rows[1] + rows[2] + rows[3] + rows[4]) * stride]());
@@ -131,34 +144,11 @@ struct Workspace {
     }
     float* input(int slice, int row) { return inputs + (slice * ROWS + row) * stride; }
     float* hidden(int slice, int row) { return hiddens + (slice * RING + (row + RING) % RING) * FILTERS * stride; }
+    float* row_points(int slice) { return points + slice % 3 * 6 * FILTERS * stride; }
     float* largest(int slice, int window) { return best + (slice / POOL * MOST_WINDOWS + window) * FILTERS * stride; }
     float* mask(int slice, int row) { return masks + (slice * 2 + row) * FILTERS * stride; }
     void blank(float* row) { std::fill_n(row - PAD, FILTERS * stride, 0.0f); }
 };
-
-template <class Stored>
-void normalise(const Plan& plan, const Stored* from, float* to) {
-    for (int x = 0; x < plan.columns; x++)
-        to[x] = std::min(std::max(((float)from[x] - plan.zero) * plan.unit, plan.low), plan.high);
-}
-
-// Rows [row, row + rows) of slices [slice, slice + slices), normalised, zero outside what is seen.
-void read_rows(const Plan& plan, Workspace& work, int slice, int slices, int row, int rows) {
-    for (int s = 0; s < slices; s++)
-        for (int r = 0; r < rows; r++) {
-            float* to = work.input(s, r);
-            const int from = plan.start + slice + s;
-            const bool inside = plan.holds(slice + s, row + r);
-            if (!inside || from < 0 || from >= plan.slices) {
-                std::fill_n(to, plan.columns, inside ? plan.padding : 0.0f);
-                continue;
-            }
-            const size_t at = ((size_t)from * plan.rows + row + r) * plan.columns;
-            if (plan.kind == 0) normalise(plan, static_cast<const uint8_t*>(plan.voxels) + at, to);
-            if (plan.kind == 1) normalise(plan, static_cast<const int16_t*>(plan.voxels) + at, to);
-            if (plan.kind == 2) normalise(plan, static_cast<const float*>(plan.voxels) + at, to);
-        }
-}
 
 // What DropBlock drops of a tile's 2x2 rows after the second GroupNorm, and which pools it reaches into.
 void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float value) {
@@ -252,7 +242,7 @@ void fill_constants(const Job& job, const float* shift, Window& window) {
 
 Plan make_plan(const Job& job, const Set& set) {
     Plan plan{job, (size_t)job.columns + 2 * PAD, job.scales, job.shifts, {}, {}};
-    const size_t first = POINTS * FILTERS * 3, second = POINTS * FILTERS * FILTERS * 3;
+    const size_t first = POINTS * FILTERS * 3, second = POINTS * FILTERS * FILTERS * 4;
     plan.memory.resize(first + second + 2 * FILTERS);
     float *weights1 = plan.memory.data(), *weights2 = weights1 + first, *ones = weights2 + second;
     set.arrange(job.weights1, 1, weights1);
