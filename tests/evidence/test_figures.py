@@ -10,23 +10,35 @@ import numpy as np
 import pytest
 
 from elsewhere.evidence.figures import (
+    BenefitPanel,
     Canvas,
     ConfusionPanel,
+    DosePanel,
+    ForestPanel,
+    ForestRow,
+    ForestScale,
     MatrixCell,
+    Pair,
+    ReliabilityPanel,
     RocPanel,
     StripRow,
     TrainingPanel,
     auc_matrix,
     auc_strip,
+    benefit_grid,
     closed_curve,
     confusion_grid,
+    dose_grid,
+    forest,
+    pair_sheet,
+    reliability_grid,
     roc_grid,
     slice_sheet,
     training_sheet,
 )
-from elsewhere.evidence.figures.canvas import BLUE, CARD, ORANGE, VARIABLES
+from elsewhere.evidence.figures.canvas import BLUE, CARD, GREEN, ORANGE, VARIABLES
 from elsewhere.evidence.figures.cells import shade
-from elsewhere.evidence.figures.marks import grey_png
+from elsewhere.evidence.figures.png import encode
 
 SVG = "{http://www.w3.org/2000/svg}"
 NONE = np.empty(0)
@@ -84,7 +96,7 @@ def test_the_same_drawing_gives_the_same_bytes() -> None:
 
 def test_grey_png_gives_the_pixels_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (7, 11), dtype=np.uint8)
-    read = matplotlib.image.imread(io.BytesIO(grey_png(pixels)))
+    read = matplotlib.image.imread(io.BytesIO(encode(pixels)))
     assert np.array_equal((read * 255).round().astype(np.uint8), pixels)
 
 
@@ -177,3 +189,76 @@ def test_training_sheet_marks_the_kept_iteration_and_what_was_not_logged() -> No
     loss = (np.array([0.0, 100.0]), np.array([0.7, 0.2]))
     words = words_of(training_sheet("t", "alt", [TrainingPanel("A", loss, (NONE, NONE), 50)]))
     assert {"A", "training loss", "validation accuracy: not logged", "kept: 50", "100 iterations"} <= set(words)
+
+
+def test_words_stand_where_they_are_anchored_and_are_cut_at_the_edge() -> None:
+    canvas = Canvas("name", "alt", 100, 60)
+    for y, anchor in ((15, "left"), (35, "center"), (55, "right")):
+        canvas.text(50, y, "HHHH", anchor=anchor)
+    canvas.text(-5, 8, "out", size=9)
+    dark = pixels_of(canvas)[:, :, 0] < 0.5
+    spans = [np.flatnonzero(dark[row - 14 : row].any(axis=0)) for row in (30, 70, 110)]
+    assert spans[0].min() >= 98
+    assert spans[2].max() <= 102
+    assert abs((spans[1].min() + spans[1].max()) / 2 - 100) < 3
+
+
+def test_turned_words_read_upwards_from_their_middle() -> None:
+    canvas = Canvas("name", "alt", 40, 120)
+    canvas.text(20, 60, "HHHHHHHH", anchor="center", turned=True)
+    rows, columns = np.nonzero(pixels_of(canvas)[:, :, 0] < 0.5)
+    assert abs((rows.min() + rows.max()) / 2 - 120) < 3
+    assert columns.max() <= 41
+    assert np.ptp(rows) > 3 * np.ptp(columns)
+
+
+def test_reliability_shows_points_intervals_and_why_there_are_none() -> None:
+    said, happened = np.array([0.1, 0.8]), np.array([0.2, 0.5])
+    panel = ReliabilityPanel(said, happened, happened - 0.1, happened + 0.1, np.array([30, 10]), ("error 0.20",))
+    canvas = reliability_grid("r", "alt", ["A"], ["B", "C"], [[panel, ("positives only", "nothing")]])
+    root = ET.fromstring(canvas.svg())
+    assert {"Trained on A", "tested at B", "error 0.20", "positives only"} <= set(words_of(canvas))
+    rings = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{SVG}circle")]
+    assert rings[1][0] - rings[0][0] == pytest.approx(0.7 * 150)
+    assert rings[0][1] - rings[1][1] == pytest.approx(0.3 * 150)
+
+
+def test_decision_curves_are_cut_far_below_zero() -> None:
+    threshold = np.array([0.1, 0.5, 0.9])
+    panel = BenefitPanel(threshold, np.array([0.3, 0.2, 0.1]), np.array([0.3, 0.0, -4.0]), ("useful from 0.5 to 0.9",))
+    canvas = benefit_grid("b", "alt", ["A"], ["B"], [[panel]])
+    dashed = [p for p in ET.fromstring(canvas.svg()).iter(f"{SVG}path") if p.get("stroke-dasharray") == "3 2"]
+    assert [path.get("d").count("L") for path in dashed] == [1]  # the third point is left out
+    assert {"0.30", "−0.07", "useful from 0.5 to 0.9"} <= set(words_of(canvas))
+
+
+@pytest.mark.parametrize(("higher", "colors"), [(True, [BLUE, ORANGE]), (False, [ORANGE, BLUE])])
+def test_a_forest_paints_what_is_sure_and_leaves_the_rest_hollow(higher: bool, colors: list[str]) -> None:
+    rows = (
+        ForestRow("up", 0.8, 0.7, 0.9, True, "0.80"),
+        ForestRow("down", 0.2, 0.1, 0.3, True, "0.20"),
+        ForestRow("unsure", 0.6, 0.4, 0.8, False, "0.60"),
+        ForestRow("none", None, None, None, False, "–"),
+    )
+    scale = ForestScale(0.0, 1.0, 0.5, "guessing", higher_is_better=higher)
+    root = ET.fromstring(forest("f", "alt", [ForestPanel("A at B", rows)], scale).svg())
+    squares = [r.get("fill") for r in root.iter(f"{SVG}rect") if r.get("width") == "7"]
+    assert squares == colors
+    assert len(list(root.iter(f"{SVG}circle"))) == 1
+
+
+def test_pairs_are_drawn_dark_where_sites_differ_and_in_brackets_by_chance() -> None:
+    views = {"Border": {("A", "B"): Pair(0.9, True), ("B", "A"): Pair(0.55, False)}}
+    canvas = pair_sheet("p", "alt", views, ["A", "B"])
+    assert {"Border", "0.90", "(0.55)"} <= set(words_of(canvas))
+    alphas = [r.get("fill-opacity") for r in ET.fromstring(canvas.svg()).iter(f"{SVG}rect") if r.get("fill-opacity")]
+    assert alphas == ["0.5", "0"]
+
+
+def test_dose_panels_mark_the_scans_as_they_are() -> None:
+    auc = np.array([0.9, 0.7, 0.5])
+    panel = DosePanel(("0", "1", "4"), auc, auc - 0.1, auc + 0.1, 0, ("0.90 → 0.50",))
+    canvas = dose_grid("d", "alt", ["A"], ["blur (mm)", "noise (HU)"], [[panel, ("not tried",)]])
+    root = ET.fromstring(canvas.svg())
+    assert [c.get("stroke") for c in root.iter(f"{SVG}circle")] == [GREEN, BLUE, BLUE]
+    assert {"blur (mm)", "0.90 → 0.50", "not tried", "4"} <= set(words_of(canvas))

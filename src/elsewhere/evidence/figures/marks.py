@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import re
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +15,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from elsewhere.evidence.figures.pen import Pen, WordStyle
+from elsewhere.evidence.figures.png import encode
 
 Paint = Callable[[str], str]
 """Colour as the drawing has it -> colour as the SVG shall have it (itself, or a variable of the page)."""
@@ -166,23 +165,13 @@ class Picture:
 
     def to_svg(self, paint: Paint) -> str:  # noqa: ARG002 - a picture keeps its greys
         """As <image> with its PNG inside."""
-        code = base64.b64encode(grey_png(self.pixels)).decode()
+        code = base64.b64encode(encode(self.pixels)).decode()
         box = f'x="{_n(self.x)}" y="{_n(self.y)}" width="{_n(self.across)}" height="{_n(self.down)}"'
         return f'<image {box} preserveAspectRatio="none" href="data:image/png;base64,{code}"/>'
 
     def draw(self, pen: Pen) -> None:
         """As an image."""
         pen.picture((self.x, self.y), self.across, self.down, self.pixels)
-
-
-def grey_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A grey picture uint8 [row, column] as a PNG file (ISO/IEC 15948): 8 bits, no filter."""
-    rows, columns = pixels.shape
-    lines = np.hstack([np.zeros((rows, 1), np.uint8), pixels]).tobytes()
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    chunks = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def _stroke(color: str, width: float, dash: tuple[float, ...], paint: Paint) -> str:

@@ -1,11 +1,10 @@
 """Shapes and words in page points in; pixels of a PNG out. The one file that draws with matplotlib's renderer.
 
-The renderer is called directly: figures, axes and artists cost four times as much and bring nothing to fixed places.
+The renderer is called directly: a sheet of 42 confusion matrices takes a quarter of the time that figures, axes and artists need.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,15 +14,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_rgba
 from matplotlib.font_manager import FontProperties
-from matplotlib.image import imsave
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
+from elsewhere.evidence.figures.png import encode
+
 POINTS_PER_INCH = 72
 PIXELS_PER_POINT = 2
 MARGIN = 4  # pixels around a line of words, for letters that lean out
-COMPRESSION = 4  # a little larger than at 6, in half the time
+COMPRESSION = 5
 
 Points = NDArray[np.float64]
 
@@ -98,11 +98,7 @@ class Pen:
 
     def png(self) -> bytes:
         """What was drawn, as a PNG file."""
-        out = io.BytesIO()
-        metadata = {"Software": "elsewhere"}
-        options = {"compress_level": COMPRESSION}
-        imsave(out, np.asarray(self._sheet.buffer_rgba()), format="png", metadata=metadata, pil_kwargs=options)
-        return out.getvalue()
+        return encode(np.asarray(self._sheet.buffer_rgba())[..., :3], COMPRESSION)
 
 
 @dataclass(frozen=True)
