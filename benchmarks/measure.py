@@ -53,8 +53,8 @@ class Row:
             self.against,
             spread(self.ours),
             spread(self.theirs),
-            f"{wall:.3f}",
-            f"{cpu:.3f}",
+            short(wall),
+            short(cpu),
             target,
             met,
             self.note,
@@ -86,7 +86,7 @@ class Figure:
     def cells(self) -> list[str]:
         target = "–" if self.target is None else f"≤ {self.target:g} {self.unit}"
         met = "" if self.target is None else "met" if self.value <= self.target else "**missed**"
-        return [self.what, f"{self.value:.3g} {self.unit}".strip(), target.strip(), met, self.note]
+        return [self.what, f"{short(self.value)} {self.unit}".strip(), target.strip(), met, self.note]
 
 
 @dataclass
@@ -128,7 +128,12 @@ def interleave(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
 def spread(times: Times) -> str:
     """Median and range."""
     wall, cpu = sorted(times.wall), statistics.median(times.cpu)
-    return f"{statistics.median(wall):.3g} [{wall[0]:.3g}–{wall[-1]:.3g}] ({cpu:.3g})"
+    return f"{short(statistics.median(wall))} [{short(wall[0])}–{short(wall[-1])}] ({short(cpu)})"
+
+
+def short(number: float) -> str:
+    """Three digits, without an exponent where a person would write none."""
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def memory_mb(field: str) -> float:
