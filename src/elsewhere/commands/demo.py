@@ -11,10 +11,13 @@ from typing import Annotated
 import typer
 
 from elsewhere import engine
+from elsewhere.commands.diagnose import diagnose_study
 from elsewhere.commands.report import report
+from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
+from elsewhere.commands.view import view
 from elsewhere.files import write_whole
-from elsewhere.plan import Folder
+from elsewhere.plan import Folder, load_study
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
 from elsewhere.scans.phantom.sites import default_sites, in_words
 
@@ -23,6 +26,8 @@ QUICK_PATIENTS = {"UTSW": 100, "CC-CCII": 80, "COVID-CTset": 60, "MosMedData": 4
 LAYOUTS = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 COUNTRIES = {"UTSW": "USA", "CC-CCII": "China", "COVID-CTset": "Iran", "MosMedData": "Russia"}
 MATRIX, FINEST = 96, 4.0  # pixels a side; the finest slice distance in mm
+STRESSED = 24  # home test scans per model in the dose-response
+VIEWED = "UTSW"  # the model whose two hardest scans are drawn
 SINGLE = '[["UTSW"], ["CC-CCII"], ["COVID-CTset"]]'
 
 # Sizes and schedule are scaled down so that eighteen trainings take minutes on two cores (docs/log.md).
@@ -74,8 +79,8 @@ def demo(
 ) -> None:
     """Simulate four sites and run the whole path on them, by the paper's protocol and by the harmonised one.
 
-    The same commands as a user would type: simulate, study (prepare, train, predict), report. Started again it goes
-    on where it was stopped. Research use only. Not a medical device.
+    The same commands as a user would type: simulate, study (prepare, audit, train, predict), diagnose, stress, view,
+    report. Started again it goes on where it was stopped. Research use only. Not a medical device.
     """
     out = out or Path("runs/demo-quick" if quick else "runs/demo")
     patients = QUICK_PATIENTS if quick else PATIENTS
@@ -86,7 +91,10 @@ def demo(
         file = out / f"{protocol}.toml"
         write_whole(file, study_text(protocol, seed, quick))
         run_study(file, Folder(out / protocol), workers)
+        diagnose_study(file, Folder(out / protocol), workers=workers)
+        run_stress(load_study(file), Folder(out / protocol), scans=STRESSED, workers=workers)
         folders.append(out / protocol)
+    view(file, folders[-1], model=VIEWED, hardest=2, page=out / "hardest.html")
     report(folders, out)
     engine.console.print(
         "The sites are simulated: the page shows how the product works, not how the paper's models do."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from elsewhere import engine
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
+from elsewhere.commands.view import view
 from elsewhere.errors import BadSite
 from elsewhere.files import write_whole
 from elsewhere.model.network import Network
@@ -42,6 +44,12 @@ PARTS = 4  # every fourth slice: enough pseudo-patients for three subsets
 LUNG_WINDOW = (-1350, 150)
 REPACKED = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 TEST_ONLY = {"NLST": "nlst", "ACRIN": "acrin-nsclc-fdg-pet", "Lung-PET-CT-Dx": "lung-pet-ct-dx"}
+MARKED = "P001-0"  # the re-packed scan that is shown beside the radiologists' slice labels
+VIEWED = (
+    f"UTSW/{MARKED}",
+    "Lung-PET-CT-Dx/Lung_Dx-A0002_B40f_8mm",  # one patient, two kernels
+    "Lung-PET-CT-Dx/Lung_Dx-A0002_B70f_8mm",
+)
 
 STUDY = '''\
 # Written by `elsewhere real`: plumbing on real pixels, not evidence.
@@ -98,9 +106,24 @@ def real(
     study = out / "study.toml"
     write_whole(study, STUDY + "".join(blocks))
     run_study(study, Folder(out / "study"), workers)
+    marks = _write_marks(source, out / "marks.csv")
+    view(study, out / "study", scan=list(VIEWED), model="UTSW", marks=marks, page=out / "study" / "viewer.html")
     report([out / "study"])
     if full_size:
         _full_size(source)
+
+
+def _write_marks(source: Path, path: Path) -> Path:
+    """The radiologists' slice labels of one re-packed patient, as the viewer takes them: scan, slice, mark."""
+    subject = MARKED.rpartition("-")[0]
+    with (source / "covid-ct-md" / "kept-slices.csv").open(encoding="utf-8", newline="") as file:
+        labels = sorted(
+            (int(r["label_index"]), r["slice_label"]) for r in csv.DictReader(file) if r["subject"] == subject
+        )
+    part = labels[int(MARKED.rpartition("-")[2]) :: PARTS]
+    rows = [f"{MARKED},{number},{label}" for number, (_, label) in enumerate(part, start=1)]
+    write_whole(path, "\n".join(["scan,slice,mark", *rows]) + "\n")
+    return path
 
 
 def _subjects(source: Path) -> Iterator[tuple[str, int, Volume]]:
