@@ -367,7 +367,7 @@ def test_a_fall_with_its_own_interval_is_judged_by_it() -> None:
 
 
 def test_signed_numbers_have_a_true_minus() -> None:
-    assert [signed(0.5), signed(-0.5), signed(None)] == ["+0.50", "−0.50", "–"]
+    assert [signed(0.5), signed(-0.5), signed(-0.004), signed(None)] == ["+0.50", "−0.50", "0.00", "–"]
 
 
 def test_the_page_says_what_it_holds_and_what_was_not_made(tmp_path: Path) -> None:

@@ -33,9 +33,12 @@ def estimate(value: Any, low: Any, high: Any, digits: int = 2) -> str:
 
 
 def signed(value: Any, digits: int = 2) -> str:
-    """A number with its sign, a true minus; an en dash where there is none."""
+    """A number with its sign, a true minus; 0 without one, and an en dash where there is no number."""
     found = number(value)
-    return "–" if found is None else f"{found:+.{digits}f}".replace("-", "−")
+    if found is None:
+        return "–"
+    text = f"{found:+.{digits}f}".replace("-", "−")
+    return text if set(text) & set("123456789") else text[1:]
 
 
 def spread(mean: Any, deviation: Any) -> str:

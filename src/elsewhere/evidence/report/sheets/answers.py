@@ -87,13 +87,19 @@ def flow(report: Report) -> str:
     return f"{'; '.join(said)}.{bad}" if said else ""
 
 
+def _unread(study: Study) -> str:
+    if not study.bad_scans:
+        return "all could be read"
+    return f"{len(study.bad_scans)} could not be read and were left out, each listed with its reason"
+
+
 def missing(report: Report) -> str:
     """What was left out and why."""
     study = _first(report)
     left = " ".join(study.notes)
     return (
-        f"No scan is ever filled in; {len(study.bad_scans)} could not be read and were left out, each listed with its "
-        f"reason. {left} A fact that a scan does not tell is a category of its own in the audit."
+        f"No scan is ever filled in; {_unread(study)}. {left} A fact that a scan does not tell is a category of its "
+        "own in the audit."
     ).replace("  ", " ")
 
 
@@ -163,15 +169,20 @@ def preparation(report: Report) -> str:
         p = study.settings.get("preparation")
         if isinstance(p, dict):
             size = " × ".join(str(v) for v in p.get("size", ()))
-            ends = f"{figure(p.get('minimum'), 0)} to {figure(p.get('maximum'), 0)}"
+            ends = f"at {_voxel(p.get('minimum'))} and {_voxel(p.get('maximum'))}"
             text = f"encoding {p.get('encoding')}, clipped {ends}, grid {p.get('grid')}, crop {p.get('crop')}"
             text += f", to {size} voxels."
             said.append((study.name, text))
     checks = (
         "Every scan is checked for order of slices, encoding, padding, copies and lung segmentation (Before training)."
     )
-    text = _each(said).replace("–", "none")
+    text = _each(said)
     return f"{text} {checks}" if text else ""
+
+
+def _voxel(value: Any) -> str:
+    found = number(value)
+    return "no end" if found is None else f"{found:.0f}".replace("-", "−")
 
 
 def predictors(report: Report) -> str:
@@ -368,12 +379,12 @@ def explainability(report: Report) -> str:
 
 def acquisition(report: Report) -> str:
     """What is known of the scanners."""
-    facts = _first(report).audit.facts
-    said = [
-        f"{r['site']}: {r.get('units')}, matrix {r.get('matrix')}, spacing {r.get('slice_spacing_mm')} mm"
-        for r in facts
-        if r.get("label") == 1
-    ]
+    facts = [r for r in _first(report).audit.facts if r.get("label") == 1]
+    said = []
+    for r in facts:
+        spacing = number(r.get("slice_spacing_mm"))
+        apart = "spacing not told" if spacing is None else f"slices {spacing:g} mm apart"
+        said.append(f"{r['site']}: {r.get('units')}, matrix {r.get('matrix')}, {apart}")
     return f"{'; '.join(said)} (commonest values of the positives; all under “Before training”)." if said else ""
 
 
