@@ -6,11 +6,15 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from elsewhere import engine, stages
+from elsewhere.commands.predict import predict
+from elsewhere.commands.prepare import prepare
+from elsewhere.commands.train import train
 from elsewhere.stages import Spent, stage
 
 
@@ -110,3 +114,18 @@ def test_nothing_is_printed_unless_asked(monkeypatch: pytest.MonkeyPatch) -> Non
     with engine.profiled(False):
         read_and_decode()
     assert shown.getvalue() == ""
+
+
+def test_the_commands_show_their_stages(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--profile` of prepare, train and predict, one after the other, on tiny sites."""
+    shown = io.StringIO()
+    monkeypatch.setattr(engine, "console", Console(file=shown, width=100))
+    prepare(tiny_study, tmp_path, workers=1, profile=True)
+    train(tiny_study, "UTSW", tmp_path, profile=True)
+    predict(tiny_study, "UTSW", "UTSW", tmp_path, profile=True)
+    tables = shown.getvalue().split("Where the time went")[1:]
+    named = [{line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│")} for table in tables]
+    assert {"find scans", "read and decode", "prepare", "measure and examine", "write to the store"} <= named[0]
+    assert {"load window", "augment", "forward", "backward", "step", "validation", "save the state"} <= named[1]
+    assert {"load window", "predict"} <= named[2]
+    assert "forward" not in named[2]
