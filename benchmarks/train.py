@@ -1,6 +1,6 @@
 """Made-up inputs in; time, memory and gradient error of a training step beside the plain module's out, as Markdown.
 
-    python benchmarks/train.py [--rounds 5] [--full-rounds 1] [--threads 2] [--skip-full] [--errors]
+    python benchmarks/train.py [--rounds 5] [--full-rounds 1] [--threads 2] [--skip-full] [--errors quarter]
 
 Plain is what a user would write: the layers in order under autograd, DropBlock as a Bernoulli map grown by max
 pooling, torch's Adam as it comes. At full size plain is the product's own network under autograd, whose DropBlock is
@@ -20,6 +20,7 @@ from predict import UsualDropBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elsewhere.model.fast import level
 from elsewhere.model.fast.level import Trained
 from elsewhere.model.network import Network, NetworkSettings
 
@@ -36,6 +37,7 @@ DEMO = NetworkSettings(
 )
 REDUCED = NetworkSettings(input=(32, 64, 64), filters=(8, 16, 32), kernels=((3, 3, 3), (5, 5, 5), (3, 5, 5)),
                           pools=((4, 4, 4), (2, 4, 4)), dense=(128,), dense_groups=16)  # fmt: skip
+SIZES = {"quarter": NetworkSettings(input=(32, 128, 128)), "half": NetworkSettings(input=(64, 256, 256)), "full": FULL}
 EXTRA_MB = 1000  # issue 3
 
 
@@ -69,8 +71,8 @@ class PlainNetwork(nn.Module):
         self.settings = settings
 
     def forward(self, maps: Tensor) -> Tensor:
-        for index, level in enumerate(self.levels):
-            maps = level(maps)
+        for index, one in enumerate(self.levels):
+            maps = one(maps)
             if index < len(self.settings.pools):
                 maps = F.max_pool3d(maps, self.settings.pools[index])
         features = maps.flatten(1)
@@ -157,6 +159,7 @@ def memory(name: str) -> float:
 
 def error_table(settings: NetworkSettings, *, plain: bool = True) -> str:
     """Largest relative error of the gradients against the streamed way in float64, itself tested against autograd."""
+    level.LARGE = 1  # streamed at any size
     network = make_network(settings)
     truth = gradients(Trained(copy.deepcopy(network).double()), settings)
     ways = {"ours": Trained(network), **({"plain": network} if plain else {})}
@@ -188,7 +191,11 @@ def main() -> None:
     parser.add_argument("--full-rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skip-full", action="store_true")
-    parser.add_argument("--errors", action="store_true", help="gradients against float64 at full size: some minutes")
+    parser.add_argument(
+        "--errors",
+        choices=SIZES,
+        help="gradients against float64, at a quarter or half the size on each axis, or at full",
+    )
     parser.add_argument("--memory", choices=["ours", "plain"])
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -201,7 +208,7 @@ def main() -> None:
     if part.figures:
         texts.append(table(FIGURE_HEAD, [figure.cells() for figure in part.figures]))
     if given.errors:
-        texts.append(error_table(FULL))
+        texts.append(error_table(SIZES[given.errors]))
     print("\n\n".join(texts))
 
 

@@ -166,7 +166,8 @@ def takes(network: Network, index: int, maps: Tensor) -> bool:
     large = index == 0 and math.prod(shape) >= LARGE
     if max(size) > 4 or not (large or _compiled(maps)):
         return False
-    return settings.filters[index] % 8 == 0 and (large or maps.shape[4] >= NARROW)
+    blocks = settings.filters[index] % 8 == 0 and (index == 0 or maps.shape[1] % 8 == 0)  # also of the way back
+    return blocks and (large or maps.shape[4] >= NARROW)
 
 
 def run(network: Network, index: int, maps: Tensor) -> Tensor:
