@@ -15,7 +15,14 @@ from elsewhere import COMMANDS, plan
 from elsewhere.cli import app
 from elsewhere.scans.sites import KINDS, reader
 
-MEASURED = ("evidence-tables.md", "dose-tables.md", "forensics-tables.md", "performance.md", "log.md")
+MEASURED = (
+    "evidence-tables.md",
+    "dose-tables.md",
+    "forensics-tables.md",
+    "diagnosis-tables.md",
+    "performance.md",
+    "log.md",
+)
 SOURCES = Path(__file__).parents[1] / "src"
 TYPES = {
     "int": "whole number",

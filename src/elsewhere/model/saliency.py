@@ -27,6 +27,7 @@ from elsewhere.model.sample import (
     evaluation_windows,
 )
 
+PAPER = SampleSettings()
 FINEST = 8
 """Rows and columns that the map has at least: coarser ones cannot tell lung from chest wall."""
 
@@ -73,8 +74,9 @@ def find_saliency(
     network: Network,
     case: Case,
     read: Read,
-    settings: SampleSettings = SampleSettings(),
+    settings: SampleSettings = PAPER,
     stride: int = WINDOW_STRIDE,
+    *,
     level: int | None = None,
 ) -> Saliency:
     """Saliency of a scan's most COVID-like window.
@@ -111,7 +113,7 @@ def map_level(network: Network) -> int:
     return max((level for level, size in enumerate(sizes) if min(size[1:]) >= FINEST), default=0)
 
 
-def _maps(
+def _maps(  # noqa: PLR0917
     network: Network, case: Case, read: Read, settings: SampleSettings, starts: Sequence[int], level: int
 ) -> list[Tensor]:
     """Maps of a level before its pooling, (channels, slices, rows, columns) for each window."""

@@ -1,8 +1,8 @@
 """A prepared volume in; where its lungs, its body and what lies outside are, what is left without each, and in numbers.
 
-Plain threshold and morphology, on at most 48 x 128 x 128 voxels. It fails where consolidation or fluid fills a lung, where the
-body is cut by the field of view at the level of the lungs, and in pictures of a few rows: what is found is checked for
-size and for two sides, and "not found" is said.
+Plain threshold and morphology, on at most 48 x 128 x 128 voxels. It fails where consolidation or fluid fills a lung,
+where the body is cut by the field of view at the level of the lungs, and in pictures of a few rows: what is found is
+checked for size and for two sides, and "not found" is said.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Regions:
     Attributes:
         lungs: the lungs with vessels and lesions, gaps closed [slice, row, column]; empty where none are found.
         erased: what `erase_lungs` takes away: the lungs' outline in every slice that has lung, and a margin.
-        outside: neither body nor its margin: air, table, padding, markers; may be empty (a volume cropped to the lungs).
+        outside: neither body nor its margin: air, table, padding, markers; empty in a volume cropped to its lungs.
         strides: voxels per coarse voxel on each axis.
         shape: of the volume.
         soft: stored value of the volume's soft tissue (median).
@@ -103,7 +103,7 @@ def find_regions(voxels: NDArray[Any], level: Level = (1.0, 0.0)) -> Regions:
     air = round(float(np.median(coarse[outside]))) if outside.any() else int(voxels.min())
     filling = int(np.clip(filling, voxels.min(), voxels.max()))
     shape = voxels.shape
-    return Regions(lungs, erased, outside, strides, (shape[0], shape[1], shape[2]), filling, air)  # type: ignore[arg-type]
+    return Regions(lungs, erased, outside, strides, (shape[0], shape[1], shape[2]), filling, air)
 
 
 def find_lungs(hu: NDArray[Any]) -> Mask:
@@ -234,7 +234,7 @@ def close_body(body: Mask) -> Mask:
 
 
 def erase_lungs(voxels: NDArray[Any], regions: Regions) -> NDArray[Any]:
-    """The volume without its lungs: their outline along the body (`upright`) becomes the volume's median of soft tissue.
+    """The volume without its lungs: their outline along the body (`upright`) becomes its median of soft tissue.
 
     The same outline in every slice and a margin, so that its shape tells neither vessels nor lesions; it still tells
     the size of the lungs. Part of the heart goes with them.

@@ -1,4 +1,4 @@
-"""A finished study in; what tells its sites, and its classes, apart without a lung, and what its models make of it, out."""
+"""A finished study in; what tells its sites and classes apart without a lung, and what its models make of it, out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ TABLES = ("scans", "separation", "labels", "shortcuts", "saliency")
 def diagnose(  # noqa: PLR0917 - one option each
     study: Annotated[Path, typer.Argument(help="Study file (TOML) of a study that has run.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
-    models: Annotated[list[str] | None, typer.Option(help="A model to try; may be repeated [those of one site].")] = None,
+    models: Annotated[
+        list[str] | None, typer.Option(help="A model to try; may be repeated [those of one site].")
+    ] = None,
     sites: Annotated[list[str] | None, typer.Option(help="A site to look at; may be repeated [all].")] = None,
     permutations: Annotated[int, typer.Option(min=99, help="Permutations of patients, at least.")] = PERMUTATIONS,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,

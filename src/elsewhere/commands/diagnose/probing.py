@@ -1,4 +1,4 @@
-"""Scans and models of a study in; each scan in numbers, and what each model makes of it without lungs and in parts, out."""
+"""Scans and models of a study in; each scan in numbers, and what each model makes of its parts, out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import cases, shelf_reader
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
-from elsewhere.model.sample import Case, Read
 from elsewhere.model.saliency import find_saliency
+from elsewhere.model.sample import Case, Read
 from elsewhere.plan import Folder, Study, load_study, read_table, write_table
 from elsewhere.scans.regions import (
     REGIONS_VERSION,
@@ -65,13 +65,15 @@ class Chunk:
     scans: tuple[Row, ...]
 
 
-def probe_scans(file: Path, folder: Folder, models: Sequence[str], rows: Sequence[Row], workers: int | None) -> list[Row]:
+def probe_scans(
+    file: Path, folder: Folder, models: Sequence[str], rows: Sequence[Row], workers: int | None
+) -> list[Row]:
     """One row per scan, in the order given; chunks kept from an earlier run are read.
 
     Returns:
         rows of `site`, `patient`, `scan`, `label`, `subset`, `lungs_found`, `lung_share`, `outside_found`, the parts of
-        `describe`, and `models`: for test scans with lungs a list of `model`, `features`, `probability`, the views' probabilities
-        (None where nothing lies outside the body), `inside` and `expected` of its saliency.
+        `describe`, and `models`: for test scans with lungs a list of `model`, `features`, `probability`, the views'
+        probabilities (None where nothing lies outside the body), `inside` and `expected` of its saliency.
 
     Raises:
         BadScan: a prepared volume is damaged or gone.

@@ -65,7 +65,11 @@ def _row(row: Row, found: Separation) -> Row:
     sizes = {"patients_home": there, "patients_site": here} if "home" in row else {"patients": here + there}
     return {
         **row,
-        **{"auc": found.auc, "low": found.low, "high": found.high, "p": found.p_value, "power": found.power},
+        "auc": found.auc,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p_value,
+        "power": found.power,
         **sizes,
         "permutations": found.permutations,
     }
@@ -180,6 +184,13 @@ def shortcuts(scans: Rows, model: str, site: str, settings: SeparationSettings) 
 
 def _ranking(model: str, site: str, view: str, found: Ranking) -> Row:
     return {
-        **{"model": model, "site": site, "view": view, "auc": found.auc, "low": found.low, "high": found.high},
-        **{"p": found.p_value, "patients": found.patients, "scans": found.scans},
+        "model": model,
+        "site": site,
+        "view": view,
+        "auc": found.auc,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p_value,
+        "patients": found.patients,
+        "scans": found.scans,
     }

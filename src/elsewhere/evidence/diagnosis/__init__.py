@@ -1,4 +1,4 @@
-"""Why a model fails elsewhere: what tells two sites, or two classes, apart without a lung, and what a model makes of it.
+"""Why a model fails elsewhere: what tells sites, or classes, apart without a lung, and what a model makes of it.
 
 `separation` can two groups of scans be told apart from a description; `battery` a model's AUC on parts of the scans;
 `findings` the rule that turns both into plain sentences.

@@ -1,4 +1,4 @@
-"""A model's scores on whole scans and on parts of them in; the AUC of each, its interval and its place among chance, out."""
+"""A model's scores on whole scans, or on parts of them, in; their AUC, its interval, and what chance gives, out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rank(
 
 
 def permuted_aucs(labels: Ints, people: Ints, scores: Floats, permutations: int, seed: int) -> Floats:
-    """AUC (permutations,) with the patients' labels handed to other patients; a patient counts with the commoner one."""
+    """AUC (permutations,) with labels handed to other patients, whole; a patient of both counts with the commoner."""
     own = (2 * np.bincount(people, labels) >= np.bincount(people)).astype(np.int64)
     random = np.random.default_rng([seed, permutations])
     order = np.argsort(random.random((own.size, permutations)), axis=0)

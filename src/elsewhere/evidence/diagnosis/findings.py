@@ -57,7 +57,7 @@ WITHOUT_LUNGS = ("lungs_erased", "border_only")
 
 def adjust(rows: Rows) -> list[Row]:
     """The rows with `p_holm`, adjusted within all of them."""
-    adjusted = holm([row["p"] for row in rows]) if rows else []
+    adjusted = holm([row["p"] for row in rows])
     return [{**row, "p_holm": float(p)} for row, p in zip(rows, adjusted, strict=True)]
 
 

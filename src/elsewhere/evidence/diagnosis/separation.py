@@ -208,7 +208,7 @@ def _auc_within(groups: Ints, scores: Floats, folds: Ints) -> Floats:
 
 
 def _interval(truth: Ints, scores: Floats, folds: Ints, people: Ints, auc: float) -> tuple[float, float, float]:
-    """(low, high, standard error of an AUC of 0.70): variances of the folds' AUCs, weighted as their comparisons are."""
+    """(low, high, standard error of an AUC of 0.70); variances of the folds' AUCs weigh as their comparisons do."""
     made, variance = 0.0, 0.0
     for fold in np.unique(folds):
         out = folds == fold
