@@ -359,9 +359,11 @@ def test_two_devices_train_together_and_agree(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore")  # torch.compile's remarks on its own parts
+@pytest.mark.parametrize("kept", [{}, {"card_gib": 1.0}])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_cuda_trains_and_resumes(tmp_path, precision):
-    settings = replace(SETTINGS, accelerator="cuda", precision=precision)
+def test_cuda_trains_and_resumes(tmp_path, precision, kept):
+    settings = replace(SETTINGS, accelerator="cuda", precision=precision, **kept)
     run(tmp_path / "whole", settings)
     with pytest.raises(Killed):
         run(tmp_path / "killed", settings, progress=kill_at(7))
