@@ -211,7 +211,7 @@ def explain(
     given = [_distances(c, *_everyone(c)) for c in classes.values()]
     distances = np.mean(given, axis=0)[:, 0]
     drawn = _resampled(list(classes.values()), resamples, seed)
-    luck = _luck(list(classes.values()), 0, resamples, seed)
+    luck = _luck(list(classes.values()), resamples, seed)
     firsts = np.argmin(drawn[1:], axis=0)
     candidates = tuple(
         Candidate(name, dose, float(distances[i + 1]), float((firsts == i).mean()))
@@ -222,7 +222,8 @@ def explain(
     p_difference = _beyond(_exchanged(list(classes.values()), resamples, seed), distances[0])
     named = max(p_value, p_difference) <= CHANCE and distances[0] > distances[place + 1]
     wins = _wins(candidates)
-    left = _luck(list(classes.values()), place + 1, resamples, seed)[place + 1] if named else None
+    alone = [_Class(c.home[[place + 1]], c.site, c.home_patients, c.site_patients) for c in classes.values()]
+    left = _luck(alone, resamples, seed)[0] if named else None
     return Explanation(
         candidates=candidates,
         distance_unshifted=float(distances[0]),
@@ -267,7 +268,8 @@ def _everyone(c: _Class) -> tuple[Floats, Floats]:
 
 def _distances(c: _Class, ours: Floats, theirs: Floats) -> Floats:
     """Wasserstein-1 distance of each row of home to the site (rows, resamples), scans weighted (resamples, scans)."""
-    return np.stack([wasserstein(row, c.site, ours, theirs) for row in c.home])
+    mass = _mass(ours, theirs)
+    return np.stack([_area(np.concatenate([row, c.site]), mass) for row in c.home])
 
 
 def wasserstein(first: Floats, second: Floats, ours: Floats, theirs: Floats) -> Floats:
@@ -279,13 +281,21 @@ def wasserstein(first: Floats, second: Floats, ours: Floats, theirs: Floats) -> 
         ours: weights of the first in each resample (resamples, n); each row sums to more than 0.
         theirs: of the second (resamples, m).
     """
-    values = np.concatenate([first, second])
+    return _area(np.concatenate([first, second]), _mass(ours, theirs))
+
+
+def _mass(ours: Floats, theirs: Floats) -> Floats:
+    """Each scan's share of its sample, that of the second sample negative (scans of both, resamples)."""
+    shares = [ours / ours.sum(axis=1, keepdims=True), -theirs / theirs.sum(axis=1, keepdims=True)]
+    return np.ascontiguousarray(np.concatenate(shares, axis=1).T)
+
+
+def _area(values: Floats, mass: Floats) -> Floats:
+    """Area between two distribution functions (resamples,), from the values of both (scans,) and `_mass`."""
     order = np.argsort(values, kind="stable")
-    mass = np.concatenate(
-        [ours / ours.sum(axis=1, keepdims=True), -theirs / theirs.sum(axis=1, keepdims=True)], axis=1
-    )[:, order]
     gaps = np.diff(values[order])
-    return np.abs(np.cumsum(mass, axis=1)[:, :-1]) @ gaps
+    between = np.cumsum(mass[order[:-1]], axis=0)
+    return np.asarray(gaps @ np.abs(between, out=between))
 
 
 def _resampled(classes: Sequence[_Class], resamples: int, seed: int) -> Floats:
@@ -298,13 +308,13 @@ def _resampled(classes: Sequence[_Class], resamples: int, seed: int) -> Floats:
     return np.mean(parts, axis=0)
 
 
-def _luck(classes: Sequence[_Class], truth: int, resamples: int, seed: int) -> Floats:
-    """The same were the site nothing but other patients of home under row `truth` (0: as it is)."""
+def _luck(classes: Sequence[_Class], resamples: int, seed: int) -> Floats:
+    """The same were the site nothing but other patients of home as its first row has it."""
     parts = []
     for number, c in enumerate(classes):
         ours = _draw(c.home_patients, None, resamples, [seed, number, 2])
         theirs = _draw(c.home_patients, int(c.site_patients.max()) + 1, resamples, [seed, number, 3])
-        twin = _Class(c.home, c.home[truth], c.home_patients, c.home_patients)
+        twin = _Class(c.home, c.home[0], c.home_patients, c.home_patients)
         parts.append(_distances(twin, ours, theirs))
     return np.mean(parts, axis=0)
 
