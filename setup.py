@@ -18,7 +18,7 @@ setup(
         Extension(
             "elsewhere.model.fast._level1",
             [f"{FAST}/{name}.cpp" for name in ("level1", "level2", "sample")],
-            depends=[f"{FAST}/{name}.h" for name in ("lanes", "turn", "vector", "wide")],
+            depends=[f"{FAST}/{name}.h" for name in ("crew", "lanes", "sets", "turn", "vector", "wide", "winograd")],
             language="c++",
             extra_compile_args=["-O3", "-g0", "-std=c++17", "-ffinite-math-only", "-fno-signed-zeros", "-pthread"],
             extra_link_args=["-pthread"],

@@ -254,18 +254,13 @@ constexpr int PAIR = LANES == 16 ? 4 : 2;  // filters computed together
 
 // Six points along the rows of a hidden slice: points[channel][point][column].
 static void to_row_points(const Plan& plan, Workspace& work, int slice, int row) {
-    constexpr float near = NEAR * NEAR, far = FAR * FAR;
     float* to = work.row_points(slice);
     for (int c = 0; c < FILTERS; c++)
         for (int x = 0; x < plan.columns; x += LANES) {
             Vec d[6];
             for (int j = 0; j < 6; j++) d[j] = load(work.hidden(slice, row - 1 + j) + c * plan.stride + x);
-            const Vec inner = d[4] - far * d[2], inner_odd = NEAR * (d[3] - far * d[1]);
-            const Vec outer = d[4] - near * d[2], outer_odd = FAR * (d[3] - near * d[1]);
-            const Vec zero = near * far * d[0] - (near + far) * d[2] + d[4];
-            const Vec last = near * far * d[1] - (near + far) * d[3] + d[5];
-            const Vec points[6] = {zero, inner + inner_odd, inner - inner_odd, outer + outer_odd, outer - outer_odd, last};
-            for (int p = 0; p < 6; p++) store(to + (c * 6 + p) * plan.stride + x, points[p]);
+            to_six_points(NEAR, FAR, d[0], d[1], d[2], d[3], d[4], d[5]);
+            for (int p = 0; p < 6; p++) store(to + (c * 6 + p) * plan.stride + x, d[p]);
         }
 }
 
@@ -388,7 +383,7 @@ static void arrange_rows(const float* weights, float* to) {
                         for (int o = block; o < block + PAIR; o++) {
                             double sum = 0;
                             for (int j = 0; j < 3; j++)
-                                sum += row_point(p, j) * weights[((o * FILTERS + c) * 9 + i * 3 + j) * 3 + tap];
+                                sum += point_weight(NEAR, FAR, 3, p, j) * weights[((o * FILTERS + c) * 9 + i * 3 + j) * 3 + tap];
                             *to++ = (float)sum;
                         }
 }

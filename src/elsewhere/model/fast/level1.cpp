@@ -11,15 +11,16 @@
 #endif
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "crew.h"
+#include "winograd.h"
 
 namespace {
 
@@ -35,17 +36,6 @@ constexpr float NOTHING = -std::numeric_limits<float>::max();  // below every ma
 constexpr double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};  // weights to Winograd points
 
 constexpr float NEAR = 0.75f, FAR = 1.5f;  // points of the windows' F(4, 3), with either sign, beside 0 and infinity
-
-// Weight of tap i at point p of F(4, 3): its power over the product of distances to the other points.
-double row_point(int p, int i) {
-    const double points[5] = {0, NEAR, -NEAR, FAR, -FAR};
-    if (p == 5) return i == 2;
-    double value = 1;
-    for (int j = 0; j < i; j++) value *= points[p];
-    for (int j = 0; j < 5; j++)
-        if (j != p) value /= points[p] - points[j];
-    return value;
-}
 
 enum Pass { SUM, POOLED, SHARED, DROPPED };
 
@@ -164,46 +154,8 @@ void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float val
         }
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DISPATCHED 1
-#define LANES 16
-#define OUT_BLOCK 8
-#define HALF 1
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bf16,fma")
-namespace avx512_bf16 {
-#include "lanes.h"
-}
-#pragma GCC pop_options
-#undef HALF
-#define HALF 0
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
-namespace avx512 {
-#include "lanes.h"
-}
-#pragma GCC pop_options
-#undef LANES
-#undef OUT_BLOCK
-#define LANES 8
-#define OUT_BLOCK 4
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-namespace avx2 {
-#include "lanes.h"
-}
-#pragma GCC pop_options
-#undef LANES
-#undef OUT_BLOCK
-#endif
-
-#undef HALF
-#define HALF 0
-#define LANES 4
-#define OUT_BLOCK 4
-namespace plain {  // 128 bits: SSE2, NEON, or whatever the compiler makes of it
-#include "lanes.h"
-}
+#define KERNEL "lanes.h"
+#include "sets.h"
 
 typedef void (*Slab)(const Plan&, Workspace&, int slice, int depth);
 struct Set {
@@ -263,24 +215,11 @@ Plan make_plan(const Job& job, const Set& set) {
 }
 
 void run(const Plan& plan, Slab slab) {
-    std::atomic<int> next{plan.first};
-    const auto work = [&](Workspace& own) {
-        for (int slice; (slice = next.fetch_add(DEPTH)) < plan.last;)
-            slab(plan, own, slice, std::min(DEPTH, plan.last - slice));
-    };
-    std::vector<std::unique_ptr<Workspace>> workspaces;
     const int tasks = (plan.last - plan.first + DEPTH - 1) / DEPTH;
-    for (int i = 0; i < std::min(plan.threads, tasks); i++) workspaces.emplace_back(new Workspace(plan));
-    std::vector<std::thread> crew;
-    for (size_t i = 1; i < workspaces.size(); i++) {
-        try {
-            crew.emplace_back(work, std::ref(*workspaces[i]));
-        } catch (const std::exception&) {
-            break;  // the system gives no more threads: the others take the work
-        }
-    }
-    work(*workspaces[0]);
-    for (auto& one : crew) one.join();
+    share_out<Workspace>(plan, tasks, [&](Workspace& own, int task) {
+        const int slice = plan.first + task * DEPTH;
+        slab(plan, own, slice, std::min(DEPTH, plan.last - slice));
+    });
 }
 
 }  // namespace

@@ -9,15 +9,16 @@
 #endif
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
-#include <thread>
 #include <vector>
+
+#include "crew.h"
+#include "winograd.h"
 
 namespace {
 
@@ -73,57 +74,8 @@ struct Workspace {
     }
 };
 
-// Weight of tap i at Winograd point p: its power over the product of distances to the other points.
-double wide_point(int p, int i) {
-    const double points[5] = {0, NEAR, -NEAR, FAR, -FAR};
-    if (p == 5) return i == 4;
-    double value = 1;
-    for (int j = 0; j < i; j++) value *= points[p];
-    for (int j = 0; j < 5; j++)
-        if (j != p) value /= points[p] - points[j];
-    return value;
-}
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DISPATCHED 1
-#define LANES 16
-#define OUT_BLOCK 8
-#define HALF 1
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bf16,fma")
-namespace avx512_bf16 {
-#include "wide.h"
-}
-#pragma GCC pop_options
-#undef HALF
-#define HALF 0
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
-namespace avx512 {
-#include "wide.h"
-}
-#pragma GCC pop_options
-#undef LANES
-#undef OUT_BLOCK
-#define LANES 8
-#define OUT_BLOCK 4
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-namespace avx2 {
-#include "wide.h"
-}
-#pragma GCC pop_options
-#undef LANES
-#undef OUT_BLOCK
-#endif
-
-#undef HALF
-#define HALF 0
-#define LANES 4
-#define OUT_BLOCK 4
-namespace plain {
-#include "wide.h"
-}
+#define KERNEL "wide.h"
+#include "sets.h"
 
 struct Set {
     void (*convolve)(const Layer&, Workspace&, int);
@@ -145,22 +97,7 @@ void run(Layer layer) {
     std::vector<float> weights((size_t)layer.filters * layer.channels * 5 * 36);
     set.arrange(layer, weights.data());
     layer.weights = weights.data();
-    std::atomic<int> next{0};
-    const auto work = [&](Workspace& own) {
-        for (int slice; (slice = next.fetch_add(2)) < layer.slices;) set.convolve(layer, own, slice);
-    };
-    std::vector<std::unique_ptr<Workspace>> workspaces;
-    for (int i = 0; i < std::min(layer.threads, layer.slices / 2); i++) workspaces.emplace_back(new Workspace(layer));
-    std::vector<std::thread> crew;
-    for (size_t i = 1; i < workspaces.size(); i++) {
-        try {
-            crew.emplace_back(work, std::ref(*workspaces[i]));
-        } catch (const std::exception&) {
-            break;  // the system gives no more threads: the others take the work
-        }
-    }
-    work(*workspaces[0]);
-    for (auto& one : crew) one.join();
+    share_out<Workspace>(layer, layer.slices / 2, [&](Workspace& own, int pair) { set.convolve(layer, own, 2 * pair); });
 }
 
 }  // namespace

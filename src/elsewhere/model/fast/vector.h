@@ -13,6 +13,15 @@ static inline double total(Vec v) {
     return sum;
 }
 
+// Six neighbours to their values at the Winograd points 0, near, -near, far, -far and infinity, in place.
+static inline void to_six_points(float near, float far, Vec& a, Vec& b, Vec& c, Vec& d, Vec& e, Vec& f) {
+    const Vec inner = e - far * far * c, inner_odd = near * (d - far * far * b);
+    const Vec outer = e - near * near * c, outer_odd = far * (d - near * near * b);
+    const float square = near * near * far * far, sum = near * near + far * far;
+    const Vec zero = square * a - sum * c + e, infinite = square * b - sum * d + f;
+    a = zero, b = inner + inner_odd, c = inner - inner_odd, d = outer + outer_odd, e = outer - outer_odd, f = infinite;
+}
+
 // Two channels as one: bfloat16, rounded to nearest even, the first in the lower half of each lane.
 static inline float half_pair(float first, float second) {
     uint32_t bits[2];

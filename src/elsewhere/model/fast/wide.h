@@ -7,11 +7,7 @@
 #include "vector.h"
 
 static inline void transform(Vec& a, Vec& b, Vec& c, Vec& d, Vec& e, Vec& f) {
-    const Vec near = e - FAR * FAR * c, near_odd = NEAR * (d - FAR * FAR * b);
-    const Vec far = e - NEAR * NEAR * c, far_odd = FAR * (d - NEAR * NEAR * b);
-    const float square = NEAR * NEAR * FAR * FAR, sum = NEAR * NEAR + FAR * FAR;
-    const Vec zero = square * a - sum * c + e, infinite = square * b - sum * d + f;
-    a = zero, b = near + near_odd, c = near - near_odd, d = far + far_odd, e = far - far_odd, f = infinite;
+    to_six_points(NEAR, FAR, a, b, c, d, e, f);
 }
 
 static inline void reduce(const Vec (&m)[6], Vec& first, Vec& second) {
@@ -128,7 +124,10 @@ static float weight_at(const Layer& layer, int p, int o, int c, int tap) {
     const float* from = layer.weights + (size_t)(o * layer.channels + c) * 125 + tap;
     double sum = 0;
     for (int i = 0; i < 5; i++)
-        for (int j = 0; j < 5; j++) sum += wide_point(p / 6, i) * wide_point(p % 6, j) * from[(i * 5 + j) * 5];
+        for (int j = 0; j < 5; j++) {
+            const double weight = point_weight(NEAR, FAR, 5, p / 6, i) * point_weight(NEAR, FAR, 5, p % 6, j);
+            sum += weight * from[(i * 5 + j) * 5];
+        }
     return (float)sum;
 }
 

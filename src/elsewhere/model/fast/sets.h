@@ -1,0 +1,45 @@
+// Includes KERNEL once per instruction set that a compiler can choose at run time, each in a namespace of its own.
+//
+// LANES: floats in a vector. OUT_BLOCK: filters computed together, as many as the registers hold. HALF: products in
+// bfloat16. Other compilers and processors get `plain`, 128 bits: SSE2, NEON, or whatever the compiler makes of it.
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DISPATCHED 1
+#define LANES 16
+#define OUT_BLOCK 8
+#define HALF 1
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bf16,fma")
+namespace avx512_bf16 {
+#include KERNEL
+}
+#pragma GCC pop_options
+#undef HALF
+#define HALF 0
+#pragma GCC push_options
+#pragma GCC target("avx512f,fma")
+namespace avx512 {
+#include KERNEL
+}
+#pragma GCC pop_options
+#undef LANES
+#undef OUT_BLOCK
+#define LANES 8
+#define OUT_BLOCK 4
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#include KERNEL
+}
+#pragma GCC pop_options
+#undef LANES
+#undef OUT_BLOCK
+#endif
+
+#undef HALF
+#define HALF 0
+#define LANES 4
+#define OUT_BLOCK 4
+namespace plain {
+#include KERNEL
+}
