@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from elsewhere.evidence import verdict_page
 from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.verdict import Scans, judge
 from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
+from elsewhere.files import write_whole
 from elsewhere.plan import Folder, write_table
 from elsewhere.scans.display import draw_overlay, draw_scan, whole_frame
 
@@ -116,21 +118,32 @@ def study_page(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     run_study(tiny_study_file, Folder(out), workers=1)
     for name, rows in _records().items():
         write_table(out / name, rows)
+    finding = {"model": "UTSW", "home": "UTSW", "site": "UTSW", "cause": "facts", "strength": 0.9, "p": 0.01}
+    write_whole(out / "diagnosis" / "findings.json", json.dumps([{**finding, "sentence": "Facts tell it."}]))
     report([out])
     return out / "report.html"
 
 
 def _records() -> dict[str, list[dict[str, Any]]]:
-    """Records of `elsewhere stress`, in its columns."""
-    pair = {"model": "UTSW", "home": "UTSW"}
+    """Records of `elsewhere diagnose` and `elsewhere stress`, in their columns."""
+    pair, told = {"model": "UTSW", "home": "UTSW"}, {"auc": 0.8, "low": 0.7, "high": 0.9, "p": 0.01, "patients": 9}
     curve = {"shift": "noise", "unit": "HU", "words": "noise added", "positive_share": 0.5, "scans": 5}
     curves = [
         {**pair, **curve, "dose": dose, "auc": auc, "low": auc - 0.2, "high": auc + 0.1}
         for dose, auc in ((0.0, 0.9), (20.0, 0.8), (40.0, 0.6))
     ]
-    told = {"distance": 0.1, "distance_unshifted": 0.3, "words": "Noise of 20 HU explains part of it.", "best": True}
-    explanations = [{**pair, "site": "CC-CCII", "shift": "noise", "dose": 20.0, **told}]
-    return {"stress/curves.parquet": curves, "stress/explanations.parquet": explanations}
+    best = {"distance": 0.1, "distance_unshifted": 0.3, "words": "Noise of 20 HU explains part of it.", "best": True}
+    sides = {"home": "UTSW", "site": "CC-CCII", "power": 0.9, "patients_home": 9, "patients_site": 9, **told}
+    scan = {"site": "UTSW", "patient": "P0", "scan": "P0", "label": 0, "probability": 0.4, "expected": 0.3}
+    return {
+        "stress/curves.parquet": curves,
+        "stress/explanations.parquet": [{**pair, "site": "CC-CCII", "shift": "noise", "dose": 20.0, **best}],
+        "diagnosis/separation.parquet": [{**sides, "view": view, "model": ""} for view in ("border", "facts")],
+        "diagnosis/shortcuts.parquet": [
+            {"model": "UTSW", "site": "UTSW", "view": view, "scans": 9, **told} for view in ("whole", "lungs_erased")
+        ],
+        "diagnosis/saliency.parquet": [{**scan, "model": "UTSW", "inside": 0.5}],
+    }
 
 
 @pytest.fixture(scope="session")

@@ -114,6 +114,12 @@ def test_quiet_and_offline(made: Path, tabs: Any) -> None:
     assert tab.asked == [made.as_uri()]  # the file itself, and nothing else, not even an icon
 
 
+def test_the_studys_page_has_all_its_sections(study_page: Path, looked_at: Any) -> None:
+    """So that what is asked of the page is asked of diagnosis, stress and sheets too."""
+    sections = looked_at(study_page).locator("h2").evaluate_all("found => found.map((e) => e.id)")
+    assert {"matrix", "audit", "calibration", "diagnosis", "stress", "hardest", "sheets"} <= set(sections)
+
+
 def test_a_request_and_an_error_would_be_noticed(tabs: Any, tmp_path: Path) -> None:
     page = tmp_path / "loud.html"
     page.write_text("<img src='https://nowhere.invalid/x.png'><script>oops()</script>")
@@ -212,9 +218,9 @@ def test_readable_on_a_telephone(made: Path, tabs: Any) -> None:
 
 
 def test_on_paper(made: Path, tabs: Any) -> None:
-    page = tabs.open(made, width=718, height=1000).page  # A4 less its margins
+    page = tabs.open(made, width=703, height=1000).page  # A4 less the margins of 12 mm
     page.emulate_media(media="print")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
     assert "Research use only. Not a medical device." in page.inner_text("body")
     assert page.evaluate("document.querySelector('.skip').checkVisibility()") is False
     assert len(page.pdf(format="A4")) > 20_000
