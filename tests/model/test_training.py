@@ -369,3 +369,19 @@ def test_cuda_trains_and_resumes(tmp_path, precision, kept):
         run(tmp_path / "killed", settings, progress=kill_at(7))
     run(tmp_path / "killed", settings)
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+def test_where_volumes_are_kept_changes_nothing(tmp_path):
+    """Settings of the loader may differ between a kill and the restart."""
+    run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", progress=kill_at(7))
+    run(tmp_path / "killed", replace(SETTINGS, loaders=1, card_gib=2.5, pinned_gib=1.0))
+    whole, killed = ((tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert whole == killed
+
+
+@pytest.mark.parametrize(("name", "value"), [("loaders", 0), ("card_gib", -1.0), ("pinned_gib", -0.5)])
+def test_settings_of_the_loader_are_checked(name, value):
+    with pytest.raises(BadStudy, match=rf"training\.{name}: is {value}\. Give"):
+        TrainingSettings(**{name: value})
