@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,24 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
     rows[-1]["probability"] = rows[SCANS]["probability"] = 0.123
     write_predictions(made.predictions("A", "B"), rows)
     with pytest.raises(AssertionError, match="made again"):
+        assembly.study_of(made, identity_of(made))
+
+
+def test_a_study_that_may_only_be_read_still_has_its_page(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, _: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(drop, "write_table", refuse)
+    assert len(assembly.study_of(made, identity_of(made)).drops) == 2
+    assert not (made.root / "decomposition.parquet").exists()
+
+
+def test_a_full_disk_is_said(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(drop, "write_table", refuse)
+    with pytest.raises(OSError, match="No space left"):
         assembly.study_of(made, identity_of(made))
 
 

@@ -6,6 +6,7 @@ predictions, thresholds or settings have changed: each row carries the fingerpri
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from elsewhere.plan import Folder, read_table, write_table
 Row = dict[str, Any]
 
 SIZES, DRAWS, RESAMPLES = (10, 30, 100), 100, 1000
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 LARGEST_SHARE = 0.5  # of a site's test scans that may be taken for labelling, so that enough are left to try it on
 
 
@@ -87,10 +89,14 @@ def _kept(path: Path, key: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
         if found and all(row["made_from"] == key for row in found):
             return found
     rows = [{**row, "made_from": key} for row in make()]
-    if rows:
-        write_table(path, rows)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        if rows:
+            write_table(path, rows)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in CLOSED:  # a folder that may only be read still has its page, elsewhere
+            raise
     return rows
 
 
