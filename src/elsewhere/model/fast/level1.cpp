@@ -238,16 +238,18 @@ int elsewhere_lanes() {
 // Voxels of filters x slices x rows x columns that the blocks cover.
 long long elsewhere_count_dropped(const Drops* drops, int filters, int slices, int rows) {
     long long count = 0;
-    std::vector<uint8_t> line((size_t)filters * drops->columns);
+    const size_t words = drops->columns / 64 + 1;
+    std::vector<uint64_t> line(filters * words);
     for (int slice = 0; slice < slices; slice++)
         for (int row = 0; row < rows; row++) {
             drops->visit(slice, row, [&](int filter, int column) {
-                std::fill_n(line.data() + (size_t)filter * drops->columns + column, drops->width, 1);
+                for (int left = drops->width; left > 0;) {
+                    const int bit = column % 64, here = std::min(left, 64 - bit);
+                    line[filter * words + column / 64] |= ~0ull >> (64 - here) << bit;
+                    column += here, left -= here;
+                }
             });
-            drops->visit(slice, row, [&](int filter, int column) {
-                uint8_t* from = line.data() + (size_t)filter * drops->columns + column;
-                for (int x = 0; x < drops->width; x++) count += std::exchange(from[x], 0);
-            });
+            for (auto& word : line) count += __builtin_popcountll(std::exchange(word, 0));
         }
     return count;
 }
