@@ -14,6 +14,15 @@ static inline void transform(Vec& a, Vec& b, Vec& c, Vec& d) {
 // The transpose of what turns products into two outputs.
 static inline void spread(Vec a, Vec b, Vec (&to)[4]) { to[0] = a, to[1] = a + b, to[2] = a - b, to[3] = -b; }
 
+// As total, but not one lane after the other.
+static inline double sum_of(Vec v) {
+    double half[LANES / 2];
+    for (int i = 0; i < LANES / 2; i++) half[i] = (double)v[i] + v[i + LANES / 2];
+    for (int width = LANES / 4; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) half[i] += half[i + width];
+    return half[0];
+}
+
 static inline Vec load_some(const float* from, int count) {
     float all[LANES] = {};
     std::memcpy(all, from, count * sizeof(float));
@@ -161,8 +170,8 @@ struct Tally {
     Loose lanes[COUNT];
     int added;
 
-    void drain(double* sums, size_t step = 1) {
-        for (int i = 0; i < COUNT; i++) sums[i * step] += total(lanes[i]), lanes[i] = Vec{};
+    void drain(double* sums) {
+        for (int i = 0; i < COUNT; i++) sums[i] += sum_of(lanes[i]), lanes[i] = Vec{};
         added = 0;
     }
 };
@@ -242,7 +251,7 @@ static void weigh_run(const Weighing& job, float* own, int run) {
     int tile = 0, flush = 0;
     const auto drain = [&] {
         for (size_t i = 0; i < values; i++) {
-            to[i] += total(load(sums + i * LANES));
+            to[i] += sum_of(load(sums + i * LANES));
             store(sums + i * LANES, Vec{});
         }
         flush = 0;
@@ -266,7 +275,7 @@ static void weigh_run(const Weighing& job, float* own, int run) {
                 to_gradient_points(job, o, slice, 2 * r, own_rows, gradient_points + o * stride + at, filters * stride);
             if (tile == job.tiles || (r + 1 == row_pairs && pair + 1 == end)) add();
         }
-    drain();
+    if (flush) drain();
 }
 
 // Winograd's weights in the order that multiply reads them: [block][point][channel][column tap][filter].
