@@ -22,6 +22,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.commands.train import train_model, usable_rows
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.plan import Folder, load_study, read_table
+from elsewhere.scans.dicom.series import find_series
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
@@ -259,3 +260,27 @@ def test_too_large_a_page_says_what_to_leave_out(
     with pytest.raises(BadStudy, match="Give fewer --scan, --grid prepared or --bits 8"):
         command.view(tiny_study_file, made, scan=["UTSW/P0"], page=tmp_path / "p.html")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.real
+def test_radiologists_slice_labels_stand_beside_a_real_scan(real_data: Path, tiny_study: Path, tmp_path: Path) -> None:
+    """COVID-CT-MD's first patient as it was read, with every slice that its radiologists marked."""
+    source = real_data / "covid-ct-md"
+    root = source / "COVID-19 subjects" / "P001"
+    (series,) = find_series(root)[0]
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"patient_id,scan_id,series_uid,label\nP001,P001,{series.uid},1\n")
+    site = f'[sites.MD]\nkind = "utsw"\nroot = "{root}"\nlabels = "{labels}"\nuse = "test"\n'
+    tiny_study.write_text(tiny_study.read_text(encoding="utf-8") + site, encoding="utf-8")
+    out = tmp_path / "out"
+    prepare_study(load_study(tiny_study), Folder(out), workers=1)
+    with (source / "kept-slices.csv").open(encoding="utf-8", newline="") as file:
+        rows = sorted((int(r["label_index"]), r["slice_label"]) for r in csv.DictReader(file) if r["subject"] == "P001")
+    marks = _table(tmp_path / "m.csv", "P001", {i: word for i, (_, word) in enumerate(rows, start=1)})
+    text = _view(tiny_study, out, tmp_path / "p.html", scan=["MD/P001"], marks=marks, grid="original")
+    (case,) = _settings(text)
+    assert case["slices"] == len(rows) == 37
+    assert sorted(map(int, case["marks"])) == [i for i, (_, word) in enumerate(rows) if word == "1"]
+    air, body = (np.quantile(_voxels(_inside(text)["scan-0"]), share) for share in (0.1, 0.9))
+    assert air < -900
+    assert -150 < body < 150

@@ -184,7 +184,7 @@ def viewer_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = draw_scan(planted(), "HU", 0.0, frame)
     first = Shown(
         "A", "p1", "s1", 1, "test", picture.nifti, SHAPE[0], "HU", "8 bit.", presets,
-        (Window(0, 8, 0.25), Window(4, 12, 0.75)), overlay, {4: "infection", 5: "infection", 9: ""},
+        (Window(0, 8, 0.25), Window(4, 12, 0.98)), overlay, {4: "infection", 5: "infection", 9: ""},
     )  # fmt: skip
     short = draw_scan(planted()[:5], "HU", 0.0, whole_frame((5, 40, 40), SPACING))
     second = Shown("B", "p2", "s2", 0, "test", short.nifti, 5, "HU", "8 bit.", presets, (Window(0, 5, 0.5),), overlay)

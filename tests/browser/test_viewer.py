@@ -164,7 +164,7 @@ def test_what_is_said_of_a_slice(page: Any) -> None:
     assert page.inner_text("#place").startswith("Slice 1 of 12 · probability 0.25 · value")
     for _ in range(5):
         page.keyboard.press("ArrowDown")
-    assert page.inner_text("#place").startswith("Slice 6 of 12 · marked infection · probability 0.25, 0.75 · value -")
+    assert page.inner_text("#place").startswith("Slice 6 of 12 · marked infection · probability 0.25, 0.98 · value -")
     assert page.locator(".of-case:visible .strip.marks i").count() == 2
     assert page.locator(".of-case:visible .strip.windows").count() == 2
     assert (
