@@ -204,6 +204,15 @@ def test_the_diagnosis_is_said_drawn_and_kept(tmp_path: Path) -> None:
     assert diagnosis.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
+def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
+    first = a_diagnosis().findings[0]
+    weaker = first | {"sentence": "So it is, too.", "strength": 0.7}
+    other = first | {"site": "B", "home": "B", "sentence": "And there."}
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(findings=[first, weaker, other])), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert (shown["sentences"], shown["further"]) == (["So it is.", "And there."], 1)
+
+
 def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
     base = {"model": "A", "home": "A", "unit": "mm", "low": 0.5, "high": 0.95, "positive_share": 0.3, "scans": 40}
     rows = [

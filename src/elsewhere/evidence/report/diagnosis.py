@@ -33,10 +33,11 @@ CAUSES = {
     "texture": "sharpness and noise",
     "body": "body outside the lungs",
     "facts": "header-like facts",
+    "lung_histogram": "to compare: inside the lungs",
 }
 SURE = 0.05
 PANELS = 8  # that the battery's figure holds; the table holds all
-SENTENCES = 6
+SENTENCES = 8
 
 
 def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
@@ -51,11 +52,12 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
         _saliency_table(d.saliency, f"{slug}-saliency"),
         _finding_table(d.findings, f"{slug}-findings"),
     ]
-    said = [str(finding["sentence"]) for finding in d.findings]
+    strongest = {(f["model"], f["home"], f["site"]): str(f["sentence"]) for f in reversed(d.findings)}
+    said = [str(f["sentence"]) for f in d.findings if f["sentence"] in strongest.values()]
     return {
         "looked": bool(d.separation or d.shortcuts),
         "sentences": said[:SENTENCES],
-        "further": max(0, len(said) - SENTENCES),
+        "further": len(d.findings) - len(said[:SENTENCES]),
         "separation": out.add_picture(_pairs(study, f"{slug}-separation")) if d.separation else None,
         "labels": out.add_picture(_labels(study, f"{slug}-label-causes")) if d.labels else None,
         "battery": out.add_picture(_battery(study, f"{slug}-battery")) if d.shortcuts else None,
@@ -185,8 +187,9 @@ def _label_table(rows: Sequence[Record], name: str) -> Table:
         Column("fact", "Fact that stands out", lambda v, _: v or "–"),
     ]
     note = (
-        "Each rule sees only the named part of the scan, never a lung, and is judged on patients that it has not seen."
+        "Each rule sees only the named part of the scan and is judged on patients that it has not seen. The histogram "
     )
+    note += "inside the lungs stands there to compare: that is where the disease may be."
     return Table(name, "What tells positive from negative without any lung.", columns, list(rows), note)
 
 
