@@ -35,7 +35,7 @@
     const words = [`Slice ${slice + 1} of ${slices}`];
     if (marks[slice]) words.push(`marked ${marks[slice]}`);
     if (here.length) words.push(`probability ${here.join(", ")}`);
-    if (value !== null) words.push(`value ${Math.round(value)} ${units}`);
+    if (value !== null) words.push(units === "HU" ? `value ${Math.round(value)} HU` : `${units} ${Math.round(value)}`);
     at("place").textContent = words.join(" · ");
     const shown = overlay && Number(opacity.value) ? `overlay at ${opacity.value} %` : "no overlay";
     const view = checked("view").value;
