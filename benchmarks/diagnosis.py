@@ -16,11 +16,14 @@ Asked are `separate` and `name_causes` as `elsewhere diagnose` asks them (five c
 permutations). "Named" means that the strongest cause found at A is the planted one; a false alarm is any cause found
 anywhere without a shortcut, or at B with one at A.
 
+Rules were fixed on seeds below 100, with one exception: on seeds 1000 to 1039 causes were named at p <= 0.05 after
+Holm, and 3 of 40 repetitions without a shortcut got one. The limit became 0.02, and fresh seeds were drawn.
+
 The battery's model is linear: a ridge discriminant on the mean and the standard deviation of 4 x 8 x 8 parts of the
 whole scan, trained on four fifths of A's patients and tried on the others, in turn; then shown them without lungs.
 
-`python benchmarks/diagnosis.py [repetitions] [first seed]` writes docs/diagnosis-tables.md (40 and 1000; a quarter of
-an hour of processor time, all cores). The rules were fixed on seeds below 100.
+`python benchmarks/diagnosis.py [repetitions] [first seed]` writes docs/diagnosis-tables.md (40 and 2000; a quarter of
+an hour of processor time, all cores).
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ from elsewhere.scans.volume import Preparation, Volume, measure, prepare
 MATRIX, FINEST = 40, 10.0
 PATIENTS = {"A": 80, "B": 40}
 POSITIVE = 0.4
-STRENGTHS = (0.5, 0.7, 0.85, 1.0)
+STRENGTHS = (0.6, 0.8, 1.0)
 PLANTED = {"marker": "objects", "tint": "background", "kernel": "texture"}
 FACTS = ("thickness_mm", "slice_spacing_mm", "slices", "pixel_spacing_mm", "reconstruction_diameter_mm", "contrast")
 TINT, MARKER = 60, 1000
@@ -281,4 +284,4 @@ def main(repetitions: int, first: int) -> None:
 
 if __name__ == "__main__":
     asked = [int(word) for word in sys.argv[1:]]
-    main(*asked, *(40, 1000)[len(asked) :])
+    main(*asked, *(40, 2000)[len(asked) :])

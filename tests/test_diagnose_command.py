@@ -109,11 +109,9 @@ def test_records_are_as_agreed(made: tuple[Path, Folder], found: dict[str, list[
     assert {(r["view"], r["model"]) for r in separation} >= {("lungs_erased", ""), ("border", ""), ("features", "A")}
     assert {(r["home"], r["site"]) for r in separation} == {("A", "B")}
     shortcuts = read_table(home / "shortcuts.parquet")
-    assert {(r["model"], r["site"], r["view"]) for r in shortcuts} == {
-        ("A", site, view)
-        for site in "AB"
-        for view in ("whole", "label_shuffle", "lungs_erased", "lungs_only", "border_only")
-    }
+    views = ("whole", "label_shuffle", "lungs_erased", "lungs_only", "border_only")
+    expected = {("A", "A", view) for view in views} | {("A", "B", view) for view in views[:3]}
+    assert {(r["model"], r["site"], r["view"]) for r in shortcuts} == expected
     assert {"auc", "low", "high", "p", "patients", "scans"} < set(shortcuts[0])
     saliency = read_table(home / "saliency.parquet")
     assert set(saliency[0]) == {"model", "site", "patient", "scan", "label", "probability", "inside", "expected"}

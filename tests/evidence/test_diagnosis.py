@@ -200,9 +200,10 @@ def test_the_strongest_cause_comes_first_and_the_other_site_is_told() -> None:
 
 
 def test_a_finding_needs_both_a_p_and_an_auc() -> None:
-    rows = [cause("A", "body", 0.58, 0.0001), cause("A", "objects", 0.8, 0.04), cause("B", "body", 0.8, 0.04)]
+    rows = [cause("A", "body", 0.58, 0.0001), cause("A", "objects", 0.8, 0.015), cause("B", "body", 0.8, 0.021)]
     assert list(name_causes(adjust(rows))) == []
     assert len(list(name_causes(adjust(rows[1:2])))) == 1
+    assert list(name_causes(adjust(rows[2:]))) == []
 
 
 def test_the_same_cause_elsewhere_and_the_telling_fact_are_named() -> None:

@@ -47,6 +47,9 @@ VIEWS: dict[str, Callable[[Voxels, Regions], Voxels]] = {
 }
 """What models are shown besides whole scans."""
 
+ELSEWHERE = ("lungs_erased",)
+"""What is shown of them at sites that a model was not trained on: each part costs as much as the whole."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -57,12 +60,14 @@ class Chunk:
         folder: the study's folder.
         models: names of the models.
         scans: rows of scans.parquet.
+        ranked: sites of two classes, where an AUC can be had.
     """
 
     study: Path
     folder: Path
     models: tuple[str, ...]
     scans: tuple[Row, ...]
+    ranked: frozenset[str]
 
 
 def probe_scans(
@@ -73,7 +78,7 @@ def probe_scans(
     Returns:
         rows of `site`, `patient`, `scan`, `label`, `subset`, `lungs_found`, `lung_share`, `outside_found`, the parts of
         `describe`, and `models`: for test scans with lungs a list of `model`, `features`, `probability`, the views'
-        probabilities (None where nothing lies outside the body), `inside` and `expected` of its saliency.
+        probabilities (None where it was not shown), `inside` and `expected` of its saliency.
 
     Raises:
         BadScan: a prepared volume is damaged or gone.
@@ -81,11 +86,13 @@ def probe_scans(
     """
     plan, home = load_study(file), folder.root / "diagnosis" / "parts"
     weights = [str(read_checkpoint_record(folder.model(model) / "checkpoint")["sha256"]) for model in models]
+    classes = {(r["site"], r["label"]) for r in rows if r["subset"] == "test"}
+    ranked = frozenset(site for site, label in classes if (site, 1 - label) in classes)
     ordered = sorted(rows, key=lambda r: (r["subset"] != "test", r["site"], r["scan"]))  # the slow ones first
     chunks = [ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)]
-    parts = [home / f"{_key(plan, [*models, *weights], chunk)}.parquet" for chunk in chunks]
+    parts = [home / f"{_key(plan, [*models, *weights, *sorted(ranked)], chunk)}.parquet" for chunk in chunks]
     missing = [i for i, part in enumerate(parts) if not part.is_file()]
-    tasks = [(Chunk(file, folder.root, tuple(models), tuple(chunks[i])),) for i in missing]
+    tasks = [(Chunk(file, folder.root, tuple(models), tuple(chunks[i]), ranked),) for i in missing]
     for index, table in engine.run(probe, tasks, workers=workers, describe="Looking at scans without their lungs"):
         write_table(parts[missing[index]], table)
     for old in set(home.glob("*.parquet")) - set(parts):
@@ -111,10 +118,10 @@ def probe(chunk: Chunk) -> list[Row]:
             network = load_checkpoint(folder.model(model) / "checkpoint")[0]
             networks[model] = network.to(device_of(plan.training.accelerator))
     read = shelf_reader(chunk.scans)
-    return [_probe_scan(plan, row, read, networks) for row in chunk.scans]
+    return [_probe_scan(plan, row, read, networks, row["site"] in chunk.ranked) for row in chunk.scans]
 
 
-def _probe_scan(plan: Study, row: Row, read: Read, networks: dict[str, Network]) -> Row:
+def _probe_scan(plan: Study, row: Row, read: Read, networks: dict[str, Network], ranked: bool) -> Row:
     (case,) = cases([row], [row["site"]], row["subset"])
     voxels = read(case, 0, case.slices)
     preparation = plan.preparation
@@ -127,14 +134,24 @@ def _probe_scan(plan: Study, row: Row, read: Read, networks: dict[str, Network])
         "lung_share": regions.lung_share,
         "outside_found": regions.has_outside,
         **{name: [float(v) for v in numbers] for name, numbers in describe(voxels, regions, level).items()},
-        "models": [_show(plan, model, network, (case, voxels), regions) for model, network in shown.items()],
+        "models": [
+            _show(plan, model, network, (case, voxels, regions), _parts(plan, model, row["site"], ranked))
+            for model, network in shown.items()
+        ],
     }
 
 
-def _show(plan: Study, model: str, network: Network, scan: tuple[Case, Voxels], regions: Regions) -> Row:
+def _parts(plan: Study, model: str, site: str, ranked: bool) -> tuple[str, ...]:
+    """The parts that a model is shown at a site."""
+    if not ranked:
+        return ()
+    return tuple(VIEWS) if site in plan.models[model] else ELSEWHERE
+
+
+def _show(plan: Study, model: str, network: Network, scan: tuple[Case, Voxels, Regions], parts: Sequence[str]) -> Row:
     """What one model makes of one scan in parts, on the grey scale of the whole scan."""
-    case, voxels = scan
-    wanted = [name for name in VIEWS if name != "border_only" or regions.has_outside]
+    case, voxels, regions = scan
+    wanted = [name for name in parts if name != "border_only" or regions.has_outside]
     pictures = [(case, partial(_slices, VIEWS[name](voxels, regions))) for name in wanted]
     windows = predict_many(network, pictures, plan.sample, plan.prediction.stride)
     probabilities: dict[str, float | None] = dict.fromkeys(VIEWS)

@@ -174,7 +174,7 @@ def shortcuts(scans: Rows, model: str, site: str, settings: SeparationSettings) 
     for view, values in scores.items():
         kept = [i for i, value in enumerate(values) if value is not None]
         labels, people = [shown[i][0]["label"] for i in kept], [shown[i][0]["patient"] for i in kept]
-        if len(set(labels)) < 2:
+        if len(set(labels)) < 2:  # one class, or not shown here
             continue
         found, null = rank(labels, people, [values[i] for i in kept], settings.permutations, settings.seed)
         rows += [_ranking(model, site, view, found)]
