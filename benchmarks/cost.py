@@ -20,7 +20,7 @@ from measure import Figure, Part, in_subprocess, memory_mb, table
 
 SLICES = (64, 128, 192, 256, 320)
 SCANS = (32, 64, 128, 256)
-SITES = (1, 2, 4, 8)
+SITES = (1, 2, 4)
 SITES_OF_SCANS, SCANS_IN_ALL = 2, 128
 SHAPE, SPACING = (16, 64, 64), (8.0, 4.0, 4.0)
 PLOT = Path("docs/images/cost.svg")
