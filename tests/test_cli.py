@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pkgutil
 import subprocess
 import sys
 from importlib import import_module
@@ -38,8 +39,8 @@ def test_every_command_has_its_file_function_and_help(name: str) -> None:
 
 def test_the_face_is_the_verbs() -> None:
     assert set(elsewhere.__all__) == {"COMMANDS", "__version__", *elsewhere.COMMANDS}
-    files = {p.stem for p in (Path(elsewhere.__file__).parent / "commands").glob("*.py")} - {"__init__"}
-    assert files == set(elsewhere.COMMANDS)
+    rooms = {m.name for m in pkgutil.iter_modules([str(Path(elsewhere.__file__).parent / "commands")])}
+    assert rooms == set(elsewhere.COMMANDS)
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = elsewhere.nonsense
 

@@ -372,7 +372,7 @@ def explainability(report: Report) -> str:
     if not inside or not expected:
         return ""
     return (
-        f"Grad-CAM on {len(rows)} scans: {sum(inside) / len(inside):.0%} of the map lies in the lungs, which take "
+        f"Saliency (HiResCAM) on {len(rows)} scans: {sum(inside) / len(inside):.0%} of the map lies in the lungs, which take "
         f"{sum(expected) / len(expected):.0%} of the picture; checked against the lungs erased (shortcut battery)."
     )
 
