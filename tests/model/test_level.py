@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -178,6 +179,15 @@ def test_it_takes_what_it_can_and_leaves_the_rest():
     assert not takes(make_network(DEMO), 2, torch.rand(1, 16, 4, 8, 8))  # narrow
     with torch.autocast("cpu"):
         assert not takes(network, 0, inputs)
+
+
+@pytest.mark.parametrize("filters", [(4, 8), (8, 4), (12, 16)])
+def test_filters_that_are_not_in_blocks_of_eight_train_like_the_plain_network(filters):
+    settings = dataclasses.replace(DEMO, filters=(*filters, 16), groups=4)
+    network, inputs = make_network(settings), draw_inputs(settings)
+    assert not (takes(network, 0, inputs) and takes(network, 1, torch.rand(2, filters[0], 4, 16, 16)))
+    expected = results(network, inputs)
+    assert error(results(Trained(network), inputs), expected) < 1e-3
 
 
 @pytest.mark.usefixtures("stream")
