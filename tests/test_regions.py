@@ -23,7 +23,7 @@ from elsewhere.scans.regions import (
 )
 from elsewhere.scans.volume import Preparation, Volume, prepare
 
-SIZES = {"background": 3, "objects": 128, "texture": 10, "body": 158, "lungs": 22}
+SIZES = {"background": 4, "objects": 128, "texture": 10, "body": 158, "lungs": 22}
 
 
 def chest(slices: int = 12, side: int = 48, seed: int = 0) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:

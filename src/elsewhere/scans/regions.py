@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Level = tuple[float, float]
 
-REGIONS_VERSION = 1  # raised when a region or a number of `describe` changes
+REGIONS_VERSION = 2  # raised when a region or a number of `describe` changes
 
 COARSE = (48, 128, 128)
 LUNG_AIR, PADDING = -500, -1200
@@ -266,7 +266,8 @@ def describe(voxels: NDArray[Any], regions: Regions, level: Level = (1.0, 0.0)) 
     """A small fixed description of each region, for classifiers; in HU where the units are known.
 
     Returns:
-        `background` (3,): median of what lies outside, share of padding in it, share of the volume outside.
+        `background` (4,): median of what lies outside within the inscribed circle and in the corners, share of padding,
+            share of the volume outside.
         `objects` (128,): how much denser than -700 HU the things outside the body are, mean and maximum of each of
             8 x 8 parts of the picture.
         `texture` (10,): how much neighbours differ in soft tissue (log of percentiles 50 and 90 of the absolute
@@ -287,10 +288,14 @@ def describe(voxels: NDArray[Any], regions: Regions, level: Level = (1.0, 0.0)) 
 
 
 def _background(hu: NDArray[Any], regions: Regions) -> Floats:
-    values = hu[regions.outside]
-    if not values.size:
-        return np.zeros(3)
-    return np.array([np.median(values), (values < PADDING).mean(), regions.outside.mean()], np.float64)
+    """The corners apart: outside the circle of reconstruction is padding in some scans, and most of the border."""
+    if not regions.has_outside:
+        return np.zeros(4)
+    y, x = (np.linspace(-1, 1, n) for n in hu.shape[1:])
+    inside = regions.outside & (y[:, None] ** 2 + x**2 < 1)
+    air, corners = (hu[part] if part.any() else hu[regions.outside] for part in (inside, regions.outside & ~inside))
+    padding = (hu[regions.outside] < PADDING).mean()
+    return np.array([np.median(air), np.median(corners), padding, regions.outside.mean()], np.float64)
 
 
 def _objects(hu: NDArray[Any], regions: Regions) -> Floats:
