@@ -1,6 +1,7 @@
 """Shapes and words in page points in; pixels of a PNG out. The one file that draws with matplotlib's renderer.
 
-The renderer is called directly: a sheet of 42 confusion matrices takes a quarter of the time that figures, axes and artists need.
+The renderer is called directly: a sheet of 42 confusion matrices takes a quarter of the time that figures, axes and
+artists need.
 """
 
 from __future__ import annotations

@@ -224,8 +224,8 @@ def _saliency_table(rows: Sequence[Record], name: str) -> Table:
         Column("expected", "Lungs' share of the picture", lambda v, _: figure(v), numeric=True),
     ]
     note = (
-        "Share of the saliency map (HiResCAM) that lies inside the lungs, against the share that a map without any preference "
-        "would have. Such maps are coarse, and none proves what a network uses."
+        "Share of the saliency map (HiResCAM) that lies inside the lungs, against the share that a map without any "
+        "preference would have. Such maps are coarse, and none proves what a network uses."
     )
     return Table(name, "Where the networks look.", columns, means, note)
 

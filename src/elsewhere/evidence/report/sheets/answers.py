@@ -372,8 +372,9 @@ def explainability(report: Report) -> str:
     if not inside or not expected:
         return ""
     return (
-        f"Saliency (HiResCAM) on {len(rows)} scans: {sum(inside) / len(inside):.0%} of the map lies in the lungs, which take "
-        f"{sum(expected) / len(expected):.0%} of the picture; checked against the lungs erased (shortcut battery)."
+        f"Saliency (HiResCAM) on {len(rows)} scans: {sum(inside) / len(inside):.0%} of the map lies in the lungs, "
+        f"which take {sum(expected) / len(expected):.0%} of the picture; "
+        "checked against the lungs erased (shortcut battery)."
     )
 
 
