@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from elsewhere.evidence.diagnosis.findings import is_cause
 from elsewhere.evidence.figures import Canvas, ForestPanel, ForestRow, ForestScale, Pair, forest, pair_sheet
 from elsewhere.evidence.report.content import Record, Study
 from elsewhere.evidence.report.folder import Folder
@@ -137,8 +138,7 @@ def _labels(study: Study, name: str) -> Canvas:
 
 def _label_row(row: Record) -> ForestRow:
     auc, low, high = (number(row.get(key)) for key in ("auc", "low", "high"))
-    p = number(row.get("p_holm", row.get("p")))
-    sure = p is not None and p <= SURE
+    sure = row["view"] != "lung_histogram" and is_cause(row)
     return ForestRow(CAUSES.get(row["view"], str(row["view"])), auc, low, high, sure, estimate(auc, low, high))
 
 
