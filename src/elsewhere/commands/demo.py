@@ -73,7 +73,9 @@ stride = 18
 
 def demo(
     out: Annotated[Path | None, typer.Argument(help="Folder for it all [runs/demo, runs/demo-quick].")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Three single-site models on fewer patients.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three single-site models on fewer patients, no shifts.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
 ) -> None:
@@ -92,9 +94,10 @@ def demo(
         write_whole(file, study_text(protocol, seed, quick))
         run_study(file, Folder(out / protocol), workers)
         diagnose_study(file, Folder(out / protocol), workers=workers)
-        run_stress(load_study(file), Folder(out / protocol), scans=STRESSED, workers=workers)
+        if not quick:
+            run_stress(load_study(file), Folder(out / protocol), scans=STRESSED, workers=workers)
         folders.append(out / protocol)
-    view(file, folders[-1], model=VIEWED, hardest=2, page=out / "hardest.html")
+    view(file, folders[-1], model=VIEWED, hardest=2, grid="original", page=out / "hardest.html")
     report(folders, out)
     engine.console.print(
         "The sites are simulated: the page shows how the product works, not how the paper's models do."
