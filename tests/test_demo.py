@@ -43,3 +43,20 @@ def test_the_whole_path_on_simulated_sites(tmp_path: Path) -> None:
     assert any("MosMedData has only positive scans" in sentence for sentence in findings["warnings"])
     truth = list(csv.DictReader((tmp_path / "sites" / "MosMedData.truth.csv").read_text().splitlines()))
     assert {row["label"] for row in truth} == {"1"}
+    _check_the_story(tmp_path)
+
+
+def _check_the_story(folder: Path) -> None:
+    """The page's planted story is the simulator's own, and what stood out most of it came to light."""
+    planted = {
+        (path.name.removesuffix(".truth.json"), factor.replace("_", " "), strength)
+        for path in (folder / "sites").glob("*.truth.json")
+        for factor, strength in json.loads(path.read_text())["dials"].items()
+    }
+    rows = list(csv.DictReader((folder / "tables" / "paper-planted.csv").read_text(encoding="utf-8").splitlines()))
+    assert {(r["site"], r["factor"], float(r["strength"])) for r in rows} == planted
+    found = {(r["site"], r["factor"]) for r in rows if r["found"] == "found"}
+    assert {("UTSW", "field of view"), ("CC-CCII", "segmented")} <= found
+    assert len(found) >= len(planted) / 3
+    named = json.loads((folder / "paper" / "diagnosis" / "findings.json").read_text())
+    assert not [f for f in named if f["home"] == f["site"] == "MosMedData"]  # one class: nothing gives it away
