@@ -158,6 +158,24 @@ def test_no_clear_drop_names_no_part() -> None:
     )
 
 
+def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
+    row = {"model": "A", "site": "B", "score": "auc", "first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9}
+    row |= {"dropout_sd": 0.01, "seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
+    study = a_study(trainings=[row, row | {"score": "accuracy"}])
+    write_report(Report("Several", [study]), tmp_path)
+    (kept,) = rows_of(tmp_path, "paper-seeds")
+    assert (kept["first"], kept["dropout_sd"], kept["standard_deviation"]) == ("0.8", "0.01", "0.04")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "0.80 (0.70–0.90)" in html
+    assert "3 trainings of each network" in html
+    assert "paper-seeds" not in {path.stem for path in write_tables(tmp_path / "once", a_study())}
+
+
+def write_tables(folder: Path, study: Study) -> list[Path]:
+    write_report(Report("Once", [study]), folder)
+    return list((folder / "tables").iterdir())
+
+
 # Diagnosis and stress ---------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,7 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         hardest=hardest(folder, cells, models, scores, findings),
         diagnosis=diagnosis,
         stress=stress,
+        trainings=_records(folder.root / "seeds.parquet"),
         ties=list(_ties(settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),

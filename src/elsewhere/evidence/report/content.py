@@ -246,6 +246,9 @@ class Study:
             `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
         diagnosis: what `elsewhere diagnose` kept.
         stress: what `elsewhere stress` kept.
+        trainings: scores over several trainings that differ in their seed alone, one record per model, site and score:
+            `model`, `site`, `score`, `first`, `sampling_low`, `sampling_high`, `dropout_sd`, `seeds`, `mean`,
+            `standard_deviation`, `smallest`, `largest`; empty where each model was trained once.
         ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full).
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
@@ -278,6 +281,7 @@ class Study:
     hardest: Sequence[Record] = ()
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
+    trainings: Sequence[Record] = ()
     ties: Sequence[Record] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()

@@ -121,6 +121,7 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "examples_of": _same(study, earlier, _example_keys),
         "examples": out.add_picture(pictures.examples(study, f"{slug}-examples")) if study.examples else None,
         "training": out.add_picture(pictures.training(study, f"{slug}-training")) if study.curves else None,
+        "trainings": out.add_table(tables.trainings(study, f"{slug}-seeds")) if study.trainings else None,
         "rules": out.add_picture(rules) if (rules := pictures.rules(study, f"{slug}-rules")) else None,
         "story": story.section(study, slug, out),
         "calibration": calibration.section(study, slug, out),

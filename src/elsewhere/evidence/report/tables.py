@@ -104,6 +104,30 @@ def group_table(study: Study, name: str) -> Table:
     return Table(name, "Mean AUC by what the network knew of the test site.", columns, rows, note)
 
 
+def trainings(study: Study, name: str) -> Table:
+    """AUC of every cell over trainings with several seeds, beside the spreads over patients and dropout passes."""
+    rows = [dict(row) for row in study.trainings if row["score"] == "auc"]
+    columns = [
+        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("site", "Tested at"),
+        Column("first", "First training (95 %, by patient)", _sampled_words, numeric=True),
+        Column("dropout_sd", "± over dropout passes", lambda v, _: figure(v, 3), numeric=True),
+        Column("seeds", "Trainings", None, numeric=True),
+        Column("mean", "Their mean", lambda v, _: figure(v), numeric=True),
+        Column("standard_deviation", "± over trainings", lambda v, _: figure(v, 3), numeric=True),
+        Column("smallest", "Smallest to largest", lambda v, r: f"{figure(v)} to {figure(r['largest'])}", numeric=True),
+    ]
+    note = (
+        "The trainings differ in their seed alone. The three spreads answer three questions, and none holds another: "
+        "other patients of the same site, other dropout masks in the same network, another training of it."
+    )
+    return Table(name, "AUC over several trainings of each network.", columns, rows, note)
+
+
+def _sampled_words(value: Any, row: Record) -> str:
+    return estimate(value, row["sampling_low"], row["sampling_high"])
+
+
 def cell_table(study: Study, name: str) -> Table:
     """Every model at every site: the AUC three ways, with its spreads kept apart."""
     cells = index(study.scores)

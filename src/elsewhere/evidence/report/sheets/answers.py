@@ -293,7 +293,12 @@ def uncertainty(report: Report) -> str:
     methods = {str(r["auc_sampling_method"]) for s in report.studies for r in s.scores if r.get("auc_sampling_method")}
     said = f"95 % intervals by patient ({listed(sorted(methods))})" if methods else "95 % intervals by patient"
     said += f"; bootstrap of {resamples} resamples of patients; spread over dropout passes given apart"
-    return f"{said}. One training each."
+    return f"{said}. {_trainings(report)}"
+
+
+def _trainings(report: Report) -> str:
+    seeds = max((int(row["seeds"]) for row in _first(report).trainings), default=1)
+    return "One training each." if seeds == 1 else f"{seeds} trainings of each network, their spread given apart."
 
 
 def heterogeneity(report: Report) -> str:
@@ -409,7 +414,8 @@ def limitations(report: Report) -> str:
     if report.origin != "real":
         said.append(f"The scans are {ORIGINS[report.origin]}.")
     said += list(study.audit.warnings)[:3]
-    said.append("One training per network, so the spread over seeds is unknown.")
+    if not study.trainings:
+        said.append("One training per network, so the spread over seeds is unknown.")
     return " ".join(said)
 
 
