@@ -3,9 +3,10 @@
 The map of the house, from the ground up::
 
     errors                what went wrong, where, and what to do next
+    files, stages         a file written whole or not at all; where the time of a run went
     scans | evidence | engine
         scans/            one examination, its volume, the store, the sites' published layouts, simulated chests
-        evidence/         decisions, scores, intervals, audit, figures and the page: arrays in
+        evidence/         decisions, scores, intervals, audit, diagnosis, figures and the page: arrays in
         engine            a map over tasks, on all cores
     model/                samples, the network, training, prediction: the only wing that knows torch
     plan                  the study file and the study's folder
