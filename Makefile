@@ -53,7 +53,7 @@ niivue:                         ## the viewer's bundle anew from npm, pinned, an
 	src/elsewhere/evidence/viewer/niivue/remake.sh
 
 docs: .venv/installed           ## the documentation site, into site/
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	$(BIN)/mkdocs build --strict
 
 clean:

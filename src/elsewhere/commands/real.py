@@ -23,6 +23,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
 from elsewhere.errors import BadSite
 from elsewhere.files import write_whole
+from elsewhere.model.fast.level import Trained
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, Samples, SampleSettings
@@ -207,7 +208,7 @@ def _full_size(source: Path) -> None:
     def train() -> None:
         example, _ = Samples([case], lambda _, start, stop: voxels[start:stop], SampleSettings()).example(0)
         optimiser = torch.optim.Adam(network.parameters(), lr=1e-5)
-        loss = F.cross_entropy(network.train()(torch.from_numpy(example)[None, None]), torch.tensor([label]))
+        loss = F.cross_entropy(Trained(network.train())(torch.from_numpy(example)[None, None]), torch.tensor([label]))
         loss.backward()
         optimiser.step()
 
