@@ -9,7 +9,7 @@ setup(
         Extension(
             "elsewhere.model.fast._training",
             [f"{FAST}/training.cpp"],
-            depends=[f"{FAST}/{name}.h" for name in ("training", "vector")],
+            depends=[f"{FAST}/{name}.h" for name in ("crew", "sets", "training", "vector")],
             language="c++",
             extra_compile_args=["-O3", "-g0", "-std=gnu++17", "-fno-trapping-math", "-pthread"],
             extra_link_args=["-pthread"],

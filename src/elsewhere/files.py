@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_whole(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+def write_whole(path: Path, content: str | bytes | Callable[[Path], object], *, forced: bool = True) -> None:
     """Write a file so that a reader, or a run killed half-way, never meets half of it. Its folder is made.
 
     Args:
         path: the file; one that is there is replaced.
         content: text (UTF-8), bytes, or a function that writes the content to the path it is given.
+        forced: wait until the disk has it, so that a power cut cannot take it; not worth it for what is made again.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -21,8 +22,9 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], object]) -> 
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         _fill(partial, content)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+        if forced:
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

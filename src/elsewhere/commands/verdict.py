@@ -23,6 +23,7 @@ from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
 from elsewhere.evidence.estimate import KnownSite
 from elsewhere.evidence.forensics.examination import examine
+from elsewhere.evidence.strata import age_and_sex
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.evidence.verdict_page import Occasion, render
 from elsewhere.files import write_whole
@@ -44,9 +45,6 @@ Bad = tuple[str, str, str]
 
 FACTS = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
 """Facts of the known scans that a new site is compared with; the network sees each of them in some way."""
-
-AGES = (40, 60)
-"""Bounds of the age bands of case mix, in years."""
 
 VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
@@ -266,17 +264,9 @@ def _row(scan: Scan, kept: Stored, probability: float) -> Row:
         "scan": scan.scan,
         "label": scan.label,
         "probability": probability,
-        "stratum": _stratum({**facts, **scan.facts}),
+        "stratum": age_and_sex({**facts, **scan.facts}),
         **{name: facts["slices" if name == "source_slices" else name] for name in FACTS},
     }
-
-
-def _stratum(facts: Mapping[str, Any]) -> str | None:
-    """Age band and sex, or None where either is unknown."""
-    age, sex = facts.get("age"), facts.get("sex")
-    if sex is None or not isinstance(age, int | float):
-        return None
-    return f"{sex} {sum(age >= bound for bound in AGES)}"
 
 
 # What the study knows, and the judgement --------------------------------------------------------------------------
@@ -318,7 +308,7 @@ def _home_sites(model: Model, tables: Mapping[str, Sequence[Row]]) -> list[str]:
 
 def _deterministic(model: Model, site: str) -> list[Row]:
     """Predictions without dropout, with each scan's stratum; patients of two sites are never the same."""
-    strata = {r["scan"]: _stratum(json.loads(r["facts"])) for r in usable_rows(model.folder) if r["site"] == site}
+    strata = {r["scan"]: age_and_sex(json.loads(r["facts"])) for r in usable_rows(model.folder) if r["site"] == site}
     rows = [r for r in read_predictions(model.folder.predictions(model.name, site)) if r["pass"] == DETERMINISTIC]
     return [{**r, "patient": f"{site}/{r['patient']}", "stratum": strata.get(r["scan"])} for r in rows]
 

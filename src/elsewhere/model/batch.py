@@ -8,10 +8,10 @@ from math import prod
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from elsewhere.errors import BadScan
 from elsewhere.model.network import Network
-from elsewhere.model.prediction import POSITIVE, predict
+from elsewhere.model.prediction import predict, probabilities
 from elsewhere.model.sample import Case, Read, SampleSettings, evaluation_input, evaluation_windows
 
 TOGETHER = 8
@@ -40,27 +40,16 @@ def predict_many(
     assert not network.training
     slices, device = network.settings.input[0], network.last.weight.device
     windows = [(i, start) for i, (case, _) in enumerate(scans) for start in _starts(case, slices, stride)]
-    found: list[list[float]] = [[] for _ in scans]
+    found: list[list[Tensor]] = [[] for _ in scans]
     for first in range(0, len(windows), TOGETHER):
         group = windows[first : first + TOGETHER]
         inputs = np.stack([evaluation_input(*scans[i], start, settings, slices) for i, start in group])
         with torch.inference_mode():
             logits = network(torch.from_numpy(inputs)[:, None].to(device))
-        for (i, _), probability in zip(group, logits.double().softmax(1)[:, POSITIVE].tolist(), strict=True):
-            found[i].append(probability)
-    return [_checked(case, values) for (case, _), values in zip(scans, found, strict=True)]
+        for (i, _), window in zip(group, logits, strict=True):
+            found[i].append(window)
+    return [probabilities(torch.stack(windows), case) for (case, _), windows in zip(scans, found, strict=True)]
 
 
 def _starts(case: Case, slices: int, stride: int) -> tuple[int, ...]:
     return evaluation_windows(case.slices, slices, stride)
-
-
-def _checked(case: Case, values: Sequence[float]) -> NDArray[np.float64]:
-    probabilities = np.array(values)
-    if not np.isfinite(probabilities).all():
-        raise BadScan(
-            f"{case.site}: {case.scan}",
-            "the network's probability for it is not a number",
-            "Look at the scan's voxels and at the training's curves: the weights or the input are not finite",
-        )
-    return probabilities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,10 +49,9 @@ def draw_blocks(shape: tuple[int, ...], share: float, size: int, device: torch.d
     article's Bernoulli map at a small part of its cost.
     """
     channels, *map_size = shape
-    block = [min(size, edge) for edge in map_size]
-    starts = [channels, *(edge - b + 1 for edge, b in zip(map_size, block, strict=True))]
-    gamma = share * math.prod(map_size) / (math.prod(block) * math.prod(starts[1:]))
-    positions = _bernoulli_positions if device is None or device.type == "cpu" else _positions_unasked
+    block, grid, gamma = plan_blocks(map_size, share, size)
+    starts = [channels, *grid]
+    positions = bernoulli_positions if device is None or device.type == "cpu" else _positions_unasked
     corners = positions(math.prod(starts), gamma, device)
     strides = [math.prod(shape[axis + 1 :]) for axis in range(4)]
     first = sum(part * stride for part, stride in zip(_unravel(corners, starts), strides, strict=True))
@@ -68,7 +68,14 @@ def draw_blocks(shape: tuple[int, ...], share: float, size: int, device: torch.d
     return dropped[: math.prod(shape)].view(shape)
 
 
-def _bernoulli_positions(trials: int, chance: float, device: torch.device | None) -> Tensor:
+def plan_blocks(shape: Sequence[int], share: float, size: int) -> tuple[tuple[int, ...], tuple[int, ...], float]:
+    """Edges of a block, places where one may start, and the chance γ that one does; `shape` is (slice, row, column)."""
+    block = tuple(min(size, edge) for edge in shape)
+    grid = tuple(edge - b + 1 for edge, b in zip(shape, block, strict=True))
+    return block, grid, share * math.prod(shape) / (math.prod(block) * math.prod(grid))
+
+
+def bernoulli_positions(trials: int, chance: float, device: torch.device | None) -> Tensor:
     """Positions of the successes among independent trials, ascending."""
     expected = trials * chance
     found = torch.full((1,), -1, dtype=torch.int64, device=device)

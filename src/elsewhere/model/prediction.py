@@ -106,7 +106,7 @@ def predict(
     """
     with _mode(network, training=False):
         features = _all_features(network, case, read, settings, _starts(network, case, stride), fast=fast)
-        return _probabilities(torch.cat([network.head(window) for window in features]), case)
+        return probabilities(torch.cat([network.head(window) for window in features]), case)
 
 
 def predict_passes(
@@ -150,7 +150,7 @@ def predict_both(
     starts = _starts(network, case, prediction.stride)
     with _mode(network, training=False):
         features = _all_features(network, case, read, settings, starts, fast=prediction.fast)
-        single = _probabilities(torch.cat([network.head(window) for window in features]), case)
+        single = probabilities(torch.cat([network.head(window) for window in features]), case)
     trunks = [(start, partial(_same, window)) for start, window in zip(starts, features, strict=True)]
     return single, _passes(network, case, trunks, prediction.passes, seed)
 
@@ -165,7 +165,7 @@ def _passes(
         for start, trunk in trunks:
             for number in range(passes):
                 seed_torch(seed_of(seed, case.site, case.scan, start, number), device)
-                highest[number] = max(highest[number], _probabilities(network.head(trunk()), case)[0])
+                highest[number] = max(highest[number], probabilities(network.head(trunk()), case)[0])
     return highest
 
 
@@ -184,7 +184,7 @@ def extract_features(
     with _mode(network, training=False):
         starts = _starts(network, case, stride)
         windows = [network.penultimate(found) for found in _all_features(network, case, read, settings, starts)]
-        chosen = int(_probabilities(network.last(torch.cat(windows)), case).argmax())
+        chosen = int(probabilities(network.last(torch.cat(windows)), case).argmax())
         features: NDArray[np.float32] = windows[chosen][0].float().cpu().numpy()
     return features
 
@@ -194,7 +194,7 @@ def measure_fast_error(network: Network, case: Case, read: Read, settings: Sampl
     if not _fused(network):
         return 0.0
     with _mode(network, training=False):
-        return fast_error(network, _window_at(network, case, read, settings, 0))
+        return fast_error(network, window_at(network, case, read, settings, 0))
 
 
 class _mode:  # noqa: N801 - a context manager, used like a function
@@ -236,7 +236,7 @@ def _all_features(
         scan = _window(network, case, read, settings, evaluation_plan(case, 0, case.slices))
         return predict_windows(network, scan, starts, network.settings.input[0], fast=fast)
     if _fused(network):
-        windows = (_window_at(network, case, read, settings, start) for start in starts)
+        windows = (window_at(network, case, read, settings, start) for start in starts)
         return [predict_trunk(network, window, fast=fast) for window in windows]
     together = max(1, VOXELS_TOGETHER // prod(network.settings.input))
     groups = [starts[i : i + together] for i in range(0, len(starts), together)]
@@ -249,7 +249,7 @@ def _random_trunk(
 ) -> Callable[[], Tensor]:
     """A function that gives one window's features anew with DropBlock; what is not random is computed once."""
     if _fused(network):
-        return TrunkPasses(network, _window_at(network, case, read, settings, start), fast=fast)
+        return TrunkPasses(network, window_at(network, case, read, settings, start), fast=fast)
     return partial(network.trunk, _inputs(network, case, read, settings, start))
 
 
@@ -257,7 +257,8 @@ def _fused(network: Network) -> bool:
     return network.last.weight.device.type == "cpu" and streams(network.settings)
 
 
-def _window_at(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Window:
+def window_at(network: Network, case: Case, read: Read, settings: SampleSettings, start: int) -> Window:
+    """The stored slices of one window of a scan and how they become intensities, for the fused levels."""
     return _window(network, case, read, settings, evaluation_plan(case, start, network.settings.input[0]))
 
 
@@ -272,8 +273,12 @@ def _window(network: Network, case: Case, read: Read, settings: SampleSettings, 
     return Window(voxels, -plan.top, slices, grey.lower, grey.factor, padding=padding_value(settings, grey), **clip)
 
 
-def _probabilities(logits: Tensor, case: Case) -> NDArray[np.float64]:
-    """COVID probabilities of logits (windows, classes), in float64 so that they saturate late."""
+def probabilities(logits: Tensor, case: Case) -> NDArray[np.float64]:
+    """COVID probabilities of logits (windows, classes), in float64 so that they saturate late.
+
+    Raises:
+        BadScan: one is not a number.
+    """
     probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, POSITIVE].cpu().numpy()
     if not np.isfinite(probabilities).all():
         raise BadScan(

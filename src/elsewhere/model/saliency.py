@@ -15,8 +15,7 @@ from torch.nn.functional import adaptive_avg_pool3d
 from elsewhere.model.batch import SMALL, TOGETHER
 from elsewhere.model.fast.predict import predict_level1, streams
 from elsewhere.model.network import Network, max_pool
-from elsewhere.model.prediction import POSITIVE
-from elsewhere.model.prediction import _window_at as window_at
+from elsewhere.model.prediction import POSITIVE, window_at
 from elsewhere.model.sample import (
     WINDOW_STRIDE,
     Case,

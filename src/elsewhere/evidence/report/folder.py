@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from markupsafe import Markup
 
 from elsewhere.evidence.figures import Canvas
 from elsewhere.evidence.report.table import Table
+from elsewhere.files import write_whole
 
 LARGEST_PAGE = 5_000_000  # bytes, so that the page travels by mail
 
@@ -61,8 +61,5 @@ class Folder:
         assert name not in self.written, f"{name} is written twice"
         self.written.add(name)
         path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)  # not forced to the disk: there are hundreds, and any can be made again
-        os.replace(part, path)
+        write_whole(path, content, forced=False)  # there are hundreds, and any can be made again
         return path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elsewhere.model.dropblock import _bernoulli_positions as bernoulli_positions
+from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,8 @@ class Blocks:
     @classmethod
     def draw(cls, shape: Sequence[int], share: float, size: int) -> Blocks:
         """What `draw_blocks` draws from torch's random state for the same arguments."""
-        block = tuple(min(size, edge) for edge in shape[1:])
-        places = math.prod(edge - b + 1 for edge, b in zip(shape[1:], block, strict=True))
-        chance = share * math.prod(shape[1:]) / (math.prod(block) * places)
-        return cls(bernoulli_positions(shape[0] * places, chance, None), tuple(shape), block)
+        block, grid, chance = plan_blocks(shape[1:], share, size)
+        return cls(bernoulli_positions(shape[0] * math.prod(grid), chance, None), tuple(shape), block)
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.machinery
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from elsewhere.model.fast.blocks import Blocks
-from elsewhere.model.fast.library import lanes
+from elsewhere.model.fast.library import lanes, load
 from elsewhere.model.fast.library import library as other_kernels
 from elsewhere.model.fast.operations import Line, Maps, Pooled, Run, Size
 
@@ -41,13 +39,10 @@ class _Maps(ctypes.Structure):
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None where the installation had no compiler (`library.py` says so)."""
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_training{suffix}")
-        if path.exists() and other_kernels() is not None:
-            loaded = ctypes.CDLL(str(path))
-            loaded.elsewhere_count_blanked.restype = ctypes.c_longlong
-            return loaded
-    return None
+    loaded = load("_training") if other_kernels() is not None else None
+    if loaded is not None:
+        loaded.elsewhere_count_blanked.restype = ctypes.c_longlong
+    return loaded
 
 
 def convolve(maps: Maps, weights: Tensor, bias: Tensor | None, run: Run, out: Maps, *, rectify: bool) -> Tensor:

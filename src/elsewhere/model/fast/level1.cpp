@@ -155,6 +155,7 @@ void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float val
 }
 
 #define KERNEL "lanes.h"
+#define HALVES 1
 #include "sets.h"
 
 typedef void (*Slab)(const Plan&, Workspace&, int slice, int depth);

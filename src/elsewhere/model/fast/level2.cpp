@@ -75,6 +75,7 @@ struct Workspace {
 };
 
 #define KERNEL "wide.h"
+#define HALVES 1
 #include "sets.h"
 
 struct Set {

@@ -13,14 +13,21 @@ from pathlib import Path
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None, and one line in the log, where the installation had no compiler."""
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_level1{suffix}")
-        if path.exists():
-            return ctypes.CDLL(str(path))
+    if (loaded := load("_level1")) is not None:
+        return loaded
     logging.getLogger(__name__).warning(
         "The compiled kernel of elsewhere is missing (no C++ compiler at installation): predictions are right and "
         "lean, but several times slower. Install a compiler and reinstall elsewhere to get it."
     )
+    return None
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """A compiled extension of this package; None where it was not built."""
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"{name}{suffix}")
+        if path.exists():
+            return ctypes.CDLL(str(path))
     return None
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from elsewhere.model.dropblock import _bernoulli_positions as bernoulli_positions
+from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
 from elsewhere.model.fast import kernel, level2, streamed
 from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings, max_pool
@@ -139,10 +139,7 @@ class TrunkPasses:
 
 def _draw_drops(shape: Sequence[int], share: float, size: int) -> kernel.Drops:
     """Blocks as `dropblock.draw_blocks` draws them, without their map of 268 MB."""
-    edges = shape[1:]
-    block = [min(size, edge) for edge in edges]
-    grid = [edge - b + 1 for edge, b in zip(edges, block, strict=True)]
-    gamma = share * math.prod(edges) / (math.prod(block) * math.prod(grid))
+    block, grid, gamma = plan_blocks(shape[1:], share, size)
     corners = bernoulli_positions(shape[0] * math.prod(grid), gamma, None) if share else torch.empty(0)
     return kernel.Drops.of(corners.numpy().astype(np.int64), shape, block)
 

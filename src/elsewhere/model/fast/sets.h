@@ -1,12 +1,13 @@
 // Includes KERNEL once per instruction set that a compiler can choose at run time, each in a namespace of its own.
 //
 // LANES: floats in a vector. OUT_BLOCK: filters computed together, as many as the registers hold. HALF: products in
-// bfloat16. Other compilers and processors get `plain`, 128 bits: SSE2, NEON, or whatever the compiler makes of it.
+// bfloat16, a set of its own for kernels that set HALVES. Other compilers and processors get `plain`, 128 bits: SSE2, NEON, or whatever the compiler makes of it.
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define DISPATCHED 1
 #define LANES 16
 #define OUT_BLOCK 8
+#if HALVES
 #define HALF 1
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bf16,fma")
@@ -15,6 +16,7 @@ namespace avx512_bf16 {
 }
 #pragma GCC pop_options
 #undef HALF
+#endif
 #define HALF 0
 #pragma GCC push_options
 #pragma GCC target("avx512f,fma")

@@ -11,15 +11,15 @@
 #endif
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
 #include <new>
-#include <thread>
 #include <vector>
+
+#include "crew.h"
 
 namespace {
 
@@ -110,35 +110,9 @@ struct Gating {
     double* sums;                 // [slice - first][sample][channel][gradient, gradient * map, what leaves, maps above 0]
 };
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DISPATCHED 1
-#define LANES 16
-#define OUT_BLOCK 8
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
-namespace avx512 {
-#include "training.h"
-}
-#pragma GCC pop_options
-#undef LANES
-#undef OUT_BLOCK
-#define LANES 8
-#define OUT_BLOCK 4
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-namespace avx2 {
-#include "training.h"
-}
-#pragma GCC pop_options
-#undef LANES
-#undef OUT_BLOCK
-#endif
-
-#define LANES 4
-#define OUT_BLOCK 4
-namespace plain {  // 128 bits: SSE2, NEON, or whatever the compiler makes of it
-#include "training.h"
-}
+#define KERNEL "training.h"
+#define HALVES 0
+#include "sets.h"
 
 struct Set {
     int lanes, out_block;
@@ -168,28 +142,23 @@ struct Freed {
     void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t(LINE)); }
 };
 
+struct Room {
+    int threads;
+    size_t floats;
+};
+
+struct Zeros {
+    std::unique_ptr<float[], Freed> memory;
+
+    explicit Zeros(const Room& room) : memory(new (std::align_val_t(LINE)) float[room.floats]) {
+        std::fill_n(memory.get(), room.floats, 0.0f);
+    }
+};
+
 // task(index, workspace of `floats` zeros) for every index below `count`.
 template <class Task>
 void share(int count, int threads, size_t floats, Task task) {
-    std::atomic<int> next{0};
-    const auto work = [&](float* own) {
-        for (int index; (index = next.fetch_add(1)) < count;) task(index, own);
-    };
-    std::vector<std::unique_ptr<float[], Freed>> memory;
-    for (int i = 0; i < std::max(1, std::min(threads, count)); i++) {
-        memory.emplace_back(new (std::align_val_t(LINE)) float[floats]);
-        std::fill_n(memory.back().get(), floats, 0.0f);
-    }
-    std::vector<std::thread> crew;
-    for (size_t i = 1; i < memory.size(); i++) {
-        try {
-            crew.emplace_back(work, memory[i].get());
-        } catch (const std::exception&) {
-            break;  // the system gives no more threads: the others take the work
-        }
-    }
-    work(memory[0].get());
-    for (auto& one : crew) one.join();
+    share_out<Zeros>(Room{threads, floats}, count, [&](Zeros& own, int index) { task(index, own.memory.get()); });
 }
 
 // Sums of Winograd points to gradients of the weights, [filter][channel][27].
