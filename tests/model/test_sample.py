@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from elsewhere.errors import BadStudy
+from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model import sample
 from elsewhere.model.fast.library import library
 from elsewhere.model.sample import (
@@ -115,8 +116,11 @@ def test_the_compiled_pass_gives_the_bytes_of_the_plain_one(
         assert ours.tobytes() == apply_plan(voxels, plan, chosen, (low, high), 8).tobytes()
 
 
+@pytest.mark.parametrize("in_threads", [True, False])
 @pytest.mark.parametrize("chosen", [PAPER, HARMONISED, replace(PAPER, extrema="window")])
-def test_a_scan_read_in_pieces_gives_the_bytes_of_the_whole_window(chosen):
+def test_a_scan_read_in_pieces_gives_the_bytes_of_the_whole_window(monkeypatch, chosen, in_threads):
+    monkeypatch.setattr(sample, "CACHE", -1 if in_threads else 1 << 30)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     voxels = np.random.default_rng(0).integers(-1000, 3000, (45, 6, 5)).astype(np.int16)
     asked = []
 
@@ -128,7 +132,20 @@ def test_a_scan_read_in_pieces_gives_the_bytes_of_the_whole_window(chosen):
     result = make_input(read, case, plan, chosen, 32)
     whole = apply_plan(voxels[5:27], plan, chosen, (-1000, 3000), 32)
     assert result.tobytes() == whole.tobytes()
-    assert asked == ([(5, 27)] if chosen.extrema == "window" else [(5, 8), (8, 16), (16, 24), (24, 27)])
+    assert sorted(asked) == ([(5, 27)] if chosen.extrema == "window" else [(5, 8), (8, 16), (16, 24), (24, 27)])
+
+
+def test_a_piece_that_cannot_be_read_is_an_error_in_threads_too(monkeypatch):
+    monkeypatch.setattr(sample, "CACHE", -1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def read(case, start, stop):
+        if start >= 16:
+            raise BadScan("scan.b2nd", "is damaged", "Prepare it again")
+        return np.zeros((stop - start, 6, 5), np.int16)
+
+    with pytest.raises(BadScan, match="is damaged"):
+        make_input(read, make_case(45), Plan(5, 22, 3), PAPER, 32)
 
 
 def test_arrays_that_the_kernel_does_not_take_are_carried_out_all_the_same():

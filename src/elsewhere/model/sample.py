@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadStudy
@@ -17,7 +20,7 @@ from elsewhere.model.fast.turning import fill
 
 WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
 WINDOW_STRIDE = 32  # protocol page, "Volume"
-PIECE = 8  # slices read at once: a chunk of the store
+PIECE = 8  # slices read at once: a chunk of the store, which stays in the processor's cache
 CACHE = 16 << 20  # bytes; larger inputs are not looked for in a cache
 PLAN, ORDER = 1, 2  # what a random number is for: one stream each (never 0, which numpy drops from the end)
 
@@ -157,33 +160,50 @@ def apply_plan(
     assert len(voxels) == plan.count, (voxels.shape, plan)
     if settings.extrema == "window":
         extrema = int(voxels.min()), int(voxels.max())
-    return _assemble([voxels], plan, settings, extrema, slices, out=out)
+    given, edges = (lambda first, last: voxels[first:last]), [0, plan.count]
+    return _assemble(given, edges, plan, settings, extrema, slices=slices, out=out)
 
 
 def _assemble(
-    pieces: Iterable[NDArray[Any]],
+    read: Callable[[int, int], NDArray[Any]],
+    edges: Sequence[int],
     plan: Plan,
     settings: SampleSettings,
     extrema: tuple[int, int],
-    slices: int,
     *,
+    slices: int,
     out: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
-    """`apply_plan` of runs of the plan's slices, one after the other."""
+    """`apply_plan` of slices that `read` gives, counted from the plan's first one, piece by piece from edge to edge.
+
+    The pieces of a large input are read and carried out in torch's number of threads.
+    """
+    pieces = list(pairwise(edges))
+    begin = read(*pieces[0])
+    whole = _buffer(out, slices, *_orient(begin[0], plan).shape)
     grey = choose_grey(plan, settings, extrema, padded=plan.count < slices)
-    first = slices - plan.count - plan.top if plan.flip[0] else plan.top
-    done = 0
-    for voxels in pieces:
-        if done == 0:
-            out = _buffer(out, slices, *_orient(voxels[0], plan).shape)
-            out[:first] = out[first + plan.count :] = padding_value(settings, grey)
-        at = first + (plan.count - done - len(voxels) if plan.flip[0] else done)
-        assert out is not None
-        _fill(out[at : at + len(voxels)], voxels, plan, grey, aside=out.nbytes > CACHE)
-        done += len(voxels)
-    assert out is not None
-    assert done == plan.count, (done, plan)
-    return out
+    top = slices - plan.count - plan.top if plan.flip[0] else plan.top
+    whole[:top] = whole[top + plan.count :] = padding_value(settings, grey)
+    aside = whole.nbytes > CACHE
+
+    def carry_out(first: int, voxels: NDArray[Any]) -> None:
+        at = top + (plan.count - first - len(voxels) if plan.flip[0] else first)
+        _fill(whole[at : at + len(voxels)], voxels, plan, grey, aside=aside)
+
+    carry_out(0, begin)
+    threads = torch.get_num_threads() if aside else 1
+    _in_threads(lambda piece: carry_out(piece[0], read(*piece)), pieces[1:], threads)
+    return whole
+
+
+def _in_threads(work: Callable[[tuple[int, int]], None], pieces: Sequence[tuple[int, int]], threads: int) -> None:
+    if min(threads, len(pieces)) < 2:
+        for piece in pieces:
+            work(piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, piece) for piece in pieces]:
+            done.result()
 
 
 def _buffer(out: NDArray[np.float32] | None, slices: int, rows: int, columns: int) -> NDArray[np.float32]:
@@ -306,7 +326,14 @@ def make_input(
     extrema = case.minimum, case.maximum
     if settings.extrema == "window":
         return apply_plan(read_planned(read, case, plan), plan, settings, extrema, slices, out=out)
-    return _assemble(read_pieces(read, case, plan), plan, settings, extrema, slices, out=out)
+    from_chunk = plan.start % PIECE  # so that no piece lies across the store's chunks
+    edges = [0, *range(PIECE - from_chunk, plan.count, PIECE), plan.count]
+    planned = partial(_read_from, read, case, plan.start)
+    return _assemble(planned, edges, plan, settings, extrema, slices=slices, out=out)
+
+
+def _read_from(read: Read, case: Case, start: int, first: int, last: int) -> NDArray[Any]:
+    return read(case, start + first, start + last)
 
 
 def evaluation_input(
@@ -320,13 +347,6 @@ def evaluation_input(
 def read_planned(read: Read, case: Case, plan: Plan) -> NDArray[Any]:
     """The stored slices that a plan takes."""
     return read(case, plan.start, plan.start + plan.count)
-
-
-def read_pieces(read: Read, case: Case, plan: Plan) -> Iterator[NDArray[Any]]:
-    """The same in pieces that stay in the processor's cache, none across the store's chunks."""
-    stop = plan.start + plan.count
-    edges = [plan.start, *range(plan.start // PIECE * PIECE + PIECE, stop, PIECE), stop]
-    return (read(case, first, last) for first, last in pairwise(edges))
 
 
 def seed_of(*purpose: int | str) -> int:

@@ -13,6 +13,8 @@
 #include <exception>
 #include <vector>
 
+#include "crew.h"
+
 // One call, filled in by turning.py; arrays are C-contiguous.
 struct Sample {
     const void* voxels;  // [slices][rows][columns] as stored
@@ -24,7 +26,7 @@ struct Sample {
     float factor;
     int aside;           // write past the cache
     float* out;          // [slices][rows][columns]; [slices][columns][rows] where swapped
-    int lanes;
+    int lanes, threads;  // the same bytes for any number of threads
 };
 
 namespace {
@@ -32,6 +34,17 @@ namespace {
 constexpr int STRIP = 32;                   // rows of a turned strip: 64 bytes of a stored row
 constexpr int TILE = 8;
 constexpr int PAD = 32;                     // so that the rows of a strip do not share their places in the cache
+
+// One thread's: a row as floats, a stored row mirrored, a turned strip.
+struct Desk {
+    std::vector<float> line;
+    std::vector<int16_t> mirrored, strip;  // wide enough for both widths of a voxel
+
+    explicit Desk(const Sample& sample)
+        : line(std::max(sample.rows, sample.columns)),
+          mirrored(line.size()),
+          strip(sample.swapped ? (size_t)STRIP * (sample.rows + PAD) : 0) {}
+};
 
 typedef uint16_t Eight __attribute__((vector_size(16)));
 typedef uint16_t Loose __attribute__((vector_size(16), aligned(1), may_alias));
@@ -70,12 +83,14 @@ namespace plain {
 
 template <class Stored>
 void fill(const Sample& sample) {
+    auto slice = plain::fill<Stored>;
 #ifdef DISPATCHED
     if (sample.lanes >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-        return avx512::fill<Stored>(sample);
-    if (sample.lanes >= 8) return avx2::fill<Stored>(sample);
+        slice = avx512::fill<Stored>;
+    else if (sample.lanes >= 8)
+        slice = avx2::fill<Stored>;
 #endif
-    plain::fill<Stored>(sample);
+    share_out<Desk>(sample, sample.slices, [&](Desk& desk, int number) { slice(sample, desk, number); });
 }
 
 }  // namespace

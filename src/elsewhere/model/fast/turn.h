@@ -91,25 +91,24 @@ static void turn_strip(const Sample& sample, const Stored* plane, int column, in
     }
 }
 
+// Slice `s` of the output.
 template <class Stored>
-static void fill(const Sample& sample) {
+static void fill(const Sample& sample, Desk& desk, int s) {
     const int rows = sample.swapped ? sample.columns : sample.rows;
     const int columns = sample.swapped ? sample.rows : sample.columns;
     const size_t plane = (size_t)rows * columns;
-    std::vector<float> line(columns);
-    std::vector<Stored> strip(sample.swapped ? (size_t)STRIP * (sample.rows + PAD) : 0), mirrored(columns);
-    for (int s = 0; s < sample.slices; s++) {
-        const int slice = sample.reversed[0] ? sample.slices - 1 - s : s;
-        const Stored* from = static_cast<const Stored*>(sample.voxels) + slice * plane;
-        for (int r = 0; r < rows; r++) {
-            if (sample.swapped && r % STRIP == 0) turn_strip(sample, from, r, std::min(STRIP, rows - r), strip.data());
-            const Stored* row = sample.swapped ? strip.data() + (size_t)(r % STRIP) * (columns + PAD)
-                                               : from + (size_t)r * columns;
-            if (sample.reversed[2]) reverse_row(row, columns, mirrored.data());
-            scale_row(sample, sample.reversed[2] ? mirrored.data() : row, columns, line.data());
-            const int to = sample.reversed[1] ? rows - 1 - r : r;
-            put_row(line.data(), columns, sample.aside, sample.out + s * plane + (size_t)to * columns);
-        }
+    Stored* strip = reinterpret_cast<Stored*>(desk.strip.data());
+    Stored* mirrored = reinterpret_cast<Stored*>(desk.mirrored.data());
+    const int slice = sample.reversed[0] ? sample.slices - 1 - s : s;
+    const Stored* from = static_cast<const Stored*>(sample.voxels) + slice * plane;
+    for (int r = 0; r < rows; r++) {
+        if (sample.swapped && r % STRIP == 0) turn_strip(sample, from, r, std::min(STRIP, rows - r), strip);
+        const Stored* row =
+            sample.swapped ? strip + (size_t)(r % STRIP) * (columns + PAD) : from + (size_t)r * columns;
+        if (sample.reversed[2]) reverse_row(row, columns, mirrored);
+        scale_row(sample, sample.reversed[2] ? mirrored : row, columns, desk.line.data());
+        const int to = sample.reversed[1] ? rows - 1 - r : r;
+        put_row(desk.line.data(), columns, sample.aside, sample.out + s * plane + (size_t)to * columns);
     }
 #if defined(__x86_64__)
     if (sample.aside) _mm_sfence();

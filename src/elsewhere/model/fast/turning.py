@@ -6,10 +6,12 @@ import ctypes
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from elsewhere.model.fast.library import lanes, library
 
+CACHE = 16 << 20
 WIDE = {"uint8": 0, "int16": 1}
 
 
@@ -24,7 +26,7 @@ class Sample(ctypes.Structure):
         ("factor", ctypes.c_float),
         ("aside", ctypes.c_int),
         ("out", ctypes.c_void_p),
-        ("lanes", ctypes.c_int),
+        *((name, ctypes.c_int) for name in ("lanes", "threads")),
     )
 
 
@@ -49,7 +51,7 @@ def fill(
         lower: the stored value that becomes 0; smaller ones do too, where `upper` is given.
         upper: larger stored values count as this one; None clips nothing.
         factor: the intensity of one stored unit.
-        aside: write past the processor's cache, for inputs that it cannot hold.
+        aside: write past the processor's cache and with torch's threads, for inputs that it cannot hold.
     """
     loaded = library()
     whole = voxels.flags.c_contiguous and out.flags.c_contiguous
@@ -63,8 +65,8 @@ def fill(
         *(swapped, upper is not None, lower, upper or 0),
         *(factor, aside),
         out.ctypes.data,
-        lanes(),
+        *(lanes(), torch.get_num_threads() if voxels.nbytes > CACHE else 1),
     )
     if loaded.elsewhere_sample(ctypes.byref(sample)):
-        raise MemoryError("the sampling kernel found no memory (under 100 kB)")
+        raise MemoryError("the sampling kernel found no memory (under 100 kB a thread)")
     return True
