@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import Figure, Part, in_subprocess, memory_mb, table
+from measure import Figure, Part, in_subprocess, peak_above, table
 
 SLICES = (64, 128, 192, 256, 320)
 SCANS = (32, 64, 128, 256)
@@ -97,13 +97,9 @@ def write_study(root: Path, scans: int, sites: int) -> Path:
 
 def cost(work) -> dict[str, float]:
     """Wall and processor seconds, and the highest memory above what the loaded process held."""
-    before, wall, cpu = memory_mb("VmRSS"), time.perf_counter(), time.process_time()
-    work()
-    return {
-        "wall": time.perf_counter() - wall,
-        "cpu": time.process_time() - cpu,
-        "memory": memory_mb("VmHWM") - before,
-    }
+    wall, cpu = time.perf_counter(), time.process_time()
+    memory = peak_above(work)
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "memory": memory}
 
 
 def points(what: str, sizes: tuple[int, ...]) -> list[dict[str, float]]:

@@ -112,14 +112,14 @@ HEAD = [
 ]
 
 
-def interleave(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
-    """Each way once in every round, in turn, after one unmeasured call of each."""
+def interleave(ways: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = True) -> dict[str, Times]:
+    """Each way once in every round, in turn, after one unmeasured call of each where `warm`."""
     times = {name: Times([], []) for name in ways}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm):
         for name, way in ways.items():
             wall, cpu = time.perf_counter(), time.process_time()
             way()
-            if number:
+            if number >= warm:
                 times[name].wall.append(time.perf_counter() - wall)
                 times[name].cpu.append(time.process_time() - cpu)
     return times

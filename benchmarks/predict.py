@@ -74,7 +74,7 @@ def time_rows(network: Network, rounds: int, passes: int) -> list[Row]:
     scan = make_scan(300)
     window = replace(scan, voxels=scan.voxels[:LENGTH])
     ways = {name: lambda way=way: way(network, window) for name, way in WAYS.items()}
-    slow = interleave({"without compiler": ways.pop("without compiler")}, 1)  # no target, and many seconds
+    slow = interleave({"without compiler": ways.pop("without compiler")}, 1, warm=False)  # no target
     times = interleave(ways | {"windows": lambda: windows(network, scan)}, rounds) | slow
     one = "1 plain prediction"
     rows = [
@@ -116,8 +116,8 @@ def pass_rows(network: Network, window: Window, rounds: int, passes: int) -> lis
             network.head(fused())
 
     with torch.inference_mode():
-        times = interleave({"ours": ours, "usual": lambda: usual(inputs)}, min(rounds, SLOW_ROUNDS))
-        own = interleave({"plain": lambda: network(inputs)}, 1)["plain"]
+        times = interleave({"ours": ours, "usual": lambda: usual(inputs)}, min(rounds, SLOW_ROUNDS), warm=False)
+        own = interleave({"plain": lambda: network(inputs)}, 1, warm=False)["plain"]
     network.eval()
     stage = f"dropout, {passes} passes, DropBlock on"
     usually, plainly = (f"{passes} × a pass, {how}" for how in ("DropBlock by max pooling", "our own DropBlock"))

@@ -24,7 +24,7 @@ def examine(_: Any) -> Mapping[str, Any]:
     return {"seen": True}
 
 
-def broken(*_: Any) -> Any:
+def broken(*_: Any, **__: Any) -> Any:
     raise ZeroDivisionError("by nothing")
 
 

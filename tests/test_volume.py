@@ -30,6 +30,15 @@ def test_paper_clips_below_only_and_keeps_the_slices() -> None:
     assert notes == ()
 
 
+@pytest.mark.parametrize("writeable", [True, False])
+def test_overwriting_clips_in_place_where_it_can(writeable: bool) -> None:
+    voxels = np.array([[[-2000, -1000], [3000, 5]]], np.int16)
+    voxels.flags.writeable = writeable
+    stored, _ = prepare(Volume(voxels, "HU", offset=0), Preparation(size=(128, 2, 2)), overwrite=True)
+    assert stored.tolist() == [[[-1000, -1000], [3000, 5]]]
+    assert np.shares_memory(stored, voxels) == writeable
+
+
 @pytest.mark.parametrize(("units", "offset"), [("ct_number", 1024), ("relative", None)])
 def test_paper_leaves_other_units_as_they_are(units: str, offset: float | None) -> None:
     voxels = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)

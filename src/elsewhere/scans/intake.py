@@ -42,6 +42,7 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
         with stage("read and decode"):
             volume = module.read(scan)
         voxels, record = _made(volume, preparation, examine)
+        del volume
     except BadScan as error:
         return error
     except MemoryError:
@@ -59,11 +60,11 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
 
 
 def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The prepared voxels, and what is kept beside them."""
-    with stage("prepare"):
-        voxels, notes = prepare(volume, preparation)
+    """The prepared voxels, and what is kept beside them; the volume's own are no longer what they were."""
     with stage("measure and examine"):
         facts, forensics = measure(volume), examine(volume.voxels)
+    with stage("prepare"):
+        voxels, notes = prepare(volume, preparation, overwrite=True)
     return voxels, {"facts": facts, "notes": [*volume.notes, *notes], "forensics": forensics}
 
 

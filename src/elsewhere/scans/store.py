@@ -113,9 +113,13 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
     head = {"minimum": int(voxels.min()), "maximum": int(voxels.max()), "checksum": content_hash(voxels), **record}
     chunks = (min(CHUNK_SLICES, voxels.shape[0]), *voxels.shape[1:])
     blocks, codec = (1, *voxels.shape[1:]), {**_CODEC, "filters": [_FILTERS[voxels.dtype.itemsize]]}
-    array = blosc2.asarray(np.ascontiguousarray(voxels), chunks=chunks, blocks=blocks, cparams=codec, contiguous=True)
-    array.schunk.vlmeta["record"] = json.dumps(head, default=str)
-    write_whole(path, array.to_cframe())
+
+    def fill(partial: Path) -> None:
+        given = {"chunks": chunks, "blocks": blocks, "cparams": codec, "contiguous": True}
+        array = blosc2.asarray(np.ascontiguousarray(voxels), urlpath=str(partial), mode="w", **given)
+        array.schunk.vlmeta["record"] = json.dumps(head, default=str)
+
+    write_whole(path, fill)
     return _stored(path, voxels.shape, head)
 
 

@@ -93,10 +93,13 @@ class Preparation:
             raise BadStudy("preparation.margin", f"is {self.margin}", "Give a share of 0 or more")
 
 
-def prepare(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:
+def prepare(
+    volume: Volume, preparation: Preparation, *, overwrite: bool = False
+) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:
     """Voxels as stored, [slice, row, column] with the rows and columns of `preparation.size`, and remarks.
 
-    The number of slices is kept unless the grid is fixed. int16, or uint8 for relative data left as published.
+    The number of slices is kept unless the grid is fixed. int16, or uint8 for relative data left as published. With
+    `overwrite` the volume's own voxels may be clipped in place, so that a scan is held once.
     """
     notes: list[str] = []
     if preparation.encoding == "hu":
@@ -107,7 +110,8 @@ def prepare(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.int16]
         notes += [] if box else ["lungs not found: the whole volume is used"]
         voxels = voxels[box or ...]
     if volume.units == "HU":
-        voxels = np.clip(voxels, round(preparation.minimum), _ceiling(preparation.maximum))
+        limits = round(preparation.minimum), _ceiling(preparation.maximum)
+        voxels = np.clip(voxels, *limits, out=voxels if overwrite and voxels.flags.writeable else None)
     return _resize(voxels, preparation, notes), tuple(notes)
 
 
@@ -181,7 +185,10 @@ def measure(volume: Volume) -> dict[str, Fact]:
     lowest = voxels.min()
     rows, columns = np.ogrid[-1 : 1 : voxels.shape[1] * 1j, -1 : 1 : voxels.shape[2] * 1j]
     body = (rows / 0.6) ** 2 + (columns / 0.7) ** 2 < 1
-    still = (voxels == voxels[:1]).all(axis=0) if len(voxels) > 1 else np.zeros(voxels.shape[1:], bool)
+    still, black = np.full(voxels.shape[1:], len(voxels) > 1), 0
+    for picture in voxels:  # one at a time: a scan may be half of the memory
+        still &= picture == voxels[0]
+        black += int(np.count_nonzero(picture[body] == lowest))
     return {
         **volume.facts,
         "dtype": str(voxels.dtype),
@@ -194,7 +201,7 @@ def measure(volume: Volume) -> dict[str, Fact]:
         "slice_spacing_mm": volume.spacing and round(volume.spacing[0], 4),
         "pixel_spacing_mm": volume.spacing and round(volume.spacing[1], 4),
         "padding_share": round(float(still.mean()), 4),
-        "black_share": round(float((voxels[:, body] == lowest).mean()), 4),
+        "black_share": round(black / (len(voxels) * np.count_nonzero(body)), 4),
         "content_hash": content_hash(voxels),
     }
 
@@ -220,12 +227,14 @@ def _resize(voxels: NDArray[Any], preparation: Preparation, notes: list[str]) ->
         return np.ascontiguousarray(voxels)
     smooth = preparation.grid == "fixed"
     weights = [linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)]
-    in_plane = np.empty((voxels.shape[0], rows, columns), np.float32)
-    for i, picture in enumerate(voxels):
-        in_plane[i] = weights[1] @ picture.astype(np.float32) @ weights[2].T
+    resized = (weights[1] @ picture.astype(np.float32) @ weights[2].T for picture in voxels)
     if slices != voxels.shape[0]:
-        in_plane = np.tensordot(weights[0], in_plane, axes=1)
-    return np.rint(in_plane).astype(voxels.dtype)
+        in_plane = np.tensordot(weights[0], np.stack(list(resized)), axes=1)
+        return np.rint(in_plane).astype(voxels.dtype)
+    result = np.empty((slices, rows, columns), voxels.dtype)
+    for target, picture in zip(result, resized, strict=True):
+        target[...] = np.rint(picture)
+    return result
 
 
 def linear_weights(source: int, target: int, smooth: bool = False) -> NDArray[np.float32]:
