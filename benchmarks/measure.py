@@ -98,6 +98,7 @@ class Part:
     text: str = ""
 
 
+BRIEF = 20  # rounds of what takes no more than a second: five would leave the median to the machine's mood
 FIGURE_HEAD = ["what", "measured", "target", "", ""]
 HEAD = [
     "stage",

@@ -15,7 +15,20 @@ import time
 from collections.abc import Callable
 
 import torch
-from measure import FIGURE_HEAD, HEAD, Figure, Part, Row, Times, in_subprocess, interleave, machine, peak_above, table
+from measure import (
+    BRIEF,
+    FIGURE_HEAD,
+    HEAD,
+    Figure,
+    Part,
+    Row,
+    Times,
+    in_subprocess,
+    interleave,
+    machine,
+    peak_above,
+    table,
+)
 from predict import UsualDropBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -129,10 +142,14 @@ def time_full(rounds: int) -> dict[str, Times]:
 
 def rows(rounds: int, full_rounds: int = 1) -> list[Row]:
     """Training steps against the plain module's; at full size `full_rounds` of them (0: left out)."""
+    rounds = max(rounds, BRIEF)
     demo, reduced = (interleave(small_ways(settings, batch), rounds) for settings, batch in ((DEMO, 8), (REDUCED, 4)))
+    note = f"{rounds} rounds"
     found = [
-        Row("train: the demo's network, batch 8", "the plain module", demo["ours"], demo["plain"], 0.6),
-        Row("train: 64×64×32, DropBlock on, batch 4", "the plain module", reduced["ours"], reduced["plain"], None),
+        Row("train: the demo's network, batch 8", "the plain module", demo["ours"], demo["plain"], 0.6, note),
+        Row(
+            "train: 64×64×32, DropBlock on, batch 4", "the plain module", reduced["ours"], reduced["plain"], None, note
+        ),
     ]
     if full_rounds:
         full = time_full(full_rounds)
