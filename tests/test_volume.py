@@ -119,3 +119,7 @@ def test_measure_counts_positions_that_never_change() -> None:
     noise = np.random.default_rng(0).integers(0, 100, (5, 10, 10)).astype(np.int16)
     noise[:, :, :3] = -2000
     assert measure(Volume(noise, "HU", None, 0))["padding_share"] == 0.3
+
+
+def test_a_picture_too_small_for_a_body_has_no_black() -> None:
+    assert measure(Volume(np.zeros((3, 2, 2), np.int16), "HU", offset=0))["black_share"] == 0

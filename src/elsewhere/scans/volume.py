@@ -201,7 +201,7 @@ def measure(volume: Volume) -> dict[str, Fact]:
         "slice_spacing_mm": volume.spacing and round(volume.spacing[0], 4),
         "pixel_spacing_mm": volume.spacing and round(volume.spacing[1], 4),
         "padding_share": round(float(still.mean()), 4),
-        "black_share": round(black / (len(voxels) * np.count_nonzero(body)), 4),
+        "black_share": round(black / max(len(voxels) * int(np.count_nonzero(body)), 1), 4),
         "content_hash": content_hash(voxels),
     }
 
