@@ -113,13 +113,11 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
     head = {"minimum": int(voxels.min()), "maximum": int(voxels.max()), "checksum": content_hash(voxels), **record}
     chunks = (min(CHUNK_SLICES, voxels.shape[0]), *voxels.shape[1:])
     blocks, codec = (1, *voxels.shape[1:]), {**_CODEC, "filters": [_FILTERS[voxels.dtype.itemsize]]}
-
-    def fill(partial: Path) -> None:
-        given = {"chunks": chunks, "blocks": blocks, "cparams": codec, "contiguous": True}
-        array = blosc2.asarray(np.ascontiguousarray(voxels), urlpath=str(partial), mode="w", **given)
-        array.schunk.vlmeta["record"] = json.dumps(head, default=str)
-
-    write_whole(path, fill)
+    array = blosc2.asarray(np.ascontiguousarray(voxels), chunks=chunks, blocks=blocks, cparams=codec, contiguous=True)
+    array.schunk.vlmeta["record"] = json.dumps(head, default=str)
+    frame = array.to_cframe()  # Blosc2 writing the file itself says nothing of a full disk
+    del array
+    write_whole(path, frame)
     return _stored(path, voxels.shape, head)
 
 
