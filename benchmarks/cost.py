@@ -107,7 +107,7 @@ def points(what: str, sizes: tuple[int, ...], repeats: int = 1) -> list[dict[str
     found = []
     for size in sizes:
         costs = [json.loads(in_subprocess(__file__, "--point", what, str(size))) for _ in range(repeats)]
-        found.append({"size": size, **{field: min(cost[field] for cost in costs) for field in costs[0]}})
+        found.append({"size": size, **{field: min(one[field] for one in costs) for field in costs[0]}})
     return found
 
 

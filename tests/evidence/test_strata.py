@@ -12,7 +12,10 @@ from elsewhere.evidence.strata import age_and_sex
     [
         ({"age": 39, "sex": "F"}, "F 0"),
         ({"age": 40, "sex": "F"}, "F 1"),
+        ({"age": 60.0, "sex": "M"}, "M 2"),
         ({"age": 61.5, "sex": "M"}, "M 2"),
+        ({"age": 50}, None),
+        ({"age": "old", "sex": "F"}, None),
         ({"age": 61.5, "sex": None}, None),
         ({"sex": "M"}, None),
     ],

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -176,7 +175,7 @@ def _assemble(
 ) -> NDArray[np.float32]:
     """`apply_plan` of slices that `read` gives, counted from the plan's first one, piece by piece from edge to edge.
 
-    The pieces of a large input are read and carried out in torch's number of threads.
+    A large input is carried out in torch's number of threads: each reads pieces, or all share the only one.
     """
     pieces = list(pairwise(edges))
     begin = read(*pieces[0])
@@ -185,13 +184,14 @@ def _assemble(
     top = slices - plan.count - plan.top if plan.flip[0] else plan.top
     whole[:top] = whole[top + plan.count :] = padding_value(settings, grey)
     aside = whole.nbytes > CACHE
+    threads = torch.get_num_threads() if aside else 1
 
     def carry_out(first: int, voxels: NDArray[Any]) -> None:
         at = top + (plan.count - first - len(voxels) if plan.flip[0] else first)
-        _fill(whole[at : at + len(voxels)], voxels, plan, grey, aside=aside)
+        alone = threads if len(pieces) == 1 else 1
+        _fill(whole[at : at + len(voxels)], voxels, plan, grey, aside=aside, threads=alone)
 
     carry_out(0, begin)
-    threads = torch.get_num_threads() if aside else 1
     _in_threads(lambda piece: carry_out(piece[0], read(*piece)), pieces[1:], threads)
     return whole
 
@@ -202,8 +202,7 @@ def _in_threads(work: Callable[[tuple[int, int]], None], pieces: Sequence[tuple[
             work(piece)
         return
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, piece) for piece in pieces]:
-            done.result()
+        list(pool.map(work, pieces))  # raises what a piece raised
 
 
 def _buffer(out: NDArray[np.float32] | None, slices: int, rows: int, columns: int) -> NDArray[np.float32]:
@@ -250,7 +249,7 @@ def padding_value(settings: SampleSettings, grey: Grey) -> float:
     return grey.value(0) if settings.padding == "literal_zero" else 0.0
 
 
-def _fill(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey, *, aside: bool) -> None:
+def _fill(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey, *, aside: bool, threads: int) -> None:
     """Normalise and orient, through the compiled kernel where there is one; the same bytes without."""
     swapped = (plan.transpose + plan.turns) % 2 == 1
     steps = _orient(voxels[0], plan).strides
@@ -263,6 +262,7 @@ def _fill(out: NDArray[np.float32], voxels: NDArray[Any], plan: Plan, grey: Grey
         upper=grey.upper if grey.clip else None,
         factor=grey.factor,
         aside=aside,
+        threads=threads,
     )
     if not filled:
         fill_plainly(out, voxels, plan, grey)
@@ -328,12 +328,11 @@ def make_input(
         return apply_plan(read_planned(read, case, plan), plan, settings, extrema, slices, out=out)
     from_chunk = plan.start % PIECE  # so that no piece lies across the store's chunks
     edges = [0, *range(PIECE - from_chunk, plan.count, PIECE), plan.count]
-    planned = partial(_read_from, read, case, plan.start)
+
+    def planned(first: int, last: int) -> NDArray[Any]:
+        return read(case, plan.start + first, plan.start + last)
+
     return _assemble(planned, edges, plan, settings, extrema, slices=slices, out=out)
-
-
-def _read_from(read: Read, case: Case, start: int, first: int, last: int) -> NDArray[Any]:
-    return read(case, start + first, start + last)
 
 
 def evaluation_input(

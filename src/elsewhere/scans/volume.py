@@ -227,14 +227,12 @@ def _resize(voxels: NDArray[Any], preparation: Preparation, notes: list[str]) ->
         return np.ascontiguousarray(voxels)
     smooth = preparation.grid == "fixed"
     weights = [linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)]
-    resized = (weights[1] @ picture.astype(np.float32) @ weights[2].T for picture in voxels)
-    if slices != voxels.shape[0]:
-        in_plane = np.tensordot(weights[0], np.stack(list(resized)), axes=1)
-        return np.rint(in_plane).astype(voxels.dtype)
-    result = np.empty((slices, rows, columns), voxels.dtype)
-    for target, picture in zip(result, resized, strict=True):
-        target[...] = np.rint(picture)
-    return result
+    final = slices == voxels.shape[0]
+    in_plane = np.empty((voxels.shape[0], rows, columns), voxels.dtype if final else np.float32)
+    for target, picture in zip(in_plane, voxels, strict=True):
+        resized = weights[1] @ picture.astype(np.float32) @ weights[2].T
+        target[...] = np.rint(resized) if final else resized
+    return in_plane if final else np.rint(np.tensordot(weights[0], in_plane, axes=1)).astype(voxels.dtype)
 
 
 def linear_weights(source: int, target: int, smooth: bool = False) -> NDArray[np.float32]:

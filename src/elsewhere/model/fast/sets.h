@@ -1,7 +1,8 @@
 // Includes KERNEL once per instruction set that a compiler can choose at run time, each in a namespace of its own.
 //
 // LANES: floats in a vector. OUT_BLOCK: filters computed together, as many as the registers hold. HALF: products in
-// bfloat16, a set of its own for kernels that set HALVES. Other compilers and processors get `plain`, 128 bits: SSE2, NEON, or whatever the compiler makes of it.
+// bfloat16, a set of its own for kernels that set HALVES. Other compilers and processors get `plain`, 128 bits: SSE2,
+// NEON, or whatever the compiler makes of it.
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define DISPATCHED 1

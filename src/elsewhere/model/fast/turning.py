@@ -6,12 +6,10 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from elsewhere.model.fast.library import lanes, library
 
-CACHE = 16 << 20
 WIDE = {"uint8": 0, "int16": 1}
 
 
@@ -40,6 +38,7 @@ def fill(
     upper: int | None,
     factor: float,
     aside: bool,
+    threads: int,
 ) -> bool:
     """Fill `out` with (stored - lower) * factor, turned; False, and nothing done, where there is no kernel for it.
 
@@ -51,7 +50,8 @@ def fill(
         lower: the stored value that becomes 0; smaller ones do too, where `upper` is given.
         upper: larger stored values count as this one; None clips nothing.
         factor: the intensity of one stored unit.
-        aside: write past the processor's cache and with torch's threads, for inputs that it cannot hold.
+        aside: write past the processor's cache, for inputs that it cannot hold.
+        threads: the bytes are the same for any number of them.
     """
     loaded = library()
     whole = voxels.flags.c_contiguous and out.flags.c_contiguous
@@ -65,7 +65,7 @@ def fill(
         *(swapped, upper is not None, lower, upper or 0),
         *(factor, aside),
         out.ctypes.data,
-        *(lanes(), torch.get_num_threads() if voxels.nbytes > CACHE else 1),
+        *(lanes(), threads),
     )
     if loaded.elsewhere_sample(ctypes.byref(sample)):
         raise MemoryError("the sampling kernel found no memory (under 100 kB a thread)")
