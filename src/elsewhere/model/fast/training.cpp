@@ -30,6 +30,7 @@ constexpr int LONG = 512;   // columns that pay for the sums they are added to
 constexpr int LINE = 64;    // bytes of a cache line, and of the widest vector
 constexpr int ADDED = 256;  // values that a float sum takes before it goes into a double one
 constexpr int TOUCHED = 64, NOTHING = 128, NOWHERE = 255;  // marks of a pool that DropBlock reached
+constexpr int AHEAD = 2;    // rows
 constexpr int FLUSH = 16;   // times that float sums are added to before they go into double ones
 constexpr double G[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};  // weights to Winograd points
 

@@ -60,14 +60,22 @@ static inline void read_row(const Maps& in, int sample, int channel, int slice, 
     if (in.blocks) in.blocks[sample].blank(channel, slice, row, to);
 }
 
+// Lines of a row that is read or (WRITTEN) filled soon; it may lie beyond the maps.
+template <int WRITTEN = 0>
+static inline void fetch(const float* row, int columns) {
+    for (int x = 0; x < columns; x += LINE / (int)sizeof(float)) __builtin_prefetch(row + x, WRITTEN, 2);
+}
+
 // One row of all samples; what lies between samples is left as it is.
 static inline void read_rows(const Maps& in, int channel, int slice, int row, float* to) {
     const bool held = in.holds(slice, row);
     for (int n = 0; n < in.samples; n++, to += in.columns + 1)
-        if (held)
+        if (held) {
+            fetch(in.row(n, channel, slice, row) + AHEAD * in.columns, in.columns);
             read_row(in, n, channel, slice, row, to);
-        else
+        } else {
             std::fill_n(to, in.columns, 0.0f);
+        }
 }
 
 // The four rows around a tile, transformed over its slices, of every channel; each is read once.
@@ -208,6 +216,9 @@ static void convolve_pair(const Convolution& job, float* own, int pair) {
         for (int c = 0; c < in.channels; c++) rows.to_points(c, slice, row, points + c * stride, in.channels * stride);
         for (int block = 0; block < out.channels; block += OUT_BLOCK) {
             const float* weights = job.weights + (size_t)block * POINTS * in.channels * 3;
+            for (int o = 0; o < OUT_BLOCK; o++)
+                for (int n = 0; n < out.samples; n++)
+                    for (int i = 0; i < 2; i++) fetch<1>(out.row(n, block + o, slice + i, row), 2 * out.columns);
             for (int x = 0; x < width; x += 2 * LANES)
                 multiply<2>(points + x, stride, in.channels, weights, job.bias ? job.bias + block : nullptr,
                             job.rectifies, inside + x, tile + x, stride);
@@ -387,30 +398,38 @@ static void unpool_slice(const Pooling& job, const float* gain, const float* bas
     }
 }
 
-// One slice: gradients times `kept` (0 where dropped), then, where the map is above 0, gain * gradient + base + slope
-// * map, else 0.
-static void gate_slice(const Gating& job, int slice, float* row) {
+// One slice of one map: gradients times `kept` (0 where dropped), then, with LINE, where the map is above 0, gain *
+// gradient + base + slope * map, else 0. Without, gradients that nothing changes are only summed.
+template <bool WITH_LINE>
+static void gate_map(const Gating& job, int n, int c, int slice, float* row, double* sums) {
     const Maps &gradients = job.gradients, &maps = job.maps;
-    const int columns = maps.columns;
-    for (int at = 0; at < maps.samples * maps.channels; at++) {
-        const int n = at / maps.channels, c = at % maps.channels;
-        double* sums = job.sums + ((size_t)(slice - job.first) * maps.samples * maps.channels + at) * 4;
-        const float kept = job.kept[n], gain = job.gain ? job.gain[at] : 0, base = job.gain ? job.base[at] : 0,
-                    slope = job.gain ? job.slope[at] : 0;
-        Tally<4> tally{};
-        for (int r = 0; r < maps.rows; r++) {
-            float* to = gradients.row(n, c, slice, r);
-            const float* map = maps.row(n, c, slice, r);
-            read_row(gradients, n, c, slice, r, row);
-            along(row, columns, [&](int x, Vec v) {
-                const Vec y = x + LANES <= columns ? load(map + x) : load_some(map + x, columns - x), g = v * kept;
-                const Vec leaves = job.gain ? (y > 0.0f ? gain * g + base + slope * y : Vec{}) : g;
-                tally.lanes[0] += g, tally.lanes[1] += g * y, tally.lanes[2] += leaves;
-                tally.lanes[3] += y > 0.0f ? Vec{} + 1.0f : Vec{};
-                tally.added++;
-                store_some(to, x, columns, leaves);
-            });
-            if (tally.added > ADDED || r + 1 == maps.rows) tally.drain(sums);
-        }
+    const int columns = maps.columns, at = n * maps.channels + c;
+    const float kept = job.kept[n], gain = WITH_LINE ? job.gain[at] : 0, base = WITH_LINE ? job.base[at] : 0,
+                slope = WITH_LINE ? job.slope[at] : 0;
+    const bool written = WITH_LINE || gradients.blocks || kept != 1;
+    Tally<4> tally{};
+    for (int r = 0; r < maps.rows; r++) {
+        float* to = gradients.row(n, c, slice, r);
+        const float *map = maps.row(n, c, slice, r), *from = to;
+        fetch<1>(to + AHEAD * columns, columns), fetch(map + AHEAD * columns, columns);
+        if (gradients.blocks) read_row(gradients, n, c, slice, r, row), from = row;
+        Vec sum = tally.lanes[0], product = tally.lanes[1], left = tally.lanes[2], above = tally.lanes[3];
+        along(from, columns, [&](int x, Vec v) {
+            const Vec y = x + LANES <= columns ? load(map + x) : load_some(map + x, columns - x), g = v * kept;
+            const Vec leaves = WITH_LINE ? (y > 0.0f ? gain * g + base + slope * y : Vec{}) : g;
+            sum += g, product += g * y, left += leaves, above += y > 0.0f ? Vec{} + 1.0f : Vec{};
+            tally.added++;
+            if (written) store_some(to, x, columns, leaves);
+        });
+        tally.lanes[0] = sum, tally.lanes[1] = product, tally.lanes[2] = left, tally.lanes[3] = above;
+        if (tally.added > ADDED || r + 1 == maps.rows) tally.drain(sums);
     }
+}
+
+static void gate_slice(const Gating& job, int slice, float* row) {
+    const Maps& maps = job.maps;
+    double* sums = job.sums + (size_t)(slice - job.first) * maps.samples * maps.channels * 4;
+    for (int n = 0; n < maps.samples; n++)
+        for (int c = 0; c < maps.channels; c++, sums += 4)
+            (job.gain ? gate_map<true> : gate_map<false>)(job, n, c, slice, row, sums);
 }
