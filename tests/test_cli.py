@@ -84,13 +84,39 @@ def test_a_full_disk_or_a_forbidden_folder_says_what_to_do(
     assert f".b2nd: {os.strerror(number)}. Free space or choose a folder you may write to, and start again" in error
 
 
-def test_a_real_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "write_bytes", lambda path, _: _fill(path))
-    with pytest.raises(OSError, match="No space left on device"):
-        store.write(tmp_path / "a" / "x.b2nd", np.zeros((2, 4, 4), np.int16), {})
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from elsewhere.scans import store
+path, limit = Path(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+voxels = np.random.default_rng(0).integers(-1000, 1000, (20, 64, 64)).astype(np.int16)
+try:
+    store.write(path, voxels, {})
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [10, 4096, 100_000])
+def test_a_disk_that_takes_no_more_leaves_no_half_file(limit: int, tmp_path: Path) -> None:
+    pytest.importorskip("resource")  # the system's own limit on a file's size
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "a" / "x.b2nd"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert os.strerror(errno.EFBIG) in done.stdout
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def _fill(path: Path) -> None:
-    path.touch()
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+def test_a_file_that_does_not_give_back_what_was_written_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.blosc2.asarray
+
+    def lose(voxels: np.ndarray, **given: object) -> object:
+        return real(np.zeros_like(voxels), **given)
+
+    monkeypatch.setattr(store.blosc2, "asarray", lose)
+    with pytest.raises(OSError, match="cannot be read back"):
+        store.write(tmp_path / "a" / "x.b2nd", np.ones((2, 4, 4), np.int16), {})
+    assert list((tmp_path / "a").iterdir()) == []

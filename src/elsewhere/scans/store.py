@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -113,11 +114,20 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
     head = {"minimum": int(voxels.min()), "maximum": int(voxels.max()), "checksum": content_hash(voxels), **record}
     chunks = (min(CHUNK_SLICES, voxels.shape[0]), *voxels.shape[1:])
     blocks, codec = (1, *voxels.shape[1:]), {**_CODEC, "filters": [_FILTERS[voxels.dtype.itemsize]]}
-    array = blosc2.asarray(np.ascontiguousarray(voxels), chunks=chunks, blocks=blocks, cparams=codec, contiguous=True)
-    array.schunk.vlmeta["record"] = json.dumps(head, default=str)
-    frame = array.to_cframe()  # Blosc2 writing the file itself says nothing of a full disk
-    del array
-    write_whole(path, frame)
+
+    def fill(partial: Path) -> None:
+        given = {"chunks": chunks, "blocks": blocks, "cparams": codec, "contiguous": True}
+        try:
+            array = blosc2.asarray(np.ascontiguousarray(voxels), urlpath=str(partial), mode="w", **given)
+            array.schunk.vlmeta["record"] = json.dumps(head, default=str)
+            del array
+            whole = _holds(partial, voxels)
+        except (RuntimeError, ValueError):
+            whole = False
+        if not whole:
+            _say_why(partial, voxels)
+
+    write_whole(path, fill)
     return _stored(path, voxels.shape, head)
 
 
@@ -163,6 +173,24 @@ def _read(array: blosc2.NDArray, start: int, stop: int) -> NDArray[Any]:
         else:
             part[...] = array[first:last]
     return out
+
+
+def _holds(path: Path, voxels: NDArray[Any]) -> bool:
+    """Whether a file just written gives these voxels back: Blosc2 says nothing when the disk is full."""
+    found, array = find(path), blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+    size = array.chunks[0]
+    return found is not None and all(
+        np.array_equal(_read(array, first, min(first + size, len(voxels))), voxels[first : first + size])
+        for first in range(0, len(voxels), size)
+    )
+
+
+def _say_why(path: Path, voxels: NDArray[Any]) -> None:
+    """Raise what the system says of writing to this file."""
+    with path.open("ab") as file:
+        file.write(bytes(voxels.nbytes))
+        os.fsync(file.fileno())
+    raise OSError(errno.EIO, "what was written cannot be read back", str(path))
 
 
 def _stored(path: Path, shape: Sequence[int], record: Mapping[str, Any]) -> Stored:

@@ -5,6 +5,7 @@ Everything here works on stored values alone: nothing is believed of units or sp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ MUCH_BLACK = 0.25
 
 LEVEL_SLICES = 32
 """Slices, evenly spread, that suffice to see where the values lie."""
+
+PART = 16
+"""Slices looked at together: a scan may be half of the memory."""
 
 NOTHING = 1e-9
 """Shares below this are rounding."""
@@ -107,16 +111,19 @@ def shrink(voxels: NDArray[Any]) -> Shrunk:
         raise ValueError(f"voxels have shape {voxels.shape} and type {voxels.dtype}; expected integers on three axes")
     # every fourth row and second column of 512: whole rows are what memory is slow to hand out
     step = [max(1, n // (finer * SIDE)) for n, finer in zip(voxels.shape[1:], (2, 4), strict=True)]
-    sample = np.ascontiguousarray(voxels[:, (step[0] - 1) // 2 :: step[0], (step[1] - 1) // 2 :: step[1]])
+    sample = voxels[:, (step[0] - 1) // 2 :: step[0], (step[1] - 1) // 2 :: step[1]]
     coarse = sample[:: max(1, len(sample) // LEVEL_SLICES), :, :: 2 if sample.shape[2] > 2 * SIDE else 1]
     levels, fold = find_levels(coarse), [max(1, round(n / SIDE)) for n in sample.shape[1:]]
-    black = (sample == levels.lowest) if levels.at_lowest > SPIKE else np.zeros(sample.shape, bool)
-    black = _block_means(black.view(np.uint8), fold)
+    if levels.at_lowest > SPIKE:
+        black = _block_means(sample, fold, lambda part: (part == levels.lowest).view(np.uint8))
+    else:
+        black = np.zeros(_folded(sample, fold), np.float32)
     rest = find_levels(coarse, all_but_lowest=True) if levels.at_lowest > MOSTLY_BLACK else None
     blackened = rest is not None and rest.tissue_share < BARELY_TISSUE and _within(black) < BLACK_WITHIN
     levels = rest if blackened and rest is not None else levels
-    floor = sample if levels.padding is None else np.maximum(sample, round(levels.dark))
-    return Shrunk(_block_means(floor, fold), black, levels, blackened)
+    floor = None if levels.padding is None else round(levels.dark)
+    values = _block_means(sample, fold, lambda part: part if floor is None else np.maximum(part, floor))
+    return Shrunk(values, black, levels, blackened)
 
 
 def _within(black: Array) -> float:
@@ -125,14 +132,22 @@ def _within(black: Array) -> float:
     return 0.0 if inside.sum() == (black > 0.5).sum() else float(inside.mean())
 
 
-def _block_means(pictures: NDArray[Any], fold: list[int]) -> Array:
-    """Means of blocks of `fold` rows and columns; what fills no block is left out."""
-    rows, columns = (n // f for n, f in zip(pictures.shape[1:], fold, strict=True))
-    total: NDArray[Any] = np.zeros((len(pictures), rows, columns * fold[1]), np.int32)
-    for i in range(fold[0]):
-        total += pictures[:, i : rows * fold[0] : fold[0], : columns * fold[1]]
-    total = sum(total[:, :, i :: fold[1]] for i in range(fold[1]))  # type: ignore[assignment]
-    return total.astype(np.float32) / np.float32(fold[0] * fold[1])
+def _block_means(pictures: NDArray[Any], fold: list[int], of: Callable[[NDArray[Any]], NDArray[Any]]) -> Array:
+    """Means of `of(pictures)` over blocks of `fold` rows and columns; what fills no block is left out."""
+    means = np.empty(_folded(pictures, fold), np.float32)
+    _, rows, columns = means.shape
+    for first in range(0, len(pictures), PART):
+        part = of(np.ascontiguousarray(pictures[first : first + PART]))
+        total: NDArray[Any] = np.zeros((len(part), rows, columns * fold[1]), np.int32)
+        for i in range(fold[0]):
+            total += part[:, i : rows * fold[0] : fold[0], : columns * fold[1]]
+        total = sum(total[:, :, i :: fold[1]] for i in range(fold[1]))  # type: ignore[assignment]
+        means[first : first + PART] = total.astype(np.float32) / np.float32(fold[0] * fold[1])
+    return means
+
+
+def _folded(pictures: NDArray[Any], fold: list[int]) -> tuple[int, int, int]:
+    return len(pictures), pictures.shape[1] // fold[0], pictures.shape[2] // fold[1]
 
 
 def find_levels(sample: NDArray[Any], all_but_lowest: bool = False) -> Levels:
@@ -224,6 +239,12 @@ def enclosed(dark: Mask) -> Mask:
     hardly touch the picture's border: lungs that a tight field of view cuts are kept, the air around the body and
     between it and the table is not. Where next to nothing is enclosed (a picture cut to the lungs), all dark voxels.
     """
+    parts = [_enclosed(dark[first : first + PART]) for first in range(0, len(dark), PART)]
+    found: Mask = np.concatenate(parts)
+    return found if found.sum() >= 0.01 * dark.size else dark
+
+
+def _enclosed(dark: Mask) -> Mask:
     labels, count = ndimage.label(dark, IN_PLANE)
     flat = labels.ravel()
     sizes = np.bincount(flat, minlength=count + 1)
@@ -233,7 +254,7 @@ def enclosed(dark: Mask) -> Mask:
     kept = (inner > INNER * sizes) & (touching <= TOUCHING * sizes)
     kept[0] = False
     found: Mask = kept[labels]
-    return found if found.sum() >= 0.01 * dark.size else dark
+    return found
 
 
 def _has_tissue_around(tissue: Mask) -> Mask:
