@@ -120,7 +120,7 @@ def rows(rounds: int) -> list[Row]:
         return []
     voxels = make_scan(SLICES).voxels
     case = make_case(voxels)
-    rounds = max(rounds, BRIEF)
+    rounds = max(rounds, 2 * BRIEF)  # plans differ in cost, and the machine's memory in its mood
     plans = draw_plans(case, rounds + 1)
     with tempfile.TemporaryDirectory() as folder:
         stored = write(Path(folder, "scan.b2nd"), voxels, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 from elsewhere.errors import BadScan
+from elsewhere.evidence.forensics.examination import examine as examine_whole
 from elsewhere.scans import intake, store
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import mosmeddata
+from elsewhere.scans.sites import mosmeddata, reader
 from elsewhere.scans.volume import Preparation, Volume
 
 PREPARATION = Preparation(size=(4, 8, 8))
@@ -99,3 +101,32 @@ def test_a_full_disk_is_everybodys_problem(scan: Scan, tmp_path: Path, monkeypat
     monkeypatch.setattr(store, "write", full)
     with pytest.raises(OSError, match="No space left"):
         take(scan, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("utsw", "scan"),
+        ("covid_ctset", "patient1/SR_2"),
+        ("mosmeddata", "study_0255"),
+        ("volumes", "scan"),
+        ("images", "scan"),
+    ],
+)
+def test_a_scan_is_held_once(kind: str, name: str, tmp_path: Path) -> None:
+    """The scan and a fixed budget, whatever the layout: the documents promise it (concepts, speed and memory)."""
+    site, module = tmp_path / "site", reader(kind)
+    ramp = np.linspace(-1000, 400, 512).astype(np.int16)
+    voxels = np.broadcast_to(ramp, (60, 512, 512)) + np.arange(60, dtype=np.int16)[:, None, None]
+    made = Scan("M", name.partition("/")[0], name, 1)
+    module.write(site, made, Volume(voxels, "HU", (2.0, 1.0, 1.0), 0))
+    module.write_tables(site, [made])
+    (found,) = module.find(site, "M").scans
+    take_in(kind, found, site, tmp_path / "once", Preparation(), examine_whole)  # what a first call imports
+    tracemalloc.start()
+    stored = take_in(kind, found, site, tmp_path / "store", Preparation(), examine_whole)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(stored, store.Stored), stored
+    assert np.array_equal(stored.read(0, 60) - stored.minimum, voxels - voxels.min())
+    assert peak < voxels.nbytes + (12 << 20), f"{peak / voxels.nbytes:.2f} scans"

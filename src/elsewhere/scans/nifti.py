@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.units import whole_numbers
+from elsewhere.scans.units import WholeNumbers
 from elsewhere.scans.volume import Spacing, Volume
 
 CANONICAL = ("L", "P", "I")
@@ -21,6 +23,9 @@ CANONICAL = ("L", "P", "I")
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI2_HEADER_BYTES = 540
 BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+
+PART_BYTES = 4 << 20
+"""Read at once."""
 
 MAX_TILT_DEGREES = 1.0
 """Beyond this angle between the array's and the patient's axes, a remark says that the nearest axes were taken."""
@@ -48,19 +53,33 @@ def read_nifti(path: Path) -> Grid:
         BadScan: the file is damaged, has no 3 dimensions, no orientation, no numbers, or values that int16 cannot hold.
     """
     try:
-        image = _load(path)
-        check_dimensions(image.shape, path)
-        _check_orientation(image, path)
-        values = _stored_or_scaled(image)
+        with _unpacked(path) as file:
+            header = _header(file)
+            check_dimensions(header.get_data_shape(), path)
+            _check_orientation(header, path)
+            affine = np.asarray(header.get_best_affine(), np.float64)
+            return canonical(_parts(file, header), header.get_data_shape(), _dtype(header), affine, path)
     except BadScan:
         raise
     except Exception as error:  # nibabel, gzip and zlib each have their own errors for a damaged file
         raise unreadable(path, error) from error
-    return canonical(values, np.asarray(image.affine, dtype=np.float64), path)
 
 
-def canonical(values: NDArray[np.generic], affine: NDArray[np.float64], path: Path) -> Grid:
-    """Array [i, j, k] with its affine (index → mm, right-anterior-superior positive) → canonical voxels.
+def canonical(
+    parts: Iterable[NDArray[Any]],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    affine: NDArray[np.float64],
+    path: Path,
+) -> Grid:
+    """An array [i, j, k] with its affine (index → mm, right-anterior-superior positive) → canonical voxels.
+
+    Args:
+        parts: the array in pieces along its last axis, from the first on: what holds the whole twice may not fit.
+        shape: of the whole.
+        dtype: of the pieces.
+        affine: 4 × 4.
+        path: the file, for messages.
 
     Raises:
         BadScan: the affine is degenerate, or the values are no numbers or do not fit int16.
@@ -72,11 +91,18 @@ def canonical(values: NDArray[np.generic], affine: NDArray[np.float64], path: Pa
         raise BadScan(path, f"has an affine without volume ({directions.tolist()})", "Export the file again")
     now = orientations.io_orientation(affine)
     turn = orientations.ornt_transform(now, orientations.axcodes2ornt(CANONICAL))
-    turned = orientations.apply_orientation(values, turn).transpose(2, 1, 0)
+    whole = WholeNumbers(dtype, path)
+    axes = [int(axis) for axis in turn[:, 0]]
+    voxels = np.empty([shape[axes.index(axis)] for axis in (2, 1, 0)], whole.dtype)
+    stored = voxels.transpose(2, 1, 0).transpose(axes)  # the same memory as [i, j, k]
+    stored = stored[tuple(slice(None, None, int(step)) for step in turn[:, 1])]
+    first = 0
+    for part in parts:
+        stored[:, :, first : first + part.shape[2]] = whole.take(part)
+        first += part.shape[2]
     sizes = np.linalg.norm(directions, axis=0)
     column, row, slice_ = (round(float(sizes[np.flatnonzero(now[:, 0] == axis)[0]]), 6) for axis in range(3))
-    voxels, notes = whole_numbers(turned, path)
-    return Grid(voxels, (slice_, row, column), (*notes, *_tilt_notes(directions / sizes)))
+    return Grid(voxels, (slice_, row, column), (*whole.notes(), *_tilt_notes(directions / sizes)))
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
@@ -114,28 +140,58 @@ def check_dimensions(shape: tuple[int, ...], path: Path) -> None:
         raise BadScan(path, f"has shape {shape}: it holds no voxel", "Export it again")
 
 
-def _load(path: Path) -> Any:
-    """The image, decompressed whole: nibabel alone would never come to the checksum at the end of a .gz."""
-    from nibabel import Nifti1Image, Nifti2Image  # noqa: PLC0415  (late: a reader of DICOM never needs it)
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """The file's content, decompressed on the way, from its beginning."""
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
 
-    content = path.read_bytes()
-    content = gzip.decompress(content) if content[:2] == GZIP_MAGIC else content
-    sizes = {int.from_bytes(content[:4], order) for order in BYTE_ORDERS}
-    return (Nifti2Image if NIFTI2_HEADER_BYTES in sizes else Nifti1Image).from_bytes(content)
+
+def _header(file: IO[bytes]) -> Any:
+    from nibabel import Nifti1Header, Nifti2Header  # noqa: PLC0415  (late: a reader of DICOM never needs it)
+
+    start = file.read(4)
+    file.seek(0)
+    sizes = {int.from_bytes(start, order) for order in BYTE_ORDERS}
+    return (Nifti2Header if NIFTI2_HEADER_BYTES in sizes else Nifti1Header).from_fileobj(file)
 
 
-def _check_orientation(image: Any, path: Path) -> None:
-    header = image.header
+def _check_orientation(header: Any, path: Path) -> None:
     if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         what = "tells no orientation (sform_code and qform_code are 0)"
         raise BadScan(path, what, "Convert it from DICOM again, or set its sform")
 
 
-def _stored_or_scaled(image: Any) -> NDArray[np.generic]:
-    """Voxels as stored where the header scales by 1 and 0, so that int16 stays int16; else scaled floats."""
-    data = image.dataobj
-    slope, inter = (float(value) for value in (data.slope, data.inter))
-    return np.asarray(data.get_unscaled() if (slope, inter) == (1.0, 0.0) else data)
+def _scaling(header: Any) -> tuple[float, float]:
+    slope, inter = header.get_slope_inter()
+    return (1.0 if slope is None else float(slope)), (0.0 if inter is None else float(inter))
+
+
+def _dtype(header: Any) -> np.dtype[Any]:
+    """Of the values: as stored where the header scales by 1 and 0, so that int16 stays int16; else floats."""
+    stored: np.dtype[Any] = header.get_data_dtype()
+    return stored if _scaling(header) == (1.0, 0.0) or stored.kind not in "iuf" else np.dtype(np.float64)
+
+
+def _parts(file: IO[bytes], header: Any) -> Iterator[NDArray[Any]]:
+    """Some planes [i, j, k] at a time, scaled; the file is read to its end, where a .gz keeps its checksum."""
+    from nibabel.volumeutils import apply_read_scaling  # noqa: PLC0415
+
+    (rows, columns, planes), stored, scaling = header.get_data_shape(), header.get_data_dtype(), _scaling(header)
+    file.seek(header.get_data_offset())
+    size = rows * columns * stored.itemsize
+    together = max(1, PART_BYTES // size)
+    for first in range(0, planes, together):
+        count = min(together, planes - first)
+        content = file.read(count * size)
+        if len(content) < count * size:
+            raise EOFError(f"it ends {(planes - first) * size - len(content)} bytes early")
+        part = np.frombuffer(content, stored).reshape(rows, columns, count, order="F")
+        yield part if scaling == (1.0, 0.0) else apply_read_scaling(part, *scaling)
+    while file.read(PART_BYTES):
+        pass
 
 
 def _tilt_notes(directions: NDArray[np.float64]) -> tuple[str, ...]:

@@ -106,24 +106,32 @@ def read_slices(files: Sequence[Path], where: str) -> tuple[NDArray[np.generic],
     """
     if not files:
         raise BadScan(where, "holds no slices", "Check that the scan was unpacked completely")
-    good: list[NDArray[np.generic]] = []
+    voxels: NDArray[np.generic] | None = None
     kept: list[Path] = []
     damaged: list[BadScan] = []
+    alien: BadScan | None = None
     for path in files:
         try:
-            good.append(decode_slice(path))
-            kept.append(path)
+            pixels = decode_slice(path)
         except BadScan as error:
             damaged.append(error)
-    if not good or len(damaged) > MAX_DAMAGED_SHARE * len(files):
+            continue
+        if voxels is None:
+            voxels = np.empty((len(files), *pixels.shape), pixels.dtype.newbyteorder("="))
+        alien = alien or _difference(voxels[0], pixels, (kept or [path])[0], path, where)
+        if alien is None:
+            voxels[len(kept)] = pixels  # at once: a list of them would hold the scan a second time
+        kept.append(path)
+    if voxels is None or len(damaged) > MAX_DAMAGED_SHARE * len(files):
         raise BadScan(
             where,
             f"{len(damaged)} of {len(files)} slices are damaged (at most {MAX_DAMAGED_SHARE:.0%} may be), "
             f"first {Path(damaged[0].where).name}: {damaged[0].what}",
             "Unpack or download the scan again",
         )
-    _check_uniform(good, kept, where)
-    return np.stack(good), _damage_notes(damaged, len(files))
+    if alien:
+        raise alien
+    return voxels[: len(kept)], _damage_notes(damaged, len(files))
 
 
 def encode_slice(path: Path, pixels: NDArray[np.generic]) -> None:
@@ -187,21 +195,23 @@ def _grey(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     return channels[:, :, 1]
 
 
-def _check_uniform(slices: Sequence[NDArray[np.generic]], files: Sequence[Path], where: str) -> None:
-    first = slices[0]
-    for pixels, path in zip(slices, files, strict=True):
-        if pixels.shape != first.shape:
-            raise BadScan(
-                where,
-                f"slices differ in size: {files[0].name} is {_size(first)}, {path.name} is {_size(pixels)}",
-                "Split the scan, or take the alien slices out",
-            )
-        if pixels.dtype != first.dtype:
-            raise BadScan(
-                where,
-                f"slices differ in depth: {files[0].name} is {first.dtype}, {path.name} is {pixels.dtype}",
-                "Export all slices of a scan with the same number of bits",
-            )
+def _difference(
+    first: NDArray[np.generic], pixels: NDArray[np.generic], file: Path, path: Path, where: str
+) -> BadScan | None:
+    """How a slice differs in kind from the first one, of `file`."""
+    if pixels.shape != first.shape:
+        return BadScan(
+            where,
+            f"slices differ in size: {file.name} is {_size(first)}, {path.name} is {_size(pixels)}",
+            "Split the scan, or take the alien slices out",
+        )
+    if pixels.dtype.newbyteorder("=") != first.dtype:
+        return BadScan(
+            where,
+            f"slices differ in depth: {file.name} is {first.dtype}, {path.name} is {pixels.dtype}",
+            "Export all slices of a scan with the same number of bits",
+        )
+    return None
 
 
 def _size(pixels: NDArray[np.generic]) -> str:

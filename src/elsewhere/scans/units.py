@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,8 +48,10 @@ def with_units(
         BadScan: the units are not told and cannot be seen, or values do not fit int16.
     """
     if stored.dtype.kind == "f":
-        stored, remarks = _rounded(stored, path)
-        notes = (*notes, *remarks)
+        rounding = _Rounding()
+        for picture in stored:
+            picture[...] = rounding.take(picture)
+        notes = (*notes, *rounding.notes(path))
     units, offset = facts.get("declared_units", "auto"), facts.get("declared_offset")
     if units == "relative":
         return Volume(_as_stored(stored, path), "relative", spacing, None, notes)
@@ -60,26 +63,45 @@ def with_units(
     if units == "auto" and stored.min() > LARGEST_HU_MINIMUM:
         what = f"holds values {stored.min():.0f} to {stored.max():.0f}, which do not look like HU (lowest above −500)"
         raise BadScan(path, what, _NEXT)
-    hu = stored if not offset else stored.astype(np.int64) - round(float(offset))
-    return Volume(_int16(hu, path), "HU", spacing, 0, notes)
+    return Volume(_int16(stored, path, round(float(offset or 0))), "HU", spacing, 0, notes)
 
 
-def whole_numbers(
-    values: NDArray[np.generic], path: Path
-) -> tuple[NDArray[np.int16] | NDArray[np.uint8], tuple[str, ...]]:
-    """uint8 stays; everything else becomes int16, floats rounded (with a remark where that changes them).
+class WholeNumbers:
+    """Parts of a volume in, each as whole numbers out; what is wrong with the whole is said at its end.
+
+    uint8 stays; everything else becomes int16, floats rounded (with a remark where that changes them).
+
+    Args:
+        dtype: of the volume as stored or scaled.
+        path: its file, for messages.
 
     Raises:
-        BadScan: NaN, infinite, no real numbers, normalised values, or values outside int16.
+        BadScan: no real numbers.
     """
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values, dtype=np.uint8), ()
-    if values.dtype.kind not in "iuf":
-        raise BadScan(path, f"holds {values.dtype} values, expected one number a voxel", "Export it as int16 HU")
-    notes: tuple[str, ...] = ()
-    if values.dtype.kind == "f":
-        values, notes = _rounded(values, path)
-    return np.ascontiguousarray(_int16(values, path)), notes
+
+    def __init__(self, dtype: np.dtype[Any], path: Path) -> None:
+        if dtype.kind not in "iuf":
+            raise BadScan(path, f"holds {dtype} values, expected one number a voxel", "Export it as int16 HU")
+        self.dtype = np.dtype(np.uint8 if dtype == np.uint8 else np.int16)
+        self._path, self._rounding = path, _Rounding() if dtype.kind == "f" else None
+        self._low, self._high = math.inf, -math.inf
+
+    def take(self, part: NDArray[Any]) -> NDArray[Any]:
+        """One part; values that int16 cannot hold are wrong until `notes` refuses them."""
+        part = self._rounding.take(part) if self._rounding else part
+        self._low, self._high = min(self._low, part.min()), max(self._high, part.max())
+        with np.errstate(invalid="ignore"):
+            return part.astype(self.dtype, copy=False)
+
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on all parts.
+
+        Raises:
+            BadScan: NaN, infinite, normalised values, or values outside int16.
+        """
+        notes = self._rounding.notes(self._path) if self._rounding else ()
+        _check_int16(self._low, self._high, self._path)
+        return notes
 
 
 _NEXT = "Say what they are with the site's options units (HU, ct_number, relative) and offset"
@@ -89,22 +111,48 @@ def _as_stored(stored: NDArray[Any], path: Path) -> NDArray[Any]:
     return stored if stored.dtype == np.uint8 else _int16(stored, path)
 
 
-def _int16(values: NDArray[Any], path: Path) -> NDArray[np.int16]:
-    limits, low, high = np.iinfo(np.int16), values.min(), values.max()
+def _int16(values: NDArray[Any], path: Path, offset: int = 0) -> NDArray[np.int16]:
+    """Values less an offset, in their own memory where they have 16 bits."""
+    _check_int16(int(values.min()) - offset, int(values.max()) - offset, path)
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 2:
+        found = values.view(np.int16)
+        if offset:
+            found.view(np.uint16)[...] -= np.uint16(offset % (1 << 16))  # wraps round to the right answer
+        return found
+    found = np.empty(values.shape, np.int16)
+    for to, picture in zip(found, values, strict=True):
+        to[...] = picture.astype(np.int64) - offset
+    return found
+
+
+def _check_int16(low: float, high: float, path: Path) -> None:
+    limits = np.iinfo(np.int16)
     if low < limits.min or high > limits.max:
         raise BadScan(path, f"holds values {low:.0f} to {high:.0f}, outside int16", "Export it as HU, clipped")
-    return values.astype(np.int16, copy=False)
 
 
-def _rounded(values: NDArray[np.generic], path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise BadScan(path, f"holds {bad} voxels that are NaN or infinite", "Export it again from the original scan")
-    whole = np.rint(values)
-    change = float(np.abs(values - whole).max())
-    if change <= ROUNDING:
-        return whole, ()
-    if float(values.max() - values.min()) <= 2:
-        what = f"holds values {values.min():.3g} to {values.max():.3g}: normalised, HU are lost"
-        raise BadScan(path, what, "Export it in HU")
-    return whole, (f"values were rounded to whole numbers, by up to {change:.3g}",)
+class _Rounding:
+    """Floats rounded part by part, and what that did to them."""
+
+    def __init__(self) -> None:
+        self._bad, self._change, self._low, self._high = 0, 0.0, math.inf, -math.inf
+
+    def take(self, part: NDArray[Any]) -> NDArray[Any]:
+        whole = np.rint(part)
+        bad = part.size - int(np.isfinite(part).sum())
+        self._bad += bad
+        if not bad:
+            self._change = max(self._change, float(np.abs(part - whole).max()))
+            self._low, self._high = min(self._low, float(part.min())), max(self._high, float(part.max()))
+        return whole
+
+    def notes(self, path: Path) -> tuple[str, ...]:
+        if self._bad:
+            what = f"holds {self._bad} voxels that are NaN or infinite"
+            raise BadScan(path, what, "Export it again from the original scan")
+        if self._change <= ROUNDING:
+            return ()
+        if self._high - self._low <= 2:
+            what = f"holds values {self._low:.3g} to {self._high:.3g}: normalised, HU are lost"
+            raise BadScan(path, what, "Export it in HU")
+        return (f"values were rounded to whole numbers, by up to {self._change:.3g}",)

@@ -123,7 +123,7 @@ def read(scan: Scan) -> Volume:
     where = str(scan.files[0].parent) if scan.files else f"{scan.site}: {scan.scan}"
     voxels, notes = read_slices(scan.files, where)
     _check_values(voxels, where)
-    return Volume(voxels.astype(np.int16), "ct_number", offset=OFFSET, notes=notes)
+    return Volume(voxels.view(np.int16), "ct_number", offset=OFFSET, notes=notes)
 
 
 def write(root: Path, scan: Scan, volume: Volume) -> None:

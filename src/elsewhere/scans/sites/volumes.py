@@ -161,7 +161,9 @@ def _read_itk(path: Path) -> Grid:
     directions = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine = np.eye(4)
     affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ directions  # ITK counts towards left and posterior
-    return canonical(SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), affine, path)
+    values = SimpleITK.GetArrayViewFromImage(image).transpose(2, 1, 0)
+    parts = (values[:, :, plane : plane + 1] for plane in range(values.shape[2]))
+    return canonical(parts, values.shape, values.dtype, affine, path)
 
 
 def _write_itk(path: Path, volume: Volume) -> None:
