@@ -20,6 +20,7 @@ from elsewhere.scans.sites import mosmeddata, reader
 from elsewhere.scans.volume import Preparation, Volume
 
 PREPARATION = Preparation(size=(4, 8, 8))
+HARMONISED = Preparation(size=(16, 128, 128), grid="fixed", encoding="hu", crop="lungs")
 
 
 def examine(_: Any) -> Mapping[str, Any]:
@@ -113,7 +114,8 @@ def test_a_full_disk_is_everybodys_problem(scan: Scan, tmp_path: Path, monkeypat
         ("images", "scan"),
     ],
 )
-def test_a_scan_is_held_once(kind: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preparation", [Preparation(), HARMONISED], ids=["paper", "harmonised"])
+def test_a_scan_is_held_once(kind: str, name: str, preparation: Preparation, tmp_path: Path) -> None:
     """The scan and a fixed budget, whatever the layout: the documents promise it (concepts, speed and memory)."""
     site, module = tmp_path / "site", reader(kind)
     ramp = np.linspace(-1000, 400, 512).astype(np.int16)
@@ -122,11 +124,12 @@ def test_a_scan_is_held_once(kind: str, name: str, tmp_path: Path) -> None:
     module.write(site, made, Volume(voxels, "HU", (2.0, 1.0, 1.0), 0))
     module.write_tables(site, [made])
     (found,) = module.find(site, "M").scans
-    take_in(kind, found, site, tmp_path / "once", Preparation(), examine_whole)  # what a first call imports
+    take_in(kind, found, site, tmp_path / "once", preparation, examine_whole)  # what a first call imports
     tracemalloc.start()
-    stored = take_in(kind, found, site, tmp_path / "store", Preparation(), examine_whole)
+    stored = take_in(kind, found, site, tmp_path / "store", preparation, examine_whole)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert isinstance(stored, store.Stored), stored
-    assert np.array_equal(stored.read(0, 60) - stored.minimum, voxels - voxels.min())
+    if preparation == Preparation():
+        assert np.array_equal(stored.read(0, 60) - stored.minimum, voxels - voxels.min())
     assert peak < voxels.nbytes + (12 << 20), f"{peak / voxels.nbytes:.2f} scans"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from elsewhere.scans import volume as volume_module
 from elsewhere.scans.volume import Preparation, Volume, linear_weights, lung_box, lung_mask, measure, prepare, to_hu
 
 
@@ -54,6 +55,29 @@ def test_encoding_hu_converts_what_it_can() -> None:
     assert to_hu(grey).voxels.ravel().tolist() == [-1350, 150]
 
 
+def test_only_who_overwrites_shifts_the_volumes_own_voxels() -> None:
+    numbers = Volume(np.array([[[0, 1024, 4095]]], np.int16), "ct_number", offset=1024)
+    assert to_hu(numbers).voxels is not numbers.voxels
+    assert numbers.voxels.ravel().tolist() == [0, 1024, 4095]
+    assert np.shares_memory(to_hu(numbers, overwrite=True).voxels, numbers.voxels)
+
+
+def test_lung_box_is_the_same_in_any_units() -> None:
+    hu = chest()
+    numbers = Volume((hu + 1024).astype(np.int16), "ct_number", offset=1024.0)
+    assert lung_box(numbers) == lung_box(Volume(hu, "HU", offset=0.0)) is not None
+
+
+def test_bands_of_rows_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (9, 30, 40)).astype(np.int16)
+    fixed = Preparation(size=(5, 17, 23), grid="fixed")
+    whole, _ = prepare(Volume(voxels, "HU", offset=0.0), fixed)
+    monkeypatch.setattr(volume_module, "BAND_BYTES", 1)  # a row at a time
+    banded, _ = prepare(Volume(voxels, "HU", offset=0.0), fixed)
+    assert np.abs(whole.astype(int) - banded).max() <= 1  # a tie may be rounded the other way
+    assert (whole != banded).mean() < 1e-3
+
+
 @given(st.integers(1, 12), st.integers(1, 12), st.booleans())
 def test_linear_weights_are_numpys_interpolation(source: int, target: int, smooth: bool) -> None:
     weights = linear_weights(source, target, smooth)
@@ -83,11 +107,12 @@ def test_fixed_grid_crops_to_the_lungs_and_clips_both_ways() -> None:
 
 @pytest.mark.parametrize("black", [False, True])
 def test_lung_box_of_whole_and_lung_segmented_chests(black: bool) -> None:
-    assert lung_box(chest(black=black), margin=0) == (slice(4, 16), slice(20, 44), slice(12, 52))
+    volume = Volume(chest(black=black), "HU", offset=0.0)
+    assert lung_box(volume, margin=0) == (slice(4, 16), slice(20, 44), slice(12, 52))
 
 
 def test_lung_box_grows_by_its_margin_inside_the_volume() -> None:
-    assert lung_box(chest(), margin=0.5) == (slice(0, 20), slice(8, 56), slice(0, 64))
+    assert lung_box(Volume(chest(), "HU", offset=0.0), margin=0.5) == (slice(0, 20), slice(8, 56), slice(0, 64))
 
 
 def test_padding_outside_the_field_of_view_is_no_lung() -> None:

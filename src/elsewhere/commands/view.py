@@ -40,7 +40,7 @@ from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import USUAL_OFFSET
-from elsewhere.scans.volume import Units, Volume, content_hash, lung_box, to_hu
+from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
 
 Row = dict[str, Any]
 Marks = Mapping[tuple[str, int], str]
@@ -309,7 +309,7 @@ def _original(study: Study, row: Row, wish: Wish, source: Scan | None) -> Drawn:
     preparation = study.preparation
     box = None
     if preparation.crop == "lungs":
-        box = lung_box(to_hu(volume, preparation.relative_window).voxels, preparation.margin)
+        box = lung_box(volume, preparation.margin, preparation.relative_window)
     whole = whole_frame(volume.voxels.shape, volume.spacing)
     shape = (row["slices"], *(preparation.size[1:]))
     frame = prepared_frame(volume.voxels.shape, volume.spacing, box, shape)

@@ -19,6 +19,9 @@ Units = Literal["HU", "ct_number", "relative"]
 Spacing = tuple[float, float, float]
 INT16 = np.iinfo(np.int16)
 
+BAND_BYTES = 8 << 20
+"""Of all slices, resized in-plane, that are held before the slices are resampled."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -99,14 +102,14 @@ def prepare(
     """Voxels as stored, [slice, row, column] with the rows and columns of `preparation.size`, and remarks.
 
     The number of slices is kept unless the grid is fixed. int16, or uint8 for relative data left as published. With
-    `overwrite` the volume's own voxels may be clipped in place, so that a scan is held once.
+    `overwrite` the volume's own voxels may be shifted and clipped in place, so that a scan is held once.
     """
     notes: list[str] = []
     if preparation.encoding == "hu":
-        volume = to_hu(volume, preparation.relative_window)
+        volume = to_hu(volume, preparation.relative_window, overwrite=overwrite)
     voxels: NDArray[Any] = volume.voxels
     if preparation.crop == "lungs":
-        box = lung_box(to_hu(volume, preparation.relative_window).voxels, preparation.margin)
+        box = lung_box(volume, preparation.margin, preparation.relative_window)
         notes += [] if box else ["lungs not found: the whole volume is used"]
         voxels = voxels[box or ...]
     if volume.units == "HU":
@@ -115,32 +118,46 @@ def prepare(
     return _resize(voxels, preparation, notes), tuple(notes)
 
 
-def to_hu(volume: Volume, relative_window: tuple[float, float] = (-1350.0, 150.0)) -> Volume:
-    """The same volume in HU: CT numbers less their offset, relative values through the assumed window."""
+def to_hu(
+    volume: Volume, relative_window: tuple[float, float] = (-1350.0, 150.0), *, overwrite: bool = False
+) -> Volume:
+    """The same volume in HU: CT numbers less their offset, relative values through the assumed window.
+
+    With `overwrite` CT numbers may be shifted in the volume's own memory.
+    """
     if volume.units == "HU":
         return volume
     if volume.offset is not None:
-        hu = volume.voxels.astype(np.int16) - np.int16(volume.offset)
+        own = overwrite and volume.voxels.flags.writeable and volume.voxels.dtype == np.int16
+        hu = volume.voxels.astype(np.int16, copy=not own)
+        hu -= np.int16(volume.offset)
     else:
         low, high = relative_window
         levels = np.clip(np.rint(low + np.arange(256) / 255 * (high - low)), -32768, 32767).astype(np.int16)
-        hu = levels[np.clip(volume.voxels, 0, 255)]
+        hu = np.empty(volume.voxels.shape, np.int16)
+        for target, picture in zip(hu, volume.voxels, strict=True):  # indices take eight bytes a voxel
+            np.take(levels, picture, out=target, mode="clip")
     return replace(volume, voxels=hu, units="HU", offset=0.0)
 
 
-def lung_box(hu: NDArray[Any], margin: float = 0.03) -> tuple[slice, slice, slice] | None:
-    """Bounding box of the lungs in an HU volume [slice, row, column], or None where none are found.
+def lung_box(
+    volume: Volume, margin: float = 0.03, relative_window: tuple[float, float] = (-1350.0, 150.0)
+) -> tuple[slice, slice, slice] | None:
+    """Bounding box of the lungs in a volume [slice, row, column], or None where none are found.
 
     Args:
-        hu: voxels in HU.
+        volume: in any units; only the voxels that are looked at are converted.
         margin: share of the box's length added on each side.
+        relative_window: as for `to_hu`.
     """
-    strides = tuple(max(1, n // limit) for n, limit in zip(hu.shape, (96, 128, 128), strict=True))
-    mask = lung_mask(hu[tuple(slice(None, None, s) for s in strides)])
+    shape = volume.voxels.shape
+    strides = tuple(max(1, n // limit) for n, limit in zip(shape, (96, 128, 128), strict=True))
+    coarse = replace(volume, voxels=volume.voxels[tuple(slice(None, None, s) for s in strides)])
+    mask = lung_mask(to_hu(coarse, relative_window).voxels)
     if not mask.any():
         return None
     box = []
-    for axis, (stride, length) in enumerate(zip(strides, hu.shape, strict=True)):
+    for axis, (stride, length) in enumerate(zip(strides, shape, strict=True)):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         first, last = hit[0] * stride, (hit[-1] + 1) * stride
         grow = round(margin * (last - first))
@@ -226,13 +243,22 @@ def _resize(voxels: NDArray[Any], preparation: Preparation, notes: list[str]) ->
     if voxels.shape == (slices, rows, columns):
         return np.ascontiguousarray(voxels)
     smooth = preparation.grid == "fixed"
-    weights = [linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)]
-    final = slices == voxels.shape[0]
-    in_plane = np.empty((voxels.shape[0], rows, columns), voxels.dtype if final else np.float32)
-    for target, picture in zip(in_plane, voxels, strict=True):
-        resized = weights[1] @ picture.astype(np.float32) @ weights[2].T
-        target[...] = np.rint(resized) if final else resized
-    return in_plane if final else np.rint(np.tensordot(weights[0], in_plane, axes=1)).astype(voxels.dtype)
+    along, down, across = (
+        linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)
+    )
+    out = np.empty((slices, rows, columns), voxels.dtype)
+    if slices == voxels.shape[0]:
+        for target, picture in zip(out, voxels, strict=True):
+            target[...] = np.rint(down @ picture.astype(np.float32) @ across.T)
+        return out
+    together = max(1, BAND_BYTES // (4 * len(voxels) * columns))
+    for top in range(0, rows, together):
+        band = slice(top, top + together)
+        used = np.flatnonzero(down[band].any(axis=0))
+        reach = slice(used[0], used[-1] + 1)
+        in_plane = np.stack([down[band, reach] @ picture[reach].astype(np.float32) @ across.T for picture in voxels])
+        out[:, band] = np.rint(np.tensordot(along, in_plane, axes=1))
+    return out
 
 
 def linear_weights(source: int, target: int, smooth: bool = False) -> NDArray[np.float32]:
