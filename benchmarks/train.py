@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
 from collections.abc import Callable
 
 import torch
@@ -129,15 +128,8 @@ def full_module(name: str) -> nn.Module:
 
 def time_full(rounds: int) -> dict[str, Times]:
     """Without a call to warm up: a plain step takes a minute, and the first one is like the others."""
-    times = {name: Times([], []) for name in ("ours", "plain")}
-    for _ in range(rounds):
-        for name, found in times.items():
-            step = make_step(full_module(name), 1, fused=True)
-            wall, cpu = time.perf_counter(), time.process_time()
-            step()
-            found.wall.append(time.perf_counter() - wall)
-            found.cpu.append(time.process_time() - cpu)
-    return times
+    ways = {name: make_step(full_module(name), 1, fused=True) for name in ("ours", "plain")}
+    return interleave(ways, rounds, warm=False)
 
 
 def rows(rounds: int, full_rounds: int = 1) -> list[Row]:

@@ -179,16 +179,16 @@ def _parts(file: IO[bytes], header: Any) -> Iterator[NDArray[Any]]:
     """Some planes [i, j, k] at a time, scaled; the file is read to its end, where a .gz keeps its checksum."""
     from nibabel.volumeutils import apply_read_scaling  # noqa: PLC0415
 
-    (rows, columns, planes), stored, scaling = header.get_data_shape(), header.get_data_dtype(), _scaling(header)
+    (width, height, planes), stored, scaling = header.get_data_shape(), header.get_data_dtype(), _scaling(header)
     file.seek(header.get_data_offset())
-    size = rows * columns * stored.itemsize
+    size = width * height * stored.itemsize
     together = max(1, PART_BYTES // size)
     for first in range(0, planes, together):
         count = min(together, planes - first)
         content = file.read(count * size)
         if len(content) < count * size:
             raise EOFError(f"it ends {(planes - first) * size - len(content)} bytes early")
-        part = np.frombuffer(content, stored).reshape(rows, columns, count, order="F")
+        part = np.frombuffer(content, stored).reshape(width, height, count, order="F")
         yield part if scaling == (1.0, 0.0) else apply_read_scaling(part, *scaling)
     while file.read(PART_BYTES):
         pass

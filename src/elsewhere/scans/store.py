@@ -55,8 +55,7 @@ class Stored:
             BadScan: the file is damaged or gone.
         """
         try:
-            array = blosc2.open(str(self.path), mode="r", dparams={"nthreads": 1})
-            return _read(array, start, min(stop, self.slices))
+            return _read(_open(self.path), start, min(stop, self.slices))
         except (RuntimeError, OSError, ValueError) as error:
             raise _damaged(self.path) from error
 
@@ -114,15 +113,16 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
     head = {"minimum": int(voxels.min()), "maximum": int(voxels.max()), "checksum": content_hash(voxels), **record}
     chunks = (min(CHUNK_SLICES, voxels.shape[0]), *voxels.shape[1:])
     blocks, codec = (1, *voxels.shape[1:]), {**_CODEC, "filters": [_FILTERS[voxels.dtype.itemsize]]}
+    text = json.dumps(head, default=str)
 
     def fill(partial: Path) -> None:
         given = {"chunks": chunks, "blocks": blocks, "cparams": codec, "contiguous": True}
         try:
             array = blosc2.asarray(np.ascontiguousarray(voxels), urlpath=str(partial), mode="w", **given)
-            array.schunk.vlmeta["record"] = json.dumps(head, default=str)
+            array.schunk.vlmeta["record"] = text
             del array
-            whole = _holds(partial, voxels)
-        except (RuntimeError, ValueError):
+            whole = _holds(partial, voxels, text)
+        except (OSError, RuntimeError, KeyError, ValueError):
             whole = False
         if not whole:
             _say_why(partial, voxels)
@@ -134,7 +134,7 @@ def write(path: Path, voxels: NDArray[Any], record: Mapping[str, Any]) -> Stored
 def find(path: Path) -> Stored | None:
     """The prepared volume at `path`, or None where there is none or its file is not whole."""
     try:
-        array = blosc2.open(str(path), mode="r")
+        array = _open(path)
         return _stored(path, array.shape, json.loads(array.schunk.vlmeta["record"]))
     except (OSError, RuntimeError, KeyError, ValueError):
         return None
@@ -175,20 +175,25 @@ def _read(array: blosc2.NDArray, start: int, stop: int) -> NDArray[Any]:
     return out
 
 
-def _holds(path: Path, voxels: NDArray[Any]) -> bool:
-    """Whether a file just written gives these voxels back: Blosc2 says nothing when the disk is full."""
-    found, array = find(path), blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+def _open(path: Path) -> blosc2.NDArray:
+    return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+
+
+def _holds(path: Path, voxels: NDArray[Any], record: str) -> bool:
+    """Whether a file just written gives all of this back: Blosc2 says nothing when the disk is full."""
+    array = _open(path)
     size = array.chunks[0]
-    return found is not None and all(
+    return array.schunk.vlmeta["record"] == record and all(
         np.array_equal(_read(array, first, min(first + size, len(voxels))), voxels[first : first + size])
         for first in range(0, len(voxels), size)
     )
 
 
 def _say_why(path: Path, voxels: NDArray[Any]) -> None:
-    """Raise what the system says of writing to this file."""
+    """Raise what the system says of writing so many bytes more to this file."""
     with path.open("ab") as file:
-        file.write(bytes(voxels.nbytes))
+        for picture in voxels:
+            file.write(bytes(picture.nbytes))
         os.fsync(file.fileno())
     raise OSError(errno.EIO, "what was written cannot be read back", str(path))
 

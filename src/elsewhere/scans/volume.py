@@ -128,8 +128,7 @@ def to_hu(
     if volume.units == "HU":
         return volume
     if volume.offset is not None:
-        own = overwrite and volume.voxels.flags.writeable and volume.voxels.dtype == np.int16
-        hu = volume.voxels.astype(np.int16, copy=not own)
+        hu = volume.voxels.astype(np.int16, copy=not (overwrite and volume.voxels.flags.writeable))
         hu -= np.int16(volume.offset)
     else:
         low, high = relative_window
