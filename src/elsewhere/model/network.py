@@ -124,7 +124,7 @@ def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], vo
     if smallest < LEAST_IN_GROUP:
         raise BadStudy(
             f"network.{name}",
-            f"{given} groups of {widths_name} = {list(widths)} leave {smallest} "
+            f"{given} {'group' if given == 1 else 'groups'} of {widths_name} = {list(widths)} {'leaves' if given == 1 else 'leave'} {smallest} "
             f"{'value' if smallest == 1 else 'values'} in a group, and GroupNorm of fewer than {LEAST_IN_GROUP} keeps "
             "next to nothing of them, so that the network cannot learn",
             f"Widen {widths_name} or pool less"
