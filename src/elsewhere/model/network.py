@@ -124,8 +124,8 @@ def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], vo
     if smallest < LEAST_IN_GROUP:
         raise BadStudy(
             f"network.{name}",
-            f"is {given}, which leaves {smallest} in the smallest group of {widths_name} = {list(widths)}; of fewer than "
-            f"{LEAST_IN_GROUP} values GroupNorm keeps next to nothing, and the network cannot learn",
+            f"is {given}, which leaves {smallest} in the smallest group of {widths_name} = {list(widths)}; of fewer "
+            f"than {LEAST_IN_GROUP} values GroupNorm keeps next to nothing, and the network cannot learn",
             f"Widen {widths_name} or pool less" if given == 1 else "Use fewer groups, or leave the key out",
         )
     return given
