@@ -72,7 +72,7 @@ def wait_or_fail(x: int) -> int:
     raise BadScan("scan.dcm", "is broken", "Mend it")
 
 
-def named(index: int, how: str) -> str:
+def named(index: int, how: engine.Ended) -> str:
     return f"task {index}: {how}"
 
 

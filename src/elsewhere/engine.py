@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -34,6 +35,28 @@ ENDING = 2.0  # seconds that a worker has to remove its half-written files
 console = Console(stderr=True)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a worker process ended that gave no answer; its text continues "the worker process …".
+
+    Attributes:
+        code: exit code of the process; below 0 the negative number of a signal.
+    """
+
+    code: int | None
+
+    @property
+    def killed(self) -> bool:
+        """Whether something outside ended it, as the kernel does for lack of memory: another try may go well."""
+        return self.code == -signal.SIGKILL
+
+    def __str__(self) -> str:
+        if self.code is None or self.code >= 0:
+            return f"ended without an answer (exit code {self.code})"
+        name = signal.Signals(-self.code).name if -self.code in signal.valid_signals() else "unknown"
+        return f"was ended by signal {-self.code} ({name})"
+
+
 class WorkerDied(ElsewhereError):
     """A worker process ended without an answer (out of memory, or killed)."""
 
@@ -50,7 +73,7 @@ def run(
     workers: int | None = None,
     describe: str = "Working",
     ticks: bool = False,
-    died: Callable[[int, str], Result] | None = None,
+    died: Callable[[int, Ended], Result] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Call `function(*task)` for every task; yield (index, result) as each ends, in any order.
 
@@ -85,7 +108,7 @@ def _measure(describe: str, function: Callable[..., Result], *task: Any) -> Resu
         return function(*task)
 
 
-def _give_up(name: str, index: int, how: str) -> NoReturn:
+def _give_up(name: str, index: int, how: Ended) -> NoReturn:
     raise WorkerDied(
         name,
         f"the worker process of task {index + 1} {how}, and again when it was tried alone",
@@ -127,7 +150,7 @@ class _Worker:
             kind, content = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            return "died", _how(self.process.exitcode)
+            return "died", Ended(self.process.exitcode)
         return kind, content
 
     def end(self) -> None:
@@ -149,13 +172,13 @@ class _Crew:
         self.crew: list[_Worker] = []
         self.done, self.shares, self.text = 0, dict[int, float](), ""
 
-    def run(self, advance: Tick, died: Callable[[int, str], Any]) -> Iterator[tuple[int, Any]]:
+    def run(self, advance: Tick, died: Callable[[int, Ended], Any]) -> Iterator[tuple[int, Any]]:
         """All tasks, then once more, one by one, those whose worker died."""
-        lost: dict[int, str] = {}
+        lost: dict[int, Ended] = {}
         try:
             yield from self._share_out(list(range(len(self.tasks))), self.workers, lost, advance)
             for index in list(lost):
-                again: dict[int, str] = {}
+                again: dict[int, Ended] = {}
                 yield from self._share_out([index], 1, again, advance)
                 if again:
                     self._count(index, advance)
@@ -167,7 +190,7 @@ class _Crew:
                 worker.end()
 
     def _share_out(
-        self, waiting: list[int], workers: int, lost: dict[int, str], advance: Tick
+        self, waiting: list[int], workers: int, lost: dict[int, Ended], advance: Tick
     ) -> Iterator[tuple[int, Any]]:
         """Answers to the waiting tasks; `lost` gains those whose worker died, with how it ended."""
         self._end(self.crew)
@@ -217,14 +240,6 @@ class _Crew:
         self.shares.pop(index, None)
         self.done += 1
         advance(self.done + sum(self.shares.values()), self.text)
-
-
-def _how(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is None or code >= 0:
-        return f"ended without an answer (exit code {code})"
-    name = signal.Signals(-code).name if -code in signal.valid_signals() else "unknown"
-    return f"was ended by signal {-code} ({name})"
 
 
 def _serve(pipe: Connection, work: Callable[..., Any], ticks: bool, start: tuple[int, int, float]) -> None:
