@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,9 +129,7 @@ def _size(pixels: Pixels) -> str:
     return " × ".join(map(str, pixels.shape))
 
 
-def _windowed(
-    picture: NDArray[np.float32], units: Literal["HU", "ct_number", "relative"], offset: float
-) -> tuple[Pixels, str]:
+def _windowed(picture: NDArray[np.float32], units: str, offset: float) -> tuple[Pixels, str]:
     if units == "HU":
         low, high, words = *map(float, LUNG_WINDOW), f"window {LUNG_WINDOW[0]}..{LUNG_WINDOW[1]} HU"
     elif units == "ct_number":
