@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
-from elsewhere.files import write_whole
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import SampleSettings
+from elsewhere.records import read_columns, write_columns
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
@@ -370,6 +369,10 @@ def _path(study: Path, key: str, given: Any) -> Path:
     return (study.parent / os.path.expanduser(os.path.expandvars(text))).resolve()
 
 
+REMADE = {"diagnosis": "diagnose", "parts": "diagnose", "stress": "stress"}
+"""Folders of tables whose command is another one than `study`."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """Where a study keeps what it made."""
@@ -401,6 +404,26 @@ class Folder:
         """One row per model, site and threshold reading."""
         return self.root / "scores.parquet"
 
+    @property
+    def refused(self) -> Path:
+        """What the last run found that was refused before it changed anything."""
+        return self.root / "refused"
+
+    def keep(self, path: Path) -> str:
+        """A path as records keep it: relative to this folder where it lies beside or below it: both may move."""
+        whole, root = path.resolve(), self.root.resolve()
+        return os.path.relpath(whole, root) if whole.is_relative_to(root.parent) else str(whole)
+
+    def place(self, kept: str) -> Path:
+        """The path that a record keeps, as this machine has it."""
+        return Path(os.path.normpath(self.root.resolve() / kept))
+
+    def volume(self, kept: str) -> Path:
+        """A prepared volume's file; one of a study that was moved with the store beside it is found there."""
+        path = self.place(kept)
+        beside = self.root.resolve().parent / "store" / path.parent.name / path.name
+        return beside if Path(kept).is_absolute() and not path.exists() and beside.is_file() else path
+
     def model(self, name: str) -> Path:
         """Folder of one model: checkpoint, curves, training state."""
         return self.root / "models" / name
@@ -416,9 +439,8 @@ def default_folder(study: Study) -> Path:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep records as Parquet; the file appears whole or not at all."""
-    table = pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows])
-    write_whole(path, lambda partial: pq.write_table(table, partial))
+    """Keep records as Parquet with a checksum; the file appears whole or not at all."""
+    write_columns(path, pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows]))
 
 
 def _printable(value: Any) -> Any:
@@ -426,12 +448,14 @@ def _printable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """Records of a Parquet table.
+def read_table(path: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Records of a Parquet table, which must have the columns named.
 
     Raises:
-        BadStudy: there is no such table yet.
+        BadStudy: there is no such table yet, or it is damaged.
     """
     if not path.is_file():
         raise BadStudy(path, "does not exist", "Run `elsewhere study` (or `elsewhere prepare`) first")
-    return pq.read_table(path).to_pylist()
+    verb = "prepare" if path.name == "scans.parquet" else REMADE.get(path.parent.name, "study")
+    rows: list[dict[str, Any]] = read_columns(path, f"Remove it and run `elsewhere {verb}` again", names).to_pylist()
+    return rows

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from elsewhere import engine
 from elsewhere.commands.prepare import prepare_study
-from elsewhere.errors import BadScan
 from elsewhere.evidence.confounding import FactsSettings, facts_auc
 from elsewhere.evidence.forensics.findings import find_oddities, summarise, warn_of_oddities
-from elsewhere.files import write_whole
-from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
+from elsewhere.kept import read_audit, read_scans
+from elsewhere.plan import Folder, Study, default_folder, load_study
+from elsewhere.records import write_record
 from elsewhere.scans import store
 
 Row = dict[str, Any]
@@ -75,7 +75,7 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         BadScan: a prepared volume is damaged or gone.
     """
     rows = read_rows(folder)
-    findings = json.loads(folder.audit.read_text(encoding="utf-8"))
+    findings = read_audit(folder)
     key = _key(rows, permutations)
     if findings.get("audited") != key:
         findings["confounding"] = confounding(rows, workers, permutations)
@@ -84,7 +84,7 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         findings["audited"] = key
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"])]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
-    write_whole(folder.audit, json.dumps(findings, indent=1))
+    write_record(folder.audit, findings)
     return findings
 
 
@@ -97,7 +97,7 @@ def _key(rows: Sequence[Row], permutations: int) -> str:
 def _is_prepared(plan: Study, folder: Folder) -> bool:
     if not (folder.scans.is_file() and folder.audit.is_file()):
         return False
-    rows = read_table(folder.scans)
+    rows = read_scans(folder)
     return {row["site"] for row in rows} == {site.name for site in plan.sites} and all(
         Path(row["file"]).is_file() for row in rows
     )
@@ -110,13 +110,13 @@ def read_rows(folder: Folder) -> list[Row]:
         BadStudy: the study is not prepared.
         BadScan: a prepared volume is damaged or gone.
     """
-    return [_row(row) for row in read_table(folder.scans) if row["status"] == "ok"]
+    return [_row(row) for row in read_scans(folder) if row["status"] == "ok"]
 
 
 def _row(row: Row) -> Row:
     stored = store.find(Path(row["file"]))
     if stored is None:
-        raise BadScan(row["file"], "the prepared volume is damaged or gone", "Run `elsewhere prepare` again")
+        raise store.damaged(Path(row["file"]))
     forensics = stored.record["forensics"]
     facts = json.loads(row["facts"])
     seen = {name: forensics[name] for name in ("encoding_kind", "padding", "lung_segmented")}

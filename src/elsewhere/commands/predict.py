@@ -15,12 +15,20 @@ import typer
 
 from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
-from elsewhere.files import write_whole
+from elsewhere.errors import BadStudy
 from elsewhere.model.fast.device import fuse
 from elsewhere.model.network import load_checkpoint
-from elsewhere.model.prediction import measure_fast_error, predict_both, prediction_rows, write_predictions
+from elsewhere.model.prediction import (
+    SUBSETS,
+    measure_fast_error,
+    predict_both,
+    prediction_rows,
+    read_predictions,
+    write_predictions,
+)
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.plan import Folder, Study, default_folder, load_study
+from elsewhere.records import read_record, write_record
 from elsewhere.stages import stage
 
 
@@ -46,13 +54,13 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     network, record = load_checkpoint(folder.model(name) / "checkpoint")
     path = folder.predictions(name, site)
     origin = _origin(study, record, rows)
-    if path.is_file() and _made_from(path) == origin:
+    if _made_from(path) == origin:
         return
     torch.set_num_threads(study.training.threads or torch.get_num_threads())
     if network.to(device_of(study.training.accelerator)).last.weight.device.type == "cuda":
         fuse(network)
     read = shelf_reader(rows)
-    chosen = [(subset, case) for subset in ("validation", "test") for case in cases(rows, [site], subset)]
+    chosen = [(subset, case) for subset in SUBSETS for case in cases(rows, [site], subset)]
     stride, fast = study.prediction.stride, study.prediction.fast
     error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
     if fast:
@@ -67,7 +75,7 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         table += prediction_rows(name, subset, case, windows, passes)
         tick((i + 1) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)
-    write_whole(_sidecar(path), json.dumps({"made_from": origin, "fast_error": error}))
+    write_record(_sidecar(path), {"made_from": origin, "fast_error": error})
 
 
 def device_of(accelerator: str) -> str:
@@ -83,8 +91,12 @@ def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) ->
 
 
 def _made_from(path: Path) -> str:
-    sidecar = _sidecar(path)
-    return json.loads(sidecar.read_text(encoding="utf-8"))["made_from"] if sidecar.is_file() else ""
+    """What the predictions were made from; nothing where they are missing or damaged, and are to be made again."""
+    try:
+        read_predictions(path)
+        return str(read_record(_sidecar(path), "", ["made_from"])["made_from"])
+    except BadStudy:
+        return ""
 
 
 def _sidecar(path: Path) -> Path:

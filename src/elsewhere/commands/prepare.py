@@ -13,11 +13,14 @@ import typer
 from rich.table import Table
 
 from elsewhere import engine
-from elsewhere.errors import BadScan, BadSite, BadStudy
+from elsewhere.commands.train import check_trainings
+from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.evidence.audit import audit
 from elsewhere.evidence.forensics.examination import examine
 from elsewhere.files import write_whole
+from elsewhere.kept import forget, read_audit
 from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_table
+from elsewhere.records import write_record
 from elsewhere.scans.intake import note_crash, place_of, take_in
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
@@ -40,12 +43,22 @@ def prepare(
         prepare_study(plan, Folder(out or default_folder(plan)), workers)
 
 
-def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> None:
+def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, whole: bool = False) -> None:
     """Prepare every site of a study into `folder`; scans already in the store are not read again.
+
+    A run that is refused leaves the folder's records as they were; what it found goes into `refused/`, below.
+
+    Args:
+        study: what to prepare.
+        folder: the study's.
+        workers: processes; None means one per core.
+        whole: refuse also settings that begun or finished trainings do not go on with.
 
     Raises:
         BadSite: a site has no readable scan.
-        BadStudy: a subset would stay empty, or something leaks between subsets and `allow_leak` is not set.
+        BadStudy: a subset would stay empty, something leaks between subsets and `allow_leak` is not set, or trainings
+            of this folder were made of other scans, labels or another split.
+        BadCheckpoint: a training's state is damaged.
     """
     with stage("find scans"):
         found = {site.name: _find(site) for site in study.sites}
@@ -55,10 +68,20 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> N
     for row in rows:
         row["subset"] = subsets[row["site"], row["scan"]]
     _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
-    _check_readable(study, rows, bad)
-    _check_subsets(study, rows)
+    bad += ((name, "", error) for name, one in found.items() for error in one.bad)
+    findings: Row = {}
     with stage("list of scans"):
-        _keep(study, folder, rows, [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)], found)
+        try:
+            _check_readable(study, rows, bad)
+            _check_subsets(study, rows)
+            findings = _audit(folder, rows, found)
+            _print_audit(findings, bad)
+            _check_leaks(study, findings)
+            check_trainings(study, folder, [r for r in rows if r["status"] == "ok"], whole=whole)
+        except ElsewhereError as error:
+            raise _refuse(error, folder, rows, bad, findings) from error
+        _write(folder, folder, rows, bad, findings)
+        forget(folder.refused)
 
 
 def _find(site: Site) -> Found:
@@ -87,7 +110,7 @@ def _take_in_all(
         if isinstance(result, BadScan):
             bad[index] = (scan.site, scan.scan, result)
         else:
-            rows[index] = _row(scan, result)
+            rows[index] = _row(scan, result, folder)
     return [rows[i] for i in sorted(rows)], [bad[i] for i in sorted(bad)]
 
 
@@ -115,7 +138,7 @@ def study_store(study: Study, folder: Folder) -> Path:
     return study.store or folder.root.resolve().parent / "store"
 
 
-def _row(scan: Scan, stored: Stored) -> Row:
+def _row(scan: Scan, stored: Stored, folder: Folder) -> Row:
     facts = stored.record["facts"]
     return {
         "site": scan.site,
@@ -124,7 +147,7 @@ def _row(scan: Scan, stored: Stored) -> Row:
         "label": scan.label,
         "stratum": scan.group,
         "status": "ok",
-        "file": str(stored.path),
+        "file": folder.keep(stored.path),
         "slices": stored.slices,
         "minimum": stored.minimum,
         "maximum": stored.maximum,
@@ -162,38 +185,54 @@ def _check_subsets(study: Study, rows: Sequence[Row]) -> None:
                 raise BadStudy(
                     site.root,
                     f"site {site.name} has no usable labelled scan left in its {subset} subset",
-                    "Look at bad_scans.csv of an earlier run or at the labels, and add or repair scans",
+                    "Look at bad_scans.csv or at the labels, and add or repair scans",
                 )
 
 
-def _keep(
-    study: Study, folder: Folder, rows: list[Row], bad: Sequence[tuple[str, str, BadScan]], found: dict[str, Found]
-) -> None:
+def _audit(folder: Folder, rows: Sequence[Row], found: dict[str, Found]) -> Row:
     usable = [row for row in rows if row["status"] == "ok"]
     findings = audit(usable)
     findings["notes"] = [note for site in found.values() for note in site.notes]
     findings["copies_left_out"] = len(rows) - len(usable)
     findings["repaired"] = list(_repairs(usable))
     findings["split_hash"] = split_hash({(r["site"], r["scan"]): r["subset"] for r in usable})
-    findings |= _carried_over(folder, findings["split_hash"])
-    write_table(folder.scans, rows)
-    write_whole(folder.bad_scans, _bad_table(bad))
-    write_whole(folder.audit, json.dumps(findings, indent=1))
-    _print_audit(findings, bad)
+    return findings | _carried_over(folder, findings["split_hash"])
+
+
+def _check_leaks(study: Study, findings: Row) -> None:
     if findings["leaks"] and not study.allow_leak:
-        first = findings["leaks"][0]
         raise BadStudy(
-            folder.audit,
-            f"{len(findings['leaks'])} leaks between subsets, the first: {_leak(first)}",
+            study.name,
+            f"{len(findings['leaks'])} leaks between subsets, the first: {_leak(findings['leaks'][0])}",
             "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
         )
 
 
+def _write(
+    folder: Folder, into: Folder, rows: Sequence[Row], bad: Sequence[tuple[str, str, BadScan]], findings: Row
+) -> None:
+    into_rows = [{**row, "file": into.keep(folder.place(row["file"]))} for row in rows]
+    write_table(into.scans, into_rows)
+    write_whole(into.bad_scans, _bad_table(bad))
+    write_record(into.audit, findings)
+
+
+def _refuse(
+    error: ElsewhereError, folder: Folder, rows: Sequence[Row], bad: Sequence[tuple[str, str, BadScan]], findings: Row
+) -> ElsewhereError:
+    """The error, with where the records of this run are: beside those of the finished one, which stay as they are."""
+    _write(folder, Folder(folder.refused), rows, bad, findings)
+    stays = "; the folder's records stay as they were" if folder.scans.is_file() else ""
+    then = f"{error.next_step}. What this run found is in {folder.refused}{stays}"
+    return type(error)(error.where, error.what, then)
+
+
 def _carried_over(folder: Folder, split: str) -> dict[str, Any]:
     """What `elsewhere audit` added for the same split; it checks for itself whether that still holds."""
-    if not folder.audit.is_file():
+    try:
+        earlier = read_audit(folder)
+    except BadStudy:  # none yet, or damaged: it is made anew
         return {}
-    earlier = json.loads(folder.audit.read_text(encoding="utf-8"))
     if earlier.get("split_hash") != split:
         return {}
     return {key: earlier[key] for key in ("confounding", "forensics", "looks", "audited") if key in earlier}

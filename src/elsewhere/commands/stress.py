@@ -27,9 +27,10 @@ from elsewhere.errors import BadScan, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
 from elsewhere.evidence.dose import NOTHING, Explanation, dose_curve, explain, say
 from elsewhere.files import write_whole
+from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
-from elsewhere.model.prediction import DETERMINISTIC, read_predictions
+from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_table
 from elsewhere.scans import store
@@ -393,7 +394,7 @@ def _point(plan: Study, folder: Folder, model: str) -> OperatingPoint:
 
 
 def _predicted(folder: Folder, model: str, site: str, subset: str) -> list[Row]:
-    rows = read_predictions(folder.predictions(model, site))
+    rows = read_fitting_predictions(folder, model, site)
     return [r for r in rows if r["subset"] == subset and r["pass"] == DETERMINISTIC]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,10 +20,10 @@ from elsewhere.commands.report import report
 from elsewhere.commands.train import print_warnings, train_model, usable_rows
 from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
 from elsewhere.evidence.score import score_cell, spread_over_seeds
-from elsewhere.files import write_whole
+from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.network import amend_checkpoint, versions
-from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
+from elsewhere.records import write_record
 from elsewhere.scans.scan import split_hash
 from elsewhere.stages import stage
 
@@ -59,9 +58,9 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         ElsewhereError: as `prepare`, `train` and `predict`.
     """
     plan = load_study(file)
-    prepare_study(plan, folder, workers)
+    prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
-    write_whole(folder.study, json.dumps(_identity(plan, folder), indent=1))
+    write_record(folder.study, _identity(plan, folder))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
     names = [*plan.models, *plan.repeats]
@@ -92,11 +91,21 @@ def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
 def _identity(plan: Study, folder: Folder) -> dict[str, Any]:
     rows = usable_rows(folder)
     return {
-        "settings": plan.settings(),
+        "settings": _settings(plan, folder),
         "models": {name: list(sites) for name, sites in plan.models.items()},
         "versions": versions(),
         "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in rows}),
     }
+
+
+def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
+    """The settings, with paths as records keep them."""
+    settings = plan.settings()
+    settings["store"] = folder.keep(plan.store) if plan.store else None
+    for site, given in zip(settings["sites"], plan.sites, strict=True):
+        site["root"] = folder.keep(given.root)
+        site["labels"] = folder.keep(given.labels) if given.labels else None
+    return settings
 
 
 def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
@@ -152,7 +161,7 @@ def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, An
 
 
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
-    tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
+    tables = {site.name: _columns(read_fitting_predictions(folder, name, site.name)) for site in plan.sites}
     points = _operating_points(tables, plan.trained_on(name))
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.errors import BadStudy
+from elsewhere.kept import read_scans
 from elsewhere.model import training
 from elsewhere.model.network import read_checkpoint_record, versions
 from elsewhere.model.sample import Case, Read
-from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
+from elsewhere.plan import Folder, Study, default_folder, load_study
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.store import Shelf
 from elsewhere.stages import stage
@@ -58,9 +59,15 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         raise BadStudy(
             study_file, f"has no model {name!r}", f"Its models: {', '.join([*study.models, *study.repeats])}"
         )
-    rows = usable_rows(folder)
+    job = _job(study, folder, name, usable_rows(folder))
+    stem = training.train_job(replace(job, progress=lambda done, total, text: tick(done / total, f"{name} {text}")))
+    found: list[str] = read_checkpoint_record(stem).get("selection", {}).get("warnings", [])
+    return found
+
+
+def _job(study: Study, folder: Folder, name: str, rows: Collection[dict[str, Any]]) -> training.Job:
     sites = study.trained_on(name)
-    stem = training.train(
+    return training.Job(
         study.network,
         study.sample,
         study.training_of(name),
@@ -69,11 +76,26 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         shelf_reader(rows),
         folder.model(name),
         checkpoint_record(study, name, rows),
-        lambda done, total, text: tick(done / total, f"{name} {text}"),
-        stride=study.prediction.stride,
+        None,
+        study.prediction.stride,
     )
-    found: list[str] = read_checkpoint_record(stem).get("selection", {}).get("warnings", [])
-    return found
+
+
+def check_trainings(study: Study, folder: Folder, rows: Collection[dict[str, Any]], *, whole: bool) -> None:
+    """Refuse what begun or finished trainings of a study do not go on with; nothing is written.
+
+    Args:
+        study: as it is now.
+        folder: its folder, with the trainings.
+        rows: the usable scans as they are now.
+        whole: compare everything that decides a training's result, and not only its scans, labels and preparation.
+
+    Raises:
+        BadStudy: names the training, and what has changed.
+        BadCheckpoint: a training's state is damaged.
+    """
+    for name in [*study.models, *study.repeats]:
+        training.check_kept(_job(study, folder, name, rows), whole=whole)
 
 
 def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]]) -> dict[str, Any]:
@@ -96,7 +118,7 @@ def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]])
 
 def usable_rows(folder: Folder) -> list[dict[str, Any]]:
     """The rows of a study's scans that can be used."""
-    return [row for row in read_table(folder.scans) if row["status"] == "ok"]
+    return [row for row in read_scans(folder) if row["status"] == "ok"]
 
 
 def cases(rows: Collection[dict[str, Any]], sites: Collection[str], subset: str) -> list[Case]:

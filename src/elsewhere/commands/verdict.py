@@ -30,8 +30,9 @@ from elsewhere.evidence.strata import age_and_sex
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.evidence.verdict_page import Occasion, render
 from elsewhere.files import write_whole
-from elsewhere.model.network import Network, load_checkpoint
-from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error, read_predictions
+from elsewhere.kept import read_fitting_predictions, read_identity
+from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.plan import Folder, Site
@@ -133,7 +134,7 @@ def judge_site(
     known = _model(study, model)
     target = out or known.folder.root / "verdicts" / model / site.name
     found = find_scans(site, target)
-    rows, bad = _predict(known, site, found, workers)
+    rows, bad = _predict(known, site, found, (out or known.folder.root / "verdicts") / "store", workers)
     if not rows:
         raise BadSite(site.root, f"no scan can be used; the first: {_first(bad)}", _first_next_step(bad))
     answer = _judge(known, rows, stated, prevalence)
@@ -151,9 +152,7 @@ def judge_site(
 
 def _model(study: Path, name: str) -> Model:
     folder = Folder(study)
-    if not folder.study.is_file():
-        raise BadStudy(study, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
-    identity = json.loads(folder.study.read_text(encoding="utf-8"))
+    identity = read_identity(folder)
     if name not in identity["models"]:
         raise BadStudy(study, f"has no model {name!r}", f"Its models: {', '.join(identity['models'])}")
     return Model(folder, name, tuple(identity["models"][name]), identity["settings"])
@@ -175,9 +174,9 @@ def _with_option_hint(next_step: str) -> str:
 # The new site's scans ---------------------------------------------------------------------------------------------
 
 
-def _predict(model: Model, site: Site, found: Found, workers: int | None) -> tuple[list[Row], list[Bad]]:
+def _predict(model: Model, site: Site, found: Found, store: Path, workers: int | None) -> tuple[list[Row], list[Bad]]:
     network, record = load_checkpoint(model.folder.model(model.name) / "checkpoint")
-    stored, bad = _take_in(model, record, site, found, workers)
+    stored, bad = _take_in(store, record, site, found, workers)
     learned = _learned(model)
     fresh = []
     for scan, kept in stored:
@@ -222,12 +221,10 @@ def _case(scan: Scan, kept: Stored) -> tuple[Case, Read]:
 
 
 def _take_in(
-    model: Model, record: Mapping[str, Any], site: Site, found: Found, workers: int | None
+    store: Path, record: Mapping[str, Any], site: Site, found: Found, workers: int | None
 ) -> tuple[list[tuple[Scan, Stored]], list[Bad]]:
-    """The scans in the study's store, prepared as the checkpoint says, in the order of their ids."""
+    """The scans, prepared as the checkpoint says into `store`, in the order of their ids."""
     preparation = TypeAdapter(Preparation).validate_python(record["preparation"])
-    given = model.settings["store"]
-    store = Path(given) if given else model.folder.root.resolve().parent / "store"
     tasks = [(site.kind, scan, site.root, store, preparation, examine) for scan in found.scans]
     stored: list[tuple[Scan, Stored]] = []
     bad: list[Bad] = [(error.where, error.what, error.next_step) for error in found.bad]
@@ -312,7 +309,7 @@ def _home_sites(model: Model, tables: Mapping[str, Sequence[Row]]) -> list[str]:
 def _deterministic(model: Model, site: str) -> list[Row]:
     """Predictions without dropout, with each scan's stratum; patients of two sites are never the same."""
     strata = {r["scan"]: age_and_sex(json.loads(r["facts"])) for r in usable_rows(model.folder) if r["site"] == site}
-    rows = [r for r in read_predictions(model.folder.predictions(model.name, site)) if r["pass"] == DETERMINISTIC]
+    rows = [r for r in read_fitting_predictions(model.folder, model.name, site) if r["pass"] == DETERMINISTIC]
     return [{**r, "patient": f"{site}/{r['patient']}", "stratum": strata.get(r["scan"])} for r in rows]
 
 
@@ -364,7 +361,7 @@ def _estimate(
 
 
 def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
-    record = json.loads((model.folder.model(model.name) / "checkpoint.json").read_text(encoding="utf-8"))
+    record = read_checkpoint_record(model.folder.model(model.name) / "checkpoint")
     return Occasion(
         model=model.name,
         trained_on=model.trained_on,

@@ -21,8 +21,9 @@ from elsewhere.commands.train import shelf_reader, usable_rows
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.files import write_whole
-from elsewhere.model.network import load_checkpoint
-from elsewhere.model.prediction import DETERMINISTIC, predict, read_predictions
+from elsewhere.kept import read_fitting_predictions
+from elsewhere.model.network import load_checkpoint, read_checkpoint_record
+from elsewhere.model.prediction import DETERMINISTIC, predict
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import Case, evaluation_windows
 from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
@@ -187,7 +188,7 @@ def _hardest(folder: Folder, rows: Collection[Row], model: str | None, count: in
     tables = sorted((folder.root / "predictions" / model).glob("*.parquet"))
     if not tables:
         raise BadStudy(folder.root, f"has no predictions of {model!r}", "Run `elsewhere study` first")
-    found = [p for table in tables for p in read_predictions(table)]
+    found = [p for table in tables for p in read_fitting_predictions(folder, model, table.stem)]
     tests = [p for p in found if p["subset"] == "test" and p["pass"] == DETERMINISTIC]
     tests.sort(key=lambda p: (-abs(p["label"] - p["probability"]), p["site"], p["scan"]))
     return [_row(rows, f"{p['site']}/{p['scan']}", folder) for p in tests[:count]]
@@ -406,7 +407,7 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     command = shlex.join(["elsewhere", *sys.argv[1:]]) if sys.argv[1:2] == ["view"] else "elsewhere view"
     if model is None:
         return Occasion(study.name, study.origin, command=command)
-    record = json.loads((folder.model(model) / "checkpoint.json").read_text(encoding="utf-8"))
+    record = read_checkpoint_record(folder.model(model) / "checkpoint")
     scores = read_table(folder.scores) if folder.scores.is_file() else []
     own = (r["threshold"] for r in scores if (r["model"], r["threshold_reading"]) == (model, "model"))
     return Occasion(

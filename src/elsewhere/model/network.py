@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from elsewhere.checksum import PLACE, is_sealed, write_sealed
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
-from elsewhere.model.checksum import PLACE, is_sealed, write_sealed
 from elsewhere.model.dropblock import DropBlock
 
 Size = tuple[int, int, int]

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.files import write_whole
 from elsewhere.model.fast.device import carry_out
 from elsewhere.model.fast.kernel import Window
 from elsewhere.model.fast.predict import TrunkPasses, fast_error, predict_trunk, predict_windows, streams
@@ -36,7 +34,9 @@ from elsewhere.model.sample import (
     read_planned,
     seed_of,
 )
+from elsewhere.records import read_columns, write_columns
 
+SUBSETS = ("validation", "test")  # those that are predicted
 DETERMINISTIC = -1  # the pass number of a prediction without dropout
 POSITIVE = 1  # the output that is COVID
 
@@ -332,7 +332,7 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 "Look at the training's curves, and predict again",
             )
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    write_whole(path, lambda partial: pq.write_table(table, partial))
+    write_columns(path, table)
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
@@ -341,12 +341,9 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
     Raises:
         BadStudy: the file is missing, damaged, or has other columns.
     """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise BadStudy(
-            path, f"the predictions cannot be read ({error})", "Predict again; what is finished is kept"
-        ) from error
+    table = read_columns(
+        path, "Run `elsewhere study` again: it predicts what is missing or damaged, and keeps the rest"
+    )
     if table.schema.names != SCHEMA.names:
         raise BadStudy(
             path, f"it has columns {table.schema.names}, expected {SCHEMA.names}", "Predict again with this version"

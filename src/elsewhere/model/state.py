@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from elsewhere.checksum import PLACE, is_sealed_file, write_sealed
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
-from elsewhere.model.checksum import PLACE, is_sealed_file, write_sealed
 from elsewhere.model.selection import Check
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's Adam keeps of each parameter, besides the step

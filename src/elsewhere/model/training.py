@@ -49,6 +49,8 @@ WITHOUT_EFFECT = (
     "pinned_gib",
 )  # settings that may change between a kill and the restart
 
+SCANS = ("training_scans", "validation_scans")  # of a job's identity
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -142,12 +144,45 @@ def train(  # noqa: PLR0917 - the settings first, then the scans, then where to:
         progress,
         stride,
     )
+    return train_job(job)
+
+
+def train_job(job: Job) -> Path:
+    """The same of a job; see `train`."""
     _check(job)
-    with lock(folder / "state"):
+    with lock(job.folder / "state"):
         state = _saved_state(job)
-        if state.iteration < training_settings.iterations:
+        if state.iteration < job.settings.iterations:
             _launch(job, state)
     return job.stem
+
+
+def check_kept(job: Job, *, whole: bool) -> None:
+    """Refuse scans, or anything, that a begun or finished training of the same folder does not go on with.
+
+    Args:
+        job: the training as it would be now.
+        whole: compare everything that decides the result, and not only scans, labels, split and preparation.
+
+    Raises:
+        BadStudy: names what has changed.
+        BadCheckpoint: the training's state is damaged.
+    """
+    state = read_state(job.state_path)
+    if state is None:
+        return
+    now = json.loads(json.dumps(job.identity()))
+    if any(state.job.get(name) != now[name] for name in SCANS):
+        raise BadStudy(
+            job.folder,
+            "this training was started with other scans: files, labels or the split have changed since",
+            "Restore them, give another folder for this study, or remove that folder to train again",
+        )
+    if whole:
+        check_job(job.folder, state.job, now)
+    else:
+        before, after = (one["record"].get("preparation") for one in (state.job, now))
+        check_job(job.folder, {"preparation": before}, {"preparation": after})
 
 
 def _check(job: Job) -> None:

@@ -57,7 +57,7 @@ class Stored:
         try:
             return _read(_open(self.path), start, min(stop, self.slices))
         except (RuntimeError, OSError, ValueError) as error:
-            raise _damaged(self.path) from error
+            raise damaged(self.path) from error
 
     def verify(self) -> None:
         """Compare the voxels with the checksum kept beside them.
@@ -66,7 +66,7 @@ class Stored:
             BadScan: they differ, or cannot be read.
         """
         if content_hash(self.read(0, self.slices)) != self.record["checksum"]:
-            raise _damaged(self.path)
+            raise damaged(self.path)
 
 
 def key(scan: Scan, root: Path, reader: tuple[str, int], preparation: Preparation) -> str:
@@ -155,7 +155,7 @@ class Shelf:
     def _open(self, name: tuple[str, str]) -> Stored:
         stored = find(self._paths[name])
         if stored is None:
-            raise _damaged(self._paths[name])
+            raise damaged(self._paths[name])
         stored.verify()
         self._stored[name] = stored
         return stored
@@ -203,5 +203,9 @@ def _stored(path: Path, shape: Sequence[int], record: Mapping[str, Any]) -> Stor
     return Stored(path, slices, rows, columns, record["minimum"], record["maximum"], record)
 
 
-def _damaged(path: Path) -> BadScan:
+def damaged(path: Path) -> BadScan:
+    """What to say of a prepared volume that cannot be read."""
+    if not path.exists():
+        then = "Put the folder of prepared volumes back where it was, or run `elsewhere prepare` again"
+        return BadScan(path, "the prepared volume is gone", then)
     return BadScan(path, "the prepared volume is damaged", "Delete this file and run `elsewhere prepare` again")

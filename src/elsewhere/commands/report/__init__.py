@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from elsewhere import engine
 from elsewhere.commands.report.assembly import names_of, study_of
-from elsewhere.errors import BadStudy
 from elsewhere.evidence import report as page
+from elsewhere.kept import read_identity
 from elsewhere.plan import Folder
 
 PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
@@ -24,7 +23,7 @@ def report(
 ) -> None:
     """Write `report.html`, every figure as SVG and PNG, and every table as CSV. Research use only."""
     folders = [Folder(path) for path in studies]
-    identities = [_identity(folder) for folder in folders]
+    identities = [read_identity(folder) for folder in folders]
     settings = [identity["settings"] for identity in identities]
     content = page.Report(
         title=settings[0]["title"],
@@ -38,9 +37,3 @@ def report(
     target = out or folders[0].root
     page.write_report(content, target)
     engine.console.print(f"The page: [bold]{target / 'report.html'}[/]", soft_wrap=True)
-
-
-def _identity(folder: Folder) -> dict[str, Any]:
-    if not folder.study.is_file():
-        raise BadStudy(folder.root, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
-    return json.loads(folder.study.read_text(encoding="utf-8"))

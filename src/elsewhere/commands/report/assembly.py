@@ -15,6 +15,8 @@ from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
+from elsewhere.kept import read_audit
+from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
 
 FORMS = {
@@ -42,7 +44,7 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
     Raises:
         BadStudy: scores or predictions are missing or damaged.
     """
-    settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
+    settings, findings = identity["settings"], read_audit(folder)
     scores, cells = read_table(folder.scores), read_cells(folder, identity)
     models = [_model(folder, name, sites) for name, sites in identity["models"].items()]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
@@ -63,7 +65,7 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
-        ties=list(_ties(settings)),
+        ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),
         bad_scans=[page.BadScanRow(**row) for row in _csv_rows(folder.bad_scans)],
@@ -117,10 +119,10 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
     return {words: command.format(study=folder.root) for words, (there, command) in parts.items() if not there}
 
 
-def _ties(settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """The dials of simulated sites, from the sidecar that the simulator leaves beside each."""
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
-        sidecar = Path(f"{site['root']}.truth.json")
+        sidecar = Path(f"{folder.place(site['root'])}.truth.json")
         if sidecar.is_file():
             dials = json.loads(sidecar.read_text(encoding="utf-8"))["dials"]
             for factor, strength in dials.items():
@@ -141,7 +143,7 @@ def _use(site: dict[str, Any]) -> str:
 
 
 def _model(folder: Folder, name: str, sites: Sequence[str]) -> page.Model:
-    record = json.loads((folder.model(name) / "checkpoint.json").read_text(encoding="utf-8"))
+    record = read_checkpoint_record(folder.model(name) / "checkpoint")
     return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""))
 
 

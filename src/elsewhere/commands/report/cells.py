@@ -15,7 +15,8 @@ from elsewhere.evidence.calibration import decision_curve, reliability_curve
 from elsewhere.evidence.pooled import SiteScores, mean_aucs
 from elsewhere.evidence.report.records import kin_of
 from elsewhere.evidence.roc import grid_roc, roc_band
-from elsewhere.model.prediction import DETERMINISTIC, read_predictions
+from elsewhere.kept import read_fitting_predictions
+from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.plan import Folder
 
 Cells = Mapping[tuple[str, str], "Cell"]
@@ -53,7 +54,7 @@ def read_cells(folder: Folder, identity: Mapping[str, Any]) -> dict[tuple[str, s
         BadStudy: a predictions table is missing or damaged.
     """
     sites = [site["name"] for site in identity["settings"]["sites"]]
-    return {(m, s): _cell(read_predictions(folder.predictions(m, s))) for m in identity["models"] for s in sites}
+    return {(m, s): _cell(read_fitting_predictions(folder, m, s)) for m in identity["models"] for s in sites}
 
 
 def _cell(rows: Sequence[Mapping[str, Any]]) -> Cell:

@@ -23,6 +23,7 @@ from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.decomposition import decompose, relearn
 from elsewhere.evidence.intervals import Interval
 from elsewhere.evidence.strata import age_and_sex
+from elsewhere.kept import read_scans
 from elsewhere.plan import Folder, read_table, write_table
 
 Row = dict[str, Any]
@@ -146,7 +147,7 @@ def _pooled(
 
 
 def _strata(folder: Folder) -> dict[tuple[str, str], str | None]:
-    return {(r["site"], r["scan"]): age_and_sex(json.loads(r["facts"])) for r in read_table(folder.scans)}
+    return {(r["site"], r["scan"]): age_and_sex(json.loads(r["facts"])) for r in read_scans(folder)}
 
 
 def _kinds(

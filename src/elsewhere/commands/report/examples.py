@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.evidence import report as page
 from elsewhere.evidence.report.pictures import shrink
+from elsewhere.kept import read_scans
 from elsewhere.plan import Folder, read_table, write_table
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
@@ -32,7 +33,7 @@ def examples(folder: Folder, settings: dict[str, Any]) -> Iterable[page.ExampleS
     The raw slice comes from the scan's own files, and is kept in the study's folder (`examples.parquet`) so that a
     second page need not search the site again; where the files are gone or changed, the example says so.
     """
-    rows = [row for row in read_table(folder.scans) if row["status"] == "ok" and row["subset"] == "test"]
+    rows = [row for row in read_scans(folder) if row["status"] == "ok" and row["subset"] == "test"]
     chosen = [
         min(found, key=lambda r: str(r["scan"]))
         for site in settings["sites"]
@@ -73,7 +74,7 @@ def _raw_slices(folder: Folder, settings: dict[str, Any], rows: list[Row]) -> di
         record = kept.get((row["site"], row["scan"], key))
         if record is None:
             if site["name"] not in listed:
-                listed[site["name"]] = _scans_of(site)
+                listed[site["name"]] = _scans_of(folder, site)
             record = {"site": row["site"], "scan": row["scan"], "key": key}
             record |= _raw(row, site, listed[site["name"]], settings["preparation"])
         records.append(record)
@@ -88,11 +89,11 @@ def _unpack(record: Row) -> Pixels | None:
     return np.frombuffer(record["pixels"], np.uint8).reshape(-1, record["width"])
 
 
-def _scans_of(site: Row) -> dict[str, Scan] | None:
+def _scans_of(folder: Folder, site: Row) -> dict[str, Scan] | None:
     """The scans of a site's folder as it is now; None where there is no such folder any more."""
-    labels = Path(site["labels"]) if site["labels"] else None
+    labels = folder.place(site["labels"]) if site["labels"] else None
     try:
-        found = reader(site["kind"]).find(Path(site["root"]), site["name"], labels, **site["options"])
+        found = reader(site["kind"]).find(folder.place(site["root"]), site["name"], labels, **site["options"])
     except (BadSite, OSError):
         return None
     return {scan.scan: scan for scan in found.scans}

@@ -14,7 +14,8 @@ from elsewhere.commands.report.drop import operating_points
 from elsewhere.evidence import report as page
 from elsewhere.evidence.consensus import consensus
 from elsewhere.evidence.decision import OperatingPoint, decide
-from elsewhere.plan import Folder, read_table
+from elsewhere.kept import read_scans
+from elsewhere.plan import Folder
 
 MOST = 12  # scans of each class that are listed
 TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "category")
@@ -80,7 +81,7 @@ def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str],
     for finding in (f for f in findings.get("forensics", ()) if "other_scan" not in f):
         odd[finding["site"], finding["scan"]].append(finding["finding"])
     known = {}
-    for row in read_table(folder.scans):
+    for row in read_scans(folder):
         facts = json.loads(row["facts"])
         told = [f"{name.removesuffix('_mm')} {facts[name]}" for name in TOLD if facts.get(name) not in (None, "")]
         place = (row["site"], row["scan"])

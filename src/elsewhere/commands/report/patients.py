@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from elsewhere.plan import Folder, read_table
+from elsewhere.kept import read_scans
+from elsewhere.plan import Folder
 
 FEMALE = "F"  # as DICOM writes it (0010,0040)
 
@@ -20,7 +21,7 @@ def characteristics(folder: Folder) -> list[dict[str, Any]]:
     Each patient counts once, by the first of his scans that tells a fact; what no scan tells is None.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in read_table(folder.scans):
+    for row in read_scans(folder):
         if row["status"] == "ok":
             groups[row["site"], row["label"], row["subset"]].append(row)
     return [{"site": s, "label": label, "subset": subset, **_of(rows)} for (s, label, subset), rows in groups.items()]

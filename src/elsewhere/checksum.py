@@ -20,6 +20,12 @@ def write_sealed(path: Path, content: bytes) -> None:
         file.write(view[at + len(PLACE) :])
 
 
+def seal(content: bytes, before: bytes = b"") -> bytes:
+    """A content with its checksum in the last `PLACE` that stands behind these bytes."""
+    at = content.rindex(before + PLACE.encode()) + len(before)
+    return content[:at] + _digest(memoryview(content), at).encode() + content[at + len(PLACE) :]
+
+
 def is_sealed(content: bytes | mmap.mmap, checksum: object) -> bool:
     """Whether a file's content holds this checksum, and it is the content's."""
     if not isinstance(checksum, str) or len(checksum.encode()) != len(PLACE):
