@@ -32,7 +32,7 @@ START = "start of a worker"
 PAUSE = 0.3  # seconds between looks at the workers
 LEAST_DONE = 0.05  # of a task, before anything is said of its speed
 ENDING = 2.0  # seconds that a worker has to remove its half-written files
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False)  # names and paths of users hold square brackets
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,17 @@ class Ended:
 
 class WorkerDied(ElsewhereError):
     """A worker process ended without an answer (out of memory, or killed)."""
+
+
+def say(words: object, mark: str = "", style: str = "") -> None:
+    """Print a line as it stands, whatever brackets it holds.
+
+    Args:
+        words: the line.
+        mark: printed before it, in a style.
+        style: of the mark, as rich names it.
+    """
+    console.print(Text.assemble((f"{mark} " if mark else "", style), str(words)), soft_wrap=True)
 
 
 def cores() -> int:
@@ -356,12 +367,12 @@ def _progress(describe: str, total: int) -> Iterator[Tick]:
         yield _plain_progress(describe, total)
         return
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     ]
     with Progress(*columns, console=console, speed_estimate_period=120) as progress:
         bar = progress.add_task(describe, total=total, text="")

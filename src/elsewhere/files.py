@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+LONGEST = 180
+"""Bytes of a name that stands in a file's name; file systems allow 255 with what is put before and behind it."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet may carry out."""
 
 
 def write_whole(path: Path, content: str | bytes | Callable[[Path], object], *, forced: bool = True) -> None:
@@ -48,3 +57,30 @@ def _fill(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
         path.write_bytes(content)
     else:
         content(path)
+
+
+def short_name(name: str) -> str:
+    """A name short enough for a file's: a long one keeps its beginning, and a hash of all of it."""
+    whole = name.encode(errors="surrogateescape")
+    if len(whole) <= LONGEST:
+        return name
+    return f"{whole[: LONGEST - 17].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:16]}"
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as CSV; text that a spreadsheet would carry out as a formula gets an apostrophe before it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([_harmless(name) for name in header])
+    writer.writerows([_harmless(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(FORMULA)):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import os
@@ -18,6 +19,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
+from elsewhere.files import short_name
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.recipe import TrainingSettings
@@ -199,7 +201,9 @@ def load_study(path: Path) -> Study:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as some Windows editors write it
+        return tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise BadStudy(path, f"cannot be read ({error.strerror})", "Give the path of a study file (TOML)") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -426,11 +430,11 @@ class Folder:
 
     def model(self, name: str) -> Path:
         """Folder of one model: checkpoint, curves, training state."""
-        return self.root / "models" / name
+        return self.root / "models" / short_name(name)
 
     def predictions(self, model: str, site: str) -> Path:
         """Predictions of one model on one site's validation and test scans."""
-        return self.root / "predictions" / model / f"{site}.parquet"
+        return self.root / "predictions" / short_name(model) / f"{short_name(site)}.parquet"
 
 
 def default_folder(study: Study) -> Path:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.evidence.confounding import FactsSettings, facts_auc
 from elsewhere.evidence.forensics.findings import find_oddities, summarise, warn_of_oddities
@@ -51,7 +52,7 @@ SHOWN = 20
 def audit(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
     permutations: Annotated[int, typer.Option(min=19, help="Label permutations behind each p-value.")] = PERMUTATIONS,
 ) -> None:
     """Before any training: can the label be told from the site or the scanner, and are there copies or faulty scans?
@@ -227,16 +228,17 @@ def _print(findings: Row, folder: Folder) -> None:
         looks.add_row(r["site"], str(r["label"]), str(r["scans"]), r["encoding"], *shares)
     engine.console.print(looks)
     for oddity in findings["forensics"][:SHOWN]:
-        engine.console.print(_oddity_words(oddity), soft_wrap=True, highlight=False)
+        engine.say(*_oddity_words(oddity))
     if len(findings["forensics"]) > SHOWN:
-        engine.console.print(f"… and {len(findings['forensics']) - SHOWN} more, see {folder.audit}", soft_wrap=True)
+        engine.say(f"… and {len(findings['forensics']) - SHOWN} more, see {folder.audit}")
     for sentence in findings["warnings"]:
-        engine.console.print(f"[yellow]Note:[/] {sentence}", soft_wrap=True)
+        engine.say(sentence, "Note:", "yellow")
 
 
-def _oddity_words(oddity: Mapping[str, Any]) -> str:
+def _oddity_words(oddity: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Words, mark and style."""
     name = f"{oddity['site']}/{oddity['scan']} ({oddity['subset']})"
     if "other_scan" in oddity:
         name += f" and {oddity['other_site']}/{oddity['other_scan']} ({oddity['other_subset']})"
-    lead = "[red]Suspected leak:[/] " if oddity.get("suspected_leak") else ""
-    return f"{lead}{oddity['finding']}: {name}: {oddity['detail']}"
+    words = f"{oddity['finding']}: {name}: {oddity['detail']}"
+    return words, "Suspected leak:" if oddity.get("suspected_leak") else "", "red"

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.diagnose import diagnose_study
 from elsewhere.commands.report import report
 from elsewhere.commands.stress import run_stress
@@ -77,7 +78,7 @@ def demo(
         bool, typer.Option("--quick", help="Three single-site models on fewer patients, no shifts.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
 ) -> None:
     """Simulate four sites and run the whole path on them, by the paper's protocol and by the harmonised one.
 

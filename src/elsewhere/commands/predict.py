@@ -44,7 +44,7 @@ def predict(
     task = (study, folder.root, model, site)
     with engine.profiled(profile):
         for _ in engine.run(predict_site, [task], workers=1, describe=f"{model} on {site}", ticks=True):
-            engine.console.print(str(folder.predictions(model, site)))
+            engine.say(folder.predictions(model, site))
 
 
 def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callable[[float, str], None]) -> None:
@@ -64,7 +64,7 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     stride, fast = study.prediction.stride, study.prediction.fast
     error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
     if fast:
-        engine.console.print(f"{name} on {site}: fast mode, logits change by {error:.1e}", markup=False)
+        engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
     table: list[dict[str, Any]] = []
     for i, (subset, case) in enumerate(chosen):
         with stage("predict"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +11,12 @@ import typer
 from rich.table import Table
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.train import check_trainings
 from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.evidence.audit import audit
 from elsewhere.evidence.forensics.examination import examine
-from elsewhere.files import write_whole
+from elsewhere.files import csv_text, write_whole
 from elsewhere.kept import forget, read_audit
 from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_table
 from elsewhere.records import write_record
@@ -34,7 +33,7 @@ AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "bla
 def prepare(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
     """Read, check and store the scans of every site; print and keep the audit."""
@@ -249,11 +248,8 @@ def _repairs(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["site", "scan", "path", "reason", "next_step"])
-    table.writerows([site, scan, error.where, error.what, error.next_step] for site, scan, error in bad)
-    return text.getvalue()
+    rows = [(site, scan, error.where, error.what, error.next_step) for site, scan, error in bad]
+    return csv_text(("site", "scan", "path", "reason", "next_step"), rows)
 
 
 def _facts_table(facts: Sequence[Row]) -> Table:
@@ -273,18 +269,16 @@ def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan
     engine.console.print(table)
     engine.console.print(_facts_table(findings["facts"]))
     if findings["duplicates"]:
-        engine.console.print(f"{len(findings['duplicates'])} groups of scans have equal voxels, see audit.json.")
+        engine.say(f"{len(findings['duplicates'])} groups of scans have equal voxels, see audit.json.")
     if findings["site_only_auc"] is not None:
-        engine.console.print(f"A rule that knows only the site reaches AUC {findings['site_only_auc']:.2f}.")
+        engine.say(f"A rule that knows only the site reaches AUC {findings['site_only_auc']:.2f}.")
     for sentence in [*findings["warnings"], *findings["notes"]]:
-        engine.console.print(f"[yellow]Note:[/] {sentence}", soft_wrap=True)
+        engine.say(sentence, "Note:", "yellow")
     if findings["copies_left_out"]:
-        engine.console.print(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
+        engine.say(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
     for leak in findings["leaks"][:5]:
-        engine.console.print(f"[red]Leak:[/] {_leak(leak)}")
+        engine.say(_leak(leak), "Leak:", "red")
     if len(findings["leaks"]) > 5:
-        engine.console.print(f"… and {len(findings['leaks']) - 5} more leaks, see audit.json")
+        engine.say(f"… and {len(findings['leaks']) - 5} more leaks, see audit.json")
     if bad:
-        engine.console.print(
-            f"[red]{len(bad)} scans could not be used[/], see bad_scans.csv; the first: {bad[0][2]}", soft_wrap=True
-        )
+        engine.say(f"see bad_scans.csv; the first: {bad[0][2]}", f"{len(bad)} scans could not be used,", "red")

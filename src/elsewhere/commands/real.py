@@ -18,6 +18,7 @@ import typer
 from torch.nn import functional as F
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
@@ -94,7 +95,7 @@ stride = 4
 def real(
     out: Annotated[Path, typer.Argument(help="Folder for everything that is made.")] = Path("runs/real"),
     data: Annotated[Path | None, typer.Option(help="The real CT [ELSEWHERE_REAL_DATA or ../shared/data/real].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
     full_size: Annotated[bool, typer.Option(help="Also one forward pass and one training step at full size.")] = True,
 ) -> None:
     """Run the study commands on real CT: re-packed sites, all cells, the page. Shows the path, measures nothing."""

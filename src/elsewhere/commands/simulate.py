@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.errors import BadStudy
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, truth_files, write_sites
 from elsewhere.scans.phantom.sites import default_sites, turn
@@ -25,7 +26,7 @@ def simulate(  # noqa: PLR0917 - one option each
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
     ties: Annotated[float, typer.Option(min=0, max=1, help="All ties to the label: 0 none, 1 full.")] = 1.0,
     dial: Annotated[list[str] | None, typer.Option(help="One tie: UTSW.kernel=0.5, CC-CCII.all=0 …")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
 ) -> None:
     """Make simulated sites in their published layouts, with the planted truth beside each; finished ones are kept.
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from rich.markup import escape
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import usable_rows
 from elsewhere.errors import BadScan, BadStudy
@@ -102,7 +102,7 @@ def stress(
     shifts: Annotated[str, typer.Option(help=f"Shifts, with commas between [all]: {', '.join(LADDERS)}.")] = "",
     doses: Annotated[str, typer.Option(help="Doses of one shift, with commas between [its usual ones].")] = "",
     scans: Annotated[int, typer.Option(min=2, help="Home test scans per model, half of each class.")] = SCANS,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
 ) -> None:
     """Shift home scans step by step (kernel, noise, thickness, …), predict, and ask which shift explains each site."""
     plan = load_study(study)
@@ -441,15 +441,14 @@ def _print(curves: Sequence[Row], explanations: Sequence[Row], bad: Sequence[tup
         own = [r for r in curves if (r["model"], r["home"]) == home and r.get("difference") is not None]
         if own:
             worst = min(own, key=lambda r: r["difference"])
-            engine.console.print(
+            engine.say(
                 f"{home[0]} at {home[1]}: AUC {worst['auc'] - worst['difference']:.2f}; the most is lost with "
-                f"'{worst['words']}': {worst['auc']:.2f}",
-                soft_wrap=True,
+                f"'{worst['words']}': {worst['auc']:.2f}"
             )
     for row in explanations:
         if row["best"]:
-            engine.console.print(f"{row['model']}: {row['words']}", soft_wrap=True)
+            engine.say(f"{row['model']}: {row['words']}")
     for site, scan, error in bad[:5]:
-        engine.console.print(f"[red]{site}, {escape(scan)}[/]: {escape(str(error))}", soft_wrap=True)
+        engine.say(error, f"{site}, {scan}:", "red")
     if len(bad) > 5:
-        engine.console.print(f"… and {len(bad) - 5} more scans could not be used.")
+        engine.say(f"… and {len(bad) - 5} more scans could not be used.")

@@ -13,6 +13,7 @@ import typer
 from numpy.typing import NDArray
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.audit import audit_study
 from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
@@ -35,7 +36,7 @@ Points = dict[tuple[Reading, str], OperatingPoint]
 def study(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:

@@ -35,14 +35,14 @@ def train(
         for _, warnings in engine.run(
             train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True
         ):
-            engine.console.print(f"{model}: {folder.model(model)}")
+            engine.say(folder.model(model), f"{model}:")
             print_warnings(model, warnings)
 
 
 def print_warnings(model: str, warnings: Collection[str]) -> None:
     """Say what the choice of a network's weights warns of."""
     for warning in warnings:
-        engine.console.print(f"Warning: {model}: {warning}.", style="yellow", markup=False, highlight=False)
+        engine.say(f"{model}: {warning}.", "Warning:", "yellow")
 
 
 def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, str], None]) -> list[str]:

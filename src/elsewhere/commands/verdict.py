@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +12,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from rich.markup import escape
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.new_site import find_scans, new_site, read_options
 from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import usable_rows
@@ -29,7 +27,7 @@ from elsewhere.evidence.requirements import Requirements
 from elsewhere.evidence.strata import age_and_sex
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.evidence.verdict_page import Occasion, render
-from elsewhere.files import write_whole
+from elsewhere.files import csv_text, short_name, write_whole
 from elsewhere.kept import read_fitting_predictions, read_identity
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error
@@ -89,7 +87,7 @@ def verdict(
         float | None, typer.Option(help="Prevalence for predictive values, beside that of the labelled scans.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the verdict [STUDY/verdicts/MODEL/SITE].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
 ) -> None:
     """Will this model work on these scans? One page in plain words, and an exit code. Research use only.
 
@@ -132,7 +130,7 @@ def judge_site(
         BadCheckpoint: the model's weights are missing or damaged.
     """
     known = _model(study, model)
-    target = out or known.folder.root / "verdicts" / model / site.name
+    target = out or known.folder.root / "verdicts" / short_name(model) / short_name(site.name)
     found = find_scans(site, target)
     rows, bad = _predict(known, site, found, (out or known.folder.root / "verdicts") / "store", workers)
     if not rows:
@@ -191,7 +189,7 @@ def _predict(model: Model, site: Site, found: Found, store: Path, workers: int |
     tasks = [(network, scan, kept, sample, prediction) for scan, kept in fresh]
     if prediction.fast and fresh:
         error = measure_fast_error(network, *_case(*fresh[0]), sample)
-        engine.console.print(f"Fast mode: logits change by {error:.1e}")
+        engine.say(f"Fast mode: logits change by {error:.1e}")
     rows = []
     for index, result in engine.run(_probability, tasks, workers=1, describe="Predicting"):
         scan, kept = fresh[index]
@@ -381,17 +379,14 @@ def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
 
 
 def _table(rows: Sequence[Row], bad: Sequence[Bad]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["patient", "scan", "label", "probability", "reason_not_used"])
-    table.writerows([r["patient"], r["scan"], r["label"], repr(r["probability"]), ""] for r in rows)
-    table.writerows(["", scan, None, None, reason] for scan, reason, _ in bad)
-    return text.getvalue()
+    used = [(r["patient"], r["scan"], r["label"], repr(r["probability"]), "") for r in rows]
+    unused = [("", scan, None, None, reason) for scan, reason, _ in bad]
+    return csv_text(("patient", "scan", "label", "probability", "reason_not_used"), [*used, *unused])
 
 
 def _print(answer: Verdict, bad: Sequence[Bad], target: Path) -> None:
     for words in answer.lines:
         typer.echo(words)
     if bad:
-        engine.console.print(f"{len(bad)} scans could not be used; the first: {escape(_first(bad))}", soft_wrap=True)
-    engine.console.print(f"The page: {escape(str(target / 'verdict.html'))}", soft_wrap=True)
+        engine.say(f"{len(bad)} scans could not be used; the first: {_first(bad)}")
+    engine.say(target / "verdict.html", "The page:")

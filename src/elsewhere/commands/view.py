@@ -20,7 +20,7 @@ from elsewhere import engine
 from elsewhere.commands.train import shelf_reader, usable_rows
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
-from elsewhere.files import write_whole
+from elsewhere.files import short_name, write_whole
 from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import DETERMINISTIC, predict
@@ -155,7 +155,7 @@ def write_view(
         raise BadStudy(target, str(error), "Give fewer --scan, --grid prepared or --bits 8") from error
     write_whole(target, text)
     size = f"{len(text.encode()) / 1e6:.1f} MB"
-    engine.console.print(f"The page: [bold]{target}[/] ({size}). It holds patient data.", soft_wrap=True)
+    engine.say(f"{target} ({size}). It holds patient data.", "The page:")
 
 
 def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
@@ -185,10 +185,10 @@ def _hardest(folder: Folder, rows: Collection[Row], model: str | None, count: in
     """The test scans whose probability is farthest from their label."""
     if not (model and count):
         return []
-    tables = sorted((folder.root / "predictions" / model).glob("*.parquet"))
-    if not tables:
+    sites = [s for s in dict.fromkeys(row["site"] for row in rows) if folder.predictions(model, s).is_file()]
+    if not sites:
         raise BadStudy(folder.root, f"has no predictions of {model!r}", "Run `elsewhere study` first")
-    found = [p for table in tables for p in read_fitting_predictions(folder, model, table.stem)]
+    found = [p for site in sites for p in read_fitting_predictions(folder, model, site)]
     tests = [p for p in found if p["subset"] == "test" and p["pass"] == DETERMINISTIC]
     tests.sort(key=lambda p: (-abs(p["label"] - p["probability"]), p["site"], p["scan"]))
     return [_row(rows, f"{p['site']}/{p['scan']}", folder) for p in tests[:count]]
@@ -196,7 +196,7 @@ def _hardest(folder: Folder, rows: Collection[Row], model: str | None, count: in
 
 def _file_name(rows: Sequence[Row], model: str | None) -> str:
     names = [f"{rows[0]['site']}-{rows[0]['scan']}", *([f"and-{len(rows) - 1}-more"] if rows[1:] else [])]
-    return re.sub(r"[^\w.+-]+", "-", "-".join([*names, *([model] if model else [])]))
+    return short_name(re.sub(r"[^\w.+-]+", "-", "-".join([*names, *([model] if model else [])])))
 
 
 def _marks(path: Path, rows: Collection[Row]) -> Marks:

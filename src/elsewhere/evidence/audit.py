@@ -89,6 +89,7 @@ def duplicates(rows: Iterable[Row]) -> list[list[dict[str, Any]]]:
 def leaks(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Patients, and equal volumes, that stand on two sides of the split."""
     subsets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    rows = [row for row in rows if row["subset"] != "unlabelled"]  # learned from by nobody, and judged by nothing
     for row in rows:
         subsets[row["site"], row["patient"]].add(row["subset"])
     by_patient = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +23,7 @@ from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
 from elsewhere.model.selection import Check
 
+UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # as some shared file systems answer
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's Adam keeps of each parameter, besides the step
 
 
@@ -165,4 +168,11 @@ def lock(folder: Path) -> Iterator[None]:
             raise BadStudy(
                 folder.parent, "another process is training this model", "Wait for it, or give another folder"
             ) from error
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
+                raise
+            print(
+                f"{folder}: this file system knows no locks: see to it that no second training runs here.",
+                file=sys.stderr,
+            )
         yield

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from elsewhere import engine
+from elsewhere.commands import Workers
 from elsewhere.commands.audit import read_rows
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
@@ -36,7 +37,7 @@ def diagnose(  # noqa: PLR0917 - one option each
     ] = None,
     sites: Annotated[list[str] | None, typer.Option(help="A site to look at; may be repeated [all].")] = None,
     permutations: Annotated[int, typer.Option(min=99, help="Permutations of patients, at least.")] = PERMUTATIONS,
-    workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
+    workers: Workers = None,
 ) -> None:
     """Why do models fail elsewhere? Tell sites and labels apart without a lung, and try the models without lungs.
 
@@ -143,12 +144,12 @@ def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
     if lost:
         positive = sum(r["label"] for r in lost)
         words = f"no lungs were found in {len(lost)} of {len(found['scans'])} scans ({positive} positive): left out"
-        engine.console.print(f"[yellow]Note:[/] {words}", soft_wrap=True)
+        engine.say(words, "Note:", "yellow")
     for finding in found["findings"]:
-        engine.console.print(f"• {finding['sentence']}", soft_wrap=True, highlight=False)
+        engine.say(finding["sentence"], "•")
     if not found["findings"]:
         engine.console.print("Nothing was found that tells labels or sites apart without a lung.")
-    engine.console.print(f"Records: {folder.root / 'diagnosis'}", soft_wrap=True)
+    engine.say(folder.root / "diagnosis", "Records:")
 
 
 def _range(row: Mapping[str, Any]) -> str:

@@ -36,4 +36,4 @@ def report(
     )
     target = out or folders[0].root
     page.write_report(content, target)
-    engine.console.print(f"The page: [bold]{target / 'report.html'}[/]", soft_wrap=True)
+    engine.say(target / "report.html", "The page:")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 from elsewhere.evidence.report.content import Record
 from elsewhere.evidence.report.records import number
+from elsewhere.files import csv_text
 
 ROWS_ON_PAGE = 100
 
@@ -65,11 +64,7 @@ class Table:
     def to_csv(self) -> str:
         """All rows and all columns, the page's columns first; nothing rounded."""
         names = list(dict.fromkeys([c.key for c in self.columns] + [key for row in self.rows for key in row]))
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([[_csv_value(row.get(name)) for name in names] for row in self.rows])
-        return out.getvalue()
+        return csv_text(names, [[_csv_value(row.get(name)) for name in names] for row in self.rows])
 
 
 def plain(value: Any) -> str:
