@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo real test test-all check wheel bench kills evidence-bench niivue docs clean
+.PHONY: demo real test test-all check wheel bench kills fuzz evidence-bench niivue docs clean
 
 KERNEL := setup.py $(wildcard src/elsewhere/model/fast/*.cpp src/elsewhere/model/fast/*.h)
 
@@ -45,6 +45,9 @@ bench: .venv/installed          ## speed and memory beside the usual libraries, 
 
 kills: .venv/installed          ## fifty kills -9 of prepare, train and study; every byte compared at the end
 	$(BIN)/python benchmarks/kills.py
+
+fuzz: .venv/installed           ## damaged inputs of every format and record (15 minutes); seeds are printed
+	$(BIN)/python tests/fuzz/run.py --minutes 15
 
 evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables
 	$(BIN)/python benchmarks/evidence.py
