@@ -30,11 +30,9 @@ def fuzz() -> ModuleType:
 
 @pytest.mark.slow
 def test_no_damage_is_read_as_if_it_were_whole(fuzz: ModuleType, tmp_path: Path) -> None:
-    for name, read in fuzz.inputs(3, tmp_path):
-        try:
+    for _, read in fuzz.inputs(3, tmp_path):
+        with pytest.raises(ElsewhereError):
             read()
-        except ElsewhereError as error:
-            assert error.next_step, name
 
 
 @pytest.mark.parametrize(
