@@ -18,7 +18,7 @@ from elsewhere.errors import BadStudy
 from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.evidence.score import score_cell
-from elsewhere.model.prediction import write_predictions
+from elsewhere.model.prediction import SUBSETS, write_predictions
 from elsewhere.plan import Folder, load_study, read_table, write_table
 
 SITES = ("A", "B", "C")
@@ -56,7 +56,7 @@ def rows_of(model: str, site: str) -> list[dict[str, Any]]:
             "site": site,
             "subset": subset,
             "patient": f"p{i // 2}",
-            "scan": f"s{i:02}",
+            "scan": f"{subset[0]}{i:02}",
             "label": int(labels[i]),
             "windows": 1,
             "pass": turn,
@@ -86,10 +86,12 @@ def made(tmp_path: Path) -> Folder:
                 cell = score_cell(labels, patients, probabilities, operating_point=point, resamples=20)
                 scores.append({"model": model, "site": site, **cell.to_record()})
         folder.model(model).mkdir(parents=True)
-        (folder.model(model) / "checkpoint.json").write_text(json.dumps({"iteration": 5, "sha256": "c0ffee"}))
+        (folder.model(model) / "checkpoint.json").write_text(
+            json.dumps({"format": 1, "iteration": 5, "sha256": "c0ffee"})
+        )
         (folder.model(model) / "curves.csv").write_text("iteration,training_loss\n1,0.7\n")
     write_table(folder.scores, scores)
-    write_table(folder.scans, [scan_row(site, i) for site in SITES for i in range(SCANS)])
+    write_table(folder.scans, [scan_row(site, i, u) for site in SITES for i in range(SCANS) for u in SUBSETS])
     folder.study.write_text(json.dumps(identity | {"split_hash": "5417"}), encoding="utf-8")
     folder.bad_scans.write_text("site,scan,path,reason,next_step\n")
     folder.audit.write_text(json.dumps(AUDIT), encoding="utf-8")
@@ -106,15 +108,16 @@ AUDIT = {
     "notes": [],
     "copies_left_out": 0,
     "repaired": [],
-    "forensics": [{"finding": "reversed", "site": "A", "scan": "s00", "detail": ""}],
+    "forensics": [{"finding": "reversed", "site": "A", "scan": "t00", "detail": ""}],
 }
 
 
-def scan_row(site: str, i: int) -> dict[str, Any]:
-    """One row of the table of scans, with age and sex but at B."""
+def scan_row(site: str, i: int, subset: str) -> dict[str, Any]:
+    """One row of the table of scans; with age and sex but at B."""
     facts = {"kernel": "sharp"} | ({} if site == "B" else {"age": 30 + i, "sex": "FM"[i % 2]})
-    row = {"site": site, "patient": f"p{i // 2}", "scan": f"s{i:02}", "label": i // 2 % 2, "stratum": "positive"}
-    return row | {"status": "ok", "subset": "train", "file": "", "facts": json.dumps(facts)}
+    label = 1 if site == "C" else i // 2 % 2
+    row = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "label": label, "stratum": "positive"}
+    return row | {"status": "ok", "subset": subset, "file": "", "facts": json.dumps(facts)}
 
 
 def identity_of(folder: Folder) -> dict[str, Any]:
@@ -206,12 +209,12 @@ def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) ->
     for model in MODELS:
         rows = rows_of(model, "A")
         for row in rows:
-            if row["scan"] == "s00":
+            if row["scan"] == "t00":
                 row["probability"] = 1.0 - labels[0]
         write_predictions(made.predictions(model, "A"), rows)
     study = assembly.study_of(made, identity_of(made))
     known = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
-    assert known["A", "s00"] == "age 30, sex F, kernel sharp, reversed"
+    assert known["A", "t00"] == "age 30, sex F, kernel sharp, reversed"
 
 
 def test_a_study_of_an_older_version_still_makes_a_page(made: Folder) -> None:

@@ -13,7 +13,7 @@ from elsewhere.plan import Folder, read_table
 from elsewhere.records import read_record
 
 Row = dict[str, Any]
-SCAN = ("site", "patient", "scan", "label", "subset", "status", "file", "slices", "minimum", "maximum", "facts")
+SCAN = ("site", "patient", "scan", "label", "subset", "status", "file", "facts")
 IDENTITY = ("settings", "models", "versions", "split_hash")
 AUDIT = ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired")
 

@@ -54,7 +54,10 @@ def _number(row: Row) -> int:
 def _prepared(row: Row, preparation: dict[str, Any]) -> page.ExampleSlice:
     number = _number(row)
     shelf = Shelf({(row["site"], row["scan"]): Path(row["file"])})
-    picture = shelf.read(row["site"], row["scan"], number, number + 1)[0].astype(np.float32)
+    try:
+        picture = shelf.read(row["site"], row["scan"], number, number + 1)[0].astype(np.float32)
+    except BadScan as error:  # a study that was handed over without its store still has its page
+        return page.ExampleSlice(row["site"], row["label"], None, error.what, stage=NETWORK)
     units = "HU" if preparation["encoding"] == "hu" else row["units"]
     pixels, words = _windowed(picture, units, 1024.0)
     if units == "HU" and row["units"] == "relative":
