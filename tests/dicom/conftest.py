@@ -74,3 +74,25 @@ def image() -> Image:
 @pytest.fixture
 def save() -> Save:
     return save_images
+
+
+def make_chest(slices: int = 12, seed: int = 0, side: int = 32) -> np.ndarray:
+    """HU [slice, row, column]: air, a body of water-like tissue with noise, and two lungs that change along the body."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    voxels = np.full((slices, side, side), -1000)
+    voxels[:, (rows / 0.8) ** 2 + (columns / 0.95) ** 2 < 1] = 40
+    for z, picture in enumerate(voxels):
+        width = 0.12 + 0.25 * np.sin(np.pi * (z + 1) / (slices + 1))
+        for side_of in (-0.45, 0.45):
+            picture[(rows / 0.6) ** 2 + ((columns - side_of) / width) ** 2 < 1] = -850
+    return np.maximum(voxels + rng.integers(-15, 16, voxels.shape), -1000).astype(np.int16)
+
+
+def chest_series(slices: int = 12, seed: int = 0, step: float = 2.0, top: float = 0.0, **tags: Any) -> list[Dataset]:
+    """A chest as a scanner would write it: unsigned, 12 bits, intercept −1024."""
+    form = {"BitsStored": 12, "HighBit": 11, "RescaleIntercept": -1024, "SliceThickness": step}
+    return [
+        make_image(top - step * z, z + 1, (picture.astype(int) + 1024).astype(np.uint16), **{**form, **tags})
+        for z, picture in enumerate(make_chest(slices, seed))
+    ]

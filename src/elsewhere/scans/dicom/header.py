@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,15 +16,26 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.dicom.tags import RECOPY, Tags, read_dataset, read_tags
+from elsewhere.scans.ceiling import check_scan_size
+from elsewhere.scans.dicom.tags import DEFLATED, NATIVE, RECOPY, Tags, read_dataset, read_tags
 from elsewhere.scans.labels import MISSING, parse_age, parse_date
 from elsewhere.scans.scan import Fact
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # Enhanced CT, its conversion
+BINARY_VRS = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 NO_CONTRAST = frozenset(("none", "no", "without", "nativ", "native", "non contrast", "noncontrast", "0"))
 
 Point = tuple[float, ...]
+
+LARGEST_FRAME = 1 << 24
+"""Pixels of one image; the finest CT matrices are 2048 × 2048."""
+DEFLATE_RATIO = 1040
+"""Deflated data never stand for more than 1032 times their bytes."""
+LEAST_FRAGMENT = 10
+"""Bytes of the shortest encoded frame: an item's tag and length, and two bytes."""
+MISSING_SHARE = 0.10
+"""Of a multi-frame file's frames; beyond it the file as a whole is cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +44,25 @@ class Form:
 
     Attributes:
         syntax: transfer syntax UID.
-        allocated: bits per stored value; stored: those that count; signed: two's complement.
+        allocated: bits per stored value; stored: those that count; high: place of the highest of them, from 0.
+        signed: two's complement.
         samples: values per pixel (3: colour).
         photometric: MONOCHROME2, MONOCHROME1, RGB, …
         padding: lowest and highest stored value that the file declares to be no image, as 16-bit patterns, or None.
+        overlays: some bits beyond the stored ones are declared to be overlays.
+        lut: values go through a Modality LUT instead of slope and intercept.
     """
 
     syntax: str
     allocated: int
     stored: int
+    high: int
     signed: bool
     samples: int
     photometric: str
     padding: tuple[int, int] | None
+    overlays: bool
+    lut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,8 @@ class About:
         modality, sop_class, rescale_type: as in the file.
         image_type: the values of ImageType, upper case.
         series_number: SeriesNumber, or None.
+        owner: what tells patients, studies and scanners apart; never shown.
+        run: what tells the acquisitions and reconstructions of one patient apart, by name.
         facts: for the audit: manufacturer, model, kernel, kvp, thickness_mm, contrast, position, …; those known.
     """
 
@@ -63,6 +83,8 @@ class About:
     rescale_type: str
     image_type: tuple[str, ...]
     series_number: int | None
+    owner: tuple[str, ...]
+    run: Mapping[str, str]
     facts: Mapping[str, Fact]
 
 
@@ -76,11 +98,12 @@ class Header:
         rows, columns: matrix.
         position: centre of the first pixel in mm, patient axes (left, posterior, superior), or None.
         orientation: direction of rising column, then of rising row, or None.
-        location: SliceLocation in mm; number: InstanceNumber; acquisition: what tells phases apart.
+        location: SliceLocation in mm; number: InstanceNumber; time: of acquisition, seconds; None where unknown.
         pixel_spacing: distance of rows, of columns in mm, or None.
-        slope, intercept: HU = stored · slope + intercept; intercept None where the file has none.
+        slope, intercept: HU = stored · slope + intercept; None where the file has none.
         pixels_at, pixels_length: where its pixel data lie in the file (see `Tags`).
         form, about: what it shares with its series.
+        remarks: what had to be put right in the header, as sentences.
     """
 
     path: Path
@@ -96,21 +119,22 @@ class Header:
     orientation: Point | None
     location: float | None
     number: int | None
-    acquisition: str
+    time: float | None
     pixel_spacing: Point | None
-    slope: float
+    slope: float | None
     intercept: float | None
     pixels_at: int
     pixels_length: int
     form: Form
     about: About
+    remarks: tuple[str, ...] = ()
 
 
 def read_headers(path: Path) -> list[Header]:
     """The images of one file: none for a file that is no DICOM, or DICOM without images (reports, plans).
 
     Raises:
-        BadScan: the file is damaged, encrypted or cut short inside its header.
+        BadScan: the file is damaged, encrypted, cut short inside its header, or its header contradicts itself.
     """
     tags = read_tags(path)
     if tags is None:
@@ -122,79 +146,133 @@ def read_headers(path: Path) -> list[Header]:
         return []
     try:
         header = _header(path, tags)
-    except ValueError as error:
-        raise BadScan(path, f"holds a damaged header ({error})", RECOPY) from error
-    if header.frames > 1 or header.about.sop_class in ENHANCED_CLASSES:
-        return _frames(header, read_dataset(path, pixels=False))
+        _check_size(header, tags.size)
+        if header.frames > 1 or header.about.sop_class in ENHANCED_CLASSES:
+            return _frames(header, read_dataset(path, pixels=False))
+    except BadScan:
+        raise
+    except Exception as error:  # one odd file never stops a site, whatever its values do to a parser
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise BadScan(path, f"holds a damaged header ({said})", RECOPY) from error
     return [header]
 
 
 def _header(path: Path, tags: Tags) -> Header:
     get = tags.values.get
-    return Header(
+    header = Header(
         path=path,
         frame=0,
-        frames=int(get("NumberOfFrames") or 1),
+        frames=max(1, _whole(get("NumberOfFrames"), "NumberOfFrames") or 1),
         series_uid=intern(get("SeriesInstanceUID", "")),
         study_uid=intern(get("StudyInstanceUID", "")),
         sop_uid=get("SOPInstanceUID", ""),
         patient=intern(get("PatientID", "")),
-        rows=int(tags.values["Rows"]),
-        columns=int(get("Columns") or 0),
+        rows=_whole(get("Rows"), "Rows") or 0,
+        columns=_whole(get("Columns"), "Columns") or 0,
         position=_floats(get("ImagePositionPatient"), 3),
         orientation=_shared_floats(get("ImageOrientationPatient"), 6) or _letters(get("PatientOrientation", "")),
         location=_float(get("SliceLocation")),
         number=_int(get("InstanceNumber")),
-        acquisition=f"{get('AcquisitionNumber', '')}/{get('TemporalPositionIdentifier', '')}",
+        time=_seconds(get("AcquisitionDate", ""), get("AcquisitionTime", "")),
         pixel_spacing=_shared_floats(get("PixelSpacing"), 2),
-        slope=_or_one(_float(get("RescaleSlope"))),
-        intercept=_float(get("RescaleIntercept")),
+        slope=_slope(get("RescaleSlope")),
+        intercept=_scale(get("RescaleIntercept"), "RescaleIntercept"),
         pixels_at=tags.pixels_at,
         pixels_length=tags.pixels_length,
         form=_form(tags.syntax, *(get(name, "") for name in _FORM)),
         about=_about(tags.syntax, *(get(name, "") for name in _ABOUT)),
     )
+    if "," not in "".join([get(name, "") for name in _COMMAS]):
+        return header
+    return replace(header, remarks=_comma_remarks(tuple(name for name in _COMMAS if "," in get(name, ""))))
+
+
+_COMMAS = ("RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_COMMAS += ("SliceLocation", "SliceThickness")
+
+
+@lru_cache(maxsize=64)
+def _comma_remarks(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{name} is written with a decimal comma, read as a point" for name in names)
+
+
+def _check_size(header: Header, size: int) -> None:
+    """Compare what a header promises with its file and with the ceiling. Raises ValueError, BadScan."""
+    rows, columns, frames, form = header.rows, header.columns, header.frames, header.form
+    if rows * columns > LARGEST_FRAME:
+        raise ValueError(f"an image of {rows} × {columns} pixels, more than {LARGEST_FRAME:,}")
+    check_scan_size(2 * rows * columns * frames, header.path)
+    if frames == 1:
+        return
+    frame = rows * columns * form.samples * max(1, form.allocated // 8)
+    if form.syntax == DEFLATED:
+        size *= DEFLATE_RATIO
+    held = size // (frame if form.syntax in NATIVE else LEAST_FRAGMENT) if frame else 0
+    if held < (1 - MISSING_SHARE) * frames:
+        what = f"is cut short: promises {frames:,} frames, and its {size:,} bytes hold no more than {held:,}"
+        raise BadScan(header.path, what, RECOPY)
 
 
 _FORM = (
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "OverlayBitPosition",
+    "ModalityLUTSequence",
 )
+OWNER = ("PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate", "StationName")
+OWNER += ("Manufacturer", "ManufacturerModelName")
+RUN = {
+    "AcquisitionNumber": "acquisition",
+    "TemporalPositionIdentifier": "time point",
+    "TriggerTime": "trigger time",
+    "ConvolutionKernel": "kernel",
+    "SliceThickness": "thickness",
+    "KVP": "kVp",
+    "ContrastBolusAgent": "contrast",
+    "ImageType": "image type",
+    "SeriesDescription": "description",
+    "ProtocolName": "protocol",
+    "BodyPartExamined": "body part",
+    "SeriesNumber": "series number",
+    "SeriesTime": "series time",
+    "FrameOfReferenceUID": "frame of reference",
+}
+"""What tells the acquisitions and reconstructions inside one series apart → the word for it in notes."""
 _ABOUT = (
-    "Modality",
-    "SOPClassUID",
-    "RescaleType",
-    "ImageType",
-    "SeriesNumber",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "ConvolutionKernel",
-    "KVP",
-    "SliceThickness",
-    "ContrastBolusAgent",
-    "PatientPosition",
-    "GantryDetectorTilt",
-    "BodyPartExamined",
-    "SeriesDescription",
-    "PatientAge",
-    "PatientSex",
-    "AcquisitionDate",
-    "StudyDate",
-    "LossyImageCompression",
+    *("Modality", "SOPClassUID", "RescaleType", "PatientPosition", "GantryDetectorTilt", "AcquisitionDate"),
+    *("LossyImageCompression", *OWNER, *RUN),
 )
 
 
 @lru_cache(maxsize=4096)
 def _form(syntax: str, *texts: str) -> Form:
-    allocated, stored, signed, samples, photometric, low, high = texts
-    padding = (int(low), int(high or low)) if low else None
-    bits = int(allocated or 16)
-    return Form(syntax, bits, int(stored or bits), signed == "1", int(samples or 1), photometric.upper(), padding)
+    get = dict(zip(_FORM, texts, strict=True)).__getitem__
+    texts_only = ("PhotometricInterpretation", "ModalityLUTSequence")
+    whole = {name: _whole(get(name), name) for name in _FORM if name not in texts_only}
+    low, high = whole["PixelPaddingValue"], whole["PixelPaddingRangeLimit"]
+    allocated = whole["BitsAllocated"] or 16
+    stored = whole["BitsStored"] or allocated
+    top = stored - 1 if whole["HighBit"] is None else whole["HighBit"]
+    if stored > allocated or top >= allocated:
+        raise ValueError(f"BitsStored {stored} and HighBit {top} do not fit BitsAllocated {allocated}")
+    return Form(
+        syntax=syntax,
+        allocated=allocated,
+        stored=stored,
+        high=top,
+        signed=whole["PixelRepresentation"] == 1,
+        samples=whole["SamplesPerPixel"] or 1,
+        photometric=get("PhotometricInterpretation").upper(),
+        padding=None if low is None else (low, low if high is None else high),
+        overlays=(whole["OverlayBitPosition"] or 0) > 0,
+        lut=bool(get("ModalityLUTSequence")),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -220,13 +298,21 @@ def _about(syntax: str, *texts: str) -> About:
     known = {name: value for name, value in facts.items() if str(value).lower() not in MISSING}
     kinds = tuple(part.strip().upper() for part in get("ImageType").split("\\"))
     return About(
-        get("Modality").upper(),
-        get("SOPClassUID"),
-        get("RescaleType").upper(),
-        kinds,
-        _int(get("SeriesNumber")),
-        MappingProxyType(known),
+        modality=get("Modality").upper(),
+        sop_class=get("SOPClassUID"),
+        rescale_type=get("RescaleType").upper(),
+        image_type=kinds,
+        series_number=_int(get("SeriesNumber")),
+        owner=tuple(get(name) for name in OWNER),
+        run=MappingProxyType({word: _plain(get(name)) for name, word in RUN.items()}),
+        facts=MappingProxyType(known),
     )
+
+
+def _plain(text: str) -> str:
+    """A value as it is compared: numbers by their value ("1.0" is "1"), texts without case or blanks around."""
+    number = _float(text) if "\\" not in text else None
+    return f"{number:g}" if number is not None else "\\".join(part.strip() for part in text.upper().split("\\"))
 
 
 def _contrast(agent: str) -> bool | None:
@@ -243,8 +329,10 @@ def _age(text: str) -> Fact:
 
 
 def _float(text: str | None) -> float | None:
+    """The first number of a text, a decimal comma read as a point; None where there is none."""
+    first = (text or "").partition("\\")[0]
     try:
-        value = float((text or "").split("\\")[0])
+        value = float(first.replace(",", ".") if first.count(",") == 1 else first)
     except ValueError:
         return None
     return value if math.isfinite(value) else None
@@ -255,8 +343,43 @@ def _int(text: str | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _or_one(slope: float | None) -> float:
-    return 1.0 if slope is None or slope == 0 else slope
+def _whole(text: str | None, name: str) -> int | None:
+    """A whole number, None where the file has none. Raises ValueError where it is unreadable."""
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} is '{text[:40]}', expected one whole number") from None
+
+
+def _scale(text: str | None, name: str) -> float | None:
+    """Slope or intercept; None where the file has none. Raises ValueError where it is unreadable: that is not absent.
+
+    "-1,024" may be -1.024 or -1024: it is unreadable.
+    """
+    if not text:
+        return None
+    value = _float(text)
+    if value is None or "\\" in text or re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
+        raise ValueError(f"{name} is '{text[:40]}', expected one number")
+    return value
+
+
+def _slope(text: str | None) -> float | None:
+    value = _scale(text, "RescaleSlope")
+    if value == 0:
+        raise ValueError("RescaleSlope is 0: all of its values would be the same")
+    return value
+
+
+def _seconds(date: str, time: str) -> float | None:
+    """Seconds of an acquisition since some day; None where its time is unknown."""
+    found = re.match(r"(\d\d):?(\d\d):?(\d\d(?:\.\d+)?)?", time)
+    if not found:
+        return None
+    days = int(date) if date.isdigit() and len(date) == 8 else 0
+    return days * 86400.0 + int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3] or 0)
 
 
 def _floats(text: str | None, count: int) -> Point | None:
@@ -298,16 +421,38 @@ def _frame(header: Header, index: int, groups: Sequence[Dataset]) -> Header:
     spacing = _macro(groups, "PixelMeasuresSequence", "PixelSpacing")
     slope = _macro(groups, "PixelValueTransformationSequence", "RescaleSlope")
     intercept = _macro(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    commas = tuple(n for n, text in (("RescaleSlope", slope), ("RescaleIntercept", intercept)) if "," in text)
     return replace(
         header,
         frame=index,
         number=index + 1,
         position=_floats(position, 3) or header.position,
-        orientation=_floats(orientation, 6) or header.orientation,
-        pixel_spacing=_floats(spacing, 2) or header.pixel_spacing,
-        slope=_or_one(_float(slope)) if slope else header.slope,
-        intercept=_float(intercept) if intercept else header.intercept,
-        about=replace(header.about, facts=_frame_facts(header.about.facts, groups)),
+        orientation=_shared_floats(orientation, 6) or header.orientation,
+        pixel_spacing=_shared_floats(spacing, 2) or header.pixel_spacing,
+        slope=_slope(slope) if slope else header.slope,
+        intercept=_scale(intercept, "RescaleIntercept") if intercept else header.intercept,
+        about=_frame_about(header.about, groups),
+        remarks=(*header.remarks, *_comma_remarks(commas)),
+    )
+
+
+def _frame_about(about: About, groups: Sequence[Dataset]) -> About:
+    rescale = _macro(groups, "PixelValueTransformationSequence", "RescaleType")
+    frame_type = _macro(groups, "CTImageFrameTypeSequence", "FrameType")
+    run = {
+        "acquisition": _macro(groups, "FrameContentSequence", "FrameAcquisitionNumber"),
+        "time point": _macro(groups, "FrameContentSequence", "TemporalPositionIndex"),
+        "kernel": _macro(groups, "CTReconstructionSequence", "ConvolutionKernel"),
+        "thickness": _macro(groups, "PixelMeasuresSequence", "SliceThickness"),
+        "kVp": _macro(groups, "CTXRayDetailsSequence", "KVP"),
+        "image type": frame_type,
+    }
+    return replace(
+        about,
+        rescale_type=(rescale or about.rescale_type).upper(),
+        image_type=tuple(part.strip().upper() for part in frame_type.split("\\")) if frame_type else about.image_type,
+        run={**about.run, **{word: _plain(text) for word, text in run.items() if text}},
+        facts=_frame_facts(about.facts, groups),
     )
 
 
@@ -324,10 +469,18 @@ def _frame_facts(facts: Mapping[str, Fact], groups: Sequence[Dataset]) -> Mappin
 def _macro(groups: Sequence[Dataset], sequence: str, keyword: str) -> str:
     """A functional group's value as text, "" where no group has it."""
     for group in groups:
-        value: Any = _first(group, sequence).get(keyword)
-        if value not in (None, ""):
-            several = [value] if isinstance(value, str | int | float) else value
-            return "\\".join(str(v) for v in several)
+        item = _first(group, sequence)
+        if keyword not in item:
+            continue
+        raw = item.get_item(keyword)
+        value: Any = raw.value
+        if isinstance(value, bytes):  # not converted: pydicom would refuse what is written with a comma
+            text = value.decode("latin-1") if raw.VR not in BINARY_VRS else str(item[keyword].value)
+        else:
+            several = [value] if isinstance(value, str | int | float) or value is None else value
+            text = "\\".join("" if v is None else str(v) for v in several)
+        if text := text.strip("\0 "):
+            return text
     return ""
 
 
