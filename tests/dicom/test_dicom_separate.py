@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import chest_series, make_chest
+from chests import chest_series, make_chest
 from pydicom import Dataset
 
 from elsewhere.errors import BadScan

@@ -13,11 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import UID
 
-from elsewhere.errors import BadScan
+from elsewhere.errors import BadScan, ElsewhereError
 from elsewhere.scans.ceiling import check_scan_size
-from elsewhere.scans.dicom.tags import DEFLATED, NATIVE, RECOPY, Tags, read_dataset, read_tags
+from elsewhere.scans.dicom.tags import DEFLATED, NATIVE, RECOPY, Tags, read_dataset, read_tags, uid_name
 from elsewhere.scans.labels import MISSING, parse_age, parse_date
 from elsewhere.scans.scan import Fact
 
@@ -136,6 +135,16 @@ def read_headers(path: Path) -> list[Header]:
     Raises:
         BadScan: the file is damaged, encrypted, cut short inside its header, or its header contradicts itself.
     """
+    try:
+        return _read_headers(path)
+    except ElsewhereError:
+        raise
+    except Exception as error:  # one odd file never stops a site, whatever its values do to a parser
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise BadScan(path, f"holds a damaged header ({said})", RECOPY) from error
+
+
+def _read_headers(path: Path) -> list[Header]:
     tags = read_tags(path)
     if tags is None:
         return []
@@ -144,16 +153,10 @@ def read_headers(path: Path) -> list[Header]:
         if said == CT_CLASS:
             raise BadScan(path, "has no Rows and is no other kind of DICOM: cut short inside its header", RECOPY)
         return []
-    try:
-        header = _header(path, tags)
-        _check_size(header, tags.size)
-        if header.frames > 1 or header.about.sop_class in ENHANCED_CLASSES:
-            return _frames(header, read_dataset(path, pixels=False))
-    except BadScan:
-        raise
-    except Exception as error:  # one odd file never stops a site, whatever its values do to a parser
-        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise BadScan(path, f"holds a damaged header ({said})", RECOPY) from error
+    header = _header(path, tags)
+    _check_size(header, tags.size)
+    if header.frames > 1 or header.about.sop_class in ENHANCED_CLASSES:
+        return _frames(header, read_dataset(path, pixels=False))
     return [header]
 
 
@@ -187,8 +190,10 @@ def _header(path: Path, tags: Tags) -> Header:
     return replace(header, remarks=_comma_remarks(tuple(name for name in _COMMAS if "," in get(name, ""))))
 
 
-_COMMAS = ("RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-_COMMAS += ("SliceLocation", "SliceThickness")
+_COMMAS = (
+    *("RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceLocation", "SliceThickness"),
+)
 
 
 @lru_cache(maxsize=64)
@@ -225,8 +230,10 @@ _FORM = (
     "OverlayBitPosition",
     "ModalityLUTSequence",
 )
-OWNER = ("PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate", "StationName")
-OWNER += ("Manufacturer", "ManufacturerModelName")
+OWNER = (
+    *("PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate", "StationName"),
+    *("Manufacturer", "ManufacturerModelName"),
+)
 RUN = {
     "AcquisitionNumber": "acquisition",
     "TemporalPositionIdentifier": "time point",
@@ -292,7 +299,7 @@ def _about(syntax: str, *texts: str) -> About:
         "age": _age(get("PatientAge")),
         "sex": get("PatientSex"),
         "date": parse_date(get("AcquisitionDate") or get("StudyDate")),
-        "transfer_syntax": UID(syntax).name,
+        "transfer_syntax": uid_name(syntax),
         "lossy": get("LossyImageCompression") == "01" or None,
     }
     known = {name: value for name, value in facts.items() if str(value).lower() not in MISSING}

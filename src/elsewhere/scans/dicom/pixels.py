@@ -20,10 +20,19 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
-from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.dicom.codestream import JPEG, JPEG_2000, JPEG_LS, RLE, Damaged, check_rle, fragments, read_stream
+from elsewhere.scans.dicom.codestream import (
+    JPEG,
+    JPEG_2000,
+    JPEG_LS,
+    RLE,
+    Damaged,
+    Stream,
+    check_rle,
+    fragments,
+    read_stream,
+)
 from elsewhere.scans.dicom.header import Form, Header
 from elsewhere.scans.dicom.tags import (
     DEFLATED,
@@ -33,11 +42,19 @@ from elsewhere.scans.dicom.tags import (
     UNDEFINED,
     deflated_content,
     read_dataset,
+    uid_name,
 )
 
 Values = NDArray[Any]
 
 ITEM_TAG = b"\xfe\xff\x00\xe0"
+CODES = {f"1.2.840.10008.1.2.4.{end}": JPEG for end in (50, 51, 53, 55, 57, 70)}
+CODES |= {
+    f"1.2.840.10008.1.2.4.{end}": code
+    for end, code in zip((80, 81, 90, 91), 2 * (JPEG_LS,) + 2 * (JPEG_2000,), strict=True)
+}
+CODES |= {"1.2.840.10008.1.2.5": RLE}
+"""Transfer syntax → the code that it must be."""
 PLUGINS = {JPEG: "pillow", JPEG_LS: "pyjpegls", JPEG_2000: "pylibjpeg", RLE: "pydicom"}
 """pydicom's decoder for each code (the packages are dependencies)."""
 CONVERT = "Convert the series, e.g. with `gdcmconv --raw` or dcmtk's `dcmdjpeg`, or export it uncompressed"
@@ -99,11 +116,13 @@ class Frames:
             return False
         return self._bytes(header.pixels_at, 4) == ITEM_TAG
 
-    def _stream(self, raw: bytes) -> Any:
+    def _stream(self, raw: bytes) -> Stream | None:
         """What an encoded frame is; its own size has been compared with the header's."""
         header, form = self.header, self.header.form
         stream = read_stream(raw)
         if stream is None:
+            if form.syntax in CODES:
+                raise Damaged(f"is damaged inside its encoded pixel data: they do not begin as {CODES[form.syntax]}")
             return None
         stream.check(header.rows, header.columns, form.samples)
         if stream.code == RLE:
@@ -158,14 +177,17 @@ class Frames:
             raise
         except Exception as error:  # pydicom's plugins raise what their libraries raise
             reason = " ".join(str(error).split())[:160]
-            what = f"cannot be decoded from transfer syntax {UID(syntax).name} ({syntax}): {reason}"
+            what = f"cannot be decoded from transfer syntax {uid_name(syntax)} ({syntax}): {reason}"
             raise BadScan(header.path, what, CONVERT) from error
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _plugin(self, frame: int) -> str:
-        """pydicom's decoder for an encoded frame whose size has been checked; "" for pixels that are not encoded."""
+        """pydicom's decoder for an encoded frame whose size has been checked; "" for pixels that are not encoded.
+
+        An encoded syntax never gets "": pydicom would then try every decoder that it finds.
+        """
         data = self._dataset
-        if not data["PixelData"].is_undefined_length:
+        if self.header.form.syntax in NATIVE and not data["PixelData"].is_undefined_length:
             return ""
         frames = generate_frames(data.PixelData, number_of_frames=self.header.frames)
         stream = self._stream(next(raw for i, raw in enumerate(frames) if i == frame))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,19 +42,15 @@ def owners(headers: Sequence[Header]) -> list[tuple[list[Header], str]]:
     """
     groups = [(list(headers), "")]
     for place, name in enumerate(OWNER):
-        groups = [
-            part for group, why in groups for part in _by_value(group, why, name, lambda h, p=place: h.about.owner[p])
-        ]
+        groups = [part for group, why in groups for part in _by_value(group, why, name, place)]
     return [part for group, why in groups for part in _by_folder(group, why)]
 
 
-def _by_value(
-    headers: list[Header], why: str, name: str, value_of: Callable[[Header], str]
-) -> list[tuple[list[Header], str]]:
+def _by_value(headers: list[Header], why: str, name: str, place: int) -> list[tuple[list[Header], str]]:
     """Split where two values are said; a value of its own in every file (bad anonymisers) says nothing."""
     groups: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
-        groups[value_of(header).strip(" ^").upper()].append(header)
+        groups[header.about.owner[place].strip(" ^").upper()].append(header)
     said = [value for value in groups if value]
     if len(said) < 2 or len(groups) > max(2, len(headers) / 2):
         return [(headers, why)]
@@ -228,7 +224,8 @@ def without_copies(headers: Sequence[Header]) -> tuple[list[Header], list[Header
     """The images, and those left out because another file holds the same image: same ids, place and pixels."""
     counts = Counter(map(image_name, headers))
     seen: set[tuple[object, ...]] = set()
-    kept, copies = [], []
+    kept: list[Header] = []
+    copies: list[Header] = []
     for header in headers:
         name = image_name(header)
         if counts[name] > 1:

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.uid import UID
-
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom.header import CT_CLASS, ENHANCED_CLASSES, Header, read_headers
 from elsewhere.scans.dicom.preference import COVERING, LOCALIZERS, REFORMATTED, RENDERED, rank, region
 from elsewhere.scans.dicom.separate import owners
 from elsewhere.scans.dicom.stack import arrange, counted, majority, turn_of
+from elsewhere.scans.dicom.tags import uid_name
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.slices import walk
 
@@ -162,7 +161,7 @@ def refusal_of(header: Header) -> str:
     about, kind = header.about, " ".join(header.about.image_type)
     faults = (
         (about.modality not in ("CT", ""), f"is no CT but modality '{about.modality}'"),
-        (about.sop_class not in CT_CLASSES, f"is no CT image but {UID(about.sop_class).name}"),
+        (about.sop_class not in CT_CLASSES, f"is no CT image but {uid_name(about.sop_class)}"),
         (LOCALIZERS & set(about.image_type), f"is a localizer ({kind})"),
         (RENDERED & set(about.image_type), f"is a rendering, not slices ({kind})"),
         (

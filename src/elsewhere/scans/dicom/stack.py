@@ -79,7 +79,7 @@ class Stack:
 def arrange(headers: Sequence[Header], where: str) -> Stack:
     """Order the images of one series into a volume.
 
-    Copies are left out. Images of another kind, size, orientation or pixel spacing than the majority are too (localizers
+    Copies are left out. Images of another kind, size, orientation or pixel spacing than the majority are too (scouts
     inside the series); of several acquisitions, time points or reconstructions at the same or interleaved places the
     preferred one is taken (see `preference.rank`). Slices are ordered by the projection of ImagePositionPatient on the
     slice normal, else by SliceLocation (rising towards the head), else by InstanceNumber (1 is the most superior), else
@@ -298,7 +298,7 @@ def _preferred(headers: Sequence[Header], heights: Sequence[float], sets: Sequen
         first = headers[one[0]]
         count = places([heights[i] for i in one])
         derived = bool(REFORMATTED & set(first.about.image_type))
-        when = min((headers[i].time for i in one if headers[i].time is not None), default=0.0)
+        when = min((time for time in (headers[i].time for i in one) if time is not None), default=0.0)
         number = first.about.run["acquisition"].rjust(12), min(headers[i].number or 0 for i in one)
         return *rank(first.about.facts, count, derived), when, number, str(first.path)
 

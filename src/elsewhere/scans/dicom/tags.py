@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
+from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
 
@@ -319,20 +320,36 @@ def _ask_pydicom(path: Path) -> Tags:
     texts: dict[str, bytes] = {}
     values: dict[str, str] = {}
     for tag in dataset.keys():  # noqa: SIM118 - iterating a data set decodes its values
-        item = dataset.get_item(tag)
-        raw = getattr(item, "value", None)
+        name = TEXT_TAGS.get(int(tag)) or NUMBER_TAGS.get(int(tag), "")
+        raw, order = _raw(dataset, tag)
         if not isinstance(raw, bytes):  # pydicom has converted it by itself
-            values[TEXT_TAGS.get(int(tag)) or NUMBER_TAGS[int(tag)]] = _as_text(raw)
+            values[name] = _as_text(raw)
         elif int(tag) in TEXT_TAGS:
-            texts[TEXT_TAGS[int(tag)]] = raw
+            texts[name] = raw
         elif raw:
-            values[NUMBER_TAGS[int(tag)]] = _number(raw, "little" if item.is_little_endian else "big")
+            values[name] = _number(raw, order)
     implicit, little = dataset.original_encoding
     syntax = _meta(dataset, "TransferSyntaxUID")
     if syntax in NATIVE:
         syntax = BIG_ENDIAN if not little else IMPLICIT if implicit else EXPLICIT
     values["MediaStorageSOPClassUID"] = _meta(dataset, "MediaStorageSOPClassUID")
     return Tags({**_texts(texts), **values}, syntax, path.stat().st_size)
+
+
+def _raw(dataset: pydicom.Dataset, tag: Any) -> tuple[Any, Literal["little", "big"]]:
+    """A value's bytes and their order, or what pydicom made of it; "unreadable" is not absent."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            item = dataset.get_item(tag)
+            return item.value, "little" if getattr(item, "is_little_endian", True) else "big"
+    except Exception:  # a value that pydicom had to convert, and could not
+        return "unreadable", "little"
+
+
+def uid_name(uid: str) -> str:
+    """What the standard calls a UID; the UID itself where it has no name, or is none."""
+    return str(UID(uid, validation_mode=pydicom.config.IGNORE).name)
 
 
 def _as_text(value: Any) -> str:
@@ -342,7 +359,9 @@ def _as_text(value: Any) -> str:
 
 def _meta(dataset: pydicom.Dataset, name: str) -> str:
     try:
-        return str(dataset.file_meta.get(name, ""))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return str(dataset.file_meta.get(name, ""))
     except Exception:  # an undecodable element of the meta group; the data set says the same
         return ""
 

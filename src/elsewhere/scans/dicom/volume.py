@@ -29,8 +29,8 @@ from elsewhere.scans.dicom.stack import MAX_LOST_SHARE, Stack, arrange, counted
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Volume
 
-MAX_LOST_NAMED = 5
-"""Slices that are tried in any case, so that the message can say how they fail."""
+MAX_LOST_TRIED = 5
+"""Slices that may fail before the rest is not tried, even where none may be lost."""
 LEAST_MIXED = 6
 MIXED_RATIO, MIXED_SHARE = 1.5, 0.9
 """In one volume the difference of slices grows with their distance: no scan at hand has a pair of neighbours that
@@ -62,7 +62,7 @@ def read_volume(files: Sequence[Path], where: str) -> Volume:
     voxels, decoded = _decode(stack.headers, MAX_LOST_SHARE * total - len(lost) - stack.left_out)
     lost += decoded.lost
     if len(lost) + stack.left_out > MAX_LOST_SHARE * total or len(decoded.kept) < 2:
-        raise _too_many(where, lost, total)
+        raise _too_many(where, lost, total, decoded.stopped)
     if decoded.lost:
         keep = np.array(decoded.kept)
         stack, voxels = arrange([stack.headers[i] for i in keep], where), voxels[keep]
@@ -82,6 +82,7 @@ class _Decoded:
     lost: list[BadScan] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     remarks: Counter[str] = field(default_factory=Counter)
+    stopped: bool = False
 
 
 def _read_all_headers(files: Sequence[Path]) -> tuple[list[Header], list[BadScan]]:
@@ -121,7 +122,8 @@ def _decode(headers: Sequence[Header], spare: float) -> tuple[NDArray[np.int16],
             except BadScan as error:
                 done.lost.append(error)
         done.remarks += frames.remarks
-        if len(done.lost) > max(spare, MAX_LOST_NAMED):
+        if len(done.lost) > max(spare, MAX_LOST_TRIED):
+            done.stopped = True
             break
     done.kept.sort()
     return voxels, done
@@ -137,12 +139,12 @@ def _by_file(headers: Sequence[Header]) -> dict[Path, list[int]]:
 def _with_its_sign(
     stack: Stack, voxels: NDArray[np.int16], done: _Decoded
 ) -> tuple[NDArray[np.int16], Look, list[str]]:
-    """The voxels; read with the other sign where the declared one puts many out of CT's scale and the other does not."""
+    """The voxels; with the other sign where the declared one puts many out of CT's scale and the other does not."""
     header = stack.headers[0]
     if said := blank_negative_padding(voxels, header, done.tally):
         return voxels, Look.at(voxels), [said]
     look = Look.at(voxels)
-    if look.out_of_scale <= ODD_SHARE:
+    if max(look.out_of_scale, done.tally.clipped / voxels.size) <= ODD_SHARE:
         return voxels, look, []
     form = replace(header.form, signed=not header.form.signed)
     headers = [replace(h, form=form) for h in stack.headers]
@@ -170,12 +172,13 @@ def _check_alternation(sample: NDArray[np.int16], where: str) -> None:
         raise BadScan(where, what, "Put each volume into a folder of its own, and name it by its `path`")
 
 
-def _too_many(where: str, lost: Sequence[BadScan], total: int) -> BadScan:
+def _too_many(where: str, lost: Sequence[BadScan], total: int, stopped: bool = False) -> BadScan:
     if not lost:
         return BadScan(where, "holds no DICOM image", "Check that the series was copied completely")
     first = lost[0]
     what = (
-        f"{len(lost)} of {total} files cannot be read (at most {MAX_LOST_SHARE:.0%} may be, and 2 must be left); "
+        f"{len(lost)}{' or more' * stopped} of {total} files cannot be read "
+        f"(at most {MAX_LOST_SHARE:.0%} may be, and 2 must be left); "
         f"first {Path(first.where).name}: {first.what}"
     )
     return BadScan(where, what, first.next_step)

@@ -115,9 +115,8 @@ def _resolve(
         candidates = _candidates(row, index)
         if not candidates:
             if bad := broken.get(row.path):
-                what = (
-                    f"{len(bad)} files of '{row.path}' cannot be read, first {Path(bad[0].where).name}: {bad[0].what}"
-                )
+                first = f"{Path(bad[0].where).name}: {bad[0].what}"
+                what = f"{len(bad)} of {len(bad)} files of '{row.path}' cannot be read, first {first}"
                 reasons[row.scan] = BadScan(row.scan, what, bad[0].next_step)
             continue
         try:
