@@ -19,7 +19,7 @@ from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import train_model, usable_rows
-from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
+from elsewhere.evidence.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.evidence.score import score_cell, spread_over_seeds
 from elsewhere.files import write_whole
 from elsewhere.model.network import amend_checkpoint, versions
@@ -151,7 +151,7 @@ def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, An
 
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
     tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
-    points = _operating_points(tables, plan.trained_on(name))
+    points = _operating_points(tables, plan.trained_on(name), plan.evaluation.ties)
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():
         thresholds[reading][site] = asdict(point)
@@ -171,12 +171,12 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
         yield {"model": name, "site": site, **cell.to_record()}
 
 
-def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str]) -> Points:
+def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str], ties: Ties) -> Points:
     validation = {site: _deterministic(_subset(table, "validation")) for site, table in tables.items()}
     sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
     labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
     divided = [site for site, v in validation.items() if len(v["label"])]
-    points = choose_thresholds(sites, labels, probabilities, trained_on, divided)
+    points = choose_thresholds(sites, labels, probabilities, trained_on, divided, ties)
     own = points["model", trained_on[0]]
     everywhere: Points = {("model", site): own for site in tables}
     return points | everywhere

@@ -142,6 +142,7 @@ class CellScore:
         threshold: of the operating point.
         threshold_rule: "grid" or "argmax".
         threshold_reading: "model" or "site".
+        threshold_note: where the best accuracy is also, or only, that of calling every validation scan the same.
         true_positive: positive scans called positive.
         false_negative: positive scans called negative.
         false_positive: negative scans called positive.
@@ -190,6 +191,7 @@ class CellScore:
     threshold: float
     threshold_rule: str
     threshold_reading: str
+    threshold_note: str
     true_positive: int
     false_negative: int
     false_positive: int
@@ -278,6 +280,7 @@ def score_cell(
         threshold=operating_point.threshold,
         threshold_rule=operating_point.rule,
         threshold_reading=operating_point.reading,
+        threshold_note=operating_point.note,
         **_decision_fields(truth, groups, decide(values, operating_point)),
         **_ranking_fields(truth, groups, values, resamples, seed),
         **_dropout_fields(truth, dropout),

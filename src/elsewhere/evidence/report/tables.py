@@ -192,7 +192,13 @@ def decision_table(study: Study, name: str) -> Table:
         Column("specificity", "Specificity (95 %)", _share_words("specificity"), numeric=True),
         Column("balanced_accuracy", "Balanced accuracy", lambda v, _: figure(v), numeric=True),
     ]
-    return Table(name, "Decisions: every model at every site under both threshold readings.", columns, rows)
+    note = ""
+    if noted := sum(bool(row.get("threshold_note")) for row in rows):
+        note = (
+            f"* in {noted} of {len(rows)} rows: on the validation scans no threshold is more accurate than calling every "
+            "scan the same; the column threshold_note of the CSV says which call, and what was done."
+        )
+    return Table(name, "Decisions: every model at every site under both threshold readings.", columns, rows, note)
 
 
 def average_table(study: Study, name: str) -> Table:
@@ -343,7 +349,8 @@ def _share_words(name: str) -> Callable[[Any, Record], str]:
 
 
 def _threshold_cell(value: Any, row: Record) -> str:
-    return "argmax" if row.get("threshold_rule") == "argmax" else figure(value)
+    mark = "*" if row.get("threshold_note") else ""
+    return ("argmax" if row.get("threshold_rule") == "argmax" else figure(value)) + mark
 
 
 def _zero(value: Any, _: Record) -> str:
