@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from elsewhere.commands.learned import learned_models, read_learned, write_learned
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.hardest import hardest
@@ -136,12 +138,12 @@ def test_group_means_come_from_one_joint_bootstrap(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
     groups = {row["group"]: row for row in study.groups}
     home = [float(exact_auc(*scores_of(m, m))) for m in ("A", "B")]
-    away = [float(exact_auc(*scores_of(m, s))) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B"))]
+    away = [float(exact_auc(*scores_of(m, s))) for m, s in (("A", "B"), ("B", "A"))]  # C did not learn
     assert groups["home"]["auc"] == pytest.approx(np.mean(home))
     assert groups["unseen"]["auc"] == pytest.approx(np.mean(away))
     assert groups["fall"]["auc"] == pytest.approx(np.mean(home) - np.mean(away))
     assert groups["fall"]["auc_low"] < groups["fall"]["auc"] < groups["fall"]["auc_high"]
-    assert {row["cells"] for row in study.groups} == {2, 4, 0}
+    assert {row["cells"] for row in study.groups} == {2, 0}
 
 
 def test_drops_add_up_and_are_made_again_only_when_something_changed(
@@ -258,3 +260,25 @@ def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -
 def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match=r"holds no study \(study\.json is missing\)"):
         report([tmp_path])
+
+
+def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_concluded(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    failed = {model.name: model.reasons for model in study.models if model.degenerate}
+    assert list(failed) == ["C"]
+    assert "both classes" in failed["C"][0]
+    assert "hardly differ" in failed["C"][1]
+    assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
+    report([made.root])
+    page = (made.root / "report.html").read_text(encoding="utf-8")
+    assert "One network of 4 did not learn (C): nothing may be concluded from its scores. Its rows are marked" in page
+    assert page.count("C (did not learn)") >= 5  # matrix, its picture, ranking, decisions, averages, figures
+
+
+def test_a_kept_judgement_is_read_and_a_missing_one_is_made(made: Folder) -> None:
+    models = identity_of(made)["models"]
+    judged = learned_models(made, models)
+    write_learned(made, {"A": replace(judged["A"], reasons=("kept as it is",))})
+    again = read_learned(made, models)
+    assert again["A"].reasons == ("kept as it is",)
+    assert (again["B"], again["C"]) == (judged["B"], judged["C"])

@@ -377,6 +377,11 @@ class Folder:
         """One row per model, site and threshold reading."""
         return self.root / "scores.parquet"
 
+    @property
+    def learned(self) -> Path:
+        """One row per model: whether it learned anything."""
+        return self.root / "learned.parquet"
+
     def model(self, name: str) -> Path:
         """Folder of one model: checkpoint, curves, training state."""
         return self.root / "models" / name

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands.audit import audit_study
+from elsewhere.commands.learned import learned_models, read_learned, write_learned
 from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
@@ -29,6 +30,8 @@ from elsewhere.scans.scan import split_hash
 from elsewhere.stages import stage
 
 DETERMINISTIC = -1
+DEGENERATE = 30
+"""Exit code of a study with a model that learned nothing."""
 Columns = dict[str, NDArray[Any]]
 Points = dict[tuple[Reading, str], OperatingPoint]
 
@@ -40,7 +43,10 @@ def study(
     commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
-    """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point."""
+    """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point.
+
+    Exit codes: 0 done, 30 done, but a model learned nothing (it is named here and on the page), 1 error.
+    """
     plan = load_study(study)
     folder = Folder(out or default_folder(plan))
     if commands:
@@ -50,10 +56,12 @@ def study(
         run_study(study, folder, workers)
         with stage("page"):
             report([folder.root])
+    if any(found.degenerate for found in read_learned(folder, plan.models).values()):
+        raise typer.Exit(DEGENERATE)
 
 
 def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
-    """Everything but the page. What is finished already is not done again.
+    """Everything but the page; names the models that learned nothing. What is finished already is not done again.
 
     Raises:
         ElsewhereError: as `prepare`, `train` and `predict`.
@@ -75,6 +83,11 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         found = scores(plan, folder)
         write_table(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
+        judged = learned_models(folder, {name: plan.trained_on(name) for name in names})
+        write_learned(folder, judged)
+    for name, learned in judged.items():
+        for reason in learned.reasons:
+            engine.console.print(f"[bold]{name} did not learn[/]: {reason}", soft_wrap=True)
 
 
 def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:

@@ -9,12 +9,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from elsewhere.commands.learned import read_learned
 from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
 from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
+from elsewhere.evidence.learned import Learned
 from elsewhere.plan import SECTIONS, Folder, read_table
 
 FORMS = {
@@ -43,7 +45,9 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
     """
     settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
     scores, cells = read_table(folder.scores), read_cells(folder, identity)
-    models = [_model(folder, name, sites) for name, sites in identity["models"].items()]
+    learned = read_learned(folder, identity["models"])
+    models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
+    able = [model for model in models if not model.degenerate]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
     return page.Study(
         name=settings["name"],
@@ -53,15 +57,16 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         counts=findings["counts"],
         patients=characteristics(folder),
         scores=scores,
-        groups=group_means(cells, models, settings),
+        groups=group_means(cells, able, settings),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=drops(folder, cells, models, scores, settings),
-        local=local_gains(folder, cells, models, scores, settings),
-        hardest=hardest(folder, cells, models, scores, findings),
+        drops=drops(folder, cells, able, scores, settings),
+        local=local_gains(folder, cells, able, scores, settings),
+        hardest=hardest(folder, cells, able, scores, findings),
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
+        learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),
@@ -139,9 +144,14 @@ def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
-def _model(folder: Folder, name: str, sites: Sequence[str]) -> page.Model:
+def _model(folder: Folder, name: str, sites: Sequence[str], learned: Learned) -> page.Model:
     record = json.loads((folder.model(name) / "checkpoint.json").read_text(encoding="utf-8"))
-    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""))
+    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
+
+
+def _learned(name: str, found: Learned) -> dict[str, Any]:
+    words = {"reasons": "; ".join(found.reasons), "remarks": "; ".join(found.remarks)}
+    return {"model": name} | asdict(found) | words
 
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:

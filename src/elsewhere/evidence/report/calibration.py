@@ -12,6 +12,7 @@ from elsewhere.evidence.figures import BenefitPanel, Canvas, ReliabilityPanel, b
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report.content import Calibration, Model, Record, Study
 from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.learned import label, labels
 from elsewhere.evidence.report.pictures import FAMILIES, family
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import Column, Table, plain_table
@@ -99,7 +100,7 @@ def calibration_table(study: Study, name: str, found: Found) -> Table:
             }
         )
     columns = [
-        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("model", "Trained on", labels(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("brier", "Brier score", lambda v, _: figure(v, 3), numeric=True),
         Column("ece", "Calibration error (if perfect)", _error_words, numeric=True),
@@ -188,7 +189,7 @@ def _why_not(record: Record | None) -> tuple[str, ...]:
 
 
 def _names(study: Study, models: Sequence[Model]) -> tuple[list[str], list[str]]:
-    return [spaced(model.name) for model in models], [site.name for site in study.sites]
+    return [label(model) for model in models], [site.name for site in study.sites]
 
 
 def _model(study: Study, name: str) -> Model:
