@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
+from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
+from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.plan import SECTIONS, Folder, read_table
 
 FORMS = {
@@ -45,6 +47,8 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
     scores, cells = read_table(folder.scores), read_cells(folder, identity)
     models = [_model(folder, name, sites) for name, sites in identity["models"].items()]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
+    learned = [model for model in models if not model.degenerate]
+    hard = hardest(folder, cells, models, scores, findings)
     return page.Study(
         name=settings["name"],
         protocol=_protocol_words(settings),
@@ -53,12 +57,14 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         counts=findings["counts"],
         patients=characteristics(folder),
         scores=scores,
-        groups=group_means(cells, models, settings),
+        groups=group_means(cells, learned, settings),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
         drops=drops(folder, cells, models, scores, settings),
         local=local_gains(folder, cells, models, scores, settings),
-        hardest=hardest(folder, cells, models, scores, findings),
+        hardest=hard.scans,
+        judged=hard.judged,
+        contrasts=contrasts(cells, models, scores),
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
@@ -106,7 +112,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
     parts = {
-        "rules without lungs and odd scans": ("audited" in findings, AUDIT),
+        ODD_SCANS: ("audited" in findings, AUDIT),
         "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
         "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
         "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),
