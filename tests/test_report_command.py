@@ -14,6 +14,7 @@ import pytest
 from elsewhere.commands.learned import learned_models, read_learned, write_learned
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
@@ -194,13 +195,48 @@ def test_a_full_disk_is_said(made: Folder, monkeypatch: pytest.MonkeyPatch) -> N
 def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -> None:
     identity = identity_of(made)
     study = assembly.study_of(made, identity)
-    assert {r["models"] for r in study.hardest} == {3}
-    assert all(2 * r["wrong"] > 3 for r in study.hardest)
+    assert {(r["site"], r["models"]) for r in study.judged} == {("A", 2), ("B", 2), ("C", 3)}  # noise has none, C has
+    assert {(r["site"], r["models"]) for r in study.hardest} <= {("A", 2), ("B", 2), ("C", 3)}  # no AUC
+    assert all(2 * r["wrong"] > r["models"] for r in study.hardest)
+    listed = [r["scan"] for r in study.hardest if (r["site"], r["label"]) == ("A", 1)]
+    assert len(listed) == next(r["mostly_wrong"] for r in study.judged if (r["site"], r["label"]) == ("A", 1))
     seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, identity)
     alone = hardest(made, cells, study.models[3:], read_table(made.scores), AUDIT)
-    assert alone == []
+    assert alone.scans == []
+    assert {r["models"] for r in alone.judged} == {0}
+
+
+def test_networks_that_did_not_learn_judge_no_scan_and_enter_no_mean_or_contrast(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    marked = [replace(m, degenerate=("it did not learn",)) if m.name in {"A", "C"} else m for m in study.models]
+    cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
+    judged = hardest(made, cells, marked, scores, AUDIT).judged
+    assert {(r["site"], r["models"]) for r in judged} == {("A", 1), ("B", 2), ("C", 2)}
+    found, before = contrasts(cells, marked, scores), study.contrasts
+    assert [(r["contrast"], r["cells"]) for r in found] == [("threshold", 1)]
+    assert [(r["contrast"], r["cells"]) for r in before] == [("threshold", 4), ("one class", 4)]
+    # one threshold for both readings: nothing can differ
+    assert [(r["estimate"], r["low"], r["high"]) for r in found] == [(0.0, 0.0, 0.0)]
+
+
+def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    single = next(r for r in study.contrasts if r["contrast"] == "one class")
+    called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
+    assert single["first"] == pytest.approx(called["C"])
+    assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
+    assert single["estimate"] == pytest.approx(single["first"] - single["second"])
+    assert single["low"] < single["estimate"] < single["high"]
+    moved = [r | {"threshold": 0.3} if r["threshold_reading"] == "site" else r for r in read_table(made.scores)]
+    gain = contrasts(read_cells(made, identity_of(made)), study.models, moved)[0]
+    right = [
+        [np.mean((probabilities >= point) == labels) for point in (0.3, 0.5)]
+        for labels, probabilities in (scores_of(m, s) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B")))
+    ]
+    assert (gain["first"], gain["second"]) == pytest.approx(tuple(np.mean(right, axis=0)))
+    assert gain["estimate"] == pytest.approx(gain["first"] - gain["second"])
 
 
 def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) -> None:
@@ -264,14 +300,14 @@ def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
 
 def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_concluded(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    failed = {model.name: model.reasons for model in study.models if model.degenerate}
+    failed = {model.name: model.degenerate for model in study.models if model.degenerate}
     assert list(failed) == ["C"]
     assert "both classes" in failed["C"][0]
     assert "hardly differ" in failed["C"][1]
     assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
-    assert "One network of 4 did not learn (C): nothing may be concluded from its scores. Its rows are marked" in page
+    assert "1 of 4 networks did not learn and is left out" in page
     assert page.count("C (did not learn)") >= 5  # matrix, its picture, ranking, decisions, averages, figures
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from elsewhere.commands.learned import read_learned
 from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
+from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
 from elsewhere.evidence.learned import Learned
+from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.plan import SECTIONS, Folder, read_table
 
 FORMS = {
@@ -49,6 +51,7 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
     models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
+    hard = hardest(folder, cells, models, scores, findings)
     return page.Study(
         name=settings["name"],
         protocol=_protocol_words(settings),
@@ -62,7 +65,9 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         calibrations=list(calibrations(cells)),
         drops=drops(folder, cells, able, scores, settings),
         local=local_gains(folder, cells, able, scores, settings),
-        hardest=hardest(folder, cells, able, scores, findings),
+        hardest=hard.scans,
+        judged=hard.judged,
+        contrasts=contrasts(cells, models, scores),
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
@@ -111,7 +116,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
     parts = {
-        "rules without lungs and odd scans": ("audited" in findings, AUDIT),
+        ODD_SCANS: ("audited" in findings, AUDIT),
         "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
         "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
         "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),

@@ -41,20 +41,15 @@ class Model:
         trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
         best_iteration: the iteration whose weights were kept, None when not known.
         weights: checksum of the checkpoint, "" when not known.
-        reasons: sentences, one for each sign that it learned nothing (`evidence.learned`); empty where it learned. A
-            model with a reason is marked wherever it stands; means, drops, comparisons and lessons leave it out.
+        degenerate: why nothing may be concluded from its scores, a sentence each (`evidence.learned`); empty for none.
+            Such a model is marked wherever it stands; means, drops, comparisons and lessons leave it out.
     """
 
     name: str
     trained_on: tuple[str, ...]
     best_iteration: int | None = None
     weights: str = ""
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def degenerate(self) -> bool:
-        """Whether nothing may be concluded from its scores."""
-        return bool(self.reasons)
+    degenerate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,6 +247,12 @@ class Study:
             `rethresholded`, `recalibrated` the accuracy, `_low` and `_high`.
         hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
             `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
+        judged: who judged the hardest scans, one record per site and class: `site`, `label`, `scans`, `models`
+            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong).
+        contrasts: paired differences of decisions on the same scans, one record each: `contrast` ("threshold": right
+            decisions under reading (b) less (a) at unseen sites; "one class": scans of a one-class site called that
+            class by networks trained on it less by the others), `site` ("" for all), `first`, `second`, `estimate`
+            (first less second), `low`, `high`, `cells`.
         diagnosis: what `elsewhere diagnose` kept.
         stress: what `elsewhere stress` kept.
         trainings: scores over several trainings that differ in their seed alone, one record per model, site and score:
@@ -289,6 +290,8 @@ class Study:
     drops: Sequence[Record] = ()
     local: Sequence[Record] = ()
     hardest: Sequence[Record] = ()
+    judged: Sequence[Record] = ()
+    contrasts: Sequence[Record] = ()
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[Record] = ()

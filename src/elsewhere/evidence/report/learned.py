@@ -1,4 +1,4 @@
-"""Whether each network of a study learned in; its mark wherever it stands, a sentence and a table, out."""
+"""Whether each network of a study learned in; its mark wherever it stands, and a table, out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from elsewhere.evidence.report.content import Model, Record, Study
 from elsewhere.evidence.report.table import Column, Table
-from elsewhere.evidence.report.words import count, estimate, figure, listed, spaced
+from elsewhere.evidence.report.words import estimate, figure, spaced
 
 MARK = "did not learn"
 
@@ -21,20 +21,6 @@ def labels(study: Study) -> Callable[[Any, Record], str]:
     """What a column of model names shows: each name with its mark."""
     known = {model.name: label(model) for model in study.models}
     return lambda value, _: known.get(str(value), spaced(str(value)))
-
-
-def sentence(study: Study) -> str:
-    """Which networks learned nothing, and that the means leave them out; "" where all learned."""
-    failed = [model for model in study.models if model.degenerate]
-    if not failed:
-        return ""
-    names = listed([spaced(model.name) for model in failed])
-    their = "Its" if len(failed) == 1 else "Their"
-    what = f"{count(len(failed), 'network')} of {len(study.models)} did not learn ({names})"
-    return (
-        f"{what[0].upper()}{what[1:]}: nothing may be concluded from {their.lower()} scores. {their} rows are marked, "
-        "and means, drops, comparisons and explanations leave them out."
-    )
 
 
 def learned_table(study: Study, name: str) -> Table:

@@ -1,0 +1,217 @@
+"""One study's scores in; the sentences at the head of the page, each a function of its numbers, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from elsewhere.evidence.report.content import Model, Record, Study
+from elsewhere.evidence.report.records import Group, cell, fall, groups, index, kin_of, number
+from elsewhere.evidence.report.words import count, estimate, interval, listed, signed
+
+NOTABLE_DROP = 0.05
+"""A smaller difference of two mean AUCs is called small (the mark of Yu et al. 2022, external validation of 86
+algorithms)."""
+
+FEWEST_SITES = 4
+"""With fewer unseen sites nothing is said of a new hospital: a spread over two or three sites is hardly known."""
+
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class NewHospital:
+    """What a random-effects model over the unseen sites says of one more.
+
+    Attributes:
+        low: lower end of the 95 % prediction interval of the AUC; None where it was not made.
+        high: upper end.
+        sites: number of sites behind it.
+    """
+
+    low: float | None
+    high: float | None
+    sites: int
+
+
+def headline(study: Study) -> str:
+    """What the scores of the networks that learned say, and what was held fixed in saying it."""
+    kept, left = learned(study), left_out_words(study)
+    if not kept:
+        return left
+    found = groups(study)
+    said = [left, means(found), difference(found, fall(study)), against_chance(study)]
+    if found:
+        said += [held_fixed(study), new_hospital(_new_hospital(study))]
+    return " ".join(words for words in said if words)
+
+
+def learned(study: Study) -> list[Model]:
+    """The networks that are not marked as degenerate."""
+    return list(study.able)
+
+
+def left_out_words(study: Study) -> str:
+    """How many networks did not learn; "" where all did."""
+    all_of, bad = len(study.models), len(study.models) - len(learned(study))
+    if not bad:
+        return ""
+    if bad == all_of:
+        who = "The network" if all_of == 1 else f"None of the {all_of} networks"
+        did = "did not learn" if all_of == 1 else "learned"
+        return (
+            f"{who} {did} to tell the classes apart on the validation scans of its own training sites, so nothing is "
+            "concluded from the scores."
+        )
+    verb = "is" if bad == 1 else "are"
+    return f"{bad} of {all_of} networks did not learn and {verb} left out of what follows (marked in the tables)."
+
+
+def means(found: Sequence[Group]) -> str:
+    """Mean discrimination at home and elsewhere with their intervals."""
+    home, away = _home_and_away(found)
+    if home is None and away is None:
+        return "No AUC was measured: no cell with both classes is in the records."
+    parts = []
+    if home:
+        where = (
+            "at home (internal test set of the only training site)"
+            if home.kin == "home"
+            else "at training sites (internal test sets)"
+        )
+        parts.append(f"{estimate(home.mean, home.low, home.high)} {where}, {_cells(home)}")
+    if away:
+        where = "elsewhere (external validation, sites never seen in training)"
+        parts.append(f"{estimate(away.mean, away.low, away.high)} {where}, {_cells(away)}")
+    said = f"Mean discrimination (AUC, with 95 % interval): {'; '.join(parts)}."
+    if away is None:
+        said += " No network was tested at a site it had never seen, so nothing is known about elsewhere."
+    return said
+
+
+def difference(found: Sequence[Group], fell: Group | None) -> str:
+    """The difference of both means, judged by its own interval; "" where one of them is missing."""
+    home, away = _home_and_away(found)
+    if home is None or away is None:
+        return ""
+    if fell is None:
+        return (
+            f"The difference, home less elsewhere, is {signed(home.mean - away.mean)}; it has no interval of its own "
+            "here, so it cannot be set against sampling error."
+        )
+    ends = f"(95\u00a0%: {signed(fell.low)} to {signed(fell.high)})"
+    if fell.low <= 0 <= fell.high:
+        said = f"The difference, home less elsewhere, is {signed(fell.mean)} {ends}"
+        return f"{said}: within sampling error of the patients."
+    size = ", a small difference" if abs(fell.mean) < NOTABLE_DROP else ""
+    side = "lower" if fell.mean > 0 else "higher"
+    return (
+        f"For these trained networks discrimination is {abs(fell.mean):.2f} {side} elsewhere than at home{size}; "
+        f"home less elsewhere {signed(fell.mean)} {ends}, beyond sampling error of the patients."
+    )
+
+
+def against_chance(study: Study) -> str:
+    """In how many external cells the whole interval lies above, around or below an AUC of 0.5."""
+    cells = index(study.scores)
+    records = [
+        record
+        for model in learned(study)
+        for site in study.sites
+        if kin_of(model, site.name) == "unseen" and (record := cell(cells, model.name, site.name))
+    ]
+    above, around, below = (len(part) for part in against(records))
+    total = above + around + below
+    if not total:
+        return ""
+    parts = [
+        f"{words} in {times}"
+        for words, times in (
+            ("above chance (0.50) with its whole 95 % interval", above),
+            ("not distinguishable from chance", around),
+            ("below chance with its whole interval", below),
+        )
+        if times
+    ]
+    cells_ = "the one cell" if total == 1 else f"the {total} cells"
+    return f"Of {cells_} elsewhere that have an interval, the AUC is {listed(parts)}."
+
+
+def against(records: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
+    """Records whose whole AUC interval lies above 0.5, holds it, or lies below it; those without one are left out."""
+    parts: tuple[list[Record], list[Record], list[Record]] = ([], [], [])
+    for record in records:
+        low, high = (number(record.get(f"auc_sampling_{end}")) for end in ("low", "high"))
+        if low is not None and high is not None:
+            parts[0 if low > CHANCE else 2 if high < CHANCE else 1].append(record)
+    return parts
+
+
+def held_fixed(study: Study) -> str:
+    """What the intervals do not hold: another training, and other sites."""
+    rows = [r for r in study.trainings if r["score"] == "auc" and number(r.get("standard_deviation")) is not None]
+    fixed = "These intervals say how far the numbers move with other patients of the same sites; sites and trained "
+    fixed += "networks are held fixed."
+    if not rows:
+        return f"{fixed} Each network was trained once, so the spread over trainings (seeds) is not known."
+    times = max(int(r["seeds"]) for r in rows)
+    spreads = [float(r["standard_deviation"]) for r in rows]
+    return (
+        f"{fixed} Over {count(times, 'training')} that differ in their seed alone the AUC of a cell has a standard "
+        f"deviation of {median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
+        "leave out."
+    )
+
+
+def new_hospital(new: NewHospital | None) -> str:
+    """What follows for a hospital that is not among the sites; "" where nothing was tested elsewhere."""
+    if new is None or not new.sites:
+        return ""
+    if new.sites < FEWEST_SITES:
+        sites = count(new.sites, "unseen site").capitalize()
+        return f"{sites} cannot tell how far the AUC would lie from these means at a new hospital."
+    if new.low is None or new.high is None:
+        return ""
+    return (
+        f"At a new hospital an AUC of {interval(new.low, new.high)} is to be expected (95 % prediction interval, "
+        f"random effects over {new.sites} unseen sites)."
+    )
+
+
+def comparison(studies: Sequence[Study]) -> str:
+    """The elsewhere means of several studies side by side; "" for one study or where none was measured."""
+    away = {s.name: g for s in studies for g in groups(s) if g.kin == "unseen"}
+    if len(away) < 2:
+        return ""
+    named = listed([f"{g.mean:.2f} (“{name}”)" for name, g in away.items()])
+    said = f"Side by side, the mean AUC at sites never seen in training is {named}"
+    networks = {tuple(m.name for m in learned(s)) for s in studies if s.name in away}
+    if len(networks) > 1:
+        return f"{said}; these are means over different networks, as those that did not learn are left out of each."
+    return f"{said}."
+
+
+def _home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
+    by_kin = {group.kin: group for group in found}
+    return by_kin.get("home") or by_kin.get("seen"), by_kin.get("unseen")
+
+
+def _cells(group: Group) -> str:
+    return f"{len(group.aucs)} cell{'' if len(group.aucs) == 1 else 's'}"
+
+
+def _new_hospital(study: Study) -> NewHospital | None:
+    """The prediction interval where it was made; the number of unseen sites alone where it was not."""
+    given = next((r for r in study.groups if r["group"] == "new hospital"), None)
+    if given:
+        return NewHospital(number(given.get("auc_low")), number(given.get("auc_high")), int(given["cells"]))
+    cells = index(study.scores)
+    unseen = {
+        site.name
+        for model in learned(study)
+        for site in study.sites
+        if kin_of(model, site.name) == "unseen"
+        and number((cell(cells, model.name, site.name) or {}).get("auc")) is not None
+    }
+    return NewHospital(None, None, len(unseen)) if unseen else None
