@@ -214,7 +214,8 @@ def test_networks_that_did_not_learn_judge_no_scan_and_enter_no_mean_or_contrast
     cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
     judged = hardest(made, cells, marked, scores, AUDIT).judged
     assert {(r["site"], r["models"]) for r in judged} == {("A", 1), ("B", 2), ("C", 2)}
-    found, before = contrasts(cells, marked, scores), study.contrasts
+    able = [replace(m, degenerate=()) for m in study.models]
+    found, before = contrasts(cells, marked, scores), contrasts(cells, able, scores)
     assert [(r["contrast"], r["cells"]) for r in found] == [("threshold", 1)]
     assert [(r["contrast"], r["cells"]) for r in before] == [("threshold", 4), ("one class", 4)]
     # one threshold for both readings: nothing can differ
@@ -223,7 +224,9 @@ def test_networks_that_did_not_learn_judge_no_scan_and_enter_no_mean_or_contrast
 
 def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    single = next(r for r in study.contrasts if r["contrast"] == "one class")
+    able = [replace(m, degenerate=()) for m in study.models]
+    found = contrasts(read_cells(made, identity_of(made)), able, read_table(made.scores))
+    single = next(r for r in found if r["contrast"] == "one class")
     called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
     assert single["first"] == pytest.approx(called["C"])
     assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
