@@ -14,8 +14,8 @@ from scipy.stats import bootstrap, norm
 from elsewhere.evidence.bootstrap import resampled_aucs
 from elsewhere.evidence.intervals import (
     Interval,
-    binormal_variance,
     auc_interval,
+    binormal_variance,
     bootstrap_interval,
     effective_trials,
     mean_interval,

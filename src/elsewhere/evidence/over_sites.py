@@ -98,7 +98,7 @@ def _new_site(values: Floats, errors: Floats) -> tuple[float, float]:
 
 
 def _between(values: Floats, errors: Floats, wanted: Floats) -> Floats:
-    """The variance between sites at which Q, a falling function of it, takes each wanted value; 0 where it never does."""
+    """Variance between sites at which Q, a falling function of it, takes each wanted value; 0 where it never does."""
 
     def heterogeneity(between: Floats) -> Floats:
         weights = 1 / (errors + between[:, None])

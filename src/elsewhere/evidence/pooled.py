@@ -101,7 +101,8 @@ def _mean(
     for model in dict.fromkeys(model for model, _ in weights):
         names = trainings.get(model, [model])
         own = {site: weight for (m, site), weight in weights.items() if m == model}
-        drawn += np.mean([sum(w * found[n, site][1] for site, w in own.items()) for n in names], axis=0)
+        for name in names:
+            drawn += np.sum([w * found[name, site][1] for site, w in own.items()], axis=0) / len(names)
         parts.append(np.array([sum(w * found[n, site][0] for site, w in own.items()) for n in names]))
     estimate = float(sum(part.mean() for part in parts))
     low, high = (float(end) for end in np.quantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]))

@@ -1,4 +1,4 @@
-"""All models' scores of the test scans in; paired tests of network against network and protocol against protocol out."""
+"""All models' scores of the test scans in; paired tests of networks and of protocols out."""
 
 from __future__ import annotations
 

@@ -156,12 +156,19 @@ def held_fixed(study: Study) -> str:
     if not rows:
         return f"{fixed} Each network was trained once, so the spread over trainings (seeds) is not known."
     times = max(int(r["seeds"]) for r in rows)
+    inside = any(int(r.get("trainings") or 1) > 1 for r in study.groups)
     spreads = [float(r["standard_deviation"]) for r in rows]
     return (
-        f"{fixed} Over {count(times, 'training')} that differ in their seed alone the AUC of a cell has a standard "
-        f"deviation of {median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
-        "leave out."
+        f"{fixed if not inside else WITH_SEEDS} Over {count(times, 'training')} that differ in their seed alone "
+        f"the AUC of a cell has a standard deviation of {median(spreads):.2f} in the middle cell and "
+        f"{max(spreads):.2f} at most, which the intervals {'include' if inside else 'leave out'}."
     )
+
+
+WITH_SEEDS = (
+    "Means are over several trainings of each network; their intervals say how far they move with other patients of "
+    "the same sites and with other trainings, sites held fixed."
+)
 
 
 def new_hospital(new: NewHospital | None) -> str:
