@@ -301,7 +301,7 @@ Patients are sampled, and with them the share of positives; slope 1 and intercep
 
 {calibration}
 ## Coverage of the mean over hospitals and of a new one (aim: 93 to 97 %)
-The AUC of each hospital is drawn around the stated one in log-odds; each has one of {sizes} scans (positives/negatives).
+Each hospital's AUC is drawn around the stated one in log-odds; each has {sizes} scans (positives/negatives).
 `t with k − 2` is the interval of Higgins, Thompson & Spiegelhalter 2009 beside the product's. Below four sites the
 product gives no prediction interval.
 
@@ -309,8 +309,8 @@ product gives no prediction interval.
 ## Coverage of nominal 95 % intervals of the parts of a drop (aim: 93 to 97 %)
 {fifth} repetitions of 400 resamples. The truth is that of {population} patients. `threshold, numbers fixed` is measured
 on studies with fixed numbers of positives and negatives, all others on studies that sample patients as they come.
-Calibration and ranking rest on thresholds that are best for the scans at hand, which flatters small sites: too little is
-put down to ranking, too much to calibration.
+Calibration and ranking rest on thresholds that are best for the scans at hand, which flatters small sites: too little
+is put down to ranking, too much to calibration.
 
 {drop}
 ## The AUC on a grid of thresholds against the exact one
@@ -357,7 +357,7 @@ def main() -> None:
         seed=given.seed,
         fifth=given.repeats // 5,
         population=f"{POPULATION:,}",
-        sizes=", ".join(f"{p}/{n}" for p, n in SIZES),
+        sizes=" or ".join(f"{p}/{n}" for p, n in SIZES),
         **parts,
         speed=speed,
     )
