@@ -113,7 +113,9 @@ def test_few_unseen_sites_are_said_at_the_head() -> None:
 def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
     study = a_study(HOME, AWAY, a_cell("B", "A", 0.1))
     said = headline.headline(marked(study, "B"))
-    assert said.startswith("1 of 3 networks did not learn and is left out of what follows (marked in the tables). Mean")
+    assert said.startswith(
+        "1 of 3 networks did not learn (B) and is left out of what follows; the tables mark them. Mean"
+    )
     assert "0.60 (0.55–0.65) elsewhere" in said
     assert "below chance" not in said
     assert "did not learn" not in headline.headline(study)
@@ -126,7 +128,7 @@ def test_when_no_network_learned_that_is_all_that_is_said() -> None:
         "so nothing is concluded from the scores."
     )
     assert headline.headline(study) == words
-    alone = a_study(models=(Model("A", ("A",), degenerate=REASON),))
+    alone = a_study(models=(Model("A", ("A",), reasons=REASON),))
     assert headline.headline(alone).startswith("The network did not learn to tell the classes apart")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_study import a_cell, a_study, marked
 
-from elsewhere.evidence.report import Audit, Study, lessons
+from elsewhere.evidence.report import Audit, Model, Site, Study, lessons
 from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.published import published_table
 from elsewhere.evidence.report.words import ODD_SCANS, rules_words
 
 
@@ -220,3 +222,18 @@ def test_the_caption_of_the_rules_says_that_no_network_sees_metadata() -> None:
     assert "No network sees metadata" in said
     assert "can learn any of these" not in said
     assert "Squares" not in rules_words([{"rule": "kernel", "sites": "A", "auc": 0.7}])
+
+
+def test_the_published_numbers_mark_a_network_that_did_not_learn() -> None:
+    study = a_study(
+        a_cell("UTSW", "UTSW", 0.8, threshold_reading="site"),
+        a_cell("UTSW", "CC-CCII", 0.7),
+        a_cell("CC-CCII", "UTSW", 0.4),
+        models=(Model("UTSW", ("UTSW",)), Model("CC-CCII", ("CC-CCII",))),
+    )
+    study = replace(study, sites=(Site("UTSW"), Site("CC-CCII")))
+    told, without = published_table([study], "p"), published_table([marked(study, "CC-CCII")], "p")
+    assert told.note.endswith("Study paper, all its models: 0.400 to 0.700.")
+    assert without.note.endswith("Study paper, its models that learned: 0.700 to 0.700.")
+    assert told.rows[0]["auc_0"] == "0.800 (0.700–0.900)"
+    assert published_table([marked(study, "UTSW")], "p").rows[0]["auc_0"] == "0.800 (0.700–0.900), did not learn"

@@ -111,10 +111,11 @@ def test_the_useful_range_is_the_longest_run() -> None:
 
 def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
     score = {"model": "A", "site": "A", "ece": 0.21, "ece_if_calibrated": 0.05, "calibration_slope": 0.4}
+    score |= {"calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
     study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
-    assert "At home the median calibration error is 0.21, and in 1 of 1 cells the slope is below 0.5" in shown["words"]
+    assert "At home the median calibration error (ECE) is 0.21, and of 1 cells 1 overconfident" in shown["words"]
     assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
         "paper-calibration-a.svg",
         "paper-net-benefit-a.svg",
@@ -123,6 +124,19 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     assert len(rows_of(tmp_path, "paper-reliability")) == 4
     assert len(rows_of(tmp_path, "paper-decision-curves")) == 99
     assert calibration.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.9, "overconfident"), (1.1, 5.0, "underconfident"), (0.5, 9.0, "open"), (None, None, "unknown")],
+)
+def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None, said: str) -> None:
+    record = {
+        "calibration_slope": 150.0,
+        "calibration_slope_sampling_low": low,
+        "calibration_slope_sampling_high": high,
+    }
+    assert calibration.slope_verdict(record) == said
 
 
 # Where decisions were lost ----------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_external_validation_is_claimed_only_where_there_was_one() -> None:
 def test_sheets_say_what_was_left_out_and_what_was_not_done() -> None:
     study = a_study(HOME, AWAY, a_cell("B", "A", 0.1))
     assert "left out" not in answers(study)["23a"]
-    assert answers(marked(study, "B"))["23a"].startswith("1 of 3 networks did not learn and is left out")
+    assert answers(marked(study, "B"))["23a"].startswith("1 of 3 networks did not learn (B) and is left out")
     assert answers(marked(study, "A", "B", "A+D"))["25"].startswith("None of the 3 networks learned")
     rows = [{"model": m, "site": "A", "inside": v, "expected": 0.3} for m, v in (("A", 0.6), ("B", 0.0))]
     looked = replace(study, diagnosis=Diagnosis(saliency=rows))

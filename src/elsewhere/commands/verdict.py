@@ -278,7 +278,7 @@ def _judge(model: Model, rows: Sequence[Row]) -> Verdict:
     if not validation:
         raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
     home_validation = ([r["label"] for r in validation], [r["probability"] for r in validation])
-    point = choose_threshold(*home_validation)
+    point = choose_threshold(*home_validation, ties=model.settings["evaluation"].get("ties", "middle"))
     labelled = [r for r in rows if r["label"] is not None]
     if not labelled:
         return _estimate(model, rows, tables, home_validation, point)

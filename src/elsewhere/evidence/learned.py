@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from elsewhere.evidence.calibration import LEAST_SPREAD
 from elsewhere.evidence.columns import Floats, Ints, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import CLOSEST_TO_CERTAIN, choose_threshold
 from elsewhere.evidence.delong import auc_covariance, effective_scans
 from elsewhere.evidence.intervals import score_ends, z_value
 
 LEVEL = 0.95
-LEAST_SPREAD = 0.1
-"""Standard deviation of the log-odds below which scores hardly differ: near 0.5, less than 0.025 in probability."""
 
 
 @dataclass(frozen=True)

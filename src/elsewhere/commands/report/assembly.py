@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from elsewhere.commands.learned import read_learned
 from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
 from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.drop import drops, local_gains
@@ -16,6 +17,7 @@ from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
+from elsewhere.evidence.learned import Learned
 from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.plan import SECTIONS, Folder, read_table
 
@@ -28,7 +30,8 @@ FORMS = {
     "images": "image slices",
 }
 PROTOCOL_WORDS = {
-    "paper": "The paper's protocol to the letter: intensities as published, whole slices, the paper's thresholds.",
+    "paper": "The paper's protocol to the letter: intensities as published, whole slices; where its text is silent our "
+    "reading, such as a threshold for each tested site.",
     "harmonised": "Known encodings back to HU, a lung window, the lungs' bounding box on one fixed grid, mild "
     "intensity augmentation, and one threshold per model from its own training sites.",
 }
@@ -45,10 +48,11 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
     """
     settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
     scores, cells = read_table(folder.scores), read_cells(folder, identity)
-    models = [_model(folder, name, sites) for name, sites in identity["models"].items()]
+    learned = read_learned(folder, identity["models"])
+    models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
+    able = [model for model in models if not model.degenerate]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
-    learned = [model for model in models if not model.degenerate]
-    hard = hardest(folder, cells, models, scores, findings)
+    hard = hardest(folder, cells, able, scores, findings)
     return page.Study(
         name=settings["name"],
         protocol=_protocol_words(settings),
@@ -57,17 +61,18 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         counts=findings["counts"],
         patients=characteristics(folder),
         scores=scores,
-        groups=group_means(cells, learned, settings),
+        groups=group_means(cells, able, settings),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=drops(folder, cells, models, scores, settings),
-        local=local_gains(folder, cells, models, scores, settings),
+        drops=drops(folder, cells, able, scores, settings),
+        local=local_gains(folder, cells, able, scores, settings),
         hardest=hard.scans,
         judged=hard.judged,
-        contrasts=contrasts(cells, models, scores),
+        contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
+        learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),
@@ -123,13 +128,14 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
 
 
 def _ties(settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The dials of simulated sites, from the sidecar that the simulator leaves beside each."""
+    """The dials of simulated sites, and which way each tie points, from the sidecar that the simulator leaves."""
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
         sidecar = Path(f"{site['root']}.truth.json")
         if sidecar.is_file():
-            dials = json.loads(sidecar.read_text(encoding="utf-8"))["dials"]
-            for factor, strength in dials.items():
-                yield {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+            truth = json.loads(sidecar.read_text(encoding="utf-8"))
+            for factor, strength in truth["dials"].items():
+                tie = {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+                yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
 
 
 def _protocol_words(settings: dict[str, Any]) -> str:
@@ -145,9 +151,14 @@ def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
-def _model(folder: Folder, name: str, sites: Sequence[str]) -> page.Model:
+def _model(folder: Folder, name: str, sites: Sequence[str], learned: Learned) -> page.Model:
     record = json.loads((folder.model(name) / "checkpoint.json").read_text(encoding="utf-8"))
-    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""))
+    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
+
+
+def _learned(name: str, found: Learned) -> dict[str, Any]:
+    words = {"reasons": "; ".join(found.reasons), "remarks": "; ".join(found.remarks)}
+    return {"model": name} | asdict(found) | words
 
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -64,7 +64,9 @@ def drops(
 ) -> list[Row]:
     """Where each model lost right decisions between home and each site it never saw (`evidence.decomposition`)."""
     path = folder.root / "decomposition.parquet"
-    return _kept(path, _key(cells, scores, settings), lambda: map(_drop, _trials(folder, cells, models, scores)))
+    return _kept(
+        path, _key(cells, models, scores, settings), lambda: map(_drop, _trials(folder, cells, models, scores))
+    )
 
 
 def local_gains(
@@ -80,7 +82,7 @@ def local_gains(
     def make() -> Iterable[Row]:
         return (row for trial in _trials(folder, cells, models, scores) for row in _local(trial))
 
-    return _kept(path, _key(cells, scores, settings), make)
+    return _kept(path, _key(cells, models, scores, settings), make)
 
 
 def _kept(path: Path, key: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
@@ -100,8 +102,13 @@ def _kept(path: Path, key: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
     return rows
 
 
-def _key(cells: Cells, scores: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
-    seen = hashlib.sha256(json.dumps([SIZES, DRAWS, RESAMPLES, settings["seed"]]).encode())
+def _key(
+    cells: Cells,
+    models: Sequence[page.Model],
+    scores: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> str:
+    seen = hashlib.sha256(json.dumps([SIZES, DRAWS, RESAMPLES, settings["seed"], [m.name for m in models]]).encode())
     for (model, site), cell in cells.items():
         seen.update(json.dumps([model, site, cell.scans.tolist(), cell.labels.tolist()]).encode())
         seen.update(cell.probabilities.tobytes())

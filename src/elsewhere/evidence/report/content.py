@@ -41,14 +41,20 @@ class Model:
         trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
         best_iteration: the iteration whose weights were kept, None when not known.
         weights: checksum of the checkpoint, "" when not known.
-        degenerate: why nothing may be concluded from its scores, a sentence each (`evidence.learned`); empty for none.
+        reasons: sentences, one for each sign that it learned nothing (`evidence.learned`); empty where it learned. A
+            model with a reason is marked wherever it stands; means, drops, comparisons and lessons leave it out.
     """
 
     name: str
     trained_on: tuple[str, ...]
     best_iteration: int | None = None
     weights: str = ""
-    degenerate: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether nothing may be concluded from its scores."""
+        return bool(self.reasons)
 
 
 @dataclass(frozen=True)
@@ -257,7 +263,10 @@ class Study:
         trainings: scores over several trainings that differ in their seed alone, one record per model, site and score:
             `model`, `site`, `score`, `first`, `sampling_low`, `sampling_high`, `dropout_sd`, `seeds`, `mean`,
             `standard_deviation`, `smallest`, `largest`; empty where each model was trained once.
-        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full).
+        learned: whether each model learned anything, from validation scans of its training sites, one record each:
+            `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
+        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
+            where the tie has a direction how `positives` and `negatives` are scanned (words).
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
         curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
@@ -292,6 +301,7 @@ class Study:
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[Record] = ()
+    learned: Sequence[Record] = ()
     ties: Sequence[Record] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
@@ -306,6 +316,11 @@ class Study:
     seeds: Mapping[str, int] = field(default_factory=dict)
     split_hash: str = ""
     notes: Sequence[str] = ()
+
+    @property
+    def able(self) -> Sequence[Model]:
+        """The models that learned something: those that means, drops, comparisons and lessons speak of."""
+        return [model for model in self.models if not model.degenerate]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scipy.stats import binom
 from elsewhere.evidence.intervals import LEVEL, z_value
 from elsewhere.evidence.report.content import Record, Study
 from elsewhere.evidence.report.folder import Folder
-from elsewhere.evidence.report.headline import against, learned, left_out_words
+from elsewhere.evidence.report.headline import against, left_out_words
 from elsewhere.evidence.report.records import Group, cell, groups, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import plain_table
 from elsewhere.evidence.report.words import ODD_SCANS, count, estimate, figure, listed, signed, spaced
@@ -59,7 +59,7 @@ def section(studies: Sequence[Study], out: Folder) -> dict[str, Any] | None:
 def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, Record]]:
     """(kin, record) of every measured cell of the networks that learned."""
     cells = index(study.scores)
-    for model in learned(study):
+    for model in study.able:
         for site in study.sites:
             record = cell(cells, model.name, site.name, reading)
             if record:
@@ -307,7 +307,7 @@ def _nature(studies: Sequence[Study]) -> Lesson | None:
     (first, one), (second, other) = away[:2]
     named = [f"{estimate(g.mean, g.low, g.high)} (“{s.name}”)" for s, g in away]
     said = f"The mean AUC elsewhere is {listed(named)}"
-    if [m.name for m in learned(first)] != [m.name for m in learned(second)]:
+    if [m.name for m in first.able] != [m.name for m in second.able]:
         said += "; the means are over different networks, so they do not show what preparation does."
     elif one.high < other.low or other.high < one.low:
         better, worse = (second, first) if other.mean > one.mean else (first, second)

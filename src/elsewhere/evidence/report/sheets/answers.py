@@ -9,7 +9,7 @@ from __future__ import annotations
 from elsewhere.evidence.report import hardest
 from elsewhere.evidence.report.content import Report
 from elsewhere.evidence.report.drop import local_sentence
-from elsewhere.evidence.report.headline import headline, learned, left_out_words
+from elsewhere.evidence.report.headline import headline, left_out_words
 from elsewhere.evidence.report.records import groups, number
 from elsewhere.evidence.report.sheets.common import ORIGINS, each, first, setting
 from elsewhere.evidence.report.words import count, estimate, figure, listed
@@ -153,7 +153,7 @@ def robustness(report: Report) -> str:
 def explainability(report: Report) -> str:
     """Saliency of the networks that learned, if any."""
     study = first(report)
-    names = {model.name for model in learned(study)}
+    names = {model.name for model in study.able}
     rows = [r for r in study.diagnosis.saliency if r["model"] in names]
     inside, expected = ([v for r in rows if (v := number(r.get(key))) is not None] for key in ("inside", "expected"))
     if not inside or not expected:
