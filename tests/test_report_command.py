@@ -309,7 +309,7 @@ def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_conclude
     assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
-    assert "1 of 4 networks did not learn (C) and is left out of what follows; the tables mark them." in page
+    assert "1 of 4 networks did not learn, as far as their validation scans show, and is left out (C)." in page
     assert page.count("C (did not learn)") >= 5  # matrix, its picture, ranking, decisions, averages, figures
 
 

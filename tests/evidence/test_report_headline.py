@@ -49,6 +49,7 @@ def test_a_difference_without_an_interval_is_not_judged() -> None:
     said = headline.headline(a_study(HOME, AWAY))
     assert "The difference, home less elsewhere, is +0.30; it has no interval of its own here" in said
     assert "lower" not in said
+    assert "With one training" not in said
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,9 @@ def test_what_was_held_fixed_is_said_for_one_training_and_for_several() -> None:
     )
     assert "0.12 at most, which the intervals leave out" in said
     assert "trained once" not in said
+    fell = replace(several, groups=[a_group("fall", 0.3, 0.2, 0.4)])
+    assert "With the first of 3 trainings discrimination is 0.30 lower" in headline.headline(fell)
+    assert "With one training of each network discrimination is" in headline.headline(replace(fell, trainings=()))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
     study = a_study(HOME, AWAY, a_cell("B", "A", 0.1))
     said = headline.headline(marked(study, "B"))
     assert said.startswith(
-        "1 of 3 networks did not learn (B) and is left out of what follows; the tables mark them. Mean"
+        "1 of 3 networks did not learn, as far as their validation scans show, and is left out (B). Mean"
     )
     assert "0.60 (0.55–0.65) elsewhere" in said
     assert "below chance" not in said
@@ -124,8 +128,8 @@ def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
 def test_when_no_network_learned_that_is_all_that_is_said() -> None:
     study = marked(a_study(HOME, AWAY), "A", "B", "A+D")
     words = (
-        "None of the 3 networks learned to tell the classes apart on the validation scans of its own training sites, "
-        "so nothing is concluded from the scores."
+        "None of the 3 networks learned to tell the classes apart, as far as the validation scans of its training sites "
+        "show, so nothing is concluded from the scores."
     )
     assert headline.headline(study) == words
     alone = a_study(models=(Model("A", ("A",), reasons=REASON),))

@@ -135,7 +135,7 @@ def test_accuracy_is_set_against_the_majority_share_both_ways() -> None:
 @pytest.mark.parametrize(
     ("aucs", "half", "words"),
     [
-        ((0.47, 0.6), 0.14, "Here 1 of 2 cells at sites never seen lie below 0.5, none of them with its whole"),
+        ((0.47, 0.6), 0.14, "Here 1 of 2 cells at sites never seen lies below 0.5, none of them with its whole"),
         ((0.38, 0.6), 0.05, "1 does so with the whole 95 % interval (at chance about 0.1 of 2 would): there negatives "
          "score above positives, which chance alone seldom gives (A at B)."),
         ((0.6, 0.7), 0.05, "Here none of 2 cells at sites never seen lies below 0.5."),
@@ -151,7 +151,7 @@ def test_only_a_whole_interval_below_one_half_points_the_wrong_way(
 def test_leaks_that_nobody_looked_for_are_not_counted_as_none() -> None:
     title = "The same patient on both sides"
     audit = Audit(leaks=[{}], forensics=[{"suspected_leak": True}, {"suspected_leak": False}])
-    assert "one leak by patient id or equal voxels; no groups of" in here(a_study(audit=audit), title)
+    assert "one leak by patient id or equal voxels between its sides; no groups of" in here(a_study(audit=audit), title)
     assert "one pair on two sides look like one patient" in here(a_study(audit=audit), title)
     unseen = a_study(absent={ODD_SCANS: "elsewhere audit"})
     assert here(unseen, title).endswith("pairs that look alike were not searched for.")

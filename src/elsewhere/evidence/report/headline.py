@@ -163,9 +163,10 @@ def held_fixed(study: Study) -> str:
     if not rows:
         return f"{fixed} Each network was trained once, so the spread over trainings (seeds) is not known."
     spreads = [float(r["standard_deviation"]) for r in rows]
+    times = count(_trainings(study), "training")
     return (
-        f"{fixed} Over {count(_trainings(study), 'training')} that differ in their seed alone the AUC of a cell has a standard "
-        f"deviation of {median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
+        f"{fixed} Over {times} that differ in their seed alone the AUC of a cell has a standard deviation of "
+        f" {median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
         "leave out."
     )
 

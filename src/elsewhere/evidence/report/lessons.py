@@ -205,7 +205,8 @@ def _below(studies: Sequence[Study]) -> Lesson | None:
     if not total:
         return None
     under = sum(float(r["auc"]) < 0.5 for r in (*above, *around, *below))
-    start = f"Here {under} of {_cells_words(total)} at sites never seen lie below 0.5"
+    lie = "lies" if under == 1 else "lie"
+    start = f"Here {under} of {_cells_words(total)} at sites never seen {lie} below 0.5"
     if not under:
         said = f"Here none of {_cells_words(total)} at sites never seen lies below 0.5."
     elif not below:
@@ -229,9 +230,7 @@ def _below(studies: Sequence[Study]) -> Lesson | None:
 def _copies(studies: Sequence[Study]) -> Lesson | None:
     study = studies[0]
     audit = study.audit
-    said = (
-        f"Between the sides of this run's split stand {count(len(audit.leaks), 'leak')} by patient id or equal voxels"
-    )
+    said = f"This run's split has {count(len(audit.leaks), 'leak')} by patient id or equal voxels between its sides"
     said += f"; {count(len(audit.duplicates), 'group')} of scans have equal voxels"
     if ODD_SCANS in study.absent:
         said += "; pairs that look alike were not searched for"

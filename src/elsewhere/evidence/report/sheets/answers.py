@@ -57,7 +57,8 @@ def by_site(report: Report) -> str:
         return ""
     sampling = setting(report, "training", "sampling")
     how = "the sites in turn" if sampling == "balanced" else "all their scans alike" if sampling else ""
-    pooled = f" Networks of several sites were trained on the pooled scans, drawing {how}." if how else ""
+    several = any(len(model.trained_on) > 1 for model in first(report).models)
+    pooled = f" Networks of several sites were trained on the pooled scans, drawing {how}." if how and several else ""
     return (
         f"Every network is scored at each site by itself, and means over sites give each cell the same weight.{pooled}"
     )
@@ -122,7 +123,9 @@ def updating(report: Report) -> str:
     """Whether a model was updated after its evaluation."""
     scored = any(study.scores for study in report.studies)
     return (
-        "No network was changed after its evaluation: weights and thresholds are those of training." if scored else ""
+        "No network was changed after its evaluation: weights and thresholds are those chosen before it."
+        if scored
+        else ""
     )
 
 
