@@ -128,8 +128,8 @@ def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
 def test_when_no_network_learned_that_is_all_that_is_said() -> None:
     study = marked(a_study(HOME, AWAY), "A", "B", "A+D")
     words = (
-        "None of the 3 networks learned to tell the classes apart, as far as the validation scans of its training sites "
-        "show, so nothing is concluded from the scores."
+        "None of the 3 networks learned to tell the classes apart, as far as the validation scans of its training "
+        "sites show, so nothing is concluded from the scores."
     )
     assert headline.headline(study) == words
     alone = a_study(models=(Model("A", ("A",), reasons=REASON),))

@@ -166,7 +166,7 @@ def held_fixed(study: Study) -> str:
     times = count(_trainings(study), "training")
     return (
         f"{fixed} Over {times} that differ in their seed alone the AUC of a cell has a standard deviation of "
-        f" {median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
+        f"{median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
         "leave out."
     )
 
