@@ -302,7 +302,7 @@ def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
 
 def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_concluded(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    failed = {model.name: model.reasons for model in study.models if model.degenerate}
+    failed = {model.name: model.degenerate for model in study.models if model.degenerate}
     assert list(failed) == ["C"]
     assert "both classes" in failed["C"][0]
     assert "hardly differ" in failed["C"][1]

@@ -30,5 +30,5 @@ def a_group(kind: str, auc: float, low: float, high: float) -> dict[str, Any]:
 
 def marked(study: Study, *names: str) -> Study:
     """The study with these networks marked as degenerate."""
-    models = [replace(m, reasons=REASON) if m.name in names else m for m in study.models]
+    models = [replace(m, degenerate=REASON) if m.name in names else m for m in study.models]
     return replace(study, models=tuple(models))

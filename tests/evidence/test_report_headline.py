@@ -132,7 +132,7 @@ def test_when_no_network_learned_that_is_all_that_is_said() -> None:
         "sites show, so nothing is concluded from the scores."
     )
     assert headline.headline(study) == words
-    alone = a_study(models=(Model("A", ("A",), reasons=REASON),))
+    alone = a_study(models=(Model("A", ("A",), degenerate=REASON),))
     assert headline.headline(alone).startswith("The network did not learn to tell the classes apart")
 
 

@@ -41,20 +41,15 @@ class Model:
         trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
         best_iteration: the iteration whose weights were kept, None when not known.
         weights: checksum of the checkpoint, "" when not known.
-        reasons: sentences, one for each sign that it learned nothing (`evidence.learned`); empty where it learned. A
-            model with a reason is marked wherever it stands; means, drops, comparisons and lessons leave it out.
+        degenerate: why nothing may be concluded from its scores, a sentence each (`evidence.learned`); empty for none.
+            Such a model is marked wherever it stands; means, drops, comparisons and lessons leave it out.
     """
 
     name: str
     trained_on: tuple[str, ...]
     best_iteration: int | None = None
     weights: str = ""
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def degenerate(self) -> bool:
-        """Whether nothing may be concluded from its scores."""
-        return bool(self.reasons)
+    degenerate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whether each network of a study learned in; its mark wherever it stands and a table out."""
+"""Whether each network of a study learned in; its mark wherever it stands, and a table, out."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def averages(study: Study, model: str, reading: str) -> list[Averaged]:
 
 
 def groups(study: Study) -> list[Group]:
-    """Home, seen and unseen cells of the models that learned, with their mean AUC; kins without an AUC are left out."""
+    """Home, seen and unseen cells of the networks that learned, with their mean AUC; kins without one are left out."""
     given = {str(r["group"]): r for r in study.groups}
     found = [_group(study, kin, given.get(kin)) for kin in KINS]
     return [group for group in found if group]
