@@ -17,7 +17,8 @@ import typer
 
 from elsewhere import COMMANDS, plan
 from elsewhere.cli import app
-from elsewhere.scans.labels import COLUMNS, LABELS, read_labels
+from elsewhere.scans.labels import COLUMNS, read_labels
+from elsewhere.scans.values import LABELS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
