@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from elsewhere.evidence.report.content import Record, Study
-from elsewhere.evidence.report.records import Group, cell, fall, groups, index, kin_of, number
+from elsewhere.evidence.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
 from elsewhere.evidence.report.words import count, estimate, interval, listed, signed, spaced
 
 NOTABLE_DROP = 0.05
@@ -107,15 +107,17 @@ def difference(found: Sequence[Group], fell: Group | None, trainings: int) -> st
             f"The difference, home less elsewhere, is {signed(home.mean - away.mean)}; it has no interval of its own "
             "here, so it cannot be set against sampling error."
         )
-    held = "With one training of each network" if trainings == 1 else f"With the first of {trainings} trainings"
+    once = trainings == 1
+    held = "With one training of each network" if once else f"Over {count(trainings, 'training')} of each network"
+    error = "sampling error of the patients" if once else "sampling error of the patients and the spread over trainings"
     ends = f"{signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to {signed(fell.high)})"
     if fell.low <= 0 <= fell.high:
-        return f"{held} the difference, home less elsewhere, is {ends}: within sampling error of the patients."
+        return f"{held} the difference, home less elsewhere, is {ends}: within {error}."
     size = ", a small difference" if abs(fell.mean) < NOTABLE_DROP else ""
     side = "lower" if fell.mean > 0 else "higher"
     return (
         f"{held} discrimination is {abs(fell.mean):.2f} {side} elsewhere than at home{size}; home less elsewhere "
-        f"{ends}, beyond sampling error of the patients."
+        f"{ends}, beyond {error}."
     )
 
 
@@ -156,19 +158,19 @@ def against(records: Sequence[Record]) -> tuple[list[Record], list[Record], list
 
 
 def held_fixed(study: Study) -> str:
-    """What the intervals do not hold: another training, and other sites."""
-    rows = [r for r in study.trainings if r["score"] == "auc" and number(r.get("standard_deviation")) is not None]
-    fixed = "These intervals say how far the numbers move with other patients of the same sites; sites and trained "
-    fixed += "networks are held fixed."
-    if not rows:
-        return f"{fixed} Each network was trained once, so the spread over trainings (seeds) is not known."
-    spreads = [float(r["standard_deviation"]) for r in rows]
-    times = count(_trainings(study), "training")
-    return (
-        f"{fixed} Over {times} that differ in their seed alone the AUC of a cell has a standard deviation of "
-        f"{median(spreads):.2f} in the middle cell and {max(spreads):.2f} at most, which the intervals "
-        "leave out."
-    )
+    """What the intervals do not hold: other sites, and other trainings where each network was trained once."""
+    said = "These intervals say how far the numbers move with other patients of the same sites"
+    times = _trainings(study)
+    if times == 1:
+        said += "; sites and trained networks are held fixed. Each network was trained once, so the spread over "
+        return f"{said}trainings (seeds) is not known."
+    said += f" and other trainings ({count(times, 'seed')} of each network); the sites are held fixed."
+    rows = [r for r in study.trainings if r["score"] == "auc"]
+    spreads = [sd for r in rows if (sd := number(r.get("standard_deviation"))) is not None]
+    if spreads:
+        said += f" Between trainings the AUC of a cell has a standard deviation of {median(spreads):.2f} in the middle "
+        said += f"cell and {max(spreads):.2f} at most."
+    return said
 
 
 def new_hospital(new: NewHospital | None) -> str:
@@ -200,7 +202,8 @@ def comparison(studies: Sequence[Study]) -> str:
 
 
 def _trainings(study: Study) -> int:
-    return max((int(r["seeds"]) for r in study.trainings), default=1)
+    """Trainings of each network whose spread the intervals of the means hold; 1 where they are held fixed."""
+    return min((int(r.get("trainings") or 1) for r in study.groups if r["group"] in KINS), default=1)
 
 
 def _home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
