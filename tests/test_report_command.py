@@ -14,6 +14,7 @@ import pytest
 from elsewhere.commands.learned import learned_models, read_learned, write_learned
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
@@ -320,3 +321,45 @@ def test_a_kept_judgement_is_read_and_a_missing_one_is_made(made: Folder) -> Non
     again = read_learned(made, models)
     assert again["A"].reasons == ("kept as it is",)
     assert (again["B"], again["C"]) == (judged["B"], judged["C"])
+
+
+def test_networks_are_compared_pair_by_pair_and_several_sites_with_one(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    rows = [(r["family"], r["relation"], r["site"], r["first"], r["second"]) for r in study.comparisons]
+    assert [r for r in rows if r[0] == "several"] == [
+        ("several", "trained", "A", "A+B", "A"),
+        ("several", "trained", "B", "A+B", "B"),
+    ]  # nothing at C: one class
+    assert len([r for r in rows if r[0] == "pairs"]) == 2 * 3  # A, B, A+B at A and B; C did not learn
+    first = next(r for r in study.comparisons if r["first"] == "A+B")
+    aucs = [float(exact_auc(*scores_of(m, "A"))) for m in ("A+B", "A")]
+    assert (first["auc_first"], first["auc_second"], first["tests"]) == (*aucs, 2)
+    mean = next(r for r in study.groups if r["group"] == "several - one, trained")
+    both = [float(exact_auc(*scores_of("A+B", s))) - float(exact_auc(*scores_of(s, s))) for s in ("A", "B")]
+    assert mean["auc"] == pytest.approx(np.mean(both))
+    new = next(r for r in study.groups if r["group"] == "new hospital")
+    assert (new["cells"], new["auc_low"]) == (2, None)
+    assert {(r["model"], r["sites"]) for r in study.over_sites} == {("A", 1), ("B", 1)}
+
+
+def test_protocols_are_compared_on_the_scans_that_both_scored(made: Folder) -> None:
+    identity = identity_of(made)
+    cells = read_cells(made, identity)
+    one = assembly.study_of(made, identity, cells)
+    worse = {k: replace(c, probabilities=c.probabilities[::-1]) if k == ("A", "B") else c for k, c in cells.items()}
+    fewer = {
+        k: replace(
+            c,
+            **{n: getattr(c, n)[4:] for n in ("scans", "patients", "labels", "probabilities")},
+            passes=c.passes[:, 4:],
+        )
+        for k, c in worse.items()
+    }
+    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)], 0, 50)
+    tests = {(r["model"], r["site"]): r for r in rows if r["model"] != "mean"}
+    assert set(tests) == {(m, s) for m in ("A", "B", "A+B") for s in ("A", "B")}
+    assert {r["scans"] for r in tests.values()} == {SCANS - 4}
+    assert tests["B", "A"]["difference"] == 0
+    means = {r["relation"]: r for r in rows if r["model"] == "mean"}
+    assert means["unseen"]["difference"] == pytest.approx(np.mean([tests["A", "B"]["difference"], 0]))
+    assert (means["home"]["difference"], means["home"]["cells"]) == (0, 2)

@@ -198,13 +198,16 @@ def load_study(path: Path) -> Study:
         BadStudy: the file is missing, is no TOML, or a key is unknown, missing, or has a wrong value; the
             message names the key.
     """
+    return _study(path, _content(path))
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadStudy(path, f"cannot be read ({error.strerror})", "Give the path of a study file (TOML)") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStudy(path, f"is not valid TOML ({error})", "Correct that line") from error
-    return _study(path, content)
 
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
@@ -288,6 +291,29 @@ def _site(path: Path, name: str, given: Any) -> Site:
         use=_typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
         options={key: _typed(path, f"sites.{name}.{key}", options[key], given[key]) for key in options if key in given},
     )
+
+
+def load_sites(path: Path) -> tuple[Site, ...]:
+    """The sites of a study file, whatever else it holds. Raises BadStudy as `load_study`."""
+    return _sites(path, _content(path).get("sites", {}))
+
+
+def check_options(where: str | Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for the `find` of a kind of site, each of its type.
+
+    Args:
+        where: what names the options, for the message.
+        kind: of the site.
+        given: option -> value as read.
+
+    Raises:
+        BadStudy: an option that this kind does not have, or a wrong value.
+    """
+    options = _options(kind)
+    if given and not options:
+        raise BadStudy(where, f"key `{next(iter(given))}` is unknown", f"Sites of kind {kind} have no options")
+    _known(Path(where), "", given, tuple(options))
+    return {key: _typed(Path(where), key, options[key], value) for key, value in given.items()}
 
 
 def _options(kind: str) -> dict[str, Any]:

@@ -49,6 +49,7 @@ DROP = {
     "ranking": 0.17,
     "ranking_low": 0.05,
     "ranking_high": 0.25,
+    "largest": "ranking",
     "note": "",
     "method": "bootstrap",
     "made_from": "abc",
@@ -146,8 +147,8 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
     shown = drop.section(a_study(drops=[DROP], local=[LOCAL]), "paper", Folder(tmp_path))
     assert shown is not None
     assert shown["words"] == (
-        "Of 1 moves of a network to a site it never saw, 1 cost right decisions beyond the luck of the patients. "
-        "The largest part was ranking in 1."
+        "Of one move of a network to a site it never saw, 1 loses accuracy beyond sampling error. "
+        "The largest part: ranking in 1."
     )
     assert "with 10 labelled local scans −5 by a new threshold and +8 by recalibration" in shown["local_words"]
     svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
@@ -162,9 +163,14 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
 
 
 def test_no_clear_drop_names_no_part() -> None:
-    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith(
-        "0 cost right decisions beyond the luck of the patients."
-    )
+    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith("0 lose accuracy beyond sampling error.")
+
+
+def test_no_winner_is_named_among_ties() -> None:
+    tied = DROP | {"threshold": 0.17, "largest": ""}
+    said = drop.sentence([DROP, tied, tied])
+    assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
+    assert "threshold" not in said
 
 
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[st
     Raises:
         BadStudy: as `learned_models`, for a model without a kept judgement.
     """
-    rows = {row["model"]: row for row in (read_table(folder.learned) if folder.learned.is_file() else ())}
+    kept = read_table(folder.learned) if folder.learned.is_file() else []
+    rows = {row["model"]: row for row in kept if all(field.name in row for field in fields(Learned))}
     missing = learned_models(folder, {name: sites for name, sites in models.items() if name not in rows})
     return {name: missing[name] if name in missing else _learned(rows[name]) for name in models}
 

@@ -191,7 +191,7 @@ def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str], 
     sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
     labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
     divided = [site for site, v in validation.items() if len(v["label"])]
-    points = choose_thresholds(sites, labels, probabilities, trained_on, divided, ties)
+    points = choose_thresholds(sites, labels, probabilities, trained_on, divided, ties=ties)
     own = points["model", trained_on[0]]
     everywhere: Points = {("model", site): own for site in tables}
     return points | everywhere

@@ -120,6 +120,7 @@ def choose_thresholds(
     probabilities: ArrayLike,
     trained_on: Collection[str],
     evaluated: Sequence[str],
+    *,
     ties: Ties = "middle",
 ) -> dict[tuple[Reading, str], OperatingPoint]:
     """Both readings of one model's operating point, for every evaluated site.

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.commands.learned import read_learned
-from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
+from elsewhere.commands.report.cells import (
+    Cells,
+    calibrations,
+    further_trainings,
+    group_means,
+    over_unseen_sites,
+    read_cells,
+    rocs,
+)
+from elsewhere.commands.report.comparisons import comparisons
 from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
@@ -41,14 +50,19 @@ UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # s
 AUDIT, DIAGNOSE, STRESS = (f"elsewhere {verb} STUDY.toml {{study}}" for verb in ("audit", "diagnose", "stress"))
 
 
-def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
+def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = None) -> page.Study:
     """One study as its records tell it; what is missing is named, not guessed.
+
+    Args:
+        folder: the study's folder.
+        identity: its study.json.
+        cells: its test scans where they were read already.
 
     Raises:
         BadStudy: scores or predictions are missing or damaged.
     """
     settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
-    scores, cells = read_table(folder.scores), read_cells(folder, identity)
+    scores, cells = read_table(folder.scores), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
     models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
@@ -62,11 +76,13 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         counts=findings["counts"],
         patients=characteristics(folder),
         scores=scores,
-        groups=group_means(cells, able, settings),
+        groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
         drops=drops(folder, cells, able, scores, settings),
         local=local_gains(folder, cells, able, scores, settings),
+        comparisons=comparisons(cells, able),
+        over_sites=over_unseen_sites(cells, able),
         hardest=hard.scans,
         judged=hard.judged,
         contrasts=contrasts(cells, able, scores),

@@ -13,7 +13,7 @@ from elsewhere.evidence.figures import BenefitPanel, Canvas, ReliabilityPanel, b
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report.content import Calibration, Model, Record, Study
 from elsewhere.evidence.report.folder import Folder
-from elsewhere.evidence.report.learned import label, labels
+from elsewhere.evidence.report.learned import marked_name, marked_names
 from elsewhere.evidence.report.pictures import FAMILIES, family
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import Column, Table, plain_table
@@ -119,7 +119,7 @@ def calibration_table(study: Study, name: str, found: Found) -> Table:
             }
         )
     columns = [
-        Column("model", "Trained on", labels(study)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("brier", "Brier score", lambda v, _: figure(v, 3), numeric=True),
         Column("ece", "Calibration error (if perfect)", _error_words, numeric=True),
@@ -127,11 +127,11 @@ def calibration_table(study: Study, name: str, found: Found) -> Table:
         Column("useful_from", "Useful thresholds", _useful_words, numeric=True),
     ]
     note = (
-        "Calibration error (ECE): mean distance between probability and share of positives, 10 bins; in brackets what a "
-        "perfectly calibrated network would get from so few scans. Intercept 0, slope 1 and O:E 1 are right; a slope "
+        "Calibration error (ECE): mean distance between probability and share of positives, 10 bins; in brackets what "
+        "a perfectly calibrated network would get from so few scans. Intercept 0, slope 1 and O:E 1 are right; a slope "
         "below 1 is overconfident, below 0 the wrong way round; O:E above 1 says too little. In brackets 95 %, by "
-        "patient; an interval that includes 1 does not show that the network is calibrated. No slope is given where the "
-        "scores hardly differ or separate the classes. Useful thresholds: where the net benefit is above that of "
+        "patient; an interval that includes 1 does not show that the network is calibrated. No slope is given where "
+        "the scores hardly differ or separate the classes. Useful thresholds: where the net benefit is above that of "
         "treat-all and of treat-none."
     )
     return Table(name, "Calibration of every model at every site with two classes.", columns, rows, note)
@@ -233,7 +233,7 @@ def _why_not(record: Record | None) -> tuple[str, ...]:
 
 
 def _names(study: Study, models: Sequence[Model]) -> tuple[list[str], list[str]]:
-    return [label(model) for model in models], [site.name for site in study.sites]
+    return [marked_name(model) for model in models], [site.name for site in study.sites]
 
 
 def _model(study: Study, name: str) -> Model:

@@ -239,7 +239,10 @@ class Study:
             `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen.
+            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen;
+            "several - one, trained" and "several - one, unseen": networks of several sites less those of one of them;
+            "new hospital": `auc_low` and `auc_high` the prediction interval, `cells` the sites behind it;
+            `trainings` how many of each network entered (more than one: their spread is in the interval).
             Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
@@ -263,6 +266,11 @@ class Study:
             `standard_deviation`, `smallest`, `largest`; empty where each model was trained once.
         learned: whether each model learned anything, from validation scans of its training sites, one record each:
             `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
+        comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
+            `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
+            (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
+        over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
+            `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`evidence.over_sites.OverSites`).
         ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
             where the tie has a direction how `positives` and `negatives` are scanned (words).
         absent: parts that were not made, {what in words: the command that makes it}.
@@ -300,6 +308,8 @@ class Study:
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[Record] = ()
     learned: Sequence[Record] = ()
+    comparisons: Sequence[Record] = ()
+    over_sites: Sequence[Record] = ()
     ties: Sequence[Record] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
@@ -332,6 +342,9 @@ class Report:
             the last two put a banner on the page.
         published: True when the studies repeat the paper's (same sites, same models), so that its numbers are
             shown beside ours; with an origin other than "real" the page says that they cannot be compared.
+        protocols: paired tests of the same network under two studies: as `Study.comparisons` with `family`
+            "protocols", `model`, and `relation` "home", "seen" or "unseen"; a record with `model` "mean" for the mean
+            difference over the `cells` of each relation.
         planted: what a simulation planted, one plain sentence each; each is an assumption, not a finding.
         notes: plain sentences for the head of the page.
         made: when the records were made, in words; "" leaves it out (the page itself never asks the clock).
@@ -342,6 +355,7 @@ class Report:
     studies: Sequence[Study]
     origin: Origin = "real"
     published: bool = False
+    protocols: Sequence[Record] = ()
     planted: Sequence[str] = ()
     notes: Sequence[str] = ()
     made: str = ""

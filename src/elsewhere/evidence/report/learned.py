@@ -12,21 +12,21 @@ from elsewhere.evidence.report.words import estimate, figure, spaced
 MARK = "did not learn"
 
 
-def label(model: Model) -> str:
+def marked_name(model: Model) -> str:
     """A model's name as it stands at the head of a row: "A + B", or "A + B (did not learn)"."""
     return spaced(model.name) + (f" ({MARK})" if model.degenerate else "")
 
 
-def labels(study: Study) -> Callable[[Any, Record], str]:
+def marked_names(study: Study) -> Callable[[Any, Record], str]:
     """What a column of model names shows: each name with its mark."""
-    known = {model.name: label(model) for model in study.models}
+    known = {model.name: marked_name(model) for model in study.models}
     return lambda value, _: known.get(str(value), spaced(str(value)))
 
 
 def learned_table(study: Study, name: str) -> Table:
     """Every network judged by the validation scans of its own training sites."""
     columns = [
-        Column("model", "Trained on", labels(study)),
+        Column("model", "Trained on", marked_names(study)),
         Column("scans", "Validation scans", None, numeric=True),
         Column("auc", "Discrimination (AUC, sites apart)", _auc_words, numeric=True),
         Column("accuracy", "Best accuracy", lambda v, _: figure(v), numeric=True),

@@ -14,6 +14,7 @@ from elsewhere import __version__
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report import (
     calibration,
+    comparisons,
     diagnosis,
     drop,
     hardest,
@@ -30,6 +31,7 @@ from elsewhere.evidence.report import (
 from elsewhere.evidence.report.content import Report, Study
 from elsewhere.evidence.report.folder import Folder, Picture
 from elsewhere.evidence.report.matrix import baseline_rows, matrix_rows
+from elsewhere.evidence.report.over_sites import over_sites_table
 from elsewhere.evidence.report.records import KINS, READINGS, groups
 from elsewhere.evidence.report.sheets import SHEETS, fill
 from elsewhere.evidence.report.table import Table, plain_table
@@ -66,6 +68,8 @@ def write_report(report: Report, folder: Path) -> Path:
         "report": report,
         "parts": parts,
         "protocols": out.add_table(tables.protocol_table(report.studies, "protocols")) if several else None,
+        "protocol_tests": comparisons.protocols(report, out),
+        "paper_comparison": comparisons.paper_words(),
         "published": _published(report, out) if report.published else None,
         "source": published,
         "banners": words.banners(report),
@@ -111,6 +115,8 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "finding": headline.result(study),
         "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
+        "over_sites": out.add_table(over_sites_table(study, f"{slug}-new-hospital")) if study.over_sites else None,
+        "comparisons": comparisons.section(study, slug, out),
         "groups": {group.kin: group for group in groups(study)},
         "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")) if groups(study) else None,
         "matrix": matrix_rows(study),

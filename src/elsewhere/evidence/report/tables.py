@@ -8,7 +8,7 @@ from typing import Any
 
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report.content import Audit, Record, Study
-from elsewhere.evidence.report.learned import labels
+from elsewhere.evidence.report.learned import marked_names
 from elsewhere.evidence.report.records import (
     KINS,
     averages,
@@ -109,7 +109,7 @@ def trainings(study: Study, name: str) -> Table:
     """AUC of every cell over trainings with several seeds, beside the spreads over patients and dropout passes."""
     rows = [dict(row) for row in study.trainings if row["score"] == "auc"]
     columns = [
-        Column("model", "Trained on", labels(study)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at"),
         Column("first", "First training (95 %, by patient)", _sampled_words, numeric=True),
         Column("dropout_sd", "± over dropout passes", lambda v, _: figure(v, 3), numeric=True),
@@ -144,7 +144,7 @@ def cell_table(study: Study, name: str) -> Table:
                 {"model": model.name, "site": site.name, "kin": kin_of(model, site.name), **ranking, "note": note}
             )
     columns = [
-        Column("model", "Trained on", labels(study)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("positives", "Scans + / −", lambda v, r: f"{plain(v)} / {plain(r.get('negatives'))}", numeric=True),
         Column("patients", "Patients", None, numeric=True),
@@ -174,7 +174,7 @@ def decision_table(study: Study, name: str) -> Table:
             kept = {k: v for k, v in record.items() if not k.startswith("auc")}
             rows.append(kept | {"reading": "a" if reading == "model" else "b", "kin": kin_of(model, site.name)})
     columns = [
-        Column("model", "Trained on", labels(study)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("reading", "Reading"),
         Column("threshold", "Threshold", _threshold_cell, numeric=True),
@@ -196,8 +196,8 @@ def decision_table(study: Study, name: str) -> Table:
     note = ""
     if noted := sum(bool(row.get("threshold_note")) for row in rows):
         note = (
-            f"* in {noted} of {len(rows)} rows: on the validation scans no threshold is more accurate than calling every "
-            "scan the same; the column threshold_note of the CSV says which call, and what was done."
+            f"* in {noted} of {len(rows)} rows: on the validation scans no threshold is more accurate than calling "
+            "every scan the same; the column threshold_note of the CSV says which call, and what was done."
         )
     return Table(name, "Decisions: every model at every site under both threshold readings.", columns, rows, note)
 
@@ -222,7 +222,7 @@ def average_table(study: Study, name: str) -> Table:
                     }
                 )
     columns = [
-        Column("model", "Trained on", labels(study)),
+        Column("model", "Trained on", marked_names(study)),
         Column("reading", "Reading"),
         Column("over", "Over sites"),
         *(

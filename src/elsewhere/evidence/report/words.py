@@ -49,10 +49,10 @@ def spread(mean: Any, deviation: Any) -> str:
     return "–" if number(mean) is None else f"{figure(mean, 3)} ± {figure(deviation, 3)}"
 
 
-def count(how_many: int, what: str) -> str:
-    """ "three models", "1 model" becomes "one model"."""
+def count(how_many: int, what: str, several: str = "") -> str:
+    """ "three models", "1 model" becomes "one model"; `several` where the plural is not made with s."""
     word = COUNTS[how_many] if how_many < len(COUNTS) else f"{how_many:,}"
-    return f"{word} {what}" + ("" if how_many == 1 else "s")
+    return f"{word} {what if how_many == 1 else several or what + 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
