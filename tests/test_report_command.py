@@ -209,32 +209,24 @@ def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -
     assert {r["models"] for r in alone.judged} == {0}
 
 
-def test_networks_that_did_not_learn_judge_no_scan_and_enter_no_mean_or_contrast(made: Folder) -> None:
+def test_networks_that_did_not_learn_enter_no_contrast(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    marked = [replace(m, degenerate=("it did not learn",)) if m.name in {"A", "C"} else m for m in study.models]
-    cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
-    judged = hardest(made, cells, marked, scores, AUDIT).judged
-    assert {(r["site"], r["models"]) for r in judged} == {("A", 1), ("B", 2), ("C", 2)}
-    able = [replace(m, degenerate=()) for m in study.models]
-    found, before = contrasts(cells, marked, scores), contrasts(cells, able, scores)
-    assert [(r["contrast"], r["cells"]) for r in found] == [("threshold", 1)]
-    assert [(r["contrast"], r["cells"]) for r in before] == [("threshold", 4), ("one class", 4)]
+    assert [(r["contrast"], r["cells"]) for r in study.contrasts] == [("threshold", 2)]
     # one threshold for both readings: nothing can differ
-    assert [(r["estimate"], r["low"], r["high"]) for r in found] == [(0.0, 0.0, 0.0)]
+    assert [(r["estimate"], r["low"], r["high"]) for r in study.contrasts] == [(0.0, 0.0, 0.0)]
 
 
 def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    able = [replace(m, degenerate=()) for m in study.models]
-    found = contrasts(read_cells(made, identity_of(made)), able, read_table(made.scores))
-    single = next(r for r in found if r["contrast"] == "one class")
+    cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
+    single = next(r for r in contrasts(cells, study.models, scores) if r["contrast"] == "one class")
     called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
     assert single["first"] == pytest.approx(called["C"])
     assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
     assert single["estimate"] == pytest.approx(single["first"] - single["second"])
     assert single["low"] < single["estimate"] < single["high"]
-    moved = [r | {"threshold": 0.3} if r["threshold_reading"] == "site" else r for r in read_table(made.scores)]
-    gain = contrasts(read_cells(made, identity_of(made)), able, moved)[0]
+    moved = [r | {"threshold": 0.3} if r["threshold_reading"] == "site" else r for r in scores]
+    gain = contrasts(cells, study.models, moved)[0]
     right = [
         [np.mean((probabilities >= point) == labels) for point in (0.3, 0.5)]
         for labels, probabilities in (scores_of(m, s) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B")))
@@ -270,6 +262,13 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
     root.with_name("A.truth.json").write_text(json.dumps({"dials": {"field_of_view": 0.5}}), encoding="utf-8")
     study = assembly.study_of(made, identity)
     assert study.ties == [{"site": "A", "factor": "field of view", "strength": 0.5}]
+    ways = {"field_of_view": {"positives": "narrow", "negatives": "wide"}}
+    truth = {"dials": {"field_of_view": 0.5, "age": 0.0}, "directions": ways}
+    root.with_name("A.truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    assert assembly.study_of(made, identity).ties == [
+        {"site": "A", "factor": "field of view", "strength": 0.5, "positives": "narrow", "negatives": "wide"},
+        {"site": "A", "factor": "age", "strength": 0.0},
+    ]
     identity["settings"]["origin"] = "real"
     assert assembly.study_of(made, identity).ties == []
 
@@ -311,7 +310,7 @@ def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_conclude
     assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
-    assert "1 of 4 networks did not learn and is left out" in page
+    assert "1 of 4 networks did not learn, as far as their validation scans show, and is left out (C)." in page
     assert page.count("C (did not learn)") >= 5  # matrix, its picture, ranking, decisions, averages, figures
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +48,7 @@ def test_a_difference_without_an_interval_is_not_judged() -> None:
     said = headline.headline(a_study(HOME, AWAY))
     assert "The difference, home less elsewhere, is +0.30; it has no interval of its own here" in said
     assert "lower" not in said
+    assert "With one training" not in said
 
 
 @pytest.mark.parametrize(
@@ -71,17 +71,20 @@ def test_chance_is_said_of_cells_and_never_of_a_mean(aucs: tuple[float, ...], wo
 
 
 def test_what_was_held_fixed_is_said_for_one_training_and_for_several() -> None:
-    study = a_study(HOME, AWAY)
-    assert "sites and trained networks are held fixed. Each network was trained once" in headline.headline(study)
+    groups = [a_group("home", 0.9, 0.85, 0.95), a_group("unseen", 0.6, 0.55, 0.65), a_group("fall", 0.3, 0.2, 0.4)]
+    once = headline.headline(a_study(HOME, AWAY, groups=groups))
+    assert "With one training of each network discrimination is 0.30 lower elsewhere" in once
+    assert "beyond sampling error of the patients. " in once
+    assert "sites and trained networks are held fixed. Each network was trained once" in once
     row = {"model": "A", "site": "A", "score": "auc", "seeds": 3, "standard_deviation": 0.02}
-    several = replace(study, trainings=[row, row | {"site": "B", "standard_deviation": 0.12}, row | {"score": "ece"}])
-    said = headline.headline(several)
-    assert (
-        "Over three trainings that differ in their seed alone the AUC of a cell has a standard deviation of 0.07 in "
-        in said
-    )
-    assert "0.12 at most, which the intervals leave out" in said
-    assert "trained once" not in said
+    rows = [row, row | {"site": "B", "standard_deviation": 0.12}, row | {"score": "ece"}]
+    study = a_study(HOME, AWAY, groups=[r | {"trainings": 3} for r in groups], trainings=rows)
+    several = headline.headline(study)
+    assert "Over three trainings of each network discrimination is 0.30 lower elsewhere" in several
+    assert "beyond sampling error of the patients and the spread over trainings. " in several
+    assert "and other trainings (three seeds of each network); the sites are held fixed." in several
+    assert "standard deviation of 0.07 in the middle cell and 0.12 at most" in several
+    assert "trained once" not in several
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,9 @@ def test_few_unseen_sites_are_said_at_the_head() -> None:
 def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
     study = a_study(HOME, AWAY, a_cell("B", "A", 0.1))
     said = headline.headline(marked(study, "B"))
-    assert said.startswith("1 of 3 networks did not learn and is left out of what follows (marked in the tables). Mean")
+    assert said.startswith(
+        "1 of 3 networks did not learn, as far as their validation scans show, and is left out (B). Mean"
+    )
     assert "0.60 (0.55–0.65) elsewhere" in said
     assert "below chance" not in said
     assert "did not learn" not in headline.headline(study)
@@ -122,8 +127,8 @@ def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
 def test_when_no_network_learned_that_is_all_that_is_said() -> None:
     study = marked(a_study(HOME, AWAY), "A", "B", "A+D")
     words = (
-        "None of the 3 networks learned to tell the classes apart on the validation scans of its own training sites, "
-        "so nothing is concluded from the scores."
+        "None of the 3 networks learned to tell the classes apart, as far as the validation scans of its training "
+        "sites show, so nothing is concluded from the scores."
     )
     assert headline.headline(study) == words
     alone = a_study(models=(Model("A", ("A",), degenerate=REASON),))

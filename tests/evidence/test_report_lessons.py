@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_study import a_cell, a_study, marked
 
-from elsewhere.evidence.report import Audit, Study, lessons
+from elsewhere.evidence.report import Audit, Model, Site, Study, lessons
 from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.published import published_table
 from elsewhere.evidence.report.words import ODD_SCANS, rules_words
 
 
@@ -133,7 +135,7 @@ def test_accuracy_is_set_against_the_majority_share_both_ways() -> None:
 @pytest.mark.parametrize(
     ("aucs", "half", "words"),
     [
-        ((0.47, 0.6), 0.14, "Here 1 of 2 cells at sites never seen lie below 0.5, none of them with its whole"),
+        ((0.47, 0.6), 0.14, "Here 1 of 2 cells at sites never seen lies below 0.5, none of them with its whole"),
         ((0.38, 0.6), 0.05, "1 does so with the whole 95 % interval (at chance about 0.1 of 2 would): there negatives "
          "score above positives, which chance alone seldom gives (A at B)."),
         ((0.6, 0.7), 0.05, "Here none of 2 cells at sites never seen lies below 0.5."),
@@ -149,7 +151,7 @@ def test_only_a_whole_interval_below_one_half_points_the_wrong_way(
 def test_leaks_that_nobody_looked_for_are_not_counted_as_none() -> None:
     title = "The same patient on both sides"
     audit = Audit(leaks=[{}], forensics=[{"suspected_leak": True}, {"suspected_leak": False}])
-    assert "one leak by patient id or equal voxels; no groups of" in here(a_study(audit=audit), title)
+    assert "one leak by patient id or equal voxels between its sides; no groups of" in here(a_study(audit=audit), title)
     assert "one pair on two sides look like one patient" in here(a_study(audit=audit), title)
     unseen = a_study(absent={ODD_SCANS: "elsewhere audit"})
     assert here(unseen, title).endswith("pairs that look alike were not searched for.")
@@ -220,3 +222,18 @@ def test_the_caption_of_the_rules_says_that_no_network_sees_metadata() -> None:
     assert "No network sees metadata" in said
     assert "can learn any of these" not in said
     assert "Squares" not in rules_words([{"rule": "kernel", "sites": "A", "auc": 0.7}])
+
+
+def test_the_published_numbers_mark_a_network_that_did_not_learn() -> None:
+    study = a_study(
+        a_cell("UTSW", "UTSW", 0.8, threshold_reading="site"),
+        a_cell("UTSW", "CC-CCII", 0.7),
+        a_cell("CC-CCII", "UTSW", 0.4),
+        models=(Model("UTSW", ("UTSW",)), Model("CC-CCII", ("CC-CCII",))),
+    )
+    study = replace(study, sites=(Site("UTSW"), Site("CC-CCII")))
+    told, without = published_table([study], "p"), published_table([marked(study, "CC-CCII")], "p")
+    assert told.note.endswith("Study paper, all its models: 0.400 to 0.700.")
+    assert without.note.endswith("Study paper, its models that learned: 0.700 to 0.700.")
+    assert told.rows[0]["auc_0"] == "0.800 (0.700–0.900)"
+    assert published_table([marked(study, "UTSW")], "p").rows[0]["auc_0"] == "0.800 (0.700–0.900), did not learn"

@@ -22,7 +22,10 @@ def answers(study: Study, sheet: Any = TRIPOD_AI, *others: Study, **report: Any)
 def test_item_12f_says_that_nothing_was_updated_and_24_what_it_would_bring() -> None:
     local = {"scans": 10, "as_is": 0.7, "rethresholded": 0.65, "recalibrated": 0.78}
     found = answers(a_study(HOME, AWAY, local=[local]))
-    assert found["12f"] == "No network was changed after its evaluation: weights and thresholds are those of training."
+    assert (
+        found["12f"]
+        == "No network was changed after its evaluation: weights and thresholds are those chosen before it."
+    )
     assert found["24"].startswith(found["12f"])
     assert "Tried on the test scans alone" in found["24"]
     assert answers(a_study())["12f"] == ""
@@ -45,7 +48,7 @@ def test_training_selection_and_imbalance_follow_each_study_s_settings() -> None
     own = plain | {"weight_decay": 0.01, "balanced_classes": True, "select": "log_loss", "schedule": "cosine"}
     one, two = (a_study(settings={"training": t | {"validate_every": 3}}) for t in (plain, own))
     apart = answers(one, CLAIM), answers(two, CLAIM)
-    assert apart[0]["25"].startswith("Adam, learning rate 1e-05, batch 1")
+    assert apart[0]["25"].startswith("Adam, learning rate 1e-05, batch 1, 9 iterations, scans drawn uniformly")
     assert apart[1]["25"].startswith("AdamW, weight decay 0.01, learning rate 1e-05, cosine schedule, batch 1")
     assert apart[0]["26"].startswith("Highest accuracy (at threshold 0.5, the first maximum kept)")
     assert apart[1]["26"].startswith("Lowest log loss (the last minimum kept)")
@@ -65,7 +68,7 @@ def test_external_validation_is_claimed_only_where_there_was_one() -> None:
 def test_sheets_say_what_was_left_out_and_what_was_not_done() -> None:
     study = a_study(HOME, AWAY, a_cell("B", "A", 0.1))
     assert "left out" not in answers(study)["23a"]
-    assert answers(marked(study, "B"))["23a"].startswith("1 of 3 networks did not learn and is left out")
+    assert answers(marked(study, "B"))["23a"].startswith("1 of 3 networks did not learn, as far as")
     assert answers(marked(study, "A", "B", "A+D"))["25"].startswith("None of the 3 networks learned")
     rows = [{"model": m, "site": "A", "inside": v, "expected": 0.3} for m, v in (("A", 0.6), ("B", 0.0))]
     looked = replace(study, diagnosis=Diagnosis(saliency=rows))

@@ -10,6 +10,7 @@ from small_study import a_study
 
 from elsewhere.evidence.report import Audit, Diagnosis, Study, hardest, story
 from elsewhere.evidence.report.folder import Folder
+from elsewhere.scans.phantom.sites import default_sites
 
 
 def a_tie(factor: str, strength: float = 1.0, site: str = "A", **words: str) -> dict[str, Any]:
@@ -40,6 +41,11 @@ def told(study: Study, folder: Path) -> tuple[str, dict[str, str]]:
     shown = story.section(study, "paper", Folder(folder))
     assert shown is not None
     return shown["words"], {row["factor"]: row["found"] for row in shown["table"].rows}
+
+
+def test_every_dial_of_the_simulator_has_its_traces() -> None:
+    dials = {factor.replace("_", " ") for site in default_sites() for factor, _ in site.dials}
+    assert dials <= set(story.TRACES)
 
 
 def test_one_finding_is_counted_once_however_many_ties_it_may_show(tmp_path: Path) -> None:

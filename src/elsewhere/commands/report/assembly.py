@@ -39,9 +39,11 @@ FORMS = {
     "images": "image slices",
 }
 PROTOCOL_WORDS = {
-    "paper": "The paper's protocol to the letter: intensities as published, whole slices, the paper's thresholds.",
+    "paper": "The paper's protocol to the letter: intensities as published, whole slices; where its text is silent our "
+    "reading, such as a threshold for each tested site.",
     "harmonised": "Known encodings back to HU, a lung window, the lungs' bounding box on one fixed grid, mild "
-    "intensity augmentation, and one threshold per model from its own training sites.",
+    "intensity augmentation, classes in turn in training, weights kept by validation log loss, and one threshold per "
+    "model from its own training sites.",
 }
 DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
 UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
@@ -65,7 +67,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
-    hard = hardest(folder, cells, models, scores, findings)
+    hard = hardest(folder, cells, able, scores, findings)
     return page.Study(
         name=settings["name"],
         protocol=_protocol_words(settings),
@@ -83,7 +85,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         over_sites=over_unseen_sites(cells, able),
         hardest=hard.scans,
         judged=hard.judged,
-        contrasts=contrasts(cells, models, scores),
+        contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
@@ -143,13 +145,14 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
 
 
 def _ties(settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The dials of simulated sites, from the sidecar that the simulator leaves beside each."""
+    """The dials of simulated sites, and which way each tie points, from the sidecar that the simulator leaves."""
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
         sidecar = Path(f"{site['root']}.truth.json")
         if sidecar.is_file():
-            dials = json.loads(sidecar.read_text(encoding="utf-8"))["dials"]
-            for factor, strength in dials.items():
-                yield {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+            truth = json.loads(sidecar.read_text(encoding="utf-8"))
+            for factor, strength in truth["dials"].items():
+                tie = {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+                yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
 
 
 def _protocol_words(settings: dict[str, Any]) -> str:

@@ -19,10 +19,9 @@ Points = Mapping[tuple[str, str, str], OperatingPoint]
 
 
 def contrasts(cells: Cells, models: Sequence[page.Model], scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Paired differences of the networks that learned: reading (b) less (a), seen less unseen at one-class sites."""
+    """Paired differences of these models: reading (b) less (a), and seen less unseen at one-class sites."""
     points = {(r["model"], r["site"], r["threshold_reading"]): _point(r) for r in scores}
-    learned = [model for model in models if not model.degenerate]
-    return [*_threshold(cells, learned, points), *_one_class(cells, learned, points)]
+    return [*_threshold(cells, models, points), *_one_class(cells, models, points)]
 
 
 def _point(record: Mapping[str, Any]) -> OperatingPoint:

@@ -46,19 +46,20 @@ def hardest(
     """Test scans that more than half of the judges get wrong at their own thresholds, the hardest of each class first.
 
     Judges of a site are the networks that discriminate there: a positive that is missed by networks which rank no
-    better than chance is no hard scan. So networks that did not learn, that call every scan of every site the same,
-    or whose AUC there is not above chance with its whole interval, have no vote; at a site of one class, where no AUC
-    can be had, the first two rules alone hold. With fewer than two judges nothing of a site is listed.
+    better than chance is no hard scan. So models that call every scan of every site the same, or whose AUC there is
+    not above chance with its whole interval, have no vote; at a site of one class, where no AUC can be had, the first
+    rule alone holds. Give models that learned (`evidence.learned`). With fewer than two judges nothing of a site is
+    listed.
     """
     points = operating_points(scores)
-    able = [m for m in models if not m.degenerate and _has_opinion(m.name, cells, points[m.name])]
+    able = [m for m in models if _has_opinion(m.name, cells, points[m.name])]
     rows: list[dict[str, Any]] = []
     judged: list[dict[str, Any]] = []
     for site in dict.fromkeys(s for _, s in cells):
         judges = [m for m in able if _discriminates(m.name, site, scores)]
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
         rows += found
-        judged += _judged(site, found, cells[models[0].name, site].labels.tolist(), len(judges))
+        judged += _judged(site, found, _labels(cells, site), len(judges))
     known = _known(folder, findings)
     listed = []
     for label in (1, 0):
@@ -89,6 +90,10 @@ def _judged(
         if scans := labels.count(label):
             wrong = sum(r["label"] == label and _mostly_wrong(r) for r in rows)
             yield {"site": site, "label": label, "scans": scans, "models": judges, "mostly_wrong": wrong}
+
+
+def _labels(cells: Cells, site: str) -> list[int]:
+    return next(list(map(int, cell.labels)) for (_, s), cell in cells.items() if s == site)
 
 
 def _mostly_wrong(row: Mapping[str, Any]) -> bool:

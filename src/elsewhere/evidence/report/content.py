@@ -156,16 +156,19 @@ class ExampleSlice:
     Attributes:
         site: the site's name.
         label: 1 positive, 0 negative.
-        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256².
+        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256²;
+            None where there is nothing to show, and the caption says why.
         caption: what it shows and how it was windowed ("lung window −1350..150 HU, slice 31 of 62").
         scan: scan id, "" when it must not stand on the page.
+        stage: whether it is the scan "as read" or "as the network gets it"; names its row.
     """
 
     site: str
     label: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | None
     caption: str = ""
     scan: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,8 @@ class Study:
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`evidence.over_sites.OverSites`).
-        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full).
+        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
+            where the tie has a direction how `positives` and `negatives` are scanned (words).
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
         curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from elsewhere.evidence.report.content import Model, Record, Study
-from elsewhere.evidence.report.records import Group, cell, fall, groups, index, kin_of, number
-from elsewhere.evidence.report.words import count, estimate, interval, listed, signed
+from elsewhere.evidence.report.content import Record, Study
+from elsewhere.evidence.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
+from elsewhere.evidence.report.words import count, estimate, interval, listed, signed, spaced
 
 NOTABLE_DROP = 0.05
 """A smaller difference of two mean AUCs is called small (the mark of Yu et al. 2022, external validation of 86
@@ -37,35 +37,42 @@ class NewHospital:
 
 def headline(study: Study) -> str:
     """What the scores of the networks that learned say, and what was held fixed in saying it."""
-    kept, left = learned(study), left_out_words(study)
-    if not kept:
+    return " ".join(part for part in (result(study), limits(study)) if part)
+
+
+def result(study: Study) -> str:
+    """The networks left out, the means, their difference, and where the AUC elsewhere lies against chance."""
+    left, found = left_out_words(study), groups(study)
+    if not study.able:
         return left
-    found = groups(study)
-    said = [left, means(found), difference(found, fall(study)), against_chance(study)]
-    if found:
-        said += [held_fixed(study), new_hospital(_new_hospital(study))]
+    said = [left, means(found), difference(found, fall(study), _trainings(study)), against_chance(study)]
     return " ".join(words for words in said if words)
 
 
-def learned(study: Study) -> list[Model]:
-    """The networks that are not marked as degenerate."""
-    return list(study.able)
+def limits(study: Study) -> str:
+    """What the intervals leave out: other trainings, and hospitals that were not tested; "" without a score."""
+    if not study.able or not groups(study):
+        return ""
+    return " ".join(words for words in (held_fixed(study), new_hospital(_new_hospital(study))) if words)
 
 
 def left_out_words(study: Study) -> str:
-    """How many networks did not learn; "" where all did."""
-    all_of, bad = len(study.models), len(study.models) - len(learned(study))
-    if not bad:
+    """How many networks did not learn, and which; "" where all did."""
+    failed = [spaced(model.name) for model in study.models if model.degenerate]
+    total = len(study.models)
+    if not failed:
         return ""
-    if bad == all_of:
-        who = "The network" if all_of == 1 else f"None of the {all_of} networks"
-        did = "did not learn" if all_of == 1 else "learned"
+    if len(failed) == total:
+        who = "The network did not learn" if total == 1 else f"None of the {total} networks learned"
         return (
-            f"{who} {did} to tell the classes apart on the validation scans of its own training sites, so nothing is "
-            "concluded from the scores."
+            f"{who} to tell the classes apart, as far as the validation scans of its training sites show, so nothing "
+            "is concluded from the scores."
         )
-    verb = "is" if bad == 1 else "are"
-    return f"{bad} of {all_of} networks did not learn and {verb} left out of what follows (marked in the tables)."
+    verb = "is" if len(failed) == 1 else "are"
+    return (
+        f"{len(failed)} of {total} networks did not learn, as far as their validation scans show, and {verb} left out "
+        f"({listed(failed)})."
+    )
 
 
 def means(found: Sequence[Group]) -> str:
@@ -90,7 +97,7 @@ def means(found: Sequence[Group]) -> str:
     return said
 
 
-def difference(found: Sequence[Group], fell: Group | None) -> str:
+def difference(found: Sequence[Group], fell: Group | None, trainings: int) -> str:
     """The difference of both means, judged by its own interval; "" where one of them is missing."""
     home, away = _home_and_away(found)
     if home is None or away is None:
@@ -100,15 +107,17 @@ def difference(found: Sequence[Group], fell: Group | None) -> str:
             f"The difference, home less elsewhere, is {signed(home.mean - away.mean)}; it has no interval of its own "
             "here, so it cannot be set against sampling error."
         )
-    ends = f"(95\u00a0%: {signed(fell.low)} to {signed(fell.high)})"
+    once = trainings == 1
+    held = "With one training of each network" if once else f"Over {count(trainings, 'training')} of each network"
+    error = "sampling error of the patients" if once else "sampling error of the patients and the spread over trainings"
+    ends = f"{signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to {signed(fell.high)})"
     if fell.low <= 0 <= fell.high:
-        said = f"The difference, home less elsewhere, is {signed(fell.mean)} {ends}"
-        return f"{said}: within sampling error of the patients."
+        return f"{held} the difference, home less elsewhere, is {ends}: within {error}."
     size = ", a small difference" if abs(fell.mean) < NOTABLE_DROP else ""
     side = "lower" if fell.mean > 0 else "higher"
     return (
-        f"For these trained networks discrimination is {abs(fell.mean):.2f} {side} elsewhere than at home{size}; "
-        f"home less elsewhere {signed(fell.mean)} {ends}, beyond sampling error of the patients."
+        f"{held} discrimination is {abs(fell.mean):.2f} {side} elsewhere than at home{size}; home less elsewhere "
+        f"{ends}, beyond {error}."
     )
 
 
@@ -117,7 +126,7 @@ def against_chance(study: Study) -> str:
     cells = index(study.scores)
     records = [
         record
-        for model in learned(study)
+        for model in study.able
         for site in study.sites
         if kin_of(model, site.name) == "unseen" and (record := cell(cells, model.name, site.name))
     ]
@@ -149,26 +158,19 @@ def against(records: Sequence[Record]) -> tuple[list[Record], list[Record], list
 
 
 def held_fixed(study: Study) -> str:
-    """What the intervals do not hold: another training, and other sites."""
-    rows = [r for r in study.trainings if r["score"] == "auc" and number(r.get("standard_deviation")) is not None]
-    fixed = "These intervals say how far the numbers move with other patients of the same sites; sites and trained "
-    fixed += "networks are held fixed."
-    if not rows:
-        return f"{fixed} Each network was trained once, so the spread over trainings (seeds) is not known."
-    times = max(int(r["seeds"]) for r in rows)
-    inside = any(int(r.get("trainings") or 1) > 1 for r in study.groups)
-    spreads = [float(r["standard_deviation"]) for r in rows]
-    return (
-        f"{fixed if not inside else WITH_SEEDS} Over {count(times, 'training')} that differ in their seed alone "
-        f"the AUC of a cell has a standard deviation of {median(spreads):.2f} in the middle cell and "
-        f"{max(spreads):.2f} at most, which the intervals {'include' if inside else 'leave out'}."
-    )
-
-
-WITH_SEEDS = (
-    "Means are over several trainings of each network; their intervals say how far they move with other patients of "
-    "the same sites and with other trainings, sites held fixed."
-)
+    """What the intervals do not hold: other sites, and other trainings where each network was trained once."""
+    said = "These intervals say how far the numbers move with other patients of the same sites"
+    times = _trainings(study)
+    if times == 1:
+        said += "; sites and trained networks are held fixed. Each network was trained once, so the spread over "
+        return f"{said}trainings (seeds) is not known."
+    said += f" and other trainings ({count(times, 'seed')} of each network); the sites are held fixed."
+    rows = [r for r in study.trainings if r["score"] == "auc"]
+    spreads = [sd for r in rows if (sd := number(r.get("standard_deviation"))) is not None]
+    if spreads:
+        said += f" Between trainings the AUC of a cell has a standard deviation of {median(spreads):.2f} in the middle "
+        said += f"cell and {max(spreads):.2f} at most."
+    return said
 
 
 def new_hospital(new: NewHospital | None) -> str:
@@ -193,10 +195,15 @@ def comparison(studies: Sequence[Study]) -> str:
         return ""
     named = listed([f"{g.mean:.2f} (“{name}”)" for name, g in away.items()])
     said = f"Side by side, the mean AUC at sites never seen in training is {named}"
-    networks = {tuple(m.name for m in learned(s)) for s in studies if s.name in away}
+    networks = {tuple(m.name for m in s.able) for s in studies if s.name in away}
     if len(networks) > 1:
         return f"{said}; these are means over different networks, as those that did not learn are left out of each."
     return f"{said}."
+
+
+def _trainings(study: Study) -> int:
+    """Trainings of each network whose spread the intervals of the means hold; 1 where they are held fixed."""
+    return min((int(r.get("trainings") or 1) for r in study.groups if r["group"] in KINS), default=1)
 
 
 def _home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
@@ -216,7 +223,7 @@ def _new_hospital(study: Study) -> NewHospital | None:
     cells = index(study.scores)
     unseen = {
         site.name
-        for model in learned(study)
+        for model in study.able
         for site in study.sites
         if kin_of(model, site.name) == "unseen"
         and number((cell(cells, model.name, site.name) or {}).get("auc")) is not None

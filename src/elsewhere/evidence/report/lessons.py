@@ -17,7 +17,7 @@ from scipy.stats import binom
 from elsewhere.evidence.intervals import LEVEL, z_value
 from elsewhere.evidence.report.content import Record, Study
 from elsewhere.evidence.report.folder import Folder
-from elsewhere.evidence.report.headline import against, learned, left_out_words
+from elsewhere.evidence.report.headline import against, left_out_words
 from elsewhere.evidence.report.records import Group, cell, groups, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import plain_table
 from elsewhere.evidence.report.words import ODD_SCANS, count, estimate, figure, listed, signed, spaced
@@ -59,7 +59,7 @@ def section(studies: Sequence[Study], out: Folder) -> dict[str, Any] | None:
 def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, Record]]:
     """(kin, record) of every measured cell of the networks that learned."""
     cells = index(study.scores)
-    for model in learned(study):
+    for model in study.able:
         for site in study.sites:
             record = cell(cells, model.name, site.name, reading)
             if record:
@@ -205,7 +205,8 @@ def _below(studies: Sequence[Study]) -> Lesson | None:
     if not total:
         return None
     under = sum(float(r["auc"]) < 0.5 for r in (*above, *around, *below))
-    start = f"Here {under} of {_cells_words(total)} at sites never seen lie below 0.5"
+    lie = "lies" if under == 1 else "lie"
+    start = f"Here {under} of {_cells_words(total)} at sites never seen {lie} below 0.5"
     if not under:
         said = f"Here none of {_cells_words(total)} at sites never seen lies below 0.5."
     elif not below:
@@ -229,9 +230,7 @@ def _below(studies: Sequence[Study]) -> Lesson | None:
 def _copies(studies: Sequence[Study]) -> Lesson | None:
     study = studies[0]
     audit = study.audit
-    said = (
-        f"Between the sides of this run's split stand {count(len(audit.leaks), 'leak')} by patient id or equal voxels"
-    )
+    said = f"This run's split has {count(len(audit.leaks), 'leak')} by patient id or equal voxels between its sides"
     said += f"; {count(len(audit.duplicates), 'group')} of scans have equal voxels"
     if ODD_SCANS in study.absent:
         said += "; pairs that look alike were not searched for"
@@ -307,7 +306,7 @@ def _nature(studies: Sequence[Study]) -> Lesson | None:
     (first, one), (second, other) = away[:2]
     named = [f"{estimate(g.mean, g.low, g.high)} (“{s.name}”)" for s, g in away]
     said = f"The mean AUC elsewhere is {listed(named)}"
-    if [m.name for m in learned(first)] != [m.name for m in learned(second)]:
+    if [m.name for m in first.able] != [m.name for m in second.able]:
         said += "; the means are over different networks, so they do not show what preparation does."
     elif one.high < other.low or other.high < one.low:
         better, worse = (second, first) if other.mean > one.mean else (first, second)

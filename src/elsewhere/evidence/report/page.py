@@ -112,7 +112,8 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "study": study,
         "slug": slug,
         "opening": words.opening(study),
-        "finding": headline.headline(study),
+        "finding": headline.result(study),
+        "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
         "over_sites": out.add_table(over_sites_table(study, f"{slug}-new-hospital")) if study.over_sites else None,
         "comparisons": comparisons.section(study, slug, out),
@@ -194,7 +195,10 @@ def _same(study: Study, earlier: Sequence[Study], part: Callable[[Study], Any]) 
 
 
 def _example_keys(study: Study) -> list[tuple[Any, ...]]:
-    return [(e.site, e.label, e.caption, e.scan, e.pixels.shape, e.pixels.tobytes()) for e in study.examples]
+    return [
+        (e.site, e.label, e.caption, e.scan, e.stage, None if e.pixels is None else e.pixels.tobytes())
+        for e in study.examples
+    ]
 
 
 def _published(report: Report, out: Folder) -> Table:

@@ -14,7 +14,7 @@ READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",
     "site": "(b): one threshold per model and tested site, from that site's own validation scans",
 }
-"""The two threshold readings (protocol page, "Evaluation"); (a) is the honest external test."""
+"""The two threshold readings (protocol page, "Evaluation"); (a) is the external test, (b) our reading of the paper."""
 
 KINS = {"home": "trained here only", "seen": "one of its training sites", "unseen": "never seen in training"}
 

@@ -27,9 +27,9 @@ TRACES = {
     "coverage": ((SLICES,), ("body",)),
     "field of view": ((FIELD,), ("body", "background")),
     "dose": ((), ("texture",)),
-    "padding": ((BLACK,), ("background",)),
-    "contrast": (("scanner and protocol",), ("body",)),
-    "devices": ((), ("objects",)),
+    "padding": ((BLACK, "encoding"), ("background",)),
+    "contrast": (("scanner and protocol", "encoding"), ("body",)),
+    "devices": (("encoding",), ("objects",)),
     "positioning": ((), ("body", "objects")),
     "hospital": (("encoding", BLACK, FIELD, SLICES), ("background", "texture", "body")),
     "follow up": ((FIELD,), ("texture", "body")),
@@ -37,7 +37,8 @@ TRACES = {
     "age": (("age and sex",), ()),
     "date": (("month of the scan",), ()),
 }
-"""What a simulation can tie to the label: rules of the audit, and causes of the diagnosis, that would show it."""
+"""What a simulation can tie to the label: rules of the audit, and causes of the diagnosis, that would show it. The rule
+"encoding" knows the smallest and the largest value: padding, contrast agent and metal move them."""
 
 FOUND, SHARED, MISSED, UNSEEN = "found", "only a finding counted for another tie", "not found", "nothing looked for it"
 

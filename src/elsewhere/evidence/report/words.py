@@ -132,7 +132,7 @@ def opening(study: Study) -> str:
 
 def holdings(report: Report) -> str:
     """What of patients stands on the page and in its tables."""
-    slices = sum(len(study.examples) for study in report.studies)
+    slices = sum(e.pixels is not None for study in report.studies for e in study.examples)
     listed_ = any(s.hardest or s.bad_scans or s.audit.forensics or s.audit.duplicates for s in report.studies)
     parts = ["counts and scores"]
     if slices:

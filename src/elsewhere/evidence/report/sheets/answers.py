@@ -9,7 +9,7 @@ from __future__ import annotations
 from elsewhere.evidence.report import hardest
 from elsewhere.evidence.report.content import Report
 from elsewhere.evidence.report.drop import local_sentence
-from elsewhere.evidence.report.headline import headline, learned, left_out_words
+from elsewhere.evidence.report.headline import headline, left_out_words
 from elsewhere.evidence.report.records import groups, number
 from elsewhere.evidence.report.sheets.common import ORIGINS, each, first, setting
 from elsewhere.evidence.report.words import count, estimate, figure, listed
@@ -57,7 +57,8 @@ def by_site(report: Report) -> str:
         return ""
     sampling = setting(report, "training", "sampling")
     how = "the sites in turn" if sampling == "balanced" else "all their scans alike" if sampling else ""
-    pooled = f" Networks of several sites were trained on the pooled scans, drawing {how}." if how else ""
+    several = any(len(model.trained_on) > 1 for model in first(report).models)
+    pooled = f" Networks of several sites were trained on the pooled scans, drawing {how}." if how and several else ""
     return (
         f"Every network is scored at each site by itself, and means over sites give each cell the same weight.{pooled}"
     )
@@ -122,7 +123,9 @@ def updating(report: Report) -> str:
     """Whether a model was updated after its evaluation."""
     scored = any(study.scores for study in report.studies)
     return (
-        "No network was changed after its evaluation: weights and thresholds are those of training." if scored else ""
+        "No network was changed after its evaluation: weights and thresholds are those chosen before it."
+        if scored
+        else ""
     )
 
 
@@ -153,7 +156,7 @@ def robustness(report: Report) -> str:
 def explainability(report: Report) -> str:
     """Saliency of the networks that learned, if any."""
     study = first(report)
-    names = {model.name for model in learned(study)}
+    names = {model.name for model in study.able}
     rows = [r for r in study.diagnosis.saliency if r["model"] in names]
     inside, expected = ([v for r in rows if (v := number(r.get(key))) is not None] for key in ("inside", "expected"))
     if not inside or not expected:

@@ -73,7 +73,13 @@ CLAIM = Sheet(
         Item("36", "Results", "who they are, by partition", made.people, "Severity, and age and sex where not known."),
         Item("37", "Results", "performance with uncertainty", run.performance),
         Item("38", "Results", "diagnostic performance and its precision", run.performance),
-        Item("39", "Results", "where it fails", run.failures, "Look at the listed scans with a radiologist."),
+        Item(
+            "39",
+            "Results",
+            "where it fails",
+            run.failures,
+            "What a radiologist sees in the scans that are called wrongly.",
+        ),
         Item("40", "Discussion", "limits", run.limitations, "Your own."),
         Item(
             "41", "Discussion", "what it means in practice", None, "What a hospital should, and should not, do with it."

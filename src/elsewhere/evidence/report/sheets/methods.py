@@ -174,9 +174,9 @@ def preparation(report: Report) -> str:
             text = f"encoding {p.get('encoding')}, clipped {ends}, grid {p.get('grid')}, crop {p.get('crop')}"
             text += f", to {size} voxels."
             said.append((study.name, text))
-    checks = "Every scan was checked for order of slices, encoding and copies"
+    checks = "Every scan was checked for order of slices, encoding, copies"
     if ODD_SCANS not in first(report).absent:
-        checks += ", padding, lung segmentation and damage"
+        checks += ", padding, lung segmentation, damage"
     text = each(said)
     return f"{text} {checks} (Before training)." if text else ""
 
@@ -237,13 +237,19 @@ def _training(t: Any) -> str:
         f"learning rate {t.get('learning_rate')}",
         f"warm-up over {warm} iterations" if warm else "",
         f"{t['schedule']} schedule" if t.get("schedule", "constant") != "constant" else "",
-        f"batch {t.get('batch')}, {t.get('iterations')} iterations, sites sampled {t.get('sampling')}",
+        f"batch {t.get('batch')}, {t.get('iterations')} iterations",
+        "sites in turn" if t.get("sampling") == "balanced" else "scans drawn uniformly over the training sites",
         "classes in turn" if t.get("balanced_classes") else "",
         f"gradient norm clipped at {clip}" if clip else "",
         f"moving average of the weights, decay {ema}" if ema else "",
         f"precision {t.get('precision')}",
     ]
     return f"{', '.join(part for part in parts if part)}; cross-entropy without class weights."
+
+
+def building(report: Report) -> str:
+    """Kind of model, its training and how its weights were chosen."""
+    return " ".join(part for part in (network(report), training(report), selection(report)) if part)
 
 
 def selection(report: Report) -> str:

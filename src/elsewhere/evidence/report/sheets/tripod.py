@@ -103,7 +103,7 @@ TRIPOD_AI = Sheet(
             "12c",
             "Analysis",
             "kind of model, its making and tuning, internal validation",
-            made.network,
+            made.building,
             "Why this network; whatever you tried before these settings.",
         ),
         Item("12d", "Analysis", "how differences between sites were handled", run.by_site),
