@@ -390,8 +390,13 @@ def default_folder(study: Study) -> Path:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep records as Parquet; the file appears whole or not at all."""
-    table = pa.Table.from_pylist([dict(row) for row in rows])
+    table = pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows])
     write_whole(path, lambda partial: pq.write_table(table, partial))
+
+
+def _printable(value: Any) -> Any:
+    """Text that can be kept as UTF-8; file names on disk need not be."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
