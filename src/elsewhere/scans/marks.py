@@ -62,9 +62,10 @@ def marks(
         wanted: which.
 
     Returns:
-        `edge`: 95th percentile of the steps between neighbouring voxels of a row, HU. `grain`: standard deviation of
+        `edge`: root mean square of the steps between neighbouring voxels of a row, HU. `grain`: standard deviation of
         such steps in soft tissue (from their median), HU. `dark`, `bright`: 10th and 90th percentile within the
-        picture's central ellipse, HU. `body`: share of the picture above -400 HU. `step`: HU between grey levels.
+        picture's central ellipse, HU. `body`: share of the picture above -400 HU. `step`: HU from one
+        grey level to the next (median).
         `floor`, `ceiling`: lowest and highest HU. `blood`: 75th percentile of soft tissue between the lungs, HU; not
         of relative values, which have none above their window. `field`: width of the field of view, mm. `thickness`:
         of the slices, mm.
@@ -77,15 +78,15 @@ def marks(
     rows, columns = np.ogrid[-1 : 1 : grey.shape[1] * 1j, -1 : 1 : grey.shape[2] * 1j]
     middle = (rows / 0.6) ** 2 + (columns / 0.7) ** 2 < 1
     found["dark"], found["bright"] = (float(v) for v in np.percentile(grey[:, middle], (10, 90)))
-    found["edge"] = float(np.percentile(steps[:, middle[:, 1:]], 95))
+    found["edge"] = float(np.sqrt(np.mean(np.square(steps[:, middle[:, 1:]], dtype=np.float64))))
     soft = (grey > SOFT_TISSUE[0]) & (grey < SOFT_TISSUE[1])
     pairs = steps[soft[:, :, 1:] & soft[:, :, :-1]]
     if pairs.size:
         found["grain"] = float(np.median(pairs) / 0.6745 / np.sqrt(2))
     found["body"] = float((hu > BODY).mean())
-    counted = hu[(hu >= LEVELS[0]) & (hu < LEVELS[1])]
-    if counted.size:
-        found["step"] = (LEVELS[1] - LEVELS[0]) / np.unique(np.rint(counted)).size
+    levels = np.unique(hu[(hu >= LEVELS[0]) & (hu < LEVELS[1])])
+    if levels.size > 1:
+        found["step"] = float(np.median(np.diff(levels)))
     if volume.units == "relative":
         found["floor"], found["ceiling"] = relative_window
     else:
