@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,15 +15,27 @@ from pydicom import Dataset
 from elsewhere.errors import BadScan, ElsewhereError
 from elsewhere.scans.ceiling import check_scan_size
 from elsewhere.scans.dicom.tags import DEFLATED, NATIVE, RECOPY, Tags, read_dataset, read_tags, uid_name
-from elsewhere.scans.labels import MISSING, parse_age, parse_date
+from elsewhere.scans.dicom.texts import (
+    Point,
+    age_of,
+    contrast_of,
+    floats_of,
+    int_of,
+    letters_of,
+    number_of,
+    plain,
+    scale_of,
+    seconds_of,
+    shared_floats,
+    slope_of,
+    whole_of,
+)
 from elsewhere.scans.scan import Fact
+from elsewhere.scans.values import MISSING, date_or_none
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # Enhanced CT, its conversion
 BINARY_VRS = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
-NO_CONTRAST = frozenset(("none", "no", "without", "nativ", "native", "non contrast", "noncontrast", "0"))
-
-Point = tuple[float, ...]
 
 LARGEST_FRAME = 1 << 24
 """Pixels of one image; the finest CT matrices are 2048 × 2048."""
@@ -165,21 +175,21 @@ def _header(path: Path, tags: Tags) -> Header:
     header = Header(
         path=path,
         frame=0,
-        frames=max(1, _whole(get("NumberOfFrames"), "NumberOfFrames") or 1),
+        frames=max(1, whole_of(get("NumberOfFrames"), "NumberOfFrames") or 1),
         series_uid=intern(get("SeriesInstanceUID", "")),
         study_uid=intern(get("StudyInstanceUID", "")),
         sop_uid=get("SOPInstanceUID", ""),
         patient=intern(get("PatientID", "")),
-        rows=_whole(get("Rows"), "Rows") or 0,
-        columns=_whole(get("Columns"), "Columns") or 0,
-        position=_floats(get("ImagePositionPatient"), 3),
-        orientation=_shared_floats(get("ImageOrientationPatient"), 6) or _letters(get("PatientOrientation", "")),
-        location=_float(get("SliceLocation")),
-        number=_int(get("InstanceNumber")),
-        time=_seconds(get("AcquisitionDate", ""), get("AcquisitionTime", "")),
-        pixel_spacing=_shared_floats(get("PixelSpacing"), 2),
-        slope=_slope(get("RescaleSlope")),
-        intercept=_scale(get("RescaleIntercept"), "RescaleIntercept"),
+        rows=whole_of(get("Rows"), "Rows") or 0,
+        columns=whole_of(get("Columns"), "Columns") or 0,
+        position=floats_of(get("ImagePositionPatient"), 3),
+        orientation=shared_floats(get("ImageOrientationPatient"), 6) or letters_of(get("PatientOrientation", "")),
+        location=number_of(get("SliceLocation")),
+        number=int_of(get("InstanceNumber")),
+        time=seconds_of(get("AcquisitionDate", ""), get("AcquisitionTime", "")),
+        pixel_spacing=shared_floats(get("PixelSpacing"), 2),
+        slope=slope_of(get("RescaleSlope")),
+        intercept=scale_of(get("RescaleIntercept"), "RescaleIntercept"),
         pixels_at=tags.pixels_at,
         pixels_length=tags.pixels_length,
         form=_form(tags.syntax, *(get(name, "") for name in _FORM)),
@@ -261,7 +271,7 @@ _ABOUT = (
 def _form(syntax: str, *texts: str) -> Form:
     get = dict(zip(_FORM, texts, strict=True)).__getitem__
     texts_only = ("PhotometricInterpretation", "ModalityLUTSequence")
-    whole = {name: _whole(get(name), name) for name in _FORM if name not in texts_only}
+    whole = {name: whole_of(get(name), name) for name in _FORM if name not in texts_only}
     low, high = whole["PixelPaddingValue"], whole["PixelPaddingRangeLimit"]
     allocated = whole["BitsAllocated"] or 16
     stored = whole["BitsStored"] or allocated
@@ -289,16 +299,16 @@ def _about(syntax: str, *texts: str) -> About:
         "manufacturer": get("Manufacturer"),
         "model": get("ManufacturerModelName"),
         "kernel": get("ConvolutionKernel").replace("\\", " "),
-        "kvp": _float(get("KVP")),
-        "thickness_mm": _float(get("SliceThickness")),
-        "contrast": _contrast(get("ContrastBolusAgent")),
+        "kvp": number_of(get("KVP")),
+        "thickness_mm": number_of(get("SliceThickness")),
+        "contrast": contrast_of(get("ContrastBolusAgent")),
         "position": get("PatientPosition"),
-        "tilt_deg": _float(get("GantryDetectorTilt")),
+        "tilt_deg": number_of(get("GantryDetectorTilt")),
         "body_part": get("BodyPartExamined"),
         "description": get("SeriesDescription"),
-        "age": _age(get("PatientAge")),
+        "age": age_of(get("PatientAge")),
         "sex": get("PatientSex"),
-        "date": parse_date(get("AcquisitionDate") or get("StudyDate")),
+        "date": date_or_none(get("AcquisitionDate") or get("StudyDate")),
         "transfer_syntax": uid_name(syntax),
         "lossy": get("LossyImageCompression") == "01" or None,
     }
@@ -309,106 +319,11 @@ def _about(syntax: str, *texts: str) -> About:
         sop_class=get("SOPClassUID"),
         rescale_type=get("RescaleType").upper(),
         image_type=kinds,
-        series_number=_int(get("SeriesNumber")),
+        series_number=int_of(get("SeriesNumber")),
         owner=tuple(get(name) for name in OWNER),
-        run=MappingProxyType({word: _plain(get(name)) for name, word in RUN.items()}),
+        run=MappingProxyType({word: plain(get(name)) for name, word in RUN.items()}),
         facts=MappingProxyType(known),
     )
-
-
-def _plain(text: str) -> str:
-    """A value as it is compared: numbers by their value ("1.0" is "1"), texts without case or blanks around."""
-    number = _float(text) if "\\" not in text else None
-    return f"{number:g}" if number is not None else "\\".join(part.strip() for part in text.upper().split("\\"))
-
-
-def _contrast(agent: str) -> bool | None:
-    """True with an agent, False where the field says none, None where it is silent (many sites never fill it)."""
-    text = agent.strip().lower()
-    return None if text in MISSING - {"none"} else text not in NO_CONTRAST
-
-
-def _age(text: str) -> Fact:
-    try:
-        return parse_age(text)
-    except ValueError:
-        return None
-
-
-def _float(text: str | None) -> float | None:
-    """The first number of a text, a decimal comma read as a point; None where there is none."""
-    first = (text or "").partition("\\")[0]
-    try:
-        value = float(first.replace(",", ".") if first.count(",") == 1 else first)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _int(text: str | None) -> int | None:
-    value = _float(text)
-    return None if value is None else int(value)
-
-
-def _whole(text: str | None, name: str) -> int | None:
-    """A whole number, None where the file has none. Raises ValueError where it is unreadable."""
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{name} is '{text[:40]}', expected one whole number") from None
-
-
-def _scale(text: str | None, name: str) -> float | None:
-    """Slope or intercept; None where the file has none. Raises ValueError where it is unreadable: that is not absent.
-
-    "-1,024" may be -1.024 or -1024: it is unreadable.
-    """
-    if not text:
-        return None
-    value = _float(text)
-    if value is None or "\\" in text or re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
-        raise ValueError(f"{name} is '{text[:40]}', expected one number")
-    return value
-
-
-def _slope(text: str | None) -> float | None:
-    value = _scale(text, "RescaleSlope")
-    if value == 0:
-        raise ValueError("RescaleSlope is 0: all of its values would be the same")
-    return value
-
-
-def _seconds(date: str, time: str) -> float | None:
-    """Seconds of an acquisition since some day; None where its time is unknown."""
-    found = re.match(r"(\d\d):?(\d\d):?(\d\d(?:\.\d+)?)?", time)
-    if not found:
-        return None
-    days = int(date) if date.isdigit() and len(date) == 8 else 0
-    return days * 86400.0 + int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3] or 0)
-
-
-def _floats(text: str | None, count: int) -> Point | None:
-    """Exactly `count` finite numbers, or None."""
-    parts = [_float(part) for part in (text or "").split("\\")]
-    values = tuple(part for part in parts if part is not None)
-    return values if len(parts) == len(values) == count else None
-
-
-_shared_floats = lru_cache(maxsize=1024)(_floats)  # the same for a whole series: one object, parsed once
-
-
-_LETTERS = {"L": (1.0, 0.0, 0.0), "R": (-1.0, 0.0, 0.0), "P": (0.0, 1.0, 0.0)}
-_LETTERS |= {"A": (0.0, -1.0, 0.0), "H": (0.0, 0.0, 1.0), "F": (0.0, 0.0, -1.0)}
-
-
-def _letters(text: str) -> Point | None:
-    """Orientation from PatientOrientation (`L\\P`), for files without ImageOrientationPatient."""
-    parts = [_LETTERS.get(part[:1]) for part in text.split("\\")]
-    if len(parts) != 2 or parts[0] is None or parts[1] is None:
-        return None
-    return parts[0] + parts[1]
 
 
 # Multi-frame files ----------------------------------------------------------------------------------------------
@@ -433,11 +348,11 @@ def _frame(header: Header, index: int, groups: Sequence[Dataset]) -> Header:
         header,
         frame=index,
         number=index + 1,
-        position=_floats(position, 3) or header.position,
-        orientation=_shared_floats(orientation, 6) or header.orientation,
-        pixel_spacing=_shared_floats(spacing, 2) or header.pixel_spacing,
-        slope=_slope(slope) if slope else header.slope,
-        intercept=_scale(intercept, "RescaleIntercept") if intercept else header.intercept,
+        position=floats_of(position, 3) or header.position,
+        orientation=shared_floats(orientation, 6) or header.orientation,
+        pixel_spacing=shared_floats(spacing, 2) or header.pixel_spacing,
+        slope=slope_of(slope) if slope else header.slope,
+        intercept=scale_of(intercept, "RescaleIntercept") if intercept else header.intercept,
         about=_frame_about(header.about, groups),
         remarks=(*header.remarks, *_comma_remarks(commas)),
     )
@@ -458,17 +373,17 @@ def _frame_about(about: About, groups: Sequence[Dataset]) -> About:
         about,
         rescale_type=(rescale or about.rescale_type).upper(),
         image_type=tuple(part.strip().upper() for part in frame_type.split("\\")) if frame_type else about.image_type,
-        run={**about.run, **{word: _plain(text) for word, text in run.items() if text}},
+        run={**about.run, **{word: plain(text) for word, text in run.items() if text}},
         facts=_frame_facts(about.facts, groups),
     )
 
 
 def _frame_facts(facts: Mapping[str, Fact], groups: Sequence[Dataset]) -> Mapping[str, Fact]:
     found = {
-        "thickness_mm": _float(_macro(groups, "PixelMeasuresSequence", "SliceThickness")),
+        "thickness_mm": number_of(_macro(groups, "PixelMeasuresSequence", "SliceThickness")),
         "kernel": _macro(groups, "CTReconstructionSequence", "ConvolutionKernel"),
-        "kvp": _float(_macro(groups, "CTXRayDetailsSequence", "KVP")),
-        "tilt_deg": _float(_macro(groups, "CTGeometrySequence", "GantryDetectorTilt")),
+        "kvp": number_of(_macro(groups, "CTXRayDetailsSequence", "KVP")),
+        "tilt_deg": number_of(_macro(groups, "CTGeometrySequence", "GantryDetectorTilt")),
     }
     return {**facts, **{name: value for name, value in found.items() if value not in ("", None)}}
 

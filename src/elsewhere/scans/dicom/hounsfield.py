@@ -61,7 +61,7 @@ def to_hounsfield(values: Values, header: Header, out: Hounsfield, tally: Tally)
 
 def rescale(values: Values, header: Header, out: Hounsfield) -> int:
     """Write round(values · slope + intercept) into `out` (int16 HU); the number of voxels that had to be clipped."""
-    slope, intercept = scale_of(header)
+    slope, intercept = slope_and_intercept(header)
     low, high = int(values.min()), int(values.max())
     ends = sorted((low * slope + intercept, high * slope + intercept))
     fits = ends[0] >= -32768 and ends[1] <= 32767
@@ -75,14 +75,14 @@ def rescale(values: Values, header: Header, out: Hounsfield) -> int:
     return clipped
 
 
-def scale_of(header: Header) -> tuple[float, float]:
+def slope_and_intercept(header: Header) -> tuple[float, float]:
     """Slope and intercept, 1 and 0 where the header has none."""
     return (1.0 if header.slope is None else header.slope), header.intercept or 0.0
 
 
 def padding(header: Header) -> tuple[tuple[int, int], float] | None:
     """The declared padding as (lowest, highest) stored value with its sign, and its HU; None without one."""
-    form, (slope, intercept) = header.form, scale_of(header)
+    form, (slope, intercept) = header.form, slope_and_intercept(header)
     if form.padding is None:
         return None
     low, high = sorted(_signed(value, form.allocated) if form.signed else value for value in form.padding)
@@ -117,7 +117,7 @@ def blank_negative_padding(voxels: Hounsfield, header: Header, tally: Tally) -> 
 
     63536 is −2000 without its sign: one value above the whole range of CT, which read with a sign lies below air.
     """
-    form, (slope, intercept) = header.form, scale_of(header)
+    form, (slope, intercept) = header.form, slope_and_intercept(header)
     if form.signed or tally.bright is None or tally.bright[0] != tally.bright[1]:
         return ""
     value = tally.bright[0]
