@@ -25,9 +25,6 @@ SITES_FOR_A_RANGE = 3
 LEAST_SCANS = 20
 """Scans of the new site below which its scores are no distribution."""
 
-RESAMPLES = 200
-"""Of a site's patients, for the sampling error of its expected AUC."""
-
 KOLMOGOROV = 1.358
 """95 % point of Kolmogorov's distribution: sampling alone moves two equal distributions this far · √(1/n + 1/m)."""
 
@@ -40,8 +37,7 @@ CLOSEST_TO_PERFECT = 0.01
 METHOD = (
     "expected AUC of the scores after calibration at home (confidence-based estimation), less its mean excess at the "
     "known sites the model had not seen, on the log-odds scale; random-effects prediction interval over those sites "
-    "(REML, Hartung-Knapp with its variance not below the fixed-effect one, t with one degree of freedom less than "
-    "sites)"
+    "(equal weights, Hartung-Knapp variance of the mean, t with one degree of freedom less than sites)"
 )
 
 
@@ -90,7 +86,7 @@ class Estimate:
         low: lower end of the 95 % prediction interval for the AUC at a new site; None with fewer than three sites.
         high: upper end.
         confidence_only: the expected AUC before the known sites corrected it.
-        between: standard deviation of the excess between sites (log-odds); None with fewer than three sites.
+        spread: standard deviation of the excess over sites (log-odds), sampling error included.
         left_out: each known unseen site in turn.
         largest_error: largest absolute error among them.
         mean_error: mean absolute error.
@@ -101,7 +97,7 @@ class Estimate:
     low: float | None
     high: float | None
     confidence_only: float
-    between: float | None
+    spread: float
     left_out: tuple[LeftOut, ...]
     largest_error: float
     mean_error: float
@@ -168,11 +164,11 @@ def estimate_auc(
     values = np.asarray(probabilities, dtype=np.float64)
     if values.size < LEAST_SCANS:
         raise ValueError(f"{values.size} scans are too few for an estimate from their scores; it takes {LEAST_SCANS}")
-    usable = [site for site in known if not site.seen and len(set(np.asarray(site.labels).tolist())) == 2]
+    usable = [site for site in known if not site.seen and _is_measurable(site)]
     if len(usable) < LEAST_SITES:
         raise ValueError(
-            f"the study has {len(usable)} site(s) with both classes that this model was not trained on; an estimate "
-            f"is corrected by {LEAST_SITES} or more"
+            f"the study has {len(usable)} site(s) with two patients or more of both classes that this model was not "
+            f"trained on; an estimate is corrected by {LEAST_SITES} or more"
         )
     scale = _calibration(home)
     measured = np.array([float(exact_auc(s.labels, s.probabilities)) for s in usable])
@@ -186,14 +182,18 @@ def estimate_auc(
     errors = np.abs(guesses - measured)
     alone = _expected(values, scale)
     middle = _log_odds(np.array([alone]))[0]
-    centre, low, high, between = float(excess.mean()), None, None, None
-    if len(usable) >= SITES_FOR_A_RANGE:
-        variances = np.array([_excess_variance(s, scale) for s in usable])
-        found = predict_new_site(excess, variances, _expected_variance(values, patients, scale))
-        centre, between = found.mean, found.between
-        low, high = (float(expit(middle - centre + side * found.half_width)) for side in (-1, 1))
-    auc = float(expit(middle - centre))
-    return Estimate(auc, low, high, alone, between, left_out, float(errors.max()), float(errors.mean()))
+    variances = np.array([_excess_variance(s, scale) for s in usable])
+    found = predict_new_site(excess, variances, _expected_variance(values, patients, scale))
+    ends = [float(expit(middle - found.mean + side * found.half_width)) for side in (-1, 1)]
+    low, high = ends if len(usable) >= SITES_FOR_A_RANGE else (None, None)
+    auc = float(expit(middle - found.mean))
+    return Estimate(auc, low, high, alone, found.spread, left_out, float(errors.max()), float(errors.mean()))
+
+
+def _is_measurable(site: KnownSite) -> bool:
+    labels = np.asarray(site.labels)
+    patients = np.arange(labels.size) if site.patients is None else np.asarray(site.patients)
+    return min(np.unique(patients[labels == c]).size for c in (0, 1)) >= 2
 
 
 def _log_odds(aucs: Floats) -> Floats:
@@ -210,16 +210,32 @@ def _excess_variance(site: KnownSite, scale: Recalibration) -> float:
 
 
 def _expected_variance(values: Floats, patients: ArrayLike | None, scale: Recalibration) -> float:
-    """Variance of the expected AUC (log-odds) over resampled patients."""
+    """Sampling variance of the expected AUC (log-odds), patients as the unit."""
     groups = np.arange(values.size) if patients is None else check_groups(patients, values.size)
-    calibrated = recalibrate(values, scale)
-    members = [np.flatnonzero(groups == g) for g in range(int(groups.max()) + 1)]
-    random = np.random.default_rng([len(members), RESAMPLES])
-    drawn = [
-        np.concatenate([members[i] for i in row])
-        for row in random.integers(len(members), size=(RESAMPLES, len(members)))
-    ]
-    return float(np.var(_log_odds(np.array([expected_auc(calibrated[rows]) for rows in drawn])), ddof=1))
+    pulls = np.bincount(groups, expected_auc_influence(recalibrate(values, scale)))
+    auc = float(np.clip(_expected(values, scale), CLOSEST_TO_PERFECT, 1 - CLOSEST_TO_PERFECT))
+    return float((pulls**2).sum()) / (auc * (1 - auc)) ** 2
+
+
+def expected_auc_influence(probabilities: ArrayLike) -> Floats:
+    """By how much each scan (scans,) pulls the expected AUC: linearised, sum 0; their squares add up to its variance.
+
+    Of the ratio won / made, scan i is in p_i · (1 - p_j) as the positive and in p_j · (1 - p_i) as the negative.
+
+    Raises:
+        ValueError: as `expected_auc`.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    auc = expected_auc(values)
+    levels, place = np.unique(values, return_inverse=True)
+    up, down = np.bincount(place, values, levels.size), np.bincount(place, 1 - values, levels.size)
+    below, above = np.cumsum(down) - down, up.sum() - np.cumsum(up)
+    beaten = below[place] + (down[place] - (1 - values)) / 2
+    beating = above[place] + (up[place] - values) / 2
+    won = values * beaten + (1 - values) * beating
+    made = values * (down.sum() - (1 - values)) + (1 - values) * (up.sum() - values)
+    pull: Floats = (won - auc * made) / (made.sum() / 2)
+    return pull
 
 
 def _calibration(home: tuple[ArrayLike, ArrayLike]) -> Recalibration:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit, ndtr
 from scipy.stats import chi2, t
 
 from elsewhere.evidence.columns import Floats, check_groups, check_labels, check_scores
 from elsewhere.evidence.delong import auc_covariance, effective_scans
 from elsewhere.evidence.intervals import LEVEL
-from elsewhere.evidence.random_effects import between_variance
 
 LEAST_SITES = 4
 """Fewer sites cannot tell how far hospitals differ: the intervals reach over most of the scale."""
@@ -69,13 +69,27 @@ def over_sites(estimates: ArrayLike, variances: ArrayLike) -> OverSites:
     sites = values.size
     if sites == 1:
         return OverSites(1, float(values[0]), None, None, None, None, None)
-    between = between_variance(values, errors)
+    between = _restricted_between(values, errors)
     weights = 1 / (errors + between)
     mean = float(weights @ values / weights.sum())
     factor = max(float(weights @ (values - mean) ** 2) / (sites - 1), 1.0)
     half = float(t.ppf(0.5 + LEVEL / 2, sites - 1)) * (factor / float(weights.sum())) ** 0.5
     new = _new_site(values, errors) if sites >= LEAST_SITES else (None, None)
     return OverSites(sites, mean, mean - half, mean + half, between**0.5, *new)
+
+
+def _restricted_between(values: Floats, errors: Floats) -> float:
+    """Variance between sites with the largest restricted likelihood (REML; Viechtbauer 2005), 0 or above."""
+
+    def loss(between: float) -> float:
+        weights = 1 / (errors + between)
+        mean = weights @ values / weights.sum()
+        return float(-np.log(weights).sum() + np.log(weights.sum()) + weights @ (values - mean) ** 2)
+
+    largest = np.log(10 * float(np.ptp(values)) ** 2 + 10 * float(errors.max()))
+    found = minimize_scalar(lambda log: loss(float(np.exp(log))), bounds=(largest - 25, largest), method="bounded")
+    between = float(np.exp(found.x))
+    return between if loss(between) < loss(0.0) else 0.0
 
 
 def _new_site(values: Floats, errors: Floats) -> tuple[float, float]:

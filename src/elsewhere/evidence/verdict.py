@@ -48,6 +48,10 @@ from elsewhere.evidence.verdict_rule import (
 )
 
 SIZES = (10, 20, 50, 100, 200, 500)
+"""Numbers of local scans that accuracy is shown for."""
+
+DRAWS = 200
+"""Draws of patients for each of them, or `resamples` if that is less."""
 DISCLAIMER = "Research use only. Not a medical device."
 
 HEADLINES: dict[Action, str] = {
@@ -56,7 +60,7 @@ HEADLINES: dict[Action, str] = {
     "recalibrate": "Do not use unchanged: recalibrate for this site first",
     "adapt": "Do not use unchanged: adapt to this site first",
     "do not use": "Do not use it here",
-    "not learned": "Do not use: at home it does not discriminate",
+    "not learned": "Do not use: no discrimination shown at home",
     "cannot tell": "Cannot tell",
     "estimate only": "Estimate only: no labels were used",
 }
@@ -231,7 +235,7 @@ def judge(
         stated: what the model must reach.
         prevalence: share of positives at which predictive values are wanted beside the local one.
         validation: what the validation scans say of the model; asked where the internal test set is small.
-        resamples: of the bootstrap behind the decomposition.
+        resamples: of the bootstrap behind the decomposition; at most as many draws of local scans.
         seed: of all that is drawn.
 
     Raises:
@@ -248,6 +252,7 @@ def judge(
     if answer is not None:
         return Verdict(**numbers, **vars(answer))
     strata = None if home.strata is None or here.strata is None else (home.strata, here.strata)
+    sizes = [n for n in SIZES if n <= 0.7 * labels.size]
     gain = local_gain(*here.columns, point, seed=seed).recalibrate
     excess = subtract(gain, local_gain(*home.columns, point, seed=seed).recalibrate)
     numbers |= {
@@ -255,7 +260,7 @@ def judge(
         "gain": gain,
         "decomposition": decompose(home.columns, here.columns, point, strata, resamples=resamples, seed=seed),
         "calibration": calibration_line(labels, values),
-        "relearned": relearn(*here.columns, [n for n in SIZES if n <= 0.7 * labels.size], seed, point=point),
+        "relearned": relearn(*here.columns, sizes, seed, point=point, draws=min(DRAWS, resamples)),
     }
     measured = Measured(
         auc=numbers["auc"],
@@ -322,12 +327,12 @@ def _auc(scans: Scans) -> Interval | None:
 
 
 def _not_learned(home: Scans, validation: Learned | None) -> Answer | None:
-    """Step 1: the internal test set shows no discrimination, or, where it is small, the validation scans show none."""
+    """Step 1, asked of the first that can show discrimination: a large internal test set, validation, a small one."""
     columns = home.labels, home.patients, home.places, home.probabilities
-    learned = judge_learned(*columns, scans="internal test scans")
-    if _least_patients(home) < LEAST_PATIENTS and validation is not None:
-        learned = validation
-    if learned.auc is None or not learned.degenerate:
+    test = judge_learned(*columns, scans="internal test scans")
+    candidates = [test, validation] if _least_patients(home) >= LEAST_PATIENTS else [validation, test]
+    learned = next((c for c in candidates if c is not None and c.detectable is not None), None)
+    if learned is None or not learned.degenerate:
         return None
     words = f"{'; '.join(learned.reasons)}."
     words = f"{words[0].upper()}{words[1:]}"

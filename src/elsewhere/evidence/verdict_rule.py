@@ -1,7 +1,8 @@
 """The rule of the verdict: measurements in; what to do next, why, and every step of the rule with its numbers, out.
 
 With labels, in this order ("surely": the whole 95 % interval, clustered by patient; requirements: requirements.py):
-    1. discrimination at home is not surely above chance, or the scores hardly vary: **not learned**, whatever is here;
+    1. discrimination at home is not surely above chance, or the scores hardly vary, on scans that could show it (the
+       internal test set, or the validation scans where it has fewer than 10 patients of a class): **not learned**;
     2. fewer than 10 patients of a class here: **cannot tell**;
     3. the AUC is surely below 0.5, where the scores point the wrong way: **do not use**;
     4. a requirement on the AUC is surely not met, or one is open and the AUC surely below home's and by more than
