@@ -22,8 +22,8 @@ from elsewhere.errors import BadStudy
 from elsewhere.files import write_whole
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
+from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import SampleSettings
-from elsewhere.model.training import TrainingSettings
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
@@ -40,7 +40,8 @@ HARMONISED: dict[str, dict[str, Any]] = {
     "network": {"input": (128, 256, 256)},
     "preparation": {"grid": "fixed", "encoding": "hu", "maximum": 100.0, "crop": "lungs"},
     "sample": {"normalisation": "window", "intensity": (0.8, 1.2)},
-    "evaluation": {"threshold": "model"},
+    "training": {"balanced_classes": True, "select": "log_loss", "schedule": "cosine", "weight_decay": 1e-4},
+    "evaluation": {"threshold": "model", "ties": "middle"},
 }
 # The paper's nine models (section "Training and Data Augmentation"; protocol page, "Nine models").
 PAPER_COMBINATIONS = (
@@ -62,8 +63,10 @@ class EvaluationSettings:
     """How predictions become scores (protocol page, "Evaluation").
 
     Attributes:
-        threshold: the reading that headlines: "site" (paper) chooses each threshold on the evaluated site's
-            validation scans, "model" on the training sites' alone, the honest external test. Both are reported.
+        threshold: the reading that headlines: "site" (our reading of the paper, whose text does not say) chooses each
+            threshold on the evaluated site's validation scans, "model" on the training sites' alone. Both are reported.
+        ties: among equally accurate thresholds, "first" of the grid (paper) or "middle" of the widest run of those
+            that do not call every validation scan the same.
         resamples: bootstrap resamples of patients for the 95 % intervals.
 
     Raises:
@@ -71,6 +74,7 @@ class EvaluationSettings:
     """
 
     threshold: Literal["site", "model"] = "site"
+    ties: Literal["first", "middle"] = "first"
     resamples: int = 2000
 
     def __post_init__(self) -> None:
@@ -400,6 +404,11 @@ class Folder:
         """One row per model, site and threshold reading."""
         return self.root / "scores.parquet"
 
+    @property
+    def learned(self) -> Path:
+        """One row per model: whether it learned anything."""
+        return self.root / "learned.parquet"
+
     def model(self, name: str) -> Path:
         """Folder of one model: checkpoint, curves, training state."""
         return self.root / "models" / name
@@ -416,8 +425,13 @@ def default_folder(study: Study) -> Path:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep records as Parquet; the file appears whole or not at all."""
-    table = pa.Table.from_pylist([dict(row) for row in rows])
+    table = pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows])
     write_whole(path, lambda partial: pq.write_table(table, partial))
+
+
+def _printable(value: Any) -> Any:
+    """Text that can be kept as UTF-8; file names on disk need not be."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

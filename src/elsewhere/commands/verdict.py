@@ -266,7 +266,8 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
     validation = [r for site in model.trained_on for r in tables[site] if r["subset"] == "validation"]
     if not validation:
         raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
-    point = choose_threshold([r["label"] for r in validation], [r["probability"] for r in validation])
+    home_validation = ([r["label"] for r in validation], [r["probability"] for r in validation])
+    point = choose_threshold(*home_validation, ties=model.settings["evaluation"].get("ties", "middle"))
     labelled = [r for r in rows if r["label"] is not None]
     if not labelled:
         return _estimate(model, rows, tables, _scans(validation), point=point, stated=stated)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from elsewhere.evidence.calibration import LEAST_SPREAD
 from elsewhere.evidence.columns import Floats, Ints, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import CLOSEST_TO_CERTAIN, choose_threshold
 from elsewhere.evidence.delong import auc_covariance, effective_scans
@@ -20,8 +21,6 @@ from elsewhere.evidence.intervals import binormal_variance, score_ends, z_value
 LEVEL = 0.95
 POWER = 0.80
 """Share of trainings in which an AUC at `Learned.detectable` is found surely above chance."""
-LEAST_SPREAD = 0.1
-"""Standard deviation of the log-odds below which scores hardly differ: near 0.5, less than 0.025 in probability."""
 
 
 @dataclass(frozen=True)
