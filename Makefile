@@ -49,7 +49,7 @@ kills: .venv/installed          ## fifty kills -9 of prepare, train and study; e
 fuzz: .venv/installed           ## damaged inputs of every format and record (15 minutes); seeds are printed
 	$(BIN)/python tests/fuzz/run.py --minutes 15
 
-evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables
+evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables (machine idle)
 	$(BIN)/python benchmarks/evidence.py
 
 niivue:                         ## the viewer's bundle anew from npm, pinned, and its hash checked

@@ -142,7 +142,7 @@ def test_bca_is_near_scipys():
 
 @pytest.mark.parametrize(("auc", "scans_each"), [(0.5, 1), (0.9, 1), (0.99, 1), (0.9, 3)])
 def test_coverage_of_the_default(auc, scans_each):
-    """20 against 48 patients, 600 repetitions: 95 % ± 4.4 standard errors."""
+    """20 against 48 patients, 600 repetitions: 93 to 98 % (one standard error is 0.9)."""
     random = np.random.default_rng([int(100 * auc), scans_each])
     labels, people = (np.repeat(v, scans_each) for v in (np.repeat([1, 0], [20, 48]), np.arange(68)))
     held = []
@@ -150,7 +150,7 @@ def test_coverage_of_the_default(auc, scans_each):
         noise = random.normal(size=68)[people] * 0.8 + random.normal(size=people.size) * 0.6
         found = auc_interval(labels, people, noise + 2**0.5 * ndtri(auc) * labels)
         held.append(found.low <= auc <= found.high)
-    assert 0.91 <= np.mean(held) <= 0.99
+    assert 0.93 <= np.mean(held) <= 0.98
 
 
 def test_effective_trials_by_hand():

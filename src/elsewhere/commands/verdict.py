@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from elsewhere import engine
 from elsewhere.commands import Workers
+from elsewhere.commands.learned import learned_models
 from elsewhere.commands.new_site import find_scans, new_site, read_options
 from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import usable_rows
@@ -22,7 +23,6 @@ from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
 from elsewhere.evidence.estimate import KnownSite
 from elsewhere.evidence.forensics.examination import examine
-from elsewhere.evidence.learned import Learned, judge_learned
 from elsewhere.evidence.requirements import Requirements
 from elsewhere.evidence.strata import age_and_sex
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
@@ -261,7 +261,8 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
     validation = [r for site in model.trained_on for r in tables[site] if r["subset"] == "validation"]
     if not validation:
         raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
-    point = choose_threshold([r["label"] for r in validation], [r["probability"] for r in validation])
+    home_validation = ([r["label"] for r in validation], [r["probability"] for r in validation])
+    point = choose_threshold(*home_validation, ties=model.settings["evaluation"].get("ties", "middle"))
     labelled = [r for r in rows if r["label"] is not None]
     if not labelled:
         return _estimate(model, rows, tables, _scans(validation), point=point, stated=stated)
@@ -273,7 +274,7 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
         point,
         stated=stated,
         prevalence=prevalence,
-        validation=_learned_from(validation),
+        validation=learned_models(model.folder, {model.name: model.trained_on})[model.name],
         resamples=int(model.settings["evaluation"]["resamples"]),
         seed=int(model.settings["seed"]),
     )
@@ -285,11 +286,6 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
             f"Home is the internal test sets of {' and '.join(home_sites)}; its AUC compares scans of one site."
         )
     return replace(answer, notes=tuple(notes))
-
-
-def _learned_from(validation: Sequence[Row]) -> Learned:
-    scans = _scans(validation)
-    return judge_learned(scans.labels, scans.patients, scans.places, scans.probabilities)
 
 
 def _predicted(model: Model) -> list[str]:
