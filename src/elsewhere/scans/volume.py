@@ -60,6 +60,9 @@ class Preparation:
         size: (slices, rows, columns) of the network's input; the paper's is 128 x 512 x 512.
         grid: "in_plane" (paper) resizes rows and columns linearly and keeps the slices; "fixed" resamples all
             three axes to `size`, with an anti-alias filter when it shrinks them.
+        smooth: average over the source pixels where in-plane resizing shrinks, so that nothing between the sampled
+            pixels is lost; False (paper) interpolates linearly, which matters where the network's matrix is much
+            smaller than the scan's, as the paper's never is.
         encoding: "as_published" (paper) leaves CT numbers and relative values as they are; "hu" converts what it
             can: CT numbers exactly, relative values through `relative_window`.
         relative_window: the (low, high) HU window assumed for 0..255 data under encoding "hu"; the real one is
@@ -75,6 +78,7 @@ class Preparation:
 
     size: tuple[int, int, int] = (128, 512, 512)
     grid: Literal["in_plane", "fixed"] = "in_plane"
+    smooth: bool = False
     encoding: Literal["as_published", "hu"] = "as_published"
     relative_window: tuple[float, float] = (-1350.0, 150.0)
     minimum: float = -1000.0
@@ -241,7 +245,7 @@ def _resize(voxels: NDArray[Any], preparation: Preparation, notes: list[str]) ->
             notes.append(f"{voxels.shape[1]} x {voxels.shape[2]} pixels stretched to {rows} x {columns}")
     if voxels.shape == (slices, rows, columns):
         return np.ascontiguousarray(voxels)
-    smooth = preparation.grid == "fixed"
+    smooth = preparation.smooth or preparation.grid == "fixed"
     along, down, across = (
         linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)
     )
