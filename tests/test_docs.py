@@ -187,6 +187,8 @@ def spelled(value: object) -> str:
     """A value as the study file writes it."""
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
 
 

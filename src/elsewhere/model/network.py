@@ -118,18 +118,15 @@ def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], vo
             raise BadStudy(
                 f"network.{name}",
                 f"{given} groups do not divide {width} of {widths_name}",
-                "Change one of the two, or leave the groups out: they are then chosen",
+                "Change one of the two, or leave the groups out: their number is then chosen",
             )
     smallest = _smallest(given, widths, voxels)
     if smallest < LEAST_IN_GROUP:
         raise BadStudy(
             f"network.{name}",
-            f"{given} groups of {widths_name} = {list(widths)} leave {smallest} "
-            f"{'value' if smallest == 1 else 'values'} in a group, and GroupNorm of fewer than {LEAST_IN_GROUP} keeps "
-            "next to nothing of them, so that the network cannot learn",
-            f"Widen {widths_name} or pool less"
-            if given == 1
-            else "Use fewer groups, or leave them out: they are chosen",
+            f"is {given}, which leaves {smallest} in the smallest group of {widths_name} = {list(widths)}; of fewer "
+            f"than {LEAST_IN_GROUP} values GroupNorm keeps next to nothing, and the network cannot learn",
+            f"Widen {widths_name} or pool less" if given == 1 else "Use fewer groups, or leave the key out",
         )
     return given
 
