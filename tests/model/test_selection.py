@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import log_loss
 
+from elsewhere.evidence.learned import judge_learned
 from elsewhere.model.sample import Case
 from elsewhere.model.selection import Check, best_check, describe_selection, score_check, within_site_auc
 
@@ -83,9 +84,13 @@ def test_a_site_of_one_class_does_not_count():
     assert within_site_auc(list("AAMM"), np.array([0, 0, 1, 1]), np.array([0.1, 0.1, 0.9, 0.9])) is None
 
 
-def test_sites_are_weighted_by_their_pairs():
+def test_sites_are_weighted_as_in_the_statistics():
     labels, sites = np.array([0, 1, 0, 0, 1, 1]), list("AABBBB")
-    assert within_site_auc(sites, labels, np.array([0.1, 0.9, 0.9, 0.8, 0.1, 0.2])) == pytest.approx(1 / 5)
+    assert within_site_auc(sites, labels, np.array([0.1, 0.9, 0.9, 0.8, 0.1, 0.2])) == pytest.approx(0.5 / 1.5)
+    rng = np.random.default_rng(4)
+    labels, codes, scores = rng.integers(0, 2, 60), rng.integers(0, 3, 60), rng.random(60)
+    judged = judge_learned(labels, np.arange(60), codes, scores)
+    assert within_site_auc(["ABC"[code] for code in codes], labels, scores) == pytest.approx(judged.auc)
 
 
 NEGATIVE = "0001"  # majority share 0.75

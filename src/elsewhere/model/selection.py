@@ -27,7 +27,7 @@ class Check(NamedTuple):
         accuracy: share of validation scans whose more probable class is theirs.
         log_loss: mean log loss (nats) of the validation scans; where batches are class-balanced, the mean of the two
             classes' means, since that is what such a training lowers.
-        auc: discrimination within each site, pairs of all sites pooled; None where no site has both classes.
+        auc: discrimination within each site, averaged over sites; None where no site has both classes.
     """
 
     iteration: int
@@ -65,8 +65,9 @@ def within_site_auc(
 ) -> float | None:
     """AUC over pairs of a positive and a negative scan of the same site; None where no site has such a pair.
 
-    Each site's Mann-Whitney AUC is weighted by its number of pairs. Recognising the site brings nothing: scans of
-    different sites are never compared, and a site of one class does not count.
+    Each site's Mann-Whitney AUC is weighted by n+ n- / (n+ + n-), near its inverse variance (van Elteren 1960), as in
+    `elsewhere.evidence.learned`. Recognising the site brings nothing: scans of different sites are never compared, and
+    a site of one class does not count.
 
     Args:
         sites: site of each scan.
@@ -82,14 +83,14 @@ def within_site_auc(
     places: dict[str, list[int]] = defaultdict(list)
     for place, site in enumerate(sites):
         places[site].append(place)
-    won, pairs = 0.0, 0
+    total, weights = 0.0, 0.0
     for own in places.values():
         positives = int(labels[own].sum())
-        between = positives * (len(own) - positives)
-        if between:
-            won += float(exact_auc(labels[own], probabilities[own])) * between
-            pairs += between
-    return won / pairs if pairs else None
+        weight = positives * (len(own) - positives) / len(own)
+        if weight:
+            total += weight * float(exact_auc(labels[own], probabilities[own]))
+            weights += weight
+    return total / weights if weights else None
 
 
 def best_check(checks: Sequence[Check], select: Select) -> Check:

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Form:
-    """What makes two chests of one size look different: sides that do not match, ribs, heart and airways in their place.
+    """What makes two chests of one size look different: sides that do not match, where ribs, heart and airways lie.
 
     Attributes:
         left: how much narrower the left half of the body is than the right, as a share of its width.

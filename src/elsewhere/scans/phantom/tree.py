@@ -66,11 +66,8 @@ def grow(
         groups = _halve(groups)
         parents = np.repeat(nodes, 2, 0)
         last = groups.shape[1] == 1
-        nodes = (
-            groups[:, 0]
-            if last
-            else parents + reach * rng.uniform(0.5, 1.5, (len(groups), 1)) * (groups.mean(1) - parents)
-        )
+        share = reach * rng.uniform(0.5, 1.5, (len(groups), 1))
+        nodes = groups[:, 0] if last else parents + share * (groups.mean(1) - parents)
         starts.append(parents)
         stops.append(nodes)
         radii.append(np.full(len(nodes), tip_radius * groups.shape[1] ** (1 / MURRAY)))
