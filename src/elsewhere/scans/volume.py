@@ -23,6 +23,10 @@ BAND_BYTES = 8 << 20
 """Of all slices, resized in-plane, that are held before the slices are resampled."""
 
 
+LEAST_AREA = 0.05
+"""Share of the largest plane's air that a plane of the lungs has at least; a windpipe has about a hundredth."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """One scan's voxels in the canonical axes.
@@ -148,6 +152,9 @@ def lung_box(
 ) -> tuple[slice, slice, slice] | None:
     """Bounding box of the lungs in a volume [slice, row, column], or None where none are found.
 
+    The windpipe in the neck and gas in the bowel belong to the mask and not to the box: planes with little of it do
+    not count, or the box would tell how far a scan goes instead of where the lungs are.
+
     Args:
         volume: in any units; only the voxels that are looked at are converted.
         margin: share of the box's length added on each side.
@@ -161,7 +168,8 @@ def lung_box(
         return None
     box = []
     for axis, (stride, length) in enumerate(zip(strides, shape, strict=True)):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        areas = mask.sum(axis=tuple(a for a in range(3) if a != axis))
+        hit = np.flatnonzero(areas >= LEAST_AREA * areas.max())
         first, last = hit[0] * stride, (hit[-1] + 1) * stride
         grow = round(margin * (last - first))
         box.append(slice(max(0, first - grow), min(length, last + grow)))

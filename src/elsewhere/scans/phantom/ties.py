@@ -35,7 +35,7 @@ TIES: dict[Layout, dict[str, tuple[str, str]]] = {
     },
     "cc_ccii": {
         "hospital": (
-            "A and B: soft or standard kernel, thick slices, low dose, wide field of view",
+            "A and B: soft kernel, thick slices, low dose, wide field of view",
             "C, D and F: standard or lung kernel, thin slices, high dose, narrow field of view",
         ),
         "follow_up": ("low dose, soft kernel, wider field of view", "as the first scan"),
