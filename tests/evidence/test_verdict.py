@@ -203,10 +203,13 @@ def test_no_discrimination_here_is_not_distinguishable_from_chance() -> None:
 def test_few_scans_below_home_but_with_chance_in_reach_are_left_open() -> None:
     random = np.random.default_rng(2)
     labels = np.arange(24) % 2
-    scores = expit(labels + random.normal(0, 1, 24))
-    found = _judge(Scans(labels, np.arange(24), scores))
+    scores = expit(labels - 0.5 + random.normal(0, 1, 24))
+    wanted = Requirements(least_auc=0.7, least_sensitivity=0.3, least_specificity=0.3)
+    found = _judge(Scans(labels, np.arange(24), scores), stated=wanted)
     assert found.auc is not None
-    assert found.auc.low < 0.5 < 0.8 < found.auc.high
+    assert found.lost is not None
+    assert found.auc.low < 0.5 < 0.7 < found.auc.high
+    assert found.lost.low > 0
     assert found.action == "cannot tell"
 
 
