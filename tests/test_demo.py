@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from elsewhere.commands.demo import demo, study_text
+from elsewhere.kept import read_findings
 from elsewhere.plan import load_study, read_table
 
 
@@ -58,5 +59,5 @@ def _check_the_story(folder: Path) -> None:
     found = {(r["site"], r["factor"]) for r in rows if r["found"] == "found"}
     assert {("UTSW", "field of view"), ("CC-CCII", "segmented")} <= found
     assert len(found) >= len(planted) / 3
-    named = json.loads((folder / "paper" / "diagnosis" / "findings.json").read_text())
+    named = read_findings(folder / "paper" / "diagnosis" / "findings.json")
     assert not [f for f in named if f["home"] == f["site"] == "MosMedData"]  # one class: nothing gives it away

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from elsewhere.commands.diagnose import diagnose_study, probing
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.evidence.learned import Learned
+from elsewhere.kept import read_findings
 from elsewhere.plan import Folder, read_table
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
@@ -121,7 +121,7 @@ def test_records_are_as_agreed(made: tuple[Path, Folder], found: dict[str, list[
     }
     assert all(0 <= r["inside"] <= 1 for r in saliency if r["inside"] is not None)
     assert all(0.1 < r["expected"] < 0.4 for r in saliency)
-    assert json.loads((home / "findings.json").read_text()) == found["findings"]
+    assert read_findings(home / "findings.json") == found["findings"]
     assert set(found["findings"][0]) == {"model", "home", "site", "cause", "sentence", "strength", "p", "p_floor"}
     assert all(r["p_holm"] >= r["p"] for r in read_table(home / "labels.parquet"))
 

@@ -121,7 +121,8 @@ def scan_row(site: str, i: int, subset: str) -> dict[str, Any]:
     facts = {"kernel": "sharp"} | ({} if site == "B" else {"age": 30 + i, "sex": "FM"[i % 2]})
     label = 1 if site == "C" else i // 2 % 2
     row = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "label": label, "stratum": "positive"}
-    return row | {"status": "ok", "subset": subset, "file": "", "facts": json.dumps(facts)}
+    row |= {"content_hash": f"{site}{i}", "slices": 9, "units": "HU", "file": "../store/ab/gone.b2nd"}
+    return row | {"status": "ok", "subset": subset, "facts": json.dumps(facts)}
 
 
 def identity_of(folder: Folder) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from elsewhere.commands.study import DEGENERATE, _keep_seed_scores, cluster_comm
 from elsewhere.commands.train import print_warnings, train, train_model
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.evidence.roc import exact_auc
+from elsewhere.kept import read_audit, read_identity, read_scans
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, load_study, read_table
@@ -74,7 +75,7 @@ def test_the_page_stands_alone_with_its_figures_and_tables(made: Folder) -> None
 
 
 def test_the_record_says_what_made_it(made: Folder) -> None:
-    record = json.loads(made.study.read_text())
+    record = read_identity(made)
     assert record["settings"]["protocol"] == "paper"
     checkpoint = json.loads((made.model("UTSW") / "checkpoint.json").read_text())
     assert len(record["split_hash"]) == len(checkpoint["split_hash"]) == 16
@@ -163,11 +164,11 @@ def test_a_copy_in_training_and_test_stops_the_study(tiny_study: Path, tiny_site
     for folder in sorted((moved / "NCP").glob("*/*")):
         for path, picture in zip(sorted(folder.iterdir()), pictures, strict=True):
             Image.fromarray(picture).save(path)
-    with pytest.raises(BadStudy, match=r"audit\.json: \d+ leaks between subsets, the first: content CC-CCII/"):
+    with pytest.raises(BadStudy, match=r"tiny: \d+ leaks between subsets, the first: content CC-CCII/"):
         prepare(tiny_study, tmp_path / "out", workers=1)
     tiny_study.write_text("allow_leak = true\n" + tiny_study.read_text())
     prepare(tiny_study, tmp_path / "out", workers=1)
-    assert json.loads(Folder(tmp_path / "out").audit.read_text())["leaks"]
+    assert read_audit(Folder(tmp_path / "out"))["leaks"]
 
 
 def test_a_model_or_a_study_that_is_not_there(tiny_study: Path, tmp_path: Path) -> None:
@@ -197,6 +198,102 @@ def test_a_site_for_external_validation_only(tiny_study: Path, tmp_path: Path) -
     assert readings == {"model"}
 
 
+def test_corrected_labels_are_refused_and_the_study_stays_as_it_was(
+    made: Folder, tiny_study: Path, tiny_sites: Path, tmp_path: Path
+) -> None:
+    table = tiny_sites / "UTSW" / "labels.csv"
+    written, folder = table.read_text(encoding="utf-8"), Folder(tmp_path / "made" / "out")
+    shutil.copytree(made.root.parent, folder.root.parent)
+    before = _bytes(folder.root)
+    chosen = {r["label"]: r["scan"] for r in read_scans(folder) if (r["site"], r["subset"]) == ("UTSW", "train")}
+    try:
+        table.write_text(_with_labels_swapped(written, set(chosen.values())), encoding="utf-8")
+        for begin in (run_study, prepare):
+            with pytest.raises(BadStudy, match=r"refused; the folder's records stay as they were"):
+                begin(tiny_study, folder.root if begin is prepare else folder, workers=1)
+            now = _bytes(folder.root)
+            assert {name: now[name] for name in before} == before
+            assert {name.partition("/")[0] for name in now.keys() - before.keys()} == {"refused"}
+    finally:
+        table.write_text(written, encoding="utf-8")
+    report([folder.root])
+    found = Folder(folder.refused)
+    assert {r["scan"]: r["label"] for r in read_scans(found)} != {r["scan"]: r["label"] for r in read_scans(folder)}
+    shutil.copy(found.scans, folder.scans)  # what earlier versions left behind
+    with pytest.raises(BadStudy, match=r"UTSW\.parquet: is older than scans\.parquet.*Run `elsewhere study` again"):
+        report([folder.root])
+    run_study(tiny_study, folder, workers=1)
+    report([folder.root])
+    assert not folder.refused.exists()
+
+
+def test_what_changed_at_a_site_without_trainings_is_predicted_again(
+    made: Folder, tiny_study: Path, tiny_sites: Path, tmp_path: Path
+) -> None:
+    moved, folder = _copy_site(tiny_study, tiny_sites, tmp_path, "CC-CCII"), Folder(tmp_path / "made" / "out")
+    shutil.copytree(made.root.parent, folder.root.parent)
+    (moved / "CP" / "12").rename(moved / "NCP" / "12")  # patient 12 turns out to be positive
+    prepare(tiny_study, folder.root, workers=1)
+    with pytest.raises(BadStudy, match="is older than scans"):
+        report([folder.root])
+    run_study(tiny_study, folder, workers=1)
+    report([folder.root])
+
+
+def _bytes(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def _with_labels_swapped(table: str, scans: set[str]) -> str:
+    rows = list(csv.DictReader(table.splitlines()))
+    for row in rows:
+        if row["scan_id"] in scans:
+            row["label"] = str(1 - int(row["label"]))
+    return "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n"
+
+
+def test_a_follow_up_without_a_label_is_no_leak(tiny_study: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    moved = _copy_site(tiny_study, tiny_sites, tmp_path, "UTSW")
+    table = moved / "labels.csv"
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    for row, patient in zip(rows[:4], ("P4", "P5", "P6", "P7"), strict=True):  # their other scans keep their labels
+        row |= {"patient_id": patient, "label": "unknown"}
+    table.write_text("\n".join([",".join(rows[0]), *(",".join(r.values()) for r in rows)]) + "\n", encoding="utf-8")
+    prepare(tiny_study, tmp_path / "out", workers=1)
+    folder = Folder(tmp_path / "out")
+    assert sum(r["subset"] == "unlabelled" for r in read_table(folder.scans)) == 4
+    assert read_audit(folder)["leaks"] == []
+
+
+def test_a_path_in_square_brackets_is_told_as_it_is(
+    tiny_study: Path, tiny_sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = _copy_site(tiny_study, tiny_sites, tmp_path, "MosMedData")
+    odd = moved.with_name("CT [thorax] [/old] [red]x[")
+    moved.rename(odd)
+    tiny_study.write_text(tiny_study.read_text().replace(str(moved), str(odd)))
+    broken = next((odd / "studies").rglob("*.nii.gz"))
+    broken.write_bytes(b"broken")
+    prepare(tiny_study, tmp_path / "out", workers=1)
+    assert str(broken) in "".join(capsys.readouterr().err.split("\n"))
+
+
+def test_names_too_long_for_a_file_are_no_obstacle(tiny_study: Path, tmp_path: Path) -> None:
+    long = {name: f"{name} {'of a very long name ' * 6}" for name in ("COVID-CTset", "MosMedData")}
+    text = tiny_study.read_text().replace('["UTSW"], ', "")
+    for name, whole in long.items():
+        text = text.replace(f'"{name}"', f'"{whole}"').replace(f"[sites.{name}]", f'[sites."{whole}"]')
+    tiny_study.write_text(text)
+    whole_study(tiny_study, tmp_path / "out")
+    model = "+".join(long.values())
+    assert {(r["model"], r["site"]) for r in read_table(Folder(tmp_path / "out").scores)} >= {
+        (model, site) for site in long.values()
+    }
+    train(tiny_study, model, tmp_path / "out")
+    predict(tiny_study, model, long["MosMedData"], tmp_path / "out")
+    assert all(len(p.name.encode()) < 256 for p in tmp_path.rglob("*"))
+
+
 def _results(root: Path) -> list[Path]:
     kinds = {".safetensors", ".json", ".parquet", ".csv", ".html"}
     return [p for p in sorted(root.rglob("*")) if p.suffix in kinds and p.is_file()]
@@ -215,14 +312,14 @@ def test_further_seeds_are_trained_beside_and_change_nothing_else(tiny_study: Pa
     tiny_study.write_text(text)
     run_study(tiny_study, folder, workers=1)
     kept = {p: p.read_bytes() for p in [folder.scores, folder.model("UTSW") / "checkpoint.safetensors"]}
-    record = json.loads(folder.study.read_text())
+    record = read_identity(folder)
     assert not (folder.root / "seeds.parquet").exists()
     assert "seeds" not in record["settings"]
 
     tiny_study.write_text("seeds = [0, 5]\n" + text)
     run_study(tiny_study, folder, workers=1)
     assert {p: p.read_bytes() for p in kept} == kept
-    again = json.loads(folder.study.read_text())
+    again = read_identity(folder)
     assert again["models"] == record["models"] == {"UTSW": ["UTSW"]}
     assert again["settings"].pop("seeds") == [0, 5]
     assert again == record

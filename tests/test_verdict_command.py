@@ -19,7 +19,9 @@ from elsewhere.commands.study import run_study
 from elsewhere.commands.verdict import judge_site
 from elsewhere.errors import BadCheckpoint, BadSite, BadStudy
 from elsewhere.evidence.verdict import Action, Verdict
+from elsewhere.kept import read_identity
 from elsewhere.plan import Folder, read_table
+from elsewhere.records import write_record
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
@@ -99,10 +101,10 @@ def test_thick_slices_lie_outside_everything_measured(made: Path, tmp_path: Path
 
 
 def test_a_model_with_one_unseen_site_of_two_classes_cannot_be_estimated(made: Path, tmp_path: Path) -> None:
-    one = json.loads((made / "study.json").read_text())
+    one = read_identity(Folder(made))
     one["settings"]["sites"] = [s for s in one["settings"]["sites"] if s["name"] != "COVID-CTset"]
     copy = shutil.copytree(made, tmp_path / "runs" / "copy")
-    (copy / "study.json").write_text(json.dumps(one))
+    write_record(copy / "study.json", one)
     root = _new_site(tmp_path / "new", "volumes", labelled=False)
     said = judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     assert (said.exit_code, said.estimate) == (21, None)
@@ -277,3 +279,28 @@ def test_a_damaged_checkpoint_is_an_error(made: Path, tmp_path: Path) -> None:
         judge_site(
             copy, "UTSW", new_site(_new_site(tmp_path / "new", "volumes"), "volumes"), out=tmp_path / "v", workers=1
         )
+
+
+def test_a_study_that_was_copied_is_not_tied_to_where_it_was(made: Path, tmp_path: Path) -> None:
+    """Neither read from there nor written to: the verdict is the same, and the old place keeps its every byte."""
+    copy = Path(shutil.copytree(made, tmp_path / "runs" / "copy"))
+    root = _new_site(tmp_path / "new", "volumes")
+    before = {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in made.parent.rglob("*")}
+    said = judge_site(copy, "UTSW", new_site(root, "volumes"), workers=1)
+    assert {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in made.parent.rglob("*")} == before
+    assert (copy / "verdicts" / "UTSW" / "new" / "verdict.html").is_file()
+    assert list((copy / "verdicts" / "store").rglob("*.b2nd"))
+    assert str(made) not in (copy / "verdicts" / "UTSW" / "new" / "verdict.json").read_text()
+    here = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    assert here.to_record() == said.to_record()
+
+
+def test_a_path_in_square_brackets_is_told_as_it_is(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = _new_site(tmp_path / "CT [thorax] [/old] [red]x[", "volumes")
+    (root / "Q3.nii.gz").write_bytes(b"no volume")
+    judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "[v]", workers=1)
+    said = "".join(capsys.readouterr().err.split("\n"))
+    assert "1 scans could not be used; the first: Q3" in said
+    assert str(tmp_path / "[v]" / "verdict.html") in said

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,21 @@ def read_audit(folder: Folder) -> dict[str, Any]:
         BadStudy: there is none, or it is damaged.
     """
     return read_record(folder.audit, "Run `elsewhere prepare` again: scans in the store are not read again", AUDIT)
+
+
+def read_findings(path: Path) -> list[Row]:
+    """What `elsewhere diagnose` found, from its findings.json; nothing where it was not run.
+
+    Raises:
+        BadStudy: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    with suppress(ValueError):  # earlier versions kept a bare list
+        if isinstance(found := json.loads(path.read_bytes()), list):
+            return found
+    findings: list[Row] = read_record(path, "Run `elsewhere diagnose` again", ["findings"])["findings"]
+    return findings
 
 
 def read_fitting_predictions(folder: Folder, model: str, site: str) -> list[Row]:

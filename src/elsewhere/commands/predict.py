@@ -85,7 +85,7 @@ def device_of(accelerator: str) -> str:
 
 def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Hash of everything that the predictions depend on."""
-    scans = [(row["scan"], row["subset"], row["label"], Path(row["file"]).name) for row in rows]
+    scans = [(row["patient"], row["scan"], row["subset"], row["label"], Path(row["file"]).name) for row in rows]
     content = [record["sha256"], asdict(study.sample), asdict(study.prediction), study.seed, scans]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

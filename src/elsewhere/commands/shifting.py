@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from elsewhere.commands.predict import device_of
-from elsewhere.errors import BadScan
-from elsewhere.files import write_whole
+from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.plan import Folder, Site, Study
+from elsewhere.records import read_record, write_record
 from elsewhere.scans import store
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks
 from elsewhere.scans.scan import Scan
@@ -213,7 +213,7 @@ def stress_scan(task: Task) -> BadScan | None:
     except Exception as error:  # one bad scan never stops a site, whatever a codec does with it
         return _failed(task.scan, "shifted", error)
     for place, found in told.items():
-        write_whole(place, json.dumps(found))
+        write_record(place, found)
     return None
 
 
@@ -231,7 +231,7 @@ def measure_scan(look: Look) -> BadScan | None:
         return error
     except Exception as error:  # as above
         return _failed(look.scan, "measured", error)
-    write_whole(look.place, json.dumps(found))
+    write_record(look.place, found)
     return None
 
 
@@ -265,12 +265,11 @@ def marks_of(shift: Shift) -> str:
 
 
 def kept(place: Path) -> Found:
-    """What a file keeps; nothing where it is missing or cut."""
+    """What a file keeps; nothing where it is missing or damaged: it is made again."""
     try:
-        found: Found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_record(place, "")
+    except BadStudy:
         return {}
-    return found
 
 
 @lru_cache(maxsize=16)

@@ -34,6 +34,7 @@ from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measur
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.plan import Folder, Site
+from elsewhere.records import write_record
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.sites import KINDS
@@ -142,7 +143,7 @@ def judge_site(
     record = answer.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
     record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
-    write_whole(target / "verdict.json", json.dumps(record, indent=1))
+    write_record(target / "verdict.json", record)
     write_whole(target / "verdict.html", render(answer, occasion))
     _print(answer, bad, target)
     return answer

@@ -7,6 +7,8 @@ from typing import Any
 
 AGES = (40, 60)
 """Bounds of the age bands, in years."""
+OLDEST = 90
+"""Ages from here on stand on pages as one: so old are too few not to be known by it (45 CFR 164.514(b)(2)(i)(C))."""
 
 
 def age_and_sex(facts: Mapping[str, Any]) -> str | None:
@@ -15,3 +17,8 @@ def age_and_sex(facts: Mapping[str, Any]) -> str | None:
     if sex is None or not isinstance(age, int | float):
         return None
     return f"{sex} {sum(age >= bound for bound in AGES)}"
+
+
+def age_words(age: float) -> str:
+    """An age in years as pages print it: "45", "90+"."""
+    return f"{OLDEST}+" if age >= OLDEST else f"{age:.0f}"

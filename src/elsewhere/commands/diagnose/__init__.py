@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +19,8 @@ from elsewhere.errors import BadStudy
 from elsewhere.evidence.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
 from elsewhere.evidence.diagnosis.separation import SeparationSettings
 from elsewhere.evidence.permutation import p_value
-from elsewhere.files import write_whole
 from elsewhere.plan import Folder, default_folder, load_study, write_table
+from elsewhere.records import write_record
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -138,7 +137,7 @@ def _write(target: Path, found: Mapping[str, list[Row]]) -> None:
             write_table(path, found[name])
         else:
             path.unlink(missing_ok=True)
-    write_whole(target / "findings.json", json.dumps(found["findings"], indent=1))
+    write_record(target / "findings.json", {"findings": found["findings"]})
 
 
 def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:

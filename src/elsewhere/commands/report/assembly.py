@@ -28,7 +28,7 @@ from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
 from elsewhere.evidence.learned import Learned
 from elsewhere.evidence.report.words import ODD_SCANS
-from elsewhere.kept import read_audit
+from elsewhere.kept import read_audit, read_findings
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
 
@@ -115,13 +115,12 @@ def names_of(settings: dict[str, Any]) -> list[str]:
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
     root = folder.root / "diagnosis"
-    found = root / "findings.json"
     return page.Diagnosis(
         separation=_records(root / "separation.parquet"),
         shortcuts=_records(root / "shortcuts.parquet"),
         saliency=_records(root / "saliency.parquet"),
         labels=_records(root / "labels.parquet"),
-        findings=json.loads(found.read_text(encoding="utf-8")) if found.is_file() else [],
+        findings=read_findings(root / "findings.json"),
     )
 
 

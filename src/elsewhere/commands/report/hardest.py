@@ -16,6 +16,7 @@ from elsewhere.evidence import report as page
 from elsewhere.evidence.consensus import consensus
 from elsewhere.evidence.decision import OperatingPoint, decide
 from elsewhere.evidence.report.records import number, one_class
+from elsewhere.evidence.strata import age_words
 from elsewhere.kept import read_scans
 from elsewhere.plan import Folder
 
@@ -131,7 +132,7 @@ def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str],
     known = {}
     for row in read_scans(folder):
         facts = json.loads(row["facts"])
-        told = [f"{name.removesuffix('_mm')} {facts[name]}" for name in TOLD if facts.get(name) not in (None, "")]
+        told = [_words(name, facts[name]) for name in TOLD if facts.get(name) not in (None, "")]
         place = (row["site"], row["scan"])
         known[place] = ", ".join(
             [
@@ -141,3 +142,8 @@ def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str],
             ]
         )
     return known
+
+
+def _words(name: str, value: Any) -> str:
+    words = age_words(value) if name == "age" and isinstance(value, int | float) else value
+    return f"{name.removesuffix('_mm')} {words}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elsewhere.evidence.strata import OLDEST
 from elsewhere.kept import read_scans
 from elsewhere.plan import Folder
 
@@ -34,7 +35,7 @@ def _of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         told = {name: value for name, value in json.loads(row["facts"]).items() if value is not None}
         facts[row["patient"]] = {**told, **facts[row["patient"]]}
         months += [str(told["date"])[:7]] if told.get("date") else []
-    ages = [float(f["age"]) for f in facts.values() if isinstance(f.get("age"), int | float)]
+    ages = [min(float(f["age"]), OLDEST) for f in facts.values() if isinstance(f.get("age"), int | float)]
     sexes = [str(f["sex"]) for f in facts.values() if f.get("sex")]
     low, middle, high = _quartiles(ages)
     return {

@@ -21,6 +21,7 @@ from elsewhere.evidence.report.records import (
 )
 from elsewhere.evidence.report.table import Column, Table, plain, plain_table
 from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_class_words, signed, spread
+from elsewhere.evidence.strata import age_words
 
 CLASSES = {1: "positive", 0: "negative", None: "unlabelled"}
 SUBSETS = {"train": "train", "validation": "val.", "test": "test"}
@@ -71,7 +72,9 @@ def patient_table(study: Study, name: str) -> Table:
 
 
 def _age_words(value: Any, row: Record) -> str:
-    return f"{figure(value, 0)} ({figure(row['age_low'], 0)}–{figure(row['age_high'], 0)})" if row["age_known"] else "–"
+    if not row["age_known"]:
+        return "–"
+    return f"{age_words(value)} ({age_words(row['age_low'])}–{age_words(row['age_high'])})"
 
 
 def _women_words(value: Any, row: Record) -> str:

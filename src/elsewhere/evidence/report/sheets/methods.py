@@ -13,6 +13,7 @@ from elsewhere.evidence.report.content import Report, Study
 from elsewhere.evidence.report.records import READINGS, cell, index, kin_of, number
 from elsewhere.evidence.report.sheets.common import ORIGINS, each, first, setting
 from elsewhere.evidence.report.words import ODD_SCANS, count, spaced
+from elsewhere.evidence.strata import age_words
 
 KEPT = {
     "accuracy": "Highest accuracy (at threshold 0.5, the first maximum kept)",
@@ -124,7 +125,7 @@ def people(report: Report) -> str:
             medians[str(r["site"]), r["label"]].append(float(r["age"]))
     names = {1: "positives", 0: "negatives"}
     said = [
-        f"{site} {names.get(label, 'unlabelled')} {min(found):.0f} to {max(found):.0f}"
+        f"{site} {names.get(label, 'unlabelled')} {age_words(min(found))} to {age_words(max(found))}"
         for (site, label), found in medians.items()
     ]
     if not said:
