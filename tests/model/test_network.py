@@ -22,6 +22,7 @@ from elsewhere.model.network import (
     max_pool,
     network_settings,
     save_checkpoint,
+    versions,
 )
 
 SMALL = NetworkSettings(
@@ -464,3 +465,9 @@ def test_cuda_drops_blocks_like_the_processor():
     torch.manual_seed(0)
     shares = [draw_blocks((6, 12, 12, 12), 0.1, 5, torch.device("cuda")).double().mean().item() for _ in range(200)]
     assert np.mean(shares) == pytest.approx(expected_share((6, 12, 12, 12), 0.1, 5), abs=0.005)
+
+
+@pytest.mark.parametrize("build", ["2.13.0", "2.13.0+cpu", "2.13.0+cu130"])
+def test_the_build_of_torch_is_recorded_and_not_its_package_alone(build: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", build)
+    assert versions()["torch"] == build

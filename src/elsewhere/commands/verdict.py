@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -361,15 +362,15 @@ def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
         model=model.name,
         trained_on=model.trained_on,
         site=site.name,
-        root=str(site.root),
+        root=site.root.resolve().name,
         origin=model.settings["origin"],
         checkpoint=record["sha256"],
         bad=tuple(bad),
-        command=" ".join(
+        command=shlex.join(
             [
-                f"elsewhere verdict {model.folder.root} {model.name} {site.root} --kind {site.kind}",
-                *([f"--labels {site.labels}"] if site.labels else []),
-                *(f"--option {key}={value}" for key, value in site.options.items()),
+                *("elsewhere", "verdict", model.folder.root.resolve().name, model.name, site.root.resolve().name),
+                *("--kind", site.kind, *(["--labels", site.labels.name] if site.labels else [])),
+                *(word for key, value in site.options.items() for word in ("--option", f"{key}={value}")),
             ]
         ),
     )

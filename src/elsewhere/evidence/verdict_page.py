@@ -20,11 +20,11 @@ class Occasion:
         model: name of the model.
         trained_on: its training sites.
         site: the new site.
-        root: its folder.
+        root: the last part of its folder.
         origin: "real", "repacked" or "simulated" data of the study behind the model.
         checkpoint: hash of the weights.
         bad: scans that could not be used: (scan, what is wrong, what to do).
-        command: how the page was made.
+        command: how the page was made, with the last parts of the folders.
     """
 
     model: str

@@ -365,9 +365,10 @@ def network_settings(fields: Mapping[str, Any]) -> NetworkSettings:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what made a result."""
-    packages = ("elsewhere", "torch", "lightning", "numpy", "scipy", "pydicom", "blosc2")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    """Versions of what made a result; torch's names its build ("2.13.0+cu130"), which its package may not."""
+    packages = ("elsewhere", "lightning", "numpy", "scipy", "pydicom", "blosc2")
+    of_packages = {name: version(name) for name in packages}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **of_packages}
 
 
 def _weights_path(stem: Path) -> Path:

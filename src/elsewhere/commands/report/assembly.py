@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     learned = read_learned(folder, identity["models"])
     models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
-    diagnosis, stress = _diagnosis(folder), _stress(folder)
+    diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(folder, cells, able, scores, findings)
     return page.Study(
         name=settings["name"],
@@ -95,12 +95,12 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),
-        bad_scans=[page.BadScanRow(**row) for row in _csv_rows(folder.bad_scans)],
-        audit=_audit(findings),
+        bad_scans=[page.BadScanRow(**{k: shown(v) for k, v in row.items()}) for row in _csv_rows(folder.bad_scans)],
+        audit=_audit(findings, shown),
         examples=list(examples(folder, settings)),
         reading=settings["evaluation"]["threshold"],
         departures=_departures(settings),
-        settings=settings,
+        settings=_last_parts(settings),
         versions=identity["versions"],
         seeds={"study": settings["seed"]},
         split_hash=identity["split_hash"],
@@ -111,6 +111,27 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
 def names_of(settings: dict[str, Any]) -> list[str]:
     """The sites' names in the order of the study file."""
     return [site["name"] for site in settings["sites"]]
+
+
+def _shortener(folder: Folder, settings: dict[str, Any]) -> Callable[[str], str]:
+    """Of a text, with the last part of each site's folder instead of all of it: the page goes to others."""
+    roots = {str(place) for site in settings["sites"] if (place := folder.place(site["root"])).name}
+
+    def shorten(text: str) -> str:
+        for root in sorted(roots, key=len, reverse=True):
+            text = text.replace(root, Path(root).name)
+        return text
+
+    return shorten
+
+
+def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with the last part of each path."""
+    sites = [
+        {**site, "root": Path(site["root"]).name, "labels": site["labels"] and Path(site["labels"]).name}
+        for site in settings["sites"]
+    ]
+    return {**settings, "sites": sites, "store": settings["store"] and Path(settings["store"]).name}
 
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
@@ -190,9 +211,9 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _audit(findings: dict[str, Any]) -> page.Audit:
+def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
     return page.Audit(
-        warnings=[*findings["warnings"], *findings["notes"]],
+        warnings=[shown(words) for words in (*findings["warnings"], *findings["notes"])],
         leaks=[{**leak, "subsets": " and ".join(leak["subsets"])} for leak in findings["leaks"]],
         duplicates=findings["duplicates"],
         facts=findings["facts"],
