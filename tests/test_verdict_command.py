@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -268,7 +269,7 @@ def test_a_study_that_was_tried_at_home_alone_still_measures(made: Path, tmp_pat
     root = _new_site(tmp_path / "new", "volumes")
     assert judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1).auc is not None
     Folder(copy).predictions("UTSW", "UTSW").unlink()
-    with pytest.raises(BadStudy, match="predictions cannot be read"):
+    with pytest.raises(BadStudy, match=r"UTSW\.parquet: does not exist\. Run `elsewhere study` again"):
         judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
 
 
@@ -304,3 +305,17 @@ def test_a_path_in_square_brackets_is_told_as_it_is(
     said = "".join(capsys.readouterr().err.split("\n"))
     assert "1 scans could not be used; the first: Q3" in said
     assert str(tmp_path / "[v]" / "verdict.html") in said
+
+
+def test_names_that_no_text_holds_are_no_obstacle(made: Path, tmp_path: Path) -> None:
+    root = _new_site(tmp_path / "new", "volumes", labelled=False)
+    os.rename(root / "Q3.nii.gz", os.fsencode(root) + b"/M\xfcller.nii.gz")
+    (root / "Q4.nii.gz").rename(root / " lead.nii.gz")
+    (root / "._Q5.nii.gz").write_bytes(b"mac")
+    broken = os.fsencode(root) + b"/b\xf6se.nii.gz"
+    Path(os.fsdecode(broken)).write_bytes(b"no volume")
+    judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    record = _record(tmp_path / "v")
+    assert (record["scans"], [b["scan"] for b in record["bad_scans"]]) == (24, [r"b\xf6se.nii.gz"])
+    with (tmp_path / "v" / "scans.csv").open(encoding="utf-8", newline="") as file:
+        assert {r["scan"] for r in csv.DictReader(file)} >= {r"M\xfcller.nii.gz", " lead.nii.gz"}

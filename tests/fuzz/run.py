@@ -26,12 +26,13 @@ from elsewhere.errors import ElsewhereError
 HERE = Path(__file__).parent
 MODULES = sorted(p.stem for p in HERE.glob("*.py") if p != Path(__file__))
 SECONDS, GIB = 20.0, 2 * 2**30
+START = 600.0  # seconds for a process to begin with its first input
 ROUND = 1500  # inputs of one module and seed
 COLUMNS = ("read", "refused", "foreign", "ended", "hang", "memory")
 
 
-def work(module: str, seed: int, folder: Path, first: int) -> None:
-    """Run a module's inputs from number `first` on; a line before each and one after."""
+def work(module: str, seed: int, folder: Path, first: int, count: int) -> None:
+    """Run a module's inputs from number `first` on, up to `count`; a line before each and one after."""
     spec = importlib.util.spec_from_file_location(f"fuzz_{module}", HERE / f"{module}.py")
     assert spec
     assert spec.loader
@@ -40,7 +41,7 @@ def work(module: str, seed: int, folder: Path, first: int) -> None:
     spec.loader.exec_module(source)
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints is no answer
-    for number, given in enumerate(itertools.islice(source.inputs(seed, folder), ROUND)):
+    for number, given in enumerate(itertools.islice(source.inputs(seed, folder), count)):
         name, call = given if isinstance(given, tuple) else (str(number), given)
         if number < first:
             continue
@@ -56,15 +57,20 @@ def work(module: str, seed: int, folder: Path, first: int) -> None:
         print(f"end\t{answer}".replace("\n", " "), file=out)
 
 
-def watch(module: str, seed: int, until: float, counts: Counter[str]) -> list[str]:
-    """Run a module with one seed in processes of its own; what went wrong, a line each."""
+def watch(module: str, seed: int, seconds: float, count: int, counts: Counter[str]) -> list[str]:
+    """Run a module with one seed in processes of its own; what went wrong, a line each.
+
+    The seconds are those of the inputs: however long a process takes to start, it comes to read some.
+    """
     faults: list[str] = []
     following = 0
     with tempfile.TemporaryDirectory() as folder:
-        while time.monotonic() < until:
-            number, name, how = _watch_one(module, seed, Path(folder), following, until, counts, faults)
+        while seconds > 0:
+            asked = (module, seed, Path(folder), following, count)
+            number, name, how, spent = _watch_one(asked, seconds, counts, faults)
             if how is None:
                 break
+            seconds -= spent
             counts[how] += 1
             faults.append(f"{how}: {module}, seed {seed}, {name}")
             following = number + 1
@@ -72,23 +78,29 @@ def watch(module: str, seed: int, until: float, counts: Counter[str]) -> list[st
 
 
 def _watch_one(
-    module: str, seed: int, folder: Path, first: int, until: float, counts: Counter[str], faults: list[str]
-) -> tuple[int, str, str | None]:
-    """The number and name of the input at which a process ended, and how; None where it came through."""
+    asked: tuple[str, int, Path, int, int], seconds: float, counts: Counter[str], faults: list[str]
+) -> tuple[int, str, str | None, float]:
+    """The number and name of the input at which a process ended, how (None: it came through), and the seconds."""
+    module, seed, folder, first, count = asked
     command = [sys.executable, __file__, "--work", module, "--seed", str(seed), "--folder", str(folder)]
-    process = subprocess.Popen([*command, "--first", str(first)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command += ["--first", str(first), "--count", str(count)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout
     number, name, begun, rest, told = first, "its start", 0.0, b"", 0
+    opened, started = time.monotonic(), False
     try:
         while True:
             if select.select([process.stdout], [], [], 0.1)[0]:
                 piece = os.read(process.stdout.fileno(), 1 << 16)
                 if not piece:
-                    return number, name, None if process.wait() == 0 and not begun else "ended"
+                    how = None if process.wait() == 0 and not begun else "ended"
+                    return number, name, how, time.monotonic() - opened
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     kind, *values = line.decode(errors="replace").split("\t")
                     if kind == "begin":
+                        opened = opened if started else time.monotonic()
+                        started = True
                         number, name, begun = int(values[0]), values[1], time.monotonic()
                     else:
                         counts[values[0]] += 1
@@ -96,12 +108,13 @@ def _watch_one(
                         if values[0] == "foreign":
                             faults.append(f"foreign: {module}, seed {seed}, {name}: {values[1]}")
             told = _resident(process.pid)
-            if begun and time.monotonic() - begun > SECONDS:
-                return number, name, "hang"
+            now = time.monotonic()
+            if (begun and now - begun > SECONDS) or (not started and now - opened > START):
+                return number, name, "hang", now - opened
             if told > GIB:
-                return number, name, "memory"
-            if time.monotonic() > until and not begun:
-                return number, name, None
+                return number, name, "memory", now - opened
+            if started and now - opened > seconds and (not begun or now - begun < 1):  # one that takes long is waited for
+                return number, name, None, now - opened
     finally:
         process.kill()
         process.wait()
@@ -122,10 +135,11 @@ def main() -> int:
     parser.add_argument("--only", choices=MODULES, nargs="*", default=MODULES)
     for name in ("--work", "--folder"):
         parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, default=ROUND, help="inputs of one module and seed, at most")
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        work(given.work, given.seed, Path(given.folder), given.first)
+        work(given.work, given.seed, Path(given.folder), given.first, given.count)
         return 0
     until = time.monotonic() + 60 * given.minutes
     counts: dict[str, Counter[str]] = {module: Counter() for module in given.only}
@@ -137,7 +151,7 @@ def main() -> int:
         seeds.append(seed)
         for place, module in enumerate(given.only):
             share = (until - time.monotonic()) / (len(given.only) - place)  # so that every format has its turn
-            faults += watch(module, seed, time.monotonic() + max(0.0, share), counts[module])
+            faults += watch(module, seed, max(1.0, share), given.count, counts[module])
     print("\n".join([*faults, f"seeds {seeds[0]} to {seeds[-1]}" if seeds else "no time", ""]))
     print(f"{'inputs':12}" + "".join(f"{name:>9}" for name in COLUMNS))
     for module, found in counts.items():

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.plan import Site, check_options, load_sites
-from elsewhere.scans.dicom.series import find_series
-from elsewhere.scans.labels import LabelRow, find_table, write_labels
+from elsewhere.scans.labels import find_table, tables_in
 from elsewhere.scans.scan import Found
-from elsewhere.scans.sites import KINDS, reader
+from elsewhere.scans.sites import KINDS, images, reader, utsw, volumes
 
-VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+UNLABELLED: Mapping[str, Callable[..., Found]] = {
+    "utsw": utsw.find_unlabelled,
+    "volumes": volumes.find_unlabelled,
+    "images": images.find_unlabelled,
+}
+"""What lists a site's scans where no table names them, by kind; the other layouts say of each scan what it is."""
 
 
 def read_options(given: Sequence[str]) -> dict[str, Any]:
@@ -68,44 +73,24 @@ def new_site(
     return sites[name]
 
 
-def find_scans(site: Site, out: Path) -> Found:
-    """The site's scans; where its kind wants a labels table and there is none, all of them as unlabelled."""
-    labels = site.labels
-    if labels is None and site.kind in {"utsw", "volumes", "images"}:
-        try:
-            find_table(site.root, None, site.name)
-        except BadSite:
-            labels = _unlabelled(site.kind, site.root, out)
-    return reader(site.kind).find(site.root, site.name, labels, **site.options)
+def find_scans(site: Site) -> Found:
+    """The site's scans; where its kind wants a labels table and there is none, all that its reader lists, unlabelled.
 
-
-def _unlabelled(kind: str, root: Path, out: Path) -> Path | None:
-    """A labels table that names every scan below the root, all of them unknown; None where there is nothing."""
-    if not root.is_dir():
-        raise BadSite(root, "no such folder", "Give the folder of the new site's scans")
-    rows = list(_unknown_rows(kind, root))
-    if not rows:
-        return None
-    path = out / "unlabelled.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(path, rows)
-    return path
-
-
-def _unknown_rows(kind: str, root: Path) -> Iterable[LabelRow]:
-    """One row per DICOM series that is a CT volume, per volume file, or per folder of images.
-
-    Without a table nothing says which files are of one patient, except in DICOM: each scan counts as its own.
+    Raises:
+        BadSite: the folder or its table is missing or wrong.
     """
-    if kind == "utsw":
-        for series in find_series(root)[0]:
-            if not series.refusal:
-                yield LabelRow(series.patient or series.uid, None, series_uid=series.uid, scan=series.uid)
-    elif kind == "volumes":
-        for path in sorted(p for p in root.rglob("*") if p.name.lower().endswith(VOLUME_ENDS)):
-            name = path.relative_to(root).as_posix()
-            yield LabelRow(name, None, path=name, scan=name)
-    else:
-        for path in sorted({p.parent for p in root.rglob("*.*") if p.is_file() and p.parent != root}):
-            name = path.relative_to(root).as_posix()
-            yield LabelRow(name, None, path=name, scan=name)
+    if site.labels is None and site.kind in UNLABELLED and not _has_table(site):
+        found = UNLABELLED[site.kind](site.root, site.name, **site.options)
+        if tables := tables_in(site.root):
+            names = ", ".join(path.name for path in tables)
+            found = replace(found, notes=(*found.notes, f"Of {names} none is called labels.csv: none was read."))
+        return found
+    return reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+
+
+def _has_table(site: Site) -> bool:
+    try:
+        find_table(site.root, None, site.name)
+    except BadSite:
+        return site.kind == "volumes" and (site.root / volumes.STOIC_TABLE).is_file()
+    return True

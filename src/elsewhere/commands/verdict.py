@@ -133,7 +133,7 @@ def judge_site(
     """
     known = _model(study, model)
     target = out or known.folder.root / "verdicts" / short_name(model) / short_name(site.name)
-    found = find_scans(site, target)
+    found = find_scans(site)
     rows, bad = _predict(known, site, found, (out or known.folder.root / "verdicts") / "store", workers)
     if not rows:
         raise BadSite(site.root, f"no scan can be used; the first: {_first(bad)}", _first_next_step(bad))

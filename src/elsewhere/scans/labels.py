@@ -13,10 +13,12 @@ series with a labels table"). Readers use it in three calls::
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -102,6 +104,31 @@ def row_of(scan: Scan, *, series_uid: str = "", study_uid: str = "", path: str =
     return LabelRow(scan.patient, scan.label, series_uid, study_uid, path, scan.scan, scan.stratum, facts)
 
 
+def unlabelled(site: str, found: Mapping[str, tuple[Path, ...]], facts: Mapping[str, Fact]) -> tuple[Scan, ...]:
+    """Every scan on disk without a label, each of a patient of its own: nothing says which are of one.
+
+    Args:
+        site: the site's name.
+        found: name on disk -> files, as for `match`.
+        facts: of all of them.
+    """
+    names = printable(found)
+    return tuple(Scan(site, names[name], names[name], None, files, facts=facts) for name, files in found.items())
+
+
+def printable(names: Iterable[str]) -> dict[str, str]:
+    """Name on disk -> id: the name itself, with the bytes that are no UTF-8 spelt out, and never one id twice."""
+    ids: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(names, key=lambda n: (not n.isprintable(), n)):  # those that can stay as they are come first
+        text = os.fsencode(name).decode(errors="backslashreplace")
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        copies = (f"{text} ({n})" for n in count(2))
+        ids[name] = text if text not in taken else next(c for c in copies if c not in taken)
+        taken.add(ids[name])
+    return ids
+
+
 # Reading and writing the table ----------------------------------------------------------------------------------
 
 
@@ -116,13 +143,13 @@ def find_table(root: Path, labels: Path | None, site: str) -> Path:
         folder = Path(labels).parent
     else:
         folder = Path(root)
-        candidates = [p for p in _tables_in(folder) if p.name.lower() in TABLE_NAMES] or _tables_in(folder)
+        candidates = [p for p in tables_in(folder) if p.name.lower() in TABLE_NAMES] or tables_in(folder)
     if len(candidates) == 1:
         return candidates[0]
     for name in TABLE_NAMES:  # of labels.csv and labels.xlsx side by side the first
         if (exact := folder / name) in candidates:
             return exact
-    there = ", ".join(p.name for p in _tables_in(folder)) or "none"
+    there = ", ".join(p.name for p in tables_in(folder)) or "none"
     names = str(labels) if labels else " or ".join(str(folder / name) for name in TABLE_NAMES)
     raise BadSite(
         f"{site}: {root}",
@@ -131,7 +158,8 @@ def find_table(root: Path, labels: Path | None, site: str) -> Path:
     )
 
 
-def _tables_in(folder: Path) -> list[Path]:
+def tables_in(folder: Path) -> list[Path]:
+    """The tables that lie in a folder, whatever they hold."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDS and p.is_file())

@@ -6,12 +6,13 @@ most superior; or a single image, which is a scan of one slice (two-dimensional 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from elsewhere.errors import BadSite
-from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, write_labels
+from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, unlabelled, write_labels
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, natural_key, read_slices, suffix, walk
 from elsewhere.scans.units import DeclaredUnits, check_declared, with_units
@@ -44,13 +45,17 @@ def find(
     root, declared = Path(root), check_declared(units, offset, site)
     folders = _walk_images(root)
     if not folders:
-        what = f"holds no {', '.join(sorted(IMAGE_SUFFIXES))} file"
-        raise BadSite(root, what, "Point `root` at the folder of the images (archives must be unpacked)")
+        raise _nothing(root)
     table = find_table(root, labels, site)
     rows = read_labels(table, site, keys=("path",))
     matched = match(rows, _scans_on_disk(root, folders, rows), table)
     scans = [row.as_scan(site, files, _facts(files, declared)) for row, files in matched.pairs]
     return Found(tuple(scans), matched.bad, matched.notes)
+
+
+def _nothing(root: Path) -> BadSite:
+    what = f"holds no {', '.join(sorted(IMAGE_SUFFIXES))} file" if root.is_dir() else "no such folder"
+    return BadSite(root, what, "Point `root` at the folder of the images (archives must be unpacked)")
 
 
 def read(scan: Scan) -> Volume:
@@ -101,3 +106,19 @@ def _scans_on_disk(root: Path, folders: dict[Path, list[str]], rows: list[LabelR
 
 def _facts(files: tuple[Path, ...], declared: dict[str, Fact]) -> dict[str, Fact]:
     return {"extension": suffix(files[0].name), **declared}
+
+
+# Without a table --------------------------------------------------------------------------------------------------
+
+
+def find_unlabelled(root: Path, site: str, *, units: DeclaredUnits = "auto", offset: float | None = None) -> Found:
+    """List all folders of images, without labels, each of a patient of its own; the options are those of `find`.
+
+    Raises:
+        BadSite: no images.
+    """
+    declared, folders = check_declared(units, offset, site), _walk_images(Path(root))
+    if not folders:
+        raise _nothing(Path(root))
+    scans = unlabelled(site, _scans_on_disk(Path(root), folders, []), declared)
+    return Found(tuple(replace(scan, facts=_facts(scan.files, declared)) for scan in scans))

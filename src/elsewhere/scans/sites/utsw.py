@@ -16,7 +16,7 @@ from pathlib import Path
 
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.dicom import Series, choose, find_series, read_volume, uid_of, write_series
-from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, write_labels
+from elsewhere.scans.labels import LabelRow, find_table, match, printable, read_labels, row_of, write_labels
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.volume import Volume
 
@@ -193,3 +193,25 @@ def _refusals(names: Names) -> list[str]:
     """How many series are no axial primary CT, by reason."""
     counts = Counter(s.refusal for s in names.values() if s.refusal)
     return [f"{n} series not used: {reason}" for reason, n in counts.items()]
+
+
+# Without a table --------------------------------------------------------------------------------------------------
+
+
+def find_unlabelled(root: Path, site: str) -> Found:
+    """List all series that are CT volumes, without labels; those of one PatientID are of one patient.
+
+    Raises:
+        BadSite: no folder, or no DICOM series.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise BadSite(f"{site}: {root}", "no such folder", "Give the folder of the new site's scans")
+    series, damaged = find_series(root)
+    if not series:
+        raise _no_images(f"{site}: {root}", damaged)
+    names = _names(series)
+    ids, used = printable(names), {name: s for name, s in names.items() if not s.refusal}
+    scans = tuple(Scan(site, s.patient or ids[n], ids[n], None, s.files, facts=s.facts) for n, s in used.items())
+    remarks = [f"{ids[n]}: {note}" for n, s in used.items() for note in s.notes]
+    return Found(scans, tuple(damaged), (*_refusals(names), *remarks))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere.errors import BadScan, BadSite
-from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, write_labels
+from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, unlabelled, write_labels
 from elsewhere.scans.nifti import Grid, canonical, check_dimensions, read_nifti, unreadable, write_nifti
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.slices import walk
@@ -54,12 +54,16 @@ def find(
     root, declared = Path(root), check_declared(units, offset, site)
     files = _walk_volumes(root)
     if not files:
-        what = f"holds no {', '.join((*NIFTI, *ITK))} file"
-        raise BadSite(root, what, "Point `root` at the folder of the volumes (archives must be unpacked)")
+        raise _nothing(root)
     table, rows, facts = _read_table(root, labels, site)
     matched = match(rows, files, table, _look_up(files))
     scans = [row.as_scan(site, paths, {**facts.get(row.patient, {}), **declared}) for row, paths in matched.pairs]
     return Found(tuple(scans), matched.bad, matched.notes)
+
+
+def _nothing(root: Path) -> BadSite:
+    what = f"holds no {', '.join((*NIFTI, *ITK))} file" if root.is_dir() else "no such folder"
+    return BadSite(root, what, "Point `root` at the folder of the volumes (archives must be unpacked)")
 
 
 def read(scan: Scan) -> Volume:
@@ -174,3 +178,18 @@ def _write_itk(path: Path, volume: Volume) -> None:
     image: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.voxels[::-1]))
     image.SetSpacing(tuple(float(mm) for mm in reversed(volume.spacing)))
     SimpleITK.WriteImage(image, str(path))
+
+
+# Without a table --------------------------------------------------------------------------------------------------
+
+
+def find_unlabelled(root: Path, site: str, *, units: DeclaredUnits = "auto", offset: float | None = None) -> Found:
+    """List all volumes, without labels, each of a patient of its own; the options are those of `find`.
+
+    Raises:
+        BadSite: no volumes.
+    """
+    declared, files = check_declared(units, offset, site), _walk_volumes(Path(root))
+    if not files:
+        raise _nothing(Path(root))
+    return Found(unlabelled(site, files, declared))
