@@ -113,7 +113,8 @@ def _watch_one(
                 return number, name, "hang", now - opened
             if told > GIB:
                 return number, name, "memory", now - opened
-            if started and now - opened > seconds and (not begun or now - begun < 1):  # one that takes long is waited for
+            brief = not begun or now - begun < 1  # one that takes long is waited for
+            if started and brief and now - opened > seconds:
                 return number, name, None, now - opened
     finally:
         process.kill()
