@@ -22,8 +22,10 @@ from elsewhere.errors import BadStudy
 from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.evidence.score import score_cell
+from elsewhere.kept import read_findings
 from elsewhere.model.prediction import SUBSETS, write_predictions
 from elsewhere.plan import Folder, load_study, read_table, write_table
+from elsewhere.records import write_record
 
 SITES = ("A", "B", "C")
 MODELS = {"A": ("A",), "B": ("B",), "A+B": ("A", "B"), "C": ("C",)}
@@ -382,3 +384,43 @@ def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> 
     assert (once["home"]["trainings"], both["home"]["trainings"]) == (1, 2)
     assert both["home"]["auc"] == pytest.approx(0.5)  # as right as the other is wrong
     assert both["home"]["auc_high"] - both["home"]["auc_low"] > 2 * (once["home"]["auc_high"] - once["home"]["auc_low"])
+
+
+def test_ages_from_90_on_are_one(made: Folder) -> None:
+    rows = read_table(made.scans)
+    for row in rows:
+        if row["site"] == "A":
+            row["facts"] = json.dumps({"age": 97, "sex": "F"} if row["label"] else {"age": 89, "sex": "F"})
+    write_table(made.scans, rows)
+    report([made.root])
+    page = (made.root / "report.html").read_text(encoding="utf-8")
+    assert "90+ (90+–90+)" in page
+    assert "89 (89–89)" in page
+    texts = [page, *(p.read_text(encoding="utf-8") for p in (made.root / "tables").glob("*.csv"))]
+    assert not any("age 97" in text for text in texts)
+    (patients,) = (made.root / "tables").glob("*-patients.csv")
+    assert "97" not in patients.read_text(encoding="utf-8")
+    assert any("age 90+" in text for text in texts)
+
+
+def test_of_a_site_s_folder_the_page_names_the_last_part(made: Folder) -> None:
+    root = Path(identity_of(made)["settings"]["sites"][0]["root"])
+    row = f'A,s,{root}/deep/s.nii.gz,"{root}/deep is damaged",Copy it again from {root}\n'
+    made.bad_scans.write_text(f"site,scan,path,reason,next_step\n{row}", encoding="utf-8")
+    made.audit.write_text(json.dumps(AUDIT | {"notes": [f"{root}/labels.csv: a note"]}), encoding="utf-8")
+    report([made.root])
+    texts = [p.read_text(encoding="utf-8") for p in (made.root / "report.html", *(made.root / "tables").glob("*.csv"))]
+    assert not any(str(root) in text for text in texts)
+    assert all(words in texts[0] for words in (f"{root.name}/deep/s.nii.gz", f"{root.name}/labels.csv: a note"))
+
+
+def test_findings_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "findings.json"
+    assert read_findings(path) == []
+    path.write_text('[{"cause": "kernel"}]')  # as versions without checksums kept them
+    assert read_findings(path) == [{"cause": "kernel"}]
+    write_record(path, {"findings": [{"cause": "kernel"}]})
+    assert read_findings(path) == [{"cause": "kernel"}]
+    path.write_text(path.read_text().replace("kernel", "Kernel"))
+    with pytest.raises(BadStudy, match=r"findings\.json: is damaged.*Run `elsewhere diagnose` again"):
+        read_findings(path)

@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 
 from elsewhere.evidence.decision import choose_threshold
-from elsewhere.evidence.report import Audit, BadScanRow, ExampleSlice, Model, Report, RocBand, Site, Study, write_report
+from elsewhere.evidence.report import (
+    Audit,
+    BadScanRow,
+    ExampleSlice,
+    Model,
+    Report,
+    RocBand,
+    Site,
+    Study,
+    folder,
+    write_report,
+)
 from elsewhere.evidence.report.page import whole
 from elsewhere.evidence.report.published import published_table
 from elsewhere.evidence.report.records import averages, groups
@@ -390,6 +401,21 @@ def test_long_tables_are_cut_on_the_page_and_whole_in_the_csv(small: Study, tmp_
     assert "The first 100 of 250 rows; the CSV holds all." in page
     assert "scan249" not in page
     assert len(rows_of(tmp_path / "tables" / "paper-bad-scans.csv")) == 250
+
+
+def test_a_page_that_grew_too_large_is_written_with_its_largest_pictures_beside_it(
+    small: Study, tmp_path: Path, small_page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, whole_page = len(small.models) * len(small.sites), len(small_page.encode())
+    kept = small_page.count("<svg")
+    for limit, fewer in ((whole_page, 0), (whole_page - 1, 1), (0, kept)):
+        monkeypatch.setattr(folder, "PAGE", limit - 10 * cells)
+        monkeypatch.setattr(folder, "PER_CELL", 10)
+        page = page_of(small, tmp_path / str(limit))
+        assert kept - page.count("<svg") == page.count("Too large to stand on this page") == fewer
+        assert fewer == kept or len(page.encode()) <= limit
+        for name in re.findall(r'href="(figures/[^"]+)"', page):
+            assert (tmp_path / str(limit) / name).is_file()
 
 
 def test_a_study_without_records_still_makes_a_page(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -390,3 +393,20 @@ def test_where_volumes_are_kept_changes_nothing(tmp_path):
 def test_settings_of_the_loader_are_checked(name, value):
     with pytest.raises(BadStudy, match=rf"training\.{name}: is {value}\. Give"):
         TrainingSettings(**{name: value})
+
+
+def test_a_file_system_without_locks_is_said_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for code in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EIO):
+
+        def refuse(*_: object, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        if code == errno.EIO:
+            with pytest.raises(OSError, match="Input/output error"), lock(tmp_path / "state"):
+                pass
+        else:
+            with lock(tmp_path / "state"):
+                assert "this file system knows no locks" in capsys.readouterr().err

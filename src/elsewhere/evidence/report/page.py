@@ -49,8 +49,8 @@ def write_report(report: Report, folder: Path) -> Path:
         the path of `report.html`.
 
     Raises:
-        ValueError: no study, two studies of one name, a name without a letter or digit, an example slice that is
-            not uint8 [row, column], or a page over `LARGEST_PAGE`.
+        ValueError: no study, two studies of one name, a name without a letter or digit, or an example slice that is
+            not uint8 [row, column].
     """
     slugs = _slugs(report.studies)
     out = Folder(folder)
@@ -86,7 +86,8 @@ def write_report(report: Report, folder: Path) -> Path:
     }
     template = environment.get_template("report.html.j2")
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
-    return out.add_page(template.render(context | {"style": Markup(style)}))
+    cells = sum(len(study.models) * len(study.sites) for study in report.studies)
+    return out.add_page(lambda: template.render(context | {"style": Markup(style)}), cells)
 
 
 def whole(text: str) -> Markup:
