@@ -22,9 +22,9 @@ from elsewhere.evidence.report import (
     RocBand,
     Site,
     Study,
-    folder,
     write_report,
 )
+from elsewhere.evidence.report import folder as places
 from elsewhere.evidence.report.page import whole
 from elsewhere.evidence.report.published import published_table
 from elsewhere.evidence.report.records import averages, groups
@@ -409,8 +409,8 @@ def test_a_page_that_grew_too_large_is_written_with_its_largest_pictures_beside_
     cells, whole_page = len(small.models) * len(small.sites), len(small_page.encode())
     kept = small_page.count("<svg")
     for limit, fewer in ((whole_page, 0), (whole_page - 1, 1), (0, kept)):
-        monkeypatch.setattr(folder, "PAGE", limit - 10 * cells)
-        monkeypatch.setattr(folder, "PER_CELL", 10)
+        monkeypatch.setattr(places, "PAGE", limit - 10 * cells)
+        monkeypatch.setattr(places, "PER_CELL", 10)
         page = page_of(small, tmp_path / str(limit))
         assert kept - page.count("<svg") == page.count("Too large to stand on this page") == fewer
         assert fewer == kept or len(page.encode()) <= limit
