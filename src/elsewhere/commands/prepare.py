@@ -61,7 +61,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> N
         labels = {(s.site, s.scan): s.label for s in scans}
         left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
         everything_bad = [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)]
-        _keep(study, folder, rows, everything_bad, found, left_out)
+        _keep(study, folder, rows, everything_bad, found, left_out=left_out)
 
 
 def _find(site: Site) -> Found:
@@ -157,6 +157,7 @@ def _keep(
     rows: list[Row],
     bad: Sequence[tuple[str, str, BadScan]],
     found: dict[str, Found],
+    *,
     left_out: Sequence[Row],
 ) -> None:
     usable = [row for row in rows if row["status"] == "ok"]

@@ -14,7 +14,7 @@ SHARES = ("padding_share", "black_share")
 MOSTLY_BLACK = 0.5
 
 FLAT_SLICES = 2
-"""A scan of so few slices is a single picture, or nearly: it says nothing of which other pictures are of its patient."""
+"""A scan of so few slices is a single picture, or nearly: nothing in it tells which others are of its patient."""
 
 ONE_PICTURE_SHARE = 0.95
 """From this share of a site's patients on, those with one such scan and no other, the site's patients are unknown."""

@@ -27,7 +27,7 @@ DECLARED = {
 
 
 WINDOW_ERROR, FEWEST_WINDOWS = 200, 5
-"""HU, of the median over a site's scans (a scan errs by up to 220: docs, forensics tables); and at least so many scans."""
+"""HU, of the median over a site's scans (one errs by up to 220: docs, forensics tables); and at least so many scans."""
 
 
 def find_oddities(rows: Sequence[Row], settings: MatchSettings = MATCHING) -> list[dict[str, Any]]:
@@ -41,8 +41,9 @@ def find_oddities(rows: Sequence[Row], settings: MatchSettings = MATCHING) -> li
 
     Returns:
         flat records: `finding` ("copy", "same anatomy", "near-duplicate", "slice order", "reversed", "encoding",
-        "lung-segmented"), `site`, `patient`, `scan`, `subset`; for pairs `other_site`, `other_patient`, `other_scan`, `other_subset`,
-        `shape` and `slices` (agreement), `suspected_leak`; and `detail`, in words.
+        "lung-segmented"), `site`, `patient`, `scan`, `subset`; for pairs `other_site`,
+        `other_patient`, `other_scan`, `other_subset`, `shape` and `slices` (agreement), `suspected_leak`; and `detail`,
+        in words.
     """
     pairs = sorted(
         _pairs(rows, settings),

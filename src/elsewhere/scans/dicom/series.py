@@ -76,7 +76,8 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
     """
     groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     damaged: dict[Path, list[BadScan]] = defaultdict(list)
-    for folder, names in walk(root):
+    unread: list[BadScan] = []
+    for folder, names in walk(root, unread):
         for name in names:
             try:
                 for header in read_headers(folder / name):
@@ -86,7 +87,7 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
     owners = _owners(groups)
     series = [_series(key, headers, _lost(headers, damaged, owners)) for key, headers in groups.items()]
     orphans = [bad for folder, errors in damaged.items() if owners.get(folder, 0) != 1 for bad in errors]
-    return series, orphans
+    return series, [*orphans, *unread]
 
 
 def _key(header: Header, root: Path) -> tuple[str, ...]:

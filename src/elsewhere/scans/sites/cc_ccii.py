@@ -21,9 +21,10 @@ from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.scan import CLASSES, NEGATIVE, POSITIVE, Fact, Found, Scan
 from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, read_slices, suffix, walk
 from elsewhere.scans.tables import read_rows, write_rows
+from elsewhere.scans.units import check_window
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 LABELS = {"NCP": POSITIVE, "CP": NEGATIVE, "Normal": NEGATIVE}
 CLASS_FOLDER = re.compile(r"(?P<kind>NCP|COVID-?19|CP|Normal)(-\d+)?", re.IGNORECASE)
@@ -75,6 +76,7 @@ def find(
     *,
     lists: Sequence[str] = LISTS,
     listed_only: bool = False,
+    window: tuple[float, float] | None = None,
 ) -> Found:
     """List the scans of an unpacked CC-CCII; the class comes from the folders.
 
@@ -84,13 +86,17 @@ def find(
         labels: not used by this layout; `metadata.csv` is answered by a note, any other table refused.
         lists: names of slice lists of the cleaned release; those in the root give the slice order.
         listed_only: leave out the scans that no slice list names.
+        window: (low, high) HU that the images were cut with, where it is known; else `preparation.relative_window` is
+            assumed.
 
     Raises:
         BadSite: no scans, or archives that are still packed.
     """
     root = Path(root)
+    unread: list[BadScan] = []
+    declared = check_window(window, "relative", site)
     notes = _metadata_notes(root, labels)
-    tree = _walk_scans(root)
+    tree = _walk_scans(root, unread)
     if not tree.folders:
         raise _nothing_found(root, tree)
     release = _read_release(root, lists)
@@ -100,12 +106,12 @@ def find(
         if listed_only and folder.scan not in release.order:
             continue
         try:
-            scans.append(_as_scan(folder, site, release))
+            scans.append(_as_scan(folder, site, release, declared))
         except BadScan as error:
             bad.append(error)
     missing, unzip_notes = _check_unzipped(root, tree.folders)
     notes += [*doubles, *_tree_notes(tree), *_patient_notes(folders), *unzip_notes]
-    return Found(tuple(scans), (*bad, *missing), tuple(notes))
+    return Found(tuple(scans), (*bad, *missing, *unread), tuple(notes))
 
 
 def read(scan: Scan) -> Volume:
@@ -152,10 +158,10 @@ def _default_class(scan: Scan) -> str:
 # The tree ----------------------------------------------------------------------------------------------------------
 
 
-def _walk_scans(root: Path) -> _Tree:
+def _walk_scans(root: Path, unread: list[BadScan]) -> _Tree:
     tree = _Tree()
     above = root.resolve().parts
-    for path, names in walk(root) if root.is_dir() else ():
+    for path, names in walk(root, unread) if root.is_dir() else ():
         images = [name for name in names if suffix(name) in IMAGE_SUFFIXES]
         tree.archives.extend(name for name in names if name.endswith((".zip", ".ZIP")))
         if not images:
@@ -237,7 +243,7 @@ def _patient_notes(folders: Iterable[_Folder]) -> list[str]:
 # One scan ----------------------------------------------------------------------------------------------------------
 
 
-def _as_scan(folder: _Folder, site: str, release: _Release) -> Scan:
+def _as_scan(folder: _Folder, site: str, release: _Release, declared: Mapping[str, Fact]) -> Scan:
     if folder.doubled:
         what = f"holds the slice of {folder.doubled[0]} twice ({len(folder.doubled)} numbers stand twice)"
         raise BadScan(folder.path, what, "Keep one file for each slice number")
@@ -246,6 +252,7 @@ def _as_scan(folder: _Folder, site: str, release: _Release) -> Scan:
     label = LABELS[folder.kind]
     extensions = Counter(folder.slices[n].rpartition(".")[2].lower() for n in numbers)
     facts: dict[str, Fact] = {
+        **declared,
         "class": folder.kind,
         "extension": f".{extensions.most_common(1)[0][0]}",
         "slice_order": order,
