@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import pkgutil
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import elsewhere
-from elsewhere import cli
+from elsewhere import cli, files
 from elsewhere.scans import store
 
 HEAVY = ("torch", "lightning", "numpy", "scipy", "matplotlib", "pydicom", "SimpleITK", "rich", "pyarrow")
@@ -70,18 +72,66 @@ def test_a_users_error_is_one_paragraph(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_a_full_disk_or_a_forbidden_folder_says_what_to_do(
-    number: int, tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "said", "then"),
+    [
+        (errno.ENOSPC, "cannot be written", "Free space or choose another folder"),
+        (errno.EFBIG, "cannot be written", "Free space or choose another folder"),
+        (errno.EACCES, "cannot be written", "Choose a folder that you may write to"),
+        (errno.EROFS, "cannot be written", "Choose a folder that you may write to"),
+        (errno.ENAMETOOLONG, "too long a name", "Use shorter names"),
+        (errno.EIO, "cannot be read or written", "Look at that file or folder"),
+    ],
+)
+def test_what_the_system_refuses_says_what_to_do(
+    number: int,
+    said: str,
+    then: str,
+    tiny_study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def refuse(path: Path, *_: object) -> None:
-        raise OSError(number, os.strerror(number), str(path))
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "x.b2nd"))
 
-    monkeypatch.setattr(store, "write", refuse)
+    monkeypatch.setattr(files, "_fill", refuse)
     with pytest.raises(SystemExit, match="1"):
-        _main(monkeypatch, "prepare", str(tiny_study), str(tmp_path / "out"), "--workers", "1")
+        _main(monkeypatch, "simulate", str(tmp_path / "out"), "--workers", "1")
     error = capsys.readouterr().err
-    assert f".b2nd: {os.strerror(number)}. Free space or choose a folder you may write to, and start again" in error
+    assert "x.b2nd" in error
+    assert said in error
+    assert then in error
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_told_from_one_that_may_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a").touch(mode=0)
+    with pytest.raises(OSError, match="denied") as caught:
+        (tmp_path / "a").read_bytes()
+    assert "cannot be read (" in cli._explain(caught.value)
+
+
+def test_ctrl_c_in_a_terminal_ends_a_study_at_once(tiny_study: Path, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    text = tiny_study.read_text()
+    study = tiny_study.with_name("long.toml")
+    study.write_text(re.sub(r"iterations = \d+", "iterations = 1000000", text))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-c", "from elsewhere.cli import main; main()", "study", str(study)]
+        os.execv(command[0], [*command, str(tmp_path / "out"), "--workers", "2"])
+    shown = b""
+    while b"Training" not in shown:
+        shown += os.read(terminal, 10_000)
+    os.write(terminal, b"\x03")
+    with suppress(OSError):  # the terminal is gone with its last process
+        while part := os.read(terminal, 10_000):
+            shown += part
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert b"Stopped. Start the same command again to go on: finished work is kept" in shown
+    assert not list(tmp_path.rglob("*.part"))
 
 
 LIMITED = """

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from elsewhere import engine
 from elsewhere.errors import BadScan
@@ -54,9 +56,73 @@ def test_an_error_of_a_task_reaches_the_caller(workers: int) -> None:
         list(engine.run(fail, [(1,), (2,)], workers=workers))
 
 
-def test_a_killed_worker_is_reported() -> None:
-    with pytest.raises(engine.WorkerDied, match=r"die: a worker process was killed\. Start again"):
-        list(engine.run(die, [(1,), (2,)], workers=2))
+def die_once(folder: str, x: int) -> int:
+    mark = Path(folder, str(x))
+    if x == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return x * x
+
+
+def die_on_one(x: int) -> int:
+    return die(x) if x == 1 else x * x
+
+
+def wait_or_fail(x: int) -> int:
+    if x:
+        time.sleep(3600)  # pytest's own time limit would end the test
+    raise BadScan("scan.dcm", "is broken", "Mend it")
+
+
+def threads_of_numpy(_: int) -> list[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def named(index: int, how: engine.Ended) -> str:
+    return f"task {index}: {how}"
+
+
+def test_a_task_whose_worker_dies_twice_is_an_error_that_names_the_signal() -> None:
+    with pytest.raises(engine.WorkerDied, match=r"task 2 was ended by signal 9 \(SIGKILL\), and again when .* alone"):
+        list(engine.run(die_on_one, [(0,), (1,), (2,)], workers=2))
+
+
+def test_a_worker_that_dies_takes_one_task_with_it_which_is_tried_again(tmp_path: Path) -> None:
+    tasks = [(str(tmp_path), i) for i in range(6)]
+    assert dict(engine.run(die_once, tasks, workers=2)) == {i: i * i for i in range(6)}
+
+
+def test_workers_share_the_cores_out() -> None:
+    each = max(1, engine.cores() // 2)
+    answers = dict(engine.run(threads_of_numpy, [(0,), (1,)], workers=2))
+    assert all(threads <= each for found in answers.values() for threads in found)
+    assert answers[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_dies_twice_is_one_answer_among_the_others(workers: int) -> None:
+    answers = dict(engine.run(die_on_one, [(0,), (1,), (2,), (3,)], workers=workers, died=named))
+    assert answers == {0: 0, 1: "task 1: was ended by signal 9 (SIGKILL)", 2: 4, 3: 9}
+
+
+def test_an_error_ends_the_others_at_once() -> None:
+    with pytest.raises(BadScan, match="is broken"):
+        list(engine.run(wait_or_fail, [(1,), (0,)], workers=2))
+
+
+def test_the_traceback_of_a_worker_is_kept_as_a_note() -> None:
+    with pytest.raises(BadScan) as caught:
+        list(engine.run(fail, [(1,), (2,)], workers=2))
+    assert "in fail" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("done", "speed", "words"),
+    [(0.0, 0.0, ""), (4e-5, 4e-5, ""), (2, 3.04, "3.0/s"), (1, 0.5, "2.0 s each"), (1, 1 / 12000, "3 h 20 min each")],
+)
+def test_speeds_in_words(done: float, speed: float, words: str) -> None:
+    assert engine._rate(done, speed) == words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers die with their parent on Linux only")

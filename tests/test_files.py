@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,18 @@ def test_a_failure_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_whole(path, half)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_no_utf8_is_written_readably(tmp_path: Path) -> None:
+    write_whole(tmp_path / "bad.csv", os.fsdecode(b"M\xfcller.dcm"))
+    assert (tmp_path / "bad.csv").read_text() == "M\\udcfcller.dcm"
+
+
+def test_names_of_half_written_files_are_never_shared_and_never_too_long(tmp_path: Path) -> None:
+    seen: list[str] = []
+    path = tmp_path / ("ä" * 125)  # 250 bytes: the longest names have no room for another ending
+    for _ in range(2):
+        write_whole(path, lambda partial: (seen.append(partial.name), partial.write_text("x")))
+    assert len(set(seen)) == 2
+    assert all(str(os.getpid()) in name and len(name.encode()) < 255 for name in seen)
+    assert path.read_text() == "x"

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from elsewhere import engine
 from elsewhere.commands.predict import predict
 from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
 from elsewhere.commands.study import _keep_seed_scores, cluster_commands, run_study, study
-from elsewhere.commands.train import train
+from elsewhere.commands.train import print_warnings, train, train_model
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.evidence.roc import exact_auc
+from elsewhere.model.network import read_checkpoint_record
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, load_study, read_table
 
@@ -63,6 +65,20 @@ def test_the_record_says_what_made_it(made: Folder) -> None:
     assert len(record["split_hash"]) == len(checkpoint["split_hash"]) == 16
     assert set(checkpoint["thresholds"]["model"]) == {"UTSW", "CC-CCII", "COVID-CTset", "MosMedData"}
     assert record["versions"]["torch"]
+
+
+def test_what_the_choice_of_weights_warns_of_is_recorded_and_printed(
+    made: Folder, tiny_study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(engine.console, "print", lambda text, **_: printed.append(str(text)))
+    path = made.model("UTSW") / "checkpoint"
+    recorded = read_checkpoint_record(path)["selection"]["warnings"]
+    train(tiny_study_file, "UTSW", made.root)
+    assert [line for line in printed if "Warning" in line] == [f"Warning: UTSW: {warning}." for warning in recorded]
+    assert train_model(tiny_study_file, made.root, "UTSW", lambda *_: None) == recorded
+    print_warnings("UTSW", ["made up"])
+    assert printed[-1] == "Warning: UTSW: made up."
 
 
 def test_started_again_nothing_is_done_twice_and_processes_change_no_byte(made: Folder, tiny_study_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -13,7 +14,10 @@ from typer.core import TyperGroup
 from elsewhere import COMMANDS, __version__
 from elsewhere.errors import ElsewhereError
 
-TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+GO_ON = "and start again: finished work is kept"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+STOPPED = 130  # as the shell says it of Ctrl-C
 
 
 class Commands(TyperGroup):
@@ -22,6 +26,14 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Names, in the order of use."""
         return list(COMMANDS)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the sub-command; Ctrl-C says that work is kept, which typer would swallow."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("elsewhere: Stopped. Start the same command again to go on: finished work is kept", err=True)
+            raise typer.Exit(STOPPED) from None
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The sub-command, made from the public function of its file."""
@@ -71,14 +83,28 @@ def main() -> None:
     except ElsewhereError as error:
         _stop(str(error))
     except OSError as error:
-        if error.errno not in TELLING:
-            raise
-        _stop(
-            f"{error.filename or 'disk'}: {error.strerror}. Free space or choose a folder you may write to, "
-            "and start again: finished work is kept"
-        )
-    except KeyboardInterrupt:
-        _stop("Stopped. Start the same command again to go on: finished work is kept")
+        _stop(_explain(error))
+    except UnicodeEncodeError as error:
+        what = f"{error.object[:200]!r} holds a character that cannot be written as {error.encoding}"
+        _stop(f"{what}. Rename that file or folder, {GO_ON}")
+    except MemoryError:
+        _stop(f"the memory of this machine is used up. Give fewer --workers, or take a larger machine, {GO_ON}")
+
+
+def _explain(error: OSError) -> str:
+    """What the system refused, where, and what to do: a full disk, a forbidden folder and an unreadable file apart."""
+    where, what = error.filename or "disk", error.strerror or str(error)
+    if error.errno in FULL:
+        return f"{where}: cannot be written ({what}). Free space or choose another folder, {GO_ON}"
+    if error.errno == errno.EROFS:
+        return f"{where}: cannot be written ({what}). Choose a folder that you may write to, {GO_ON}"
+    if error.errno in FORBIDDEN:
+        if error.filename and os.path.exists(error.filename) and not os.access(error.filename, os.R_OK):
+            return f"{where}: cannot be read ({what}). Give yourself the permission to read it, {GO_ON}"
+        return f"{where}: cannot be written ({what}). Choose a folder that you may write to, {GO_ON}"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{where}: is too long a name for this file system. Use shorter names of studies, sites or folders"
+    return f"{where}: cannot be read or written ({what}). Look at that file or folder, {GO_ON}"
 
 
 def _stop(message: str) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-import queue
+import pickle
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -27,9 +28,33 @@ from elsewhere.stages import Spent, stage
 
 Result = TypeVar("Result")
 Tick = Callable[[float, str], None]
-Answer = tuple[Any, dict[str, Spent]]  # what a worker sends: the result, and the time of its stages
 START = "start of a worker"
+PAUSE = 0.3  # seconds between looks at the workers
+LEAST_DONE = 0.05  # of a task, before anything is said of its speed
+ENDING = 2.0  # seconds that a worker has to remove its half-written files
 console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker process ended that gave no answer; its text continues "the worker process …".
+
+    Attributes:
+        code: exit code of the process; below 0 the negative number of a signal.
+    """
+
+    code: int | None
+
+    @property
+    def killed(self) -> bool:
+        """Whether something outside ended it, as the kernel does for lack of memory: another try may go well."""
+        return self.code == -signal.SIGKILL
+
+    def __str__(self) -> str:
+        if self.code is None or self.code >= 0:
+            return f"ended without an answer (exit code {self.code})"
+        name = signal.Signals(-self.code).name if -self.code in signal.valid_signals() else "unknown"
+        return f"was ended by signal {-self.code} ({name})"
 
 
 class WorkerDied(ElsewhereError):
@@ -48,40 +73,47 @@ def run(
     workers: int | None = None,
     describe: str = "Working",
     ticks: bool = False,
+    died: Callable[[int, Ended], Result] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Call `function(*task)` for every task; yield (index, result) as each ends, in any order.
+
+    A worker that dies takes its own task with it and no other: the task is tried once more when all others are done,
+    alone in a fresh process, so that what failed for want of memory beside others still gets its chance.
 
     Args:
         function: importable by name; with more than one worker it runs in fresh (spawned) processes.
         tasks: argument tuples, picklable.
-        workers: processes; 1 runs everything in this process; None means one per core.
+        workers: processes; None means one per core. 1 runs everything in this process, unless `died` is given.
         describe: what the progress bar says.
         ticks: the function takes a last argument `tick(share, text)` and calls it now and then, so that long
             tasks move the bar.
+        died: gives the result of a task whose worker died both times, from its index and how it ended; such tasks
+            always run in processes of their own. Without it that is an error.
 
     Raises:
-        WorkerDied: a worker was killed, for example by the kernel for lack of memory.
-        Exception: whatever a task raised, after the other running tasks were cancelled.
+        WorkerDied: the worker of a task died twice, for example ended by the kernel for lack of memory.
+        Exception: whatever a task raised; the workers of the others are ended at once.
     """
-    workers = min(workers or cores(), max(1, len(tasks)))
+    workers = min(max(1, workers or cores()), max(1, len(tasks)))
     work = partial(_measure, describe, function)
-    try:
-        with _progress(describe, len(tasks)) as advance:
-            if workers == 1:
-                yield from _run_here(work, tasks, advance, ticks)
-            else:
-                yield from _run_in_processes(work, tasks, workers, advance, ticks)
-    except BrokenProcessPool as error:
-        raise WorkerDied(
-            function.__name__,
-            "a worker process was killed",
-            "Start again (finished work is kept), with fewer --workers if memory is short",
-        ) from error
+    with _progress(describe, len(tasks)) as advance:
+        if workers == 1 and died is None:
+            yield from _run_here(work, tasks, advance, ticks)
+        else:
+            yield from _Crew(work, tasks, workers, ticks).run(advance, died or partial(_give_up, function.__name__))
 
 
 def _measure(describe: str, function: Callable[..., Result], *task: Any) -> Result:
     with stage(describe):
         return function(*task)
+
+
+def _give_up(name: str, index: int, how: Ended) -> NoReturn:
+    raise WorkerDied(
+        name,
+        f"the worker process of task {index + 1} {how}, and again when it was tried alone",
+        "Start again (finished work is kept), on a machine with more memory if that is short",
+    )
 
 
 def _run_here(
@@ -94,78 +126,173 @@ def _run_here(
         yield i, result
 
 
-def _run_in_processes(
-    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], workers: int, advance: Tick, ticks: bool
-) -> Iterator[tuple[int, Result]]:
-    context = get_context("spawn")
-    messages = context.Queue() if ticks else None
-    start = (os.getpid(), max(1, cores() // workers), messages, time.time() if stages.measuring() else 0.0)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=start)
-    try:
-        pending = {pool.submit(_call, function, i, task, ticks): i for i, task in enumerate(tasks)}
-        yield from _collect(pending, messages, advance)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+class _Worker:
+    """One process and the pipe to it; `index` is the task under way."""
 
+    def __init__(self, work: Callable[..., Any], ticks: bool, threads: int) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        asked = time.time() if stages.measuring() else 0.0
+        self.process = context.Process(target=_serve, args=(theirs, work, ticks, os.getpid(), asked))
+        with _threads(threads):
+            self.process.start()
+        theirs.close()
+        self.index: int | None = None
 
-def _collect(pending: dict[Future[Answer], int], messages: Any, advance: Tick) -> Iterator[tuple[int, Any]]:
-    shares: dict[int, float] = {}
-    done = 0
-    waiting = set(pending)
-    while waiting:
-        finished, waiting = wait(waiting, timeout=0.3, return_when=FIRST_COMPLETED)
-        text = _drain(messages, shares)
-        for future in finished:
-            index = pending[future]
-            shares.pop(index, None)
-            done += 1
-            result, spent = future.result()
-            stages.add(spent)
-            advance(done + sum(shares.values()), text)
-            yield index, result
-        advance(done + sum(shares.values()), text)
+    def give(self, index: int, task: tuple[Any, ...]) -> None:
+        """Start a task; a worker that is dead already is met when its answer is waited for."""
+        self.index = index
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(task)
 
-
-def _drain(messages: Any, shares: dict[int, float]) -> str:
-    text = ""
-    while messages is not None:
+    def answer(self) -> tuple[str, Any]:
+        """The next message, or ("died", how)."""
         try:
-            index, share, text = messages.get_nowait()
-        except queue.Empty:
-            break
-        shares[index] = share
-    return text
+            kind, content = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            return "died", Ended(self.process.exitcode)
+        return kind, content
+
+    def end(self) -> None:
+        """End the process at once: what it wrote is whole or not there."""
+        self.process.terminate()
+        self.pipe.close()
+        self.process.join(ENDING)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
 
-_messages: Any = None  # a worker's way to its parent, set when it starts
+class _Crew:
+    """Workers that share out tasks, one at a time each."""
+
+    def __init__(self, work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int, ticks: bool) -> None:
+        self.tasks, self.workers = tasks, workers
+        self.fresh = partial(_Worker, work, ticks)
+        self.crew: list[_Worker] = []
+        self.done, self.shares, self.text = 0, dict[int, float](), ""
+
+    def run(self, advance: Tick, died: Callable[[int, Ended], Any]) -> Iterator[tuple[int, Any]]:
+        """All tasks, then once more, one by one, those whose worker died."""
+        lost: dict[int, Ended] = {}
+        try:
+            yield from self._share_out(list(range(len(self.tasks))), self.workers, lost, advance)
+            for index in list(lost):
+                again: dict[int, Ended] = {}
+                yield from self._share_out([index], 1, again, advance)
+                if again:
+                    self._count(index, advance)
+                    yield index, died(index, again[index])
+        finally:
+            for worker in self.crew:
+                worker.process.terminate()  # all of them first: ending waits for each
+            for worker in self.crew:
+                worker.end()
+
+    def _share_out(
+        self, waiting: list[int], workers: int, lost: dict[int, Ended], advance: Tick
+    ) -> Iterator[tuple[int, Any]]:
+        """Answers to the waiting tasks; `lost` gains those whose worker died, with how it ended."""
+        self._end(self.crew)
+        waiting.reverse()
+        for _ in range(min(workers, len(waiting))):
+            self._begin(waiting, workers)
+        while self.crew:
+            ready = wait([worker.pipe for worker in self.crew], PAUSE)
+            for worker in [w for w in self.crew if w.pipe in ready]:
+                index, (kind, content) = worker.index, worker.answer()
+                assert index is not None
+                if kind == "tick":
+                    self.shares[index], self.text = content
+                    continue
+                if kind == "error":
+                    raise content
+                if kind == "died":
+                    lost[index] = content
+                    self.shares.pop(index, None)
+                    self._end([worker])
+                    self._begin(waiting, workers)
+                    continue
+                result, spent = content
+                stages.add(spent)
+                if waiting:
+                    following = waiting.pop()
+                    worker.give(following, self.tasks[following])
+                else:
+                    self._end([worker])
+                self._count(index, advance)
+                yield index, result
+            advance(self.done + sum(self.shares.values()), self.text)
+
+    def _begin(self, waiting: list[int], workers: int) -> None:
+        if waiting:
+            index = waiting.pop()
+            worker = self.fresh(max(1, cores() // workers))
+            self.crew.append(worker)
+            worker.give(index, self.tasks[index])
+
+    def _end(self, workers: Sequence[_Worker]) -> None:
+        for worker in list(workers):
+            self.crew.remove(worker)
+            worker.end()
+
+    def _count(self, index: int, advance: Tick) -> None:
+        self.shares.pop(index, None)
+        self.done += 1
+        advance(self.done + sum(self.shares.values()), self.text)
 
 
-def _call(function: Callable[..., Any], index: int, task: tuple[Any, ...], ticks: bool) -> Answer:
-    _count_start()
-    tick = [lambda share, text: _messages.put((index, share, text))] if ticks else []
-    return function(*task, *tick), stages.take()
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Processes started inside find the number of threads set before any library of theirs asks for it."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(number)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
-_started = 0.0  # when this worker was asked for, if stages are measured and its start is not yet counted
+def _serve(pipe: Connection, work: Callable[..., Any], ticks: bool, parent: int, asked: float) -> None:
+    """A worker's life: a task in, its answer out, until the pipe is closed."""
+    _start_worker(parent, asked)
+    tick = [lambda share, text: pipe.send(("tick", (share, text)))] if ticks else []
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task = pipe.recv()
+            if asked:
+                stages.add({START: Spent(1, time.time() - asked, time.process_time())})
+                asked = 0.0
+            try:
+                message: Any = "done", (work(*task, *tick), stages.take())
+            except Exception as error:  # whatever a task raised is raised in the parent
+                message = "error", _sendable(error)
+            pipe.send(message)
 
 
-def _count_start() -> None:
-    global _started  # noqa: PLW0603
-    if _started:
-        stages.add({START: Spent(1, time.time() - _started, time.process_time())})
-        _started = 0.0
+def _sendable(error: Exception) -> Exception:
+    """The error, with the worker's traceback as a note; one that cannot be sent becomes its text."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        error.add_note(text)
+        copy: Exception = pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(text)
+    return copy
 
 
-def _start_worker(parent: int, threads: int, messages: Any, asked: float) -> None:
-    """Share the cores out, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
-    global _messages, _started
-    _messages, _started = messages, asked
+def _start_worker(parent: int, asked: float) -> None:
+    """Measure stages where wanted, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
     if asked:
         stages.start()
-    if messages is not None:
-        messages.cancel_join_thread()  # a worker that ends must not wait for its last words to be read
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that half-written files go
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
@@ -201,16 +328,25 @@ def _stage_table(spent: dict[str, Spent], clock: float) -> Table:
 
 
 class _Rate(ProgressColumn):
-    """Tasks per second, or seconds per task."""
+    """Tasks per second, or the time of one."""
 
     def render(self, task: Task) -> Text:
-        return Text(_rate(task.finished_speed or task.speed or 0.0))
+        return Text(_rate(task.completed, task.finished_speed or task.speed or 0.0))
 
 
-def _rate(speed: float) -> str:
-    if not speed:
+def _rate(done: float, speed: float) -> str:
+    """Speed in words; nothing while too little is done to tell it."""
+    if not speed or done < LEAST_DONE:
         return ""
-    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
+    return f"{speed:.1f}/s" if speed >= 1 else f"{_duration(1 / speed)} each"
+
+
+def _duration(seconds: float) -> str:
+    """A time as a person says it: 7.2 s, 4 min, 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager
@@ -239,7 +375,7 @@ def _plain_progress(describe: str, total: int) -> Tick:
         tenth = int(10 * done / total) if total else 10
         if tenth > last[0]:
             last[0] = tenth
-            rate = _rate(done / (time.perf_counter() - began))
+            rate = _rate(done, done / (time.perf_counter() - began))
             line = f"{describe}: {round(done, 1):g} of {total}{', ' * bool(rate)}{rate} {text}"
             console.print(line.rstrip(), highlight=False, soft_wrap=True)
 

@@ -22,8 +22,8 @@ from elsewhere.errors import BadStudy
 from elsewhere.files import write_whole
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
+from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import SampleSettings
-from elsewhere.model.training import TrainingSettings
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
@@ -40,6 +40,7 @@ HARMONISED: dict[str, dict[str, Any]] = {
     "network": {"input": (128, 256, 256)},
     "preparation": {"grid": "fixed", "encoding": "hu", "maximum": 100.0, "crop": "lungs"},
     "sample": {"normalisation": "window", "intensity": (0.8, 1.2)},
+    "training": {"balanced_classes": True, "select": "log_loss", "schedule": "cosine", "weight_decay": 1e-4},
     "evaluation": {"threshold": "model"},
 }
 # The paper's nine models (section "Training and Data Augmentation"; protocol page, "Nine models").
@@ -390,8 +391,13 @@ def default_folder(study: Study) -> Path:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep records as Parquet; the file appears whole or not at all."""
-    table = pa.Table.from_pylist([dict(row) for row in rows])
+    table = pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows])
     write_whole(path, lambda partial: pq.write_table(table, partial))
+
+
+def _printable(value: Any) -> Any:
+    """Text that can be kept as UTF-8; file names on disk need not be."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from elsewhere.evidence.audit import audit
 from elsewhere.evidence.forensics.examination import examine
 from elsewhere.files import write_whole
 from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_table
-from elsewhere.scans.intake import take_in
+from elsewhere.scans.intake import note_crash, place_of, take_in
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
@@ -85,13 +85,32 @@ def _take_in_all(
         tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation, examine))
     rows: dict[int, Row] = {}
     bad: dict[int, tuple[str, str, BadScan]] = {}
-    for index, result in engine.run(take_in, tasks, workers=workers, describe="Preparing scans"):
+    for index, result in take_in_all(tasks, workers):
         scan = scans[index]
         if isinstance(result, BadScan):
             bad[index] = (scan.site, scan.scan, result)
         else:
             rows[index] = _row(scan, result)
     return [rows[i] for i in sorted(rows)], [bad[i] for i in sorted(bad)]
+
+
+def take_in_all(tasks: Sequence[tuple[Any, ...]], workers: int | None) -> Iterator[tuple[int, Stored | BadScan]]:
+    """(index, result) of `take_in` for every task, in any order; a scan that ends its process is a bad scan.
+
+    Args:
+        tasks: arguments of `take_in`.
+        workers: processes; None means one per core.
+    """
+
+    def crashed(index: int, how: engine.Ended) -> BadScan:
+        kind, scan, root, store, preparation, _ = tasks[index]
+        try:
+            path = None if how.killed else place_of(kind, scan, root, store, preparation)
+        except BadScan as error:
+            return error
+        return note_crash(scan, path, str(how))
+
+    yield from engine.run(take_in, tasks, workers=workers, describe="Preparing scans", died=crashed)
 
 
 def study_store(study: Study, folder: Folder) -> Path:

@@ -18,7 +18,7 @@ from elsewhere.commands.audit import audit_study
 from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
-from elsewhere.commands.train import train_model, usable_rows
+from elsewhere.commands.train import print_warnings, train_model, usable_rows
 from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
 from elsewhere.evidence.score import score_cell, spread_over_seeds
 from elsewhere.files import write_whole
@@ -66,8 +66,10 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         workers = workers or 1  # trainings side by side on one card only slow each other down
     names = [*plan.models, *plan.repeats]
     jobs = [(file, folder.root, name) for name in names]
-    for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):
-        pass
+    for index, warnings in engine.run(
+        train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True
+    ):
+        print_warnings(names[index], warnings)
     cells = [(file, folder.root, name, site.name) for name in names for site in plan.sites]
     for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({plan.name})", ticks=True):
         pass

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
+from elsewhere.files import write_whole
 from elsewhere.scans import store
 from elsewhere.scans.scan import Fact, Scan
 from elsewhere.scans.sites import reader
@@ -37,9 +38,11 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
     """
     module = reader(kind)
     try:
-        path = store.place(folder, store.key(scan, root, (kind, module.READER_VERSION), preparation))
+        path = place_of(kind, scan, root, folder, preparation)
         if (stored := store.find(path)) is not None:
             return stored
+        if (mark := _mark(path)).is_file():
+            return _crashed(scan, mark.read_text(encoding="utf-8"))
         with stage("read and decode"):
             volume = module.read(scan)
         voxels, record = _made(volume, _for_scan(preparation, scan), examine)
@@ -58,6 +61,45 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
         )
     with stage("write to the store"):
         return store.write(path, voxels, record)
+
+
+def note_crash(scan: Scan, path: Path | None, how: str) -> BadScan:
+    """The scan whose reading ended its process; remembered at its place in the store, until its files change.
+
+    Args:
+        scan: the scan.
+        path: its place in the store; None where the system ended the process: the next start tries it again.
+        how: how the process ended, continuing "the process that read it …".
+    """
+    if path is not None:
+        write_whole(_mark(path), how)
+        return _crashed(scan, how)
+    return BadScan(
+        _name(scan),
+        f"the process that read it {how}, also when it was tried alone: this machine has too little memory for it",
+        "Prepare it on a larger machine; it is tried again at the next start",
+    )
+
+
+def place_of(kind: str, scan: Scan, root: Path, folder: Path, preparation: Preparation) -> Path:
+    """The scan's place in the store.
+
+    Raises:
+        BadScan: a file has gone since the site was listed.
+    """
+    return store.place(folder, store.key(scan, root, (kind, reader(kind).READER_VERSION), preparation))
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".crashed")
+
+
+def _crashed(scan: Scan, how: str) -> BadScan:
+    return BadScan(
+        _name(scan),
+        f"the process that read it {how}: a file of it is damaged, or its decoder has a fault",
+        "Export or download the scan again; it is not tried again until its files change",
+    )
 
 
 def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -28,7 +28,8 @@ FORMS = {
 PROTOCOL_WORDS = {
     "paper": "The paper's protocol to the letter: intensities as published, whole slices, the paper's thresholds.",
     "harmonised": "Known encodings back to HU, a lung window, the lungs' bounding box on one fixed grid, mild "
-    "intensity augmentation, and one threshold per model from its own training sites.",
+    "intensity augmentation, classes in turn in training, weights kept by validation log loss, and one threshold per "
+    "model from its own training sites.",
 }
 DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
 UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page

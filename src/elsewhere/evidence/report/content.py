@@ -153,16 +153,19 @@ class ExampleSlice:
     Attributes:
         site: the site's name.
         label: 1 positive, 0 negative.
-        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256².
+        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256²;
+            None where there is nothing to show, and the caption says why.
         caption: what it shows and how it was windowed ("lung window −1350..150 HU, slice 31 of 62").
         scan: scan id, "" when it must not stand on the page.
+        stage: whether it is the scan "as read" or "as the network gets it"; names its row.
     """
 
     site: str
     label: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | None
     caption: str = ""
     scan: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True)

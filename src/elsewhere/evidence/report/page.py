@@ -183,7 +183,10 @@ def _same(study: Study, earlier: Sequence[Study], part: Callable[[Study], Any]) 
 
 
 def _example_keys(study: Study) -> list[tuple[Any, ...]]:
-    return [(e.site, e.label, e.caption, e.scan, e.pixels.shape, e.pixels.tobytes()) for e in study.examples]
+    return [
+        (e.site, e.label, e.caption, e.scan, e.stage, None if e.pixels is None else e.pixels.tobytes())
+        for e in study.examples
+    ]
 
 
 def _published(report: Report, out: Folder) -> Table:

@@ -160,18 +160,20 @@ def _no_curve(*words: str) -> RocPanel:
 
 
 def examples(study: Study, name: str) -> Canvas:
-    """The paper's Figure 1: slices of each site, positives above negatives."""
-    found: dict[tuple[int, str], list[ExampleSlice]] = defaultdict(list)
+    """The paper's Figure 1: slices of each site, positives above negatives, each raw above what the network gets."""
+    found: dict[tuple[int, str, str], list[ExampleSlice]] = defaultdict(list)
     for example in study.examples:
-        found[example.label, example.site].append(example)
+        found[example.label, example.stage, example.site].append(example)
     rows, titles = [], []
     for label, title in ((1, "Positive"), (0, "Negative")):
-        depth = max((len(v) for (kind, _), v in found.items() if kind == label), default=0)
-        for i in range(depth):
-            titles.append(title if i == 0 else "")
-            rows.append([_picture(found[label, site.name], i) for site in study.sites])
+        for stage in dict.fromkeys(e.stage for e in study.examples if e.label == label):
+            depth = max(len(v) for (kind, step, _), v in found.items() if (kind, step) == (label, stage))
+            for i in range(depth):
+                titles.append(f"{title} {stage}".strip() if i == 0 else "")
+                rows.append([_picture(found[label, stage, site.name], i) for site in study.sites])
     alt = f"Example CT slices of study {study.name}, one column per site: "
-    alt += "; ".join(f"{e.site}, {'positive' if e.label else 'negative'}: {e.caption}" for e in study.examples) + "."
+    words = [f"{e.site}, {'positive' if e.label else 'negative'} {e.stage}".strip() for e in study.examples]
+    alt += "; ".join(f"{said}: {e.caption}" for said, e in zip(words, study.examples, strict=True)) + "."
     return slice_sheet(name, alt, [site.name for site in study.sites], titles, rows)
 
 
@@ -179,6 +181,8 @@ def _picture(examples: Sequence[ExampleSlice], place: int) -> tuple[NDArray[np.u
     if place >= len(examples):
         return "no such scan" if not examples else "no further example"
     example = examples[place]
+    if example.pixels is None:
+        return example.caption
     words = " · ".join(part for part in (example.scan, example.caption) if part)
     return shrink(example.pixels), words
 

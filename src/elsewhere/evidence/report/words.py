@@ -153,7 +153,7 @@ def _fall(fall: Group) -> str:
 
 def holdings(report: Report) -> str:
     """What of patients stands on the page and in its tables."""
-    slices = sum(len(study.examples) for study in report.studies)
+    slices = sum(e.pixels is not None for study in report.studies for e in study.examples)
     listed_ = any(study.hardest or study.audit.forensics or study.audit.duplicates for study in report.studies)
     parts = ["counts and scores"]
     if slices:
