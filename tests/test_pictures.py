@@ -125,7 +125,7 @@ def test_the_format_is_what_the_bytes_say_and_only_four_are_tried(tmp_path: Path
         decode_picture(tmp_path / "gif.png")
 
 
-@pytest.mark.parametrize("name", ["a.png", "deflate.tif", "zstd.tif", "lzma.tif"])
+@pytest.mark.parametrize("name", ["a.png", "deflate.tif", "lzma.tif"])
 def test_damage_that_a_checksum_tells_is_refused(tmp_path: Path, name: str) -> None:
     deep = np.random.default_rng(0).integers(0, 4096, (64, 64), dtype=np.uint16)
     path = tmp_path / name
@@ -133,7 +133,7 @@ def test_damage_that_a_checksum_tells_is_refused(tmp_path: Path, name: str) -> N
         path.write_bytes(imagecodecs.png_encode(deep))
     else:
         kind = {"deflate": "zlib"}.get(path.stem, path.stem)
-        tifffile.imwrite(path, deep, compression=kind, metadata=None, compressionargs=CHECKED.get(kind, {}))
+        tifffile.imwrite(path, deep, compression=kind, metadata=None)
     whole, refused = path.read_bytes(), 0
     places = np.random.default_rng(1).integers(len(whole) // 4, 3 * len(whole) // 4, 40)
     for at in places:
@@ -145,9 +145,6 @@ def test_damage_that_a_checksum_tells_is_refused(tmp_path: Path, name: str) -> N
         except BadScan:
             refused += 1
     assert refused == len(places)
-
-
-CHECKED: dict[str, dict[str, object]] = {}
 
 
 def test_a_pngs_last_chunk_and_significant_bits_are_looked_at(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -34,6 +34,7 @@ def nifti(path: Path, voxels: np.ndarray, **changes: object) -> Path:
     """As `write_nifti`, then header fields set as told."""
     write_nifti(path, Volume(voxels, "HU", SPACING, 0))
     image = nibabel.load(path)
+    image.header["vox_offset"] = 352
     for name, value in changes.items():
         image.header[name] = value
     image.header["scl_slope"], image.header["scl_inter"] = changes.get("scl_slope", 1), changes.get("scl_inter", 0)
@@ -111,6 +112,7 @@ def test_qform_against_sform(tmp_path: Path) -> None:
     nibabel.save(image, tmp_path / "c.nii")
     assert "qform (LAS, 0.9 × 0.7 × 3)" in read_nifti(tmp_path / "c.nii").notes[0]
     image = nibabel.load(tmp_path / "a.nii")
+    image.header["vox_offset"] = 352
     for row in ("srow_x", "srow_y", "srow_z"):
         image.header[row] = 0
     content = (tmp_path / "a.nii").read_bytes()

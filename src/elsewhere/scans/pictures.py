@@ -42,6 +42,9 @@ TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSIONS = {1, 5, 7, 8, 32773, 32946, 34925, 50000}
 """TIFF: none, LZW, JPEG, Deflate (two numbers), PackBits, LZMA, Zstandard."""
 
+MOST_PIXELS = 1 << 26
+"""Of one picture: 8192 × 8192. A decoder may need it several times over."""
+
 LARGEST_TILE = 1 << 20
 """Pixels of a TIFF's tile, unless the picture is larger."""
 
@@ -86,10 +89,11 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if file.read(4) in TIFF_MAGICS:
+            start = file.read(4)
+            file.seek(0)
+            if start in TIFF_MAGICS:
                 page = tifffile.TiffFile(file).pages.first
                 return page.imagewidth, page.imagelength
-            file.seek(0)
             return Image.open(file, formats=("PNG", "JPEG", "BMP")).size
     except Exception:  # whatever is wrong is said when the scan is read
         return None
@@ -147,7 +151,13 @@ def _check_kind(image: Image.Image, path: Path) -> None:
     if not image.mode.startswith("I") and ";16" in str(getattr(image, "tile", "")):
         what = f"stores 16 bits in several channels ({image.mode}), which would be cut to 8"
         raise BadScan(path, what, "Export it as a 16-bit grey image")
-    check_scan_size(image.width * image.height * (2 if image.mode.startswith("I") else len(image.getbands())), path)
+    _check_pixels(image.width, image.height, path)
+
+
+def _check_pixels(width: int, height: int, path: Path) -> None:
+    if width * height > MOST_PIXELS:
+        what = f"promises {width} × {height} pixels, more than the {MOST_PIXELS:,} of the largest slice that is read"
+        raise BadScan(path, what, "Export it again, or smaller")
 
 
 def _pixels(image: Image.Image, path: Path) -> tuple[Pixels, tuple[str, ...]]:
@@ -233,6 +243,7 @@ def _check_tiff(page: tifffile.TiffPage, size: int, path: Path) -> None:
     if page.dtype is None or 0 in page.shape:
         what = f"holds {page.bitspersample}-bit values of format {page.sampleformat}, shape {page.shape}"
         raise BadScan(path, what, "Export it as a grey image of 8 or 16 bits")
+    _check_pixels(page.imagewidth, page.imagelength * max(page.imagedepth, 1), path)
     check_scan_size(int(np.prod(page.shape, dtype=object)) * page.dtype.itemsize, path)
     tile = page.tilewidth * page.tilelength * max(page.tiledepth, 1) if page.is_tiled else 0
     if tile > max(4 * page.imagewidth * page.imagelength, LARGEST_TILE):

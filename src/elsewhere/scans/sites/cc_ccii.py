@@ -34,6 +34,8 @@ REPAIRS_TABLE = "CT_cleaned_v2.csv"
 UNZIP_TABLE = "unzip_filenames.csv"
 METADATA_TABLE = "metadata.csv"
 LISTS = ("ct_train.json", "ct_val.json", "ct_test.json")
+LONGEST_RANGE, LONGEST_NUMBER = 10_000, 9
+"""Slices in one range of `CT_cleaned_v2.csv`; digits of a slice's number. More is damage."""
 
 
 @dataclass(frozen=True)
@@ -305,13 +307,16 @@ def _ranges(text: str, separator: str) -> list[int]:
     numbers: list[int] = []
     for part in filter(None, text.split(separator)):
         first, _, last = part.partition("-")
-        numbers.extend(range(int(first), int(last or first) + 1))
+        ends = int(first), int(last or first)
+        if not 0 <= ends[1] - ends[0] <= LONGEST_RANGE:
+            raise ValueError(f"'{part}' is no range of slices")
+        numbers.extend(range(ends[0], ends[1] + 1))
     return numbers
 
 
 def _number(name: str) -> int:
     stem = name.rsplit("/", 1)[-1].partition(".")[0]
-    return int(stem) if stem.isdecimal() else -1
+    return int(stem) if stem.isdecimal() and len(stem) <= LONGEST_NUMBER else -1
 
 
 # The tables in the root --------------------------------------------------------------------------------------------
@@ -350,7 +355,7 @@ def _read_list(path: Path) -> list[tuple[str, Sequence[str]]]:
             for scans in patients.values()
             for scan, names in scans.items()
         ]
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BadSite(
             path, f"is no list {{class: {{patient: {{scan: [slices]}}}}}} ({error})", "Use it as published, or move it"
         ) from error
@@ -366,7 +371,11 @@ def _check_unzipped(root: Path, folders: Iterable[_Folder]) -> tuple[list[BadSca
     found = Counter(row["zip_file"] for row in rows if row["scan_id"] in slices)
     packed = Counter(row["zip_file"] for row in rows if not found[row["zip_file"]])
     notes = [f"{name} is not unpacked: its {scans} scans are not found" for name, scans in packed.items()]
-    listed = [row for row in rows if row["scan_id"] in slices and row["n_slice"].isdecimal()]
+    listed = [
+        row
+        for row in rows
+        if row["scan_id"] in slices and row["n_slice"].isdecimal() and len(row["n_slice"]) <= LONGEST_NUMBER
+    ]
     short = [row for row in listed if slices[row["scan_id"]] < int(row["n_slice"])]
     if short:
         row = short[0]

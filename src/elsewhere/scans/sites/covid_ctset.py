@@ -312,7 +312,7 @@ def _facts(series: _Series, row: Mapping[str, str] | None, metadata: Mapping[str
     if facts["thickness_mm"] is None:
         facts["thickness_mm"] = folder_thickness
     spacing = re.findall(r"[\d.]+", (metadata or {}).get(f"{series.series} {PIXEL_SPACING}") or "")
-    facts["pixel_spacing_mm"] = float(spacing[0]) if spacing else None
+    facts["pixel_spacing_mm"] = _number(spacing[0]) if spacing else None
     return facts
 
 

@@ -150,7 +150,9 @@ def _scans_on_disk(
         try:
             slices = slices_of(folder, names)
         except ValueError as error:
-            wrong[below] = str(error)
+            if below in wanted:  # its row says so; no second entry
+                wrong[below] = str(error)
+                del found[below]
             continue
         found[below] = tuple(folder / name for name in slices.names)
         beside["masks beside slices, told by their names,"] += [f"{below}/{name}" for name in slices.masks]
