@@ -16,6 +16,7 @@ from elsewhere.commands import diagnose as command
 from elsewhere.commands.diagnose import diagnose_study, probing
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadCheckpoint, BadStudy
+from elsewhere.evidence.learned import Learned
 from elsewhere.plan import Folder, read_table
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
@@ -112,13 +113,16 @@ def test_records_are_as_agreed(made: tuple[Path, Folder], found: dict[str, list[
     views = ("whole", "label_shuffle", "lungs_erased", "lungs_only", "border_only")
     expected = {("A", "A", view) for view in views} | {("A", "B", view) for view in views[:3]}
     assert {(r["model"], r["site"], r["view"]) for r in shortcuts} == expected
-    assert {"auc", "low", "high", "p", "patients", "scans"} < set(shortcuts[0])
+    assert {"auc", "low", "high", "p", "patients", "scans", "permutations", "degenerate"} < set(shortcuts[0])
+    assert all((r["p"] is None) == (r["view"] == "label_shuffle") for r in shortcuts)
     saliency = read_table(home / "saliency.parquet")
-    assert set(saliency[0]) == {"model", "site", "patient", "scan", "label", "probability", "inside", "expected"}
+    assert set(saliency[0]) == {"model", "site", "patient", "scan", "label", "probability", "inside", "expected"} | {
+        "degenerate"
+    }
     assert all(0 <= r["inside"] <= 1 for r in saliency if r["inside"] is not None)
     assert all(0.1 < r["expected"] < 0.4 for r in saliency)
     assert json.loads((home / "findings.json").read_text()) == found["findings"]
-    assert set(found["findings"][0]) == {"model", "home", "site", "cause", "sentence", "strength", "p"}
+    assert set(found["findings"][0]) == {"model", "home", "site", "cause", "sentence", "strength", "p", "p_floor"}
     assert all(r["p_holm"] >= r["p"] for r in read_table(home / "labels.parquet"))
 
 
@@ -168,6 +172,31 @@ def test_it_prints_tables_and_sentences(made: tuple[Path, Folder], found: dict[s
     assert "Labels without a lung" in printed
     assert "no lungs were found in 2 of 80 scans (2 positive): left out" in printed
     assert " ".join(found["findings"][0]["sentence"].split()) in printed
+
+
+def test_a_model_of_four_steps_is_degenerate_and_nothing_is_said_of_what_it_uses(
+    made: tuple[Path, Folder], found: dict[str, list[dict[str, Any]]]
+) -> None:
+    (said,) = [f["sentence"] for f in found["findings"] if f["model"]]
+    assert said.startswith("Model A is degenerate: ")
+    assert said.endswith(" What it uses is not asked.")
+    for table in ("shortcuts", "saliency", "separation"):
+        assert all(bool(r["degenerate"]) == bool(r["model"]) for r in found[table])
+    result = CliRunner().invoke(app, ["diagnose", str(made[0]), str(made[1].root), "--permutations", "199"])
+    assert result.exit_code == 0
+    assert "(degenerate)" in " ".join(result.output.split())
+
+
+def test_a_model_that_learned_is_spoken_of(
+    made: tuple[Path, Folder], found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = Learned(0.9, 0.8, 1.0, 0.9, 0.5, 1.0, 40, (), ())
+    monkeypatch.setattr(command, "learned_models", lambda _, models: dict.fromkeys(models, fine))
+    copy = Folder(shutil.copytree(made[1].root, tmp_path / "out"))
+    again = diagnose_study(made[0], copy, permutations=199, workers=1)
+    assert not any(r["degenerate"] for r in again["shortcuts"])
+    assert "degenerate" not in {f["cause"] for f in again["findings"]}
+    assert again["labels"] == found["labels"]
 
 
 def test_models_and_sites_can_be_chosen(made: tuple[Path, Folder], tmp_path: Path) -> None:

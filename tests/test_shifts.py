@@ -284,3 +284,53 @@ def test_plans() -> None:
         plan_shift("noise", -1)
     with pytest.raises(BadStudy, match="has 95 for narrow"):
         plan_shift("narrow", 95)
+
+
+# Grey windows of 8-bit pictures ------------------------------------------------------------------------------------
+
+
+def hu_ramp() -> np.ndarray:
+    return np.linspace(-1300, 100, 400).reshape(1, 20, 20)
+
+
+def windowed(hu: np.ndarray, low: float, high: float) -> np.ndarray:
+    return np.rint(np.clip((hu - low) / (high - low), 0, 1) * 255)
+
+
+@pytest.mark.parametrize(
+    ("name", "dose", "window"),
+    [
+        ("darker", 20, (-1050, 450)),  # level -600 + 20 % of 1500
+        ("brighter", 10, (-1500, 0)),
+        ("flatter", 40, (-1650, 450)),
+        ("steeper", 20, (-1200, 0)),
+    ],
+)
+def test_a_grey_picture_is_shown_as_another_window_would_have_shown_it(
+    name: str, dose: float, window: tuple[float, float]
+) -> None:
+    hu = hu_ramp()
+    usual, other = (windowed(hu, *limits) for limits in ((-1350, 150), window))
+    found = apply_shift(Volume(usual.astype(np.uint8), "relative"), plan_shift(name, dose))
+    assert found.voxels.dtype == np.uint8
+    assert np.abs(found.voxels.astype(float) - other).max() <= 1.5  # two roundings, the second by 5/4 at most
+
+
+@pytest.mark.parametrize(
+    ("name", "dose", "window"),
+    [("darker", 20, (-1050, 450)), ("flatter", 40, (-1650, 450)), ("steeper", 20, (-1200, 0))],
+)
+def test_hu_become_what_that_picture_reads_as(name: str, dose: float, window: tuple[float, float]) -> None:
+    """An 8-bit picture of another window, put back into HU as if it were the usual one's (preparation, `hu`)."""
+    hu = hu_ramp().astype(np.int16)
+    grey = windowed(hu, *window)
+    found = apply_shift(Volume(hu, "HU", (1.0, 1.0, 1.0), 0), plan_shift(name, dose)).voxels
+    assert np.abs(found - (-1350 + grey * 1500 / 255)).max() <= 3.5  # half a level, 5.9 HU
+    assert found.min() >= -1350
+    assert found.max() <= 150
+
+
+def test_what_the_first_window_cut_off_stays_lost() -> None:
+    black = Volume(np.array([[[0, 255]]], np.uint8), "relative")
+    assert apply_shift(black, plan_shift("brighter", 20)).voxels.tolist() == [[[51, 255]]]
+    assert apply_shift(black, plan_shift("flatter", 100)).voxels.tolist() == [[[64, 191]]]

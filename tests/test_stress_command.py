@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,31 @@ from typer.testing import CliRunner
 
 from elsewhere.cli import app
 from elsewhere.commands import stress as command
+from elsewhere.commands.learned import learned_models
+from elsewhere.commands.shifting import tasks_of
 from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.evidence.learned import Learned
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.model.network import load_checkpoint, save_checkpoint
 from elsewhere.plan import Folder, Study, load_study, read_table
 from elsewhere.scans.shifts import LADDERS, plan_shifts
+from elsewhere.scans.sites import reader
 
 COLUMNS = {"model", "home", "shift", "dose", "unit", "words", "auc", "low", "high", "positive_share", "scans"}
 EXPLAINED = {"model", "home", "site", "shift", "dose", "distance", "distance_unshifted", "words", "best"}
 NOISE = plan_shifts(["noise"])
+
+
+def all_learned(_: Folder, models: Mapping[str, Any]) -> dict[str, Learned]:
+    """Networks of four steps know nothing; what is done with ones that do is tested here."""
+    return dict.fromkeys(models, Learned(0.9, 0.8, 1.0, 0.9, 0.5, 1.0, 40, (), ()))
+
+
+@pytest.fixture(autouse=True)
+def learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "learned_models", all_learned)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +57,9 @@ def ran(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 @pytest.fixture(scope="module")
 def made(ran: tuple[Path, Folder]) -> tuple[Study, Folder]:
     """The same after `elsewhere stress` with all shifts."""
-    result = CliRunner().invoke(app, ["stress", str(ran[0]), str(ran[1].root), "--scans", "10", "--workers", "1"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "learned_models", all_learned)
+        result = CliRunner().invoke(app, ["stress", str(ran[0]), str(ran[1].root), "--scans", "10", "--workers", "1"])
     assert result.exit_code == 0, result.output
     return load_study(ran[0]), ran[1]
 
@@ -82,7 +99,9 @@ def test_dose_zero_is_what_the_study_predicted(made: tuple[Study, Folder]) -> No
     assert len(test) == 10
     said = {r["scan"]: r["probability"] for r in test}
     auc = float(exact_auc([r["label"] for r in test], [r["probability"] for r in test]))
-    assert [r["auc"] for r in curves(made[1]) if r["model"] == "UTSW" and r["dose"] == 0] == pytest.approx([auc] * 10)
+    assert [r["auc"] for r in curves(made[1]) if r["model"] == "UTSW" and r["dose"] == 0] == pytest.approx(
+        [auc] * len(LADDERS)
+    )
     found = [json.loads(p.read_text())["as it is"] for p in (made[1].root / "stress" / "scans").iterdir()]
     assert all(any(abs(f - p) < 1e-5 for f in found) for p in said.values())
 
@@ -111,6 +130,11 @@ def test_each_other_site_has_one_best_explanation(made: tuple[Study, Folder]) ->
         assert all(r["distance_unshifted"] == own[0]["distance"] >= 0 for r in own)
         best = next(r for r in own if r["best"])
         assert best["words"].startswith(f"scores of {model} and {site} lie")
+        assert best["words"].endswith("are too few to name a shift (at least 100 of each site).")
+        assert {r["outcome"] for r in own} == {"too few"}
+        assert (own[0]["tried"], own[0]["of"]) == ((14, 14) if model == "UTSW" else (8, 14))
+        doses = sorted(r["dose"] for r in own if r["shift"] == "blur")
+        assert doses == [0.5, 1, 1.5, 2, 3, 4]  # the usual doses and those in the middle
 
 
 def test_a_second_run_reads_no_scan_and_gives_the_same_bytes(
@@ -166,7 +190,7 @@ def test_one_bad_scan_stops_nothing(
 ) -> None:
     study, folder = again
     shutil.rmtree(folder.root / "stress")
-    module, chosen = command.reader("utsw"), command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows
+    module, chosen = reader("utsw"), command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows
     read, (first, second) = module.read, (chosen[0]["scan"], chosen[1]["scan"])
 
     def fail(scan: Any) -> Any:
@@ -189,7 +213,7 @@ def test_all_scans_bad_is_an_error(again: tuple[Study, Folder], monkeypatch: pyt
         raise BadScan("file.dcm", "is damaged", "Restore it")
 
     shutil.rmtree(again[1].root / "stress")
-    monkeypatch.setattr(command.reader("utsw"), "read", fail)
+    monkeypatch.setattr(reader("utsw"), "read", fail)
     with pytest.raises(BadStudy, match=r"no test scan of UTSW could be shifted; the first: .*is damaged"):
         run_stress(*again, ["UTSW"], NOISE, scans=10, workers=1)
 
@@ -219,10 +243,65 @@ def test_scans_are_chosen_by_class_and_always_the_same() -> None:
 
 
 def test_tasks_travel_to_worker_processes(made: tuple[Study, Folder]) -> None:
-    homes = [command._home(command.usable_rows(made[1]), "UTSW", "UTSW", 4)]
-    tasks, bad = command._tasks(*made, homes, NOISE)
+    home = command._home(command.usable_rows(made[1]), "UTSW", "UTSW", 4)
+    tasks, bad = tasks_of(*made, {"UTSW": {r["scan"]: ["UTSW"] for r in home.rows}}, NOISE)
     assert (len(tasks), bad) == (4, [])
     assert pickle.loads(pickle.dumps(tasks)) == tasks
+
+
+def test_pictures_are_measured_once_at_home_under_each_shift_and_at_the_other_sites(made: tuple[Study, Folder]) -> None:
+    home = [json.loads(p.read_text()) for p in (made[1].root / "stress" / "scans").iterdir()]
+    wide = [found for found in home if isinstance(found.get("noise 10.0"), float)]
+    assert all(f["marks wide 40.0"]["field"] == pytest.approx(1.4 * f["marks as it is"]["field"]) for f in wide)
+    assert all(f["marks noise 50.0"]["grain"] > f["marks as it is"]["grain"] for f in wide)
+    away = [json.loads(p.read_text()) for p in (made[1].root / "stress" / "marks").iterdir()]
+    assert len(away) >= 30
+    assert all(0 < f["body"] < 1 and f["floor"] < f["ceiling"] for f in away)
+
+
+def test_a_degenerate_model_is_named_and_nothing_is_said_of_causes(
+    again: tuple[Study, Folder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, folder = again
+
+    def judged(asked: Folder, models: Mapping[str, Any]) -> dict[str, Learned]:
+        found = all_learned(asked, models)
+        return found | {"UTSW": Learned(0.5, 0.4, 0.6, 0.5, 0.5, 0.01, 40, ("its scores hardly differ",), ())}
+
+    monkeypatch.setattr(command, "learned_models", judged)
+    run_stress(study, folder, scans=10, workers=1)
+    rows = [r for r in curves(folder) if r["model"] == "UTSW"]
+    assert [(r["home"], r["shift"], r["auc"], r["scans"]) for r in rows] == [("UTSW", "degenerate", None, 0)]
+    assert rows[0]["words"] == "degenerate: its scores hardly differ"
+    assert {r["model"] for r in explanations(folder)} == {"CC-CCII"}
+    assert any(r["model"] == "CC-CCII" and r["auc"] is not None for r in curves(folder))
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "UTSW at UTSW: degenerate: its scores hardly differ. It is not stressed." in printed
+    assert "UTSW: scores of" not in printed
+
+
+def test_where_no_model_learned_no_scan_is_read_and_no_old_explanation_stays(
+    again: tuple[Study, Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real judgement: four steps of training taught these networks nothing."""
+    monkeypatch.setattr(command, "learned_models", learned_models)
+    monkeypatch.setattr(command, "stress_scan", lambda *_: pytest.fail("shifted"))
+    run_stress(*again, scans=10, workers=1)
+    assert {r["shift"] for r in curves(again[1])} == {"degenerate"}
+    assert not (again[1].root / "stress" / "explanations.parquet").exists()
+
+
+def test_most_is_lost_only_where_it_is_surely_lost() -> None:
+    row = {"shift": "blur", "words": "blurred", "auc": 0.7, "difference": -0.2, "difference_low": -0.3}
+    sure = row | {"difference_high": -0.1, "p_value_holm": 0.001}
+    unsure = row | {"difference_high": 0.1, "p_value_holm": 0.3}
+    assert command.worst([sure, unsure]) == (
+        "AUC 0.90; most is lost with 'blurred': 0.70 (difference -0.20, 95 % -0.30 to -0.10)"
+    )
+    assert command.worst([unsure]) == "AUC 0.90; no shift surely lowers it (lowest: 0.70 with 'blurred')"
+    assert "no shift surely" in command.worst(
+        [sure | {"p_value_holm": 0.02}, *(sure | {"shift": s} for s in ())] + [unsure | {"shift": s} for s in "abc"]
+    )
 
 
 @pytest.mark.parametrize(

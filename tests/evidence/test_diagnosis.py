@@ -147,7 +147,7 @@ def test_rank_is_scikit_learns_auc_and_its_direction_is_kept() -> None:
     assert (found.patients, found.scans) == (50, 50)
     assert null.auc == pytest.approx(0.5, abs=0.02)
     assert null.low < 0.4 < 0.6 < null.high
-    assert null.p_value == found.p_value
+    assert null.p_value is None  # what the permutations give is not itself tested
 
 
 def test_shuffled_labels_move_whole_patients() -> None:
@@ -210,7 +210,7 @@ def test_the_same_cause_elsewhere_and_the_telling_fact_are_named() -> None:
     rows = [cause("A", "facts", 0.9, 0.001, fact="kernel"), cause("B", "facts", 0.8, 0.001, fact="")]
     first, second = (f["sentence"] for f in name_causes(adjust(rows)))
     assert "without any lung, most of it kernel: AUC 0.90" in first
-    assert "; so it does at B (AUC 0.80)." in first
+    assert "; so it does at B (AUC 0.80); a network sees" in first
     assert "most of it" not in second
 
 
@@ -228,8 +228,60 @@ def test_a_model_is_tied_to_the_cause_at_its_own_site() -> None:
     said = [f for f in find(causes, [], battery, [], {"A": ("A",)}) if f["model"]]
     assert [(f["home"], f["site"], f["cause"]) for f in said] == [("A", "A", "background"), ("A", "B", "lungs_erased")]
     assert "its own site, with the lungs erased: AUC 0.85" in said[0]["sentence"]
-    assert "(whole scans 0.90): it can use the background outside the body" in said[0]["sentence"]
-    assert said[1]["sentence"].endswith("what it learnt outside the lungs points the other way there.")
+    assert (
+        "(whole scans 0.90): some of its discrimination does not come from the lungs; it may use the background outside"
+        in said[0]["sentence"]
+    )
+    assert said[0]["sentence"].endswith("which alone reaches 0.80 there.")
+    assert said[1]["sentence"].endswith("what it takes from outside the lungs points the other way there.")
+
+
+def test_without_a_cause_that_was_found_none_is_named() -> None:
+    battery = [shown("A", "A", "lungs_erased", 0.85, 0.001), shown("A", "B", "lungs_erased", 0.8, 0.001)]
+    causes = [cause("A", "background", 0.55, 0.3)]
+    own, other = (f["sentence"] for f in find(causes, [], battery, [], {"A": ("A",)}))
+    assert own.endswith("some of its discrimination does not come from the lungs; from what was not found.")
+    assert other.endswith(
+        "a site it has not seen, with the lungs erased: AUC 0.80 (95 % 0.70 to 0.90), p = 0.002: "
+        "some of its discrimination there does not come from the lungs."
+    )
+    weak = [shown("A", "A", "lungs_erased", 0.55, 0.001), shown("A", "B", "lungs_erased", 0.8, 0.2)]
+    assert find(causes, [], weak, [], {"A": ("A",)}) == []
+
+
+def test_a_body_that_tells_the_classes_apart_accuses_no_scanner() -> None:
+    (body,) = name_causes(adjust([cause("A", "body", 0.9, 0.001)]))
+    (facts,) = name_causes(adjust([cause("A", "facts", 0.9, 0.001)]))
+    (air,) = name_causes(adjust([cause("A", "background", 0.9, 0.001)]))
+    assert body["sentence"].endswith(
+        "size, age and sex of the patients, or what the disease does to them, show there too."
+    )
+    assert facts["sentence"].endswith("a network sees of them only what they do to the picture.")
+    assert air["sentence"].endswith("p = 0.001.")
+    battery = [shown("A", "A", "lungs_erased", 0.85, 0.001)]
+    used = find([cause("A", "body", 0.9, 0.001)], [], battery, [], {"A": ("A",)})[1]
+    assert "it may use the body outside the lungs (contrast agent, position, field of view)" in used["sentence"]
+    assert "size, age and sex of the patients" in used["sentence"]
+
+
+def test_a_p_at_the_floor_of_its_permutations_is_at_most_that() -> None:
+    at, above = (cause("A", "body", 0.9, p, permutations=1999) for p in (1 / 2000, 2 / 2000))
+    assert "p ≤ 0.0005" in next(name_causes(adjust([at])))["sentence"]
+    assert "p = 0.001" in next(name_causes(adjust([above])))["sentence"]
+    three = adjust([at, above, {**above, "p": 0.5}])
+    assert [r["p_holm"] for r in three] == pytest.approx([0.0015, 0.002, 0.5])
+    assert [r["p_floor"] for r in three] == pytest.approx([0.0015, 0, 0])
+    assert "p ≤ 0.002" in next(name_causes(three))["sentence"]
+
+
+def test_nothing_is_said_of_what_a_degenerate_model_uses() -> None:
+    battery = [shown("A", "A", "lungs_erased", 0.85, 0.001)]
+    apart = [{**cause("B", "features", 0.95, 0.001), "home": "A", "model": "A"}]
+    given = [], apart, battery, looked(20, 0.1)
+    assert {f["cause"] for f in find(*given, {"A": ("A",)})} == {"lungs_erased", "saliency", "features"}
+    (said,) = find(*given, {"A": ("A",)}, degenerate={"A": "its scores hardly differ"})
+    assert said["sentence"] == "Model A is degenerate: its scores hardly differ. What it uses is not asked."
+    assert (said["model"], said["site"], said["cause"], said["p"]) == ("A", "A", "degenerate", None)
 
 
 def test_sites_told_apart_are_one_sentence_a_pair() -> None:
@@ -238,7 +290,7 @@ def test_sites_told_apart_are_one_sentence_a_pair() -> None:
         {**cause("B", "features", 0.95, 0.001), "home": "A", "model": "A+B"},
         {**cause("B", "facts", 0.5, 0.7), "home": "A", "model": ""},
     ]
-    (said,) = find([], rows, [], [], {})
+    (said,) = find([], rows, [], [], {"A+B": ("A", "B")})
     assert (
         said["sentence"]
         == "A and B are told apart by (AUC): border, air and table alone 0.90, features of model A+B 0.95."
@@ -259,7 +311,8 @@ def test_saliency_outside_the_lungs_is_said() -> None:
     assert said["cause"] == "saliency"
     assert said["strength"] == pytest.approx(0.5, abs=0.05)
     assert (
-        "10% of its saliency lies in the lungs, which take 20% of the picture: less than by chance" in said["sentence"]
+        "10% of its saliency lies in the lungs, which take 20% of the picture: less than if it were spread evenly"
+        in said["sentence"]
     )
     assert find([], [], [], looked(20, 0.2), {"A": ("A",)}) == []
     assert find([], [], [], looked(3, 0.1), {"A": ("A",)}) == []

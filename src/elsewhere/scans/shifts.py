@@ -50,8 +50,9 @@ BLOOD_HU = (-50.0, 20.0, 90.0, 180.0)
 BONE_REACH, BONE_HU = 3.0, (100.0, 150.0)
 """Marrow is as bright as blood: what is brighter than this when averaged over a few mm (SD of a Gaussian) is bone."""
 
-LUNG_WINDOW_LEVEL = -600.0
-"""Centre of the usual lung window; with width 1500 it is -1350..150 HU (protocol page)."""
+LUNG_WINDOW_LEVEL, LUNG_WINDOW_WIDTH = -600.0, 1500.0
+"""The usual lung window (protocol page): -1350..150 HU."""
+LUNG_WINDOW = (LUNG_WINDOW_LEVEL - LUNG_WINDOW_WIDTH / 2, LUNG_WINDOW_LEVEL + LUNG_WINDOW_WIDTH / 2)
 
 LARGEST_MASK = (96, 128, 128)
 """The lungs are looked for on every n-th voxel, so that no axis is longer than this."""
@@ -107,7 +108,12 @@ LADDERS: dict[str, Ladder] = {
     ),
     "quantise": Ladder("HU per level", (6, 16, 64), 2000, "grey levels {dose} HU apart", True),
     "padding": Ladder("HU below air", (24, 1000, 2024), 20000, "{value} HU outside the circle", True),
+    "darker": Ladder("% of width", (5, 10, 20), 100, "grey window's level {dose} % of its width higher", False),
+    "brighter": Ladder("% of width", (5, 10, 20), 100, "grey window's level {dose} % of its width lower", False),
+    "flatter": Ladder("%", (10, 20, 40), 400, "grey window {dose} % wider", False),
+    "steeper": Ladder("%", (10, 20, 40), 90, "grey window {dose} % narrower", False),
 }
+GREY_WINDOWS = ("darker", "brighter", "flatter", "steeper")
 
 
 def plan_shift(name: str, dose: float) -> Shift:
@@ -174,7 +180,8 @@ def apply_shift(volume: Volume, shift: Shift, seed: Sequence[int] = (0,)) -> Vol
     act, remark = _PREPARE[shift.name](volume, shift.dose, tuple(seed))
     factor = {"narrow": 1 - shift.dose / 100, "wide": 1 + shift.dose / 100}.get(shift.name, 1.0)
     notes = (*volume.notes, *([remark] if remark else []), f"shifted: {shift.words}")
-    voxels = _carry_out(volume, act, AIR - shift.dose if shift.name == "padding" else 0.0)
+    lowest = {"padding": AIR - shift.dose, **dict.fromkeys(GREY_WINDOWS, LUNG_WINDOW[0])}.get(shift.name, 0.0)
+    voxels = _carry_out(volume, act, lowest)
     return replace(volume, voxels=voxels, spacing=_scaled(volume.spacing, factor), notes=notes)
 
 
@@ -379,6 +386,40 @@ def _padding(volume: Volume, dose: float, _: tuple[int, ...]) -> tuple[Act, str]
     return lambda picture, _: np.where(outside, value, picture), ""
 
 
+def _darker(volume: Volume, dose: float, _: tuple[int, ...]) -> tuple[Act, str]:
+    return _regreyed(volume, dose / 100, 1.0), ""
+
+
+def _brighter(volume: Volume, dose: float, _: tuple[int, ...]) -> tuple[Act, str]:
+    return _regreyed(volume, -dose / 100, 1.0), ""
+
+
+def _flatter(volume: Volume, dose: float, _: tuple[int, ...]) -> tuple[Act, str]:
+    return _regreyed(volume, 0.0, 1 + dose / 100), ""
+
+
+def _steeper(volume: Volume, dose: float, _: tuple[int, ...]) -> tuple[Act, str]:
+    return _regreyed(volume, 0.0, 1 - dose / 100), ""
+
+
+def _regreyed(volume: Volume, level: float, width: float) -> Act:
+    """An 8-bit picture as another grey window would have made it: level moved, width multiplied (shares of the width).
+
+    Relative values are re-windowed as they are; what the first window cut off is lost. HU are read as an 8-bit picture
+    of that other window is read where the usual lung window is assumed: cut, in 256 levels, on that window's scale.
+    """
+    bottom, step = (0.0, 1.0) if volume.units == "relative" else (LUNG_WINDOW[0], LUNG_WINDOW_WIDTH / 255)
+    lowest = 0.5 + level - width / 2
+
+    def act(picture: Slice, _: int) -> Slice:
+        grey = (picture - np.float32(bottom)) / np.float32(255 * step)
+        again = np.clip((grey - np.float32(lowest)) / np.float32(width), 0, 1)
+        found: Slice = np.float32(bottom) + np.float32(step) * np.rint(again * 255)
+        return found
+
+    return act
+
+
 _PREPARE: dict[str, Callable[[Volume, float, tuple[int, ...]], tuple[Act, str]]] = {
     "blur": _blur,
     "sharpen": _sharpen,
@@ -390,4 +431,8 @@ _PREPARE: dict[str, Callable[[Volume, float, tuple[int, ...]], tuple[Act, str]]]
     "window": _window,
     "quantise": _quantise,
     "padding": _padding,
+    "darker": _darker,
+    "brighter": _brighter,
+    "flatter": _flatter,
+    "steeper": _steeper,
 }

@@ -14,9 +14,11 @@ from elsewhere import engine
 from elsewhere.commands.audit import read_rows
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
+from elsewhere.commands.learned import learned_models
 from elsewhere.errors import BadStudy
-from elsewhere.evidence.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, find
+from elsewhere.evidence.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
 from elsewhere.evidence.diagnosis.separation import SeparationSettings
+from elsewhere.evidence.permutation import p_value
 from elsewhere.files import write_whole
 from elsewhere.plan import Folder, default_folder, load_study, write_table
 
@@ -68,10 +70,10 @@ def diagnose_study(
         workers: processes; None means one per core.
 
     Returns:
-        the tables and the findings, as they were written.
+        the tables and the findings, as they were written; rows of a model that did not learn say why (`degenerate`).
 
     Raises:
-        BadStudy: no such model or site, or the study has not run.
+        BadStudy: no such model or site, or the study has not run (predictions and all).
         BadScan: a prepared volume is damaged or gone.
         BadCheckpoint: a model is missing or damaged.
     """
@@ -79,6 +81,8 @@ def diagnose_study(
     single = [name for name, trained_on in plan.models.items() if len(trained_on) == 1]
     tried = _chosen(file, "model", models, list(plan.models)) or single or list(plan.models)
     places = _chosen(file, "site", sites, [site.name for site in plan.sites]) or [site.name for site in plan.sites]
+    judged = learned_models(folder, {model: plan.models[model] for model in tried})
+    degenerate = {model: "; ".join(found.reasons) for model, found in judged.items() if found.degenerate}
     rows = [row for row in read_rows(folder) if row["site"] in places and row["label"] is not None]
     facts = [{"facts": row["facts"]} for row in rows]
     scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
@@ -88,16 +92,23 @@ def diagnose_study(
     labels = adjust(labels)
     saliency = [row for model in tried for row in _saliency(scans, model)]
     homes = {model: plan.models[model] for model in tried}
+    battery, apart, saliency = (_marked(table, degenerate) for table in (battery, apart, saliency))
+    views = [r for r in labels if r["view"] in CAUSES]
     found = {
         "scans": [{key: row[key] for key in SCAN_COLUMNS} for row in scans],
         "separation": apart,
         "labels": labels,
         "shortcuts": battery,
         "saliency": saliency,
-        "findings": find([r for r in labels if r["view"] in CAUSES], apart, battery, saliency, homes),
+        "findings": find(views, apart, battery, saliency, homes, degenerate=degenerate),
     }
     _write(folder.root / "diagnosis", found)
     return found
+
+
+def _marked(rows: list[Row], degenerate: Mapping[str, str]) -> list[Row]:
+    """Rows with `degenerate`: why their model did not learn, or ""."""
+    return [{**row, "degenerate": degenerate.get(row["model"], "")} for row in rows]
 
 
 def _chosen(file: Path, what: str, asked: Sequence[str] | None, known: Sequence[str]) -> list[str]:
@@ -133,11 +144,14 @@ def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
     table = Table("what tells them apart", "site", "AUC", "95 %", "p (Holm)", "power", title="Labels without a lung")
     for r in found["labels"]:
         words = CAUSES.get(r["view"]) or f"{VIEWS[r['view']]} (for comparison)"
-        table.add_row(words, r["site"], f"{r['auc']:.2f}", _range(r), f"{r['p_holm']:.3f}", f"{r['power']:.0%}")
+        table.add_row(
+            words, r["site"], f"{r['auc']:.2f}", _range(r), p_value(r["p_holm"], r["p_floor"]), f"{r['power']:.0%}"
+        )
     engine.console.print(table)
     table = Table("model", "site", "shown", "AUC", "95 %", "p", title="Models without lungs")
     for r in found["shortcuts"]:
-        table.add_row(r["model"], r["site"], PARTS[r["view"]], f"{r['auc']:.2f}", _range(r), f"{r['p']:.3f}")
+        p = "" if r["p"] is None else p_value(r["p"], r["p"] if at_floor(r) else 0.0)
+        table.add_row(r["model"] + mark(r), r["site"], PARTS[r["view"]], f"{r['auc']:.2f}", _range(r), p)
     engine.console.print(table)
     lost = [r for r in found["scans"] if not r["lungs_found"]]
     if lost:
@@ -149,6 +163,11 @@ def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
     if not found["findings"]:
         engine.console.print("Nothing was found that tells labels or sites apart without a lung.")
     engine.console.print(f"Records: {folder.root / 'diagnosis'}", soft_wrap=True)
+
+
+def mark(row: Mapping[str, Any]) -> str:
+    """What stands behind the name of a model that did not learn."""
+    return " (degenerate)" if row.get("degenerate") else ""
 
 
 def _range(row: Mapping[str, Any]) -> str:

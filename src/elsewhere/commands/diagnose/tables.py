@@ -177,12 +177,12 @@ def shortcuts(scans: Rows, model: str, site: str, settings: SeparationSettings) 
         if len(set(labels)) < 2:  # one class, or not shown here
             continue
         found, null = rank(labels, people, [values[i] for i in kept], settings.permutations, settings.seed)
-        rows += [_ranking(model, site, view, found)]
-        rows += [_ranking(model, site, "label_shuffle", null)] if view == "whole" else []
+        rows += [_ranking(model, site, view, found, settings)]
+        rows += [_ranking(model, site, "label_shuffle", null, settings)] if view == "whole" else []
     return rows
 
 
-def _ranking(model: str, site: str, view: str, found: Ranking) -> Row:
+def _ranking(model: str, site: str, view: str, found: Ranking, settings: SeparationSettings) -> Row:
     return {
         "model": model,
         "site": site,
@@ -193,4 +193,5 @@ def _ranking(model: str, site: str, view: str, found: Ranking) -> Row:
         "p": found.p_value,
         "patients": found.patients,
         "scans": found.scans,
+        "permutations": settings.permutations,
     }

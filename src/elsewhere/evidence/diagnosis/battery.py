@@ -19,7 +19,8 @@ class Ranking:
     Attributes:
         auc: exact, direction kept.
         low, high: 95 % sampling interval, clustered by patient; for `shuffled` the middle 95 % of permutations.
-        p_value: two-sided: share of permutations as far from 0.5, the data counted as one of them.
+        p_value: two-sided: share of permutations as far from 0.5, the data counted as one of them; None for what the
+            permutations themselves give.
         patients: with a scan here.
         scans: their scans.
     """
@@ -27,7 +28,7 @@ class Ranking:
     auc: float
     low: float
     high: float
-    p_value: float
+    p_value: float | None
     patients: int
     scans: int
 
@@ -38,7 +39,7 @@ def rank(
     """AUC of scores (scans,), and the same under shuffled labels: whole patients permuted.
 
     Returns:
-        what was found, and its null: mean and middle 95 % of the permuted AUCs, with the p-value of what was found.
+        what was found, and its null: mean and middle 95 % of the permuted AUCs.
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
@@ -55,7 +56,7 @@ def rank(
     middle = float(permuted.mean()) if permuted.size else 0.5
     return (
         Ranking(found.estimate, found.low, found.high, p, *size),
-        Ranking(middle, float(low), float(high), p, *size),
+        Ranking(middle, float(low), float(high), None, *size),
     )
 
 

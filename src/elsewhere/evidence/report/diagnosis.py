@@ -6,16 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from elsewhere.evidence.diagnosis.findings import is_cause
+from elsewhere.evidence.diagnosis.findings import at_floor, is_cause
 from elsewhere.evidence.figures import Canvas, ForestPanel, ForestRow, ForestScale, Pair, forest, pair_sheet
+from elsewhere.evidence.permutation import p_value
 from elsewhere.evidence.report.content import Record, Study
 from elsewhere.evidence.report.folder import Folder
 from elsewhere.evidence.report.records import number
 from elsewhere.evidence.report.table import Column, Table
-from elsewhere.evidence.report.words import estimate, figure, spaced
+from elsewhere.evidence.report.words import estimate, figure, listed, spaced
 
 VIEWS = {
-    "facts": "Header-like facts alone",
+    "facts": "Header-like metadata alone",
     "border": "Border, air and table alone",
     "lungs_erased": "Picture with the lungs erased",
     "lung_histogram": "Histogram inside the lungs",
@@ -33,7 +34,7 @@ CAUSES = {
     "objects": "something outside the body",
     "texture": "sharpness and noise",
     "body": "body outside the lungs",
-    "facts": "header-like facts",
+    "facts": "header-like metadata",
     "lung_histogram": "to compare: inside the lungs",
 }
 SURE = 0.05
@@ -62,6 +63,7 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
         "separation": out.add_picture(_pairs(study, f"{slug}-separation")) if d.separation else None,
         "labels": out.add_picture(_labels(study, f"{slug}-label-causes")) if d.labels else None,
         "battery": out.add_picture(_battery(study, f"{slug}-battery")) if d.shortcuts else None,
+        "battery_words": battery_words(d.labels),
         "tables": {table.name.removeprefix(f"{slug}-"): out.add_table(table) for table in tables if table.rows},
     }
 
@@ -107,12 +109,37 @@ def _battery(study: Study, name: str) -> Canvas:
     own = {key: rows for key, rows in groups.items() if key[1] in trained.get(key[0], ())} or dict(groups)
     first = dict(sorted(own.items(), key=lambda item: "+" in item[0][0]))
     panels = [
-        ForestPanel(f"{spaced(model)} at {site}", tuple(_battery_row(r) for r in _in_order(rows)))
+        ForestPanel(f"{_network(model, rows[0])} at {site}", tuple(_battery_row(r) for r in _in_order(rows)))
         for (model, site), rows in list(first.items())[:PANELS]
     ]
     alt = f"Shortcut battery of study {study.name}, AUC of each network on scans with parts erased: "
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
     return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = guessing"))
+
+
+def battery_words(labels: Sequence[Record]) -> str:
+    """How to read an AUC without lungs, from what was found to tell the classes apart outside them."""
+    named = {
+        r["site"]: r["view"] for r in labels if r["view"] in CAUSES and r["view"] != "lung_histogram" and is_cause(r)
+    }
+    body = [str(r["site"]) for r in labels if r["view"] == "body" and is_cause(r)]
+    start = (
+        "AUC for the disease, with 95 % interval, when the network sees only a part of each scan. Squares: p of 0.05 "
+    )
+    start += "or less. "
+    if not labels:
+        return start + "Above 0.5 without lungs, some of the discrimination does not come from them."
+    if not named:
+        return start + (
+            "With the lungs erased a network that uses the lungs alone stands at 0.5: nothing outside them was found "
+            "to tell positive from negative at these sites."
+        )
+    words = start + f"Outside the lungs, too, positive is told from negative at {listed(list(named))}: "
+    words += "with the lungs erased a network may stand above 0.5 there. "
+    if body:
+        words += f"At {listed(body)} it is the body itself: age, sex, size or the disease can do that, and no fault of "
+        words += "the scans is needed."
+    return words.strip()
 
 
 def _in_order(rows: Sequence[Record]) -> list[Record]:
@@ -122,8 +149,7 @@ def _in_order(rows: Sequence[Record]) -> list[Record]:
 
 def _battery_row(row: Record) -> ForestRow:
     auc, low, high = (number(row.get(key)) for key in ("auc", "low", "high"))
-    sure = _sure(row) and row["view"] != "label_shuffle"  # its p belongs to the scores as they are
-    return ForestRow(PARTS.get(row["view"], str(row["view"])), auc, low, high, sure, estimate(auc, low, high))
+    return ForestRow(PARTS.get(row["view"], str(row["view"])), auc, low, high, _sure(row), estimate(auc, low, high))
 
 
 def _labels(study: Study, name: str) -> Canvas:
@@ -147,13 +173,20 @@ def _auc_column() -> Column:
 
 
 def _p_column() -> Column:
-    return Column("p", "p", lambda v, _: p_words(v), numeric=True)
+    return Column("p", "p", lambda v, r: p_words(v, _floor(v, r)), numeric=True)
 
 
-def p_words(value: Any) -> str:
-    """A p-value as printed."""
+def _floor(value: Any, row: Record) -> float:
+    """The smallest p that the test of a row could give, where it gave that."""
+    if row.get("p_floor") is not None:
+        return float(row["p_floor"])
+    return float(value) if number(value) is not None and at_floor({**row, "p": value}) else 0.0
+
+
+def p_words(value: Any, floor: float = 0.0) -> str:
+    """A p-value as printed; "≤" where it is the smallest that its permutations can give."""
     found = number(value)
-    return "–" if found is None else "< 0.001" if found < 0.001 else f"{found:.3f}"
+    return "–" if found is None else p_value(found, floor)
 
 
 def _separation_table(rows: Sequence[Record], name: str) -> Table:
@@ -173,7 +206,7 @@ def _separation_table(rows: Sequence[Record], name: str) -> Table:
 
 def _view_words(view: Any, row: Record) -> str:
     words = VIEWS.get(view, str(view))
-    return f"{words} ({spaced(row['model'])})" if row.get("model") else words
+    return f"{words} ({_network(row['model'], row)})" if row.get("model") else words
 
 
 def _label_table(rows: Sequence[Record], name: str) -> Table:
@@ -182,7 +215,7 @@ def _label_table(rows: Sequence[Record], name: str) -> Table:
         Column("view", "Looking at", lambda v, _: CAUSES.get(v, str(v))),
         _auc_column(),
         _p_column(),
-        Column("p_holm", "p, adjusted", lambda v, _: p_words(v), numeric=True),
+        Column("p_holm", "p, adjusted", lambda v, r: p_words(v, number(r.get("p_floor")) or 0.0), numeric=True),
         Column("power", "Power", lambda v, _: figure(v), numeric=True),
         Column("fact", "Fact that stands out", lambda v, _: v or "–"),
     ]
@@ -195,7 +228,7 @@ def _label_table(rows: Sequence[Record], name: str) -> Table:
 
 def _battery_table(rows: Sequence[Record], name: str) -> Table:
     columns = [
-        Column("model", "Network", lambda v, _: spaced(v)),
+        Column("model", "Network", _network),
         Column("site", "Scans of"),
         Column("view", "What it was shown", lambda v, _: PARTS.get(v, str(v))),
         _auc_column(),
@@ -203,11 +236,16 @@ def _battery_table(rows: Sequence[Record], name: str) -> Table:
         Column("scans", "Scans", None, numeric=True),
     ]
     note = (
-        "The network is asked to call the disease on scans with parts erased. Above 0.5 with the lungs erased, or on "
-        "border, air and table alone, it knows the answer without the disease: a shortcut. Shuffled labels must "
-        "give 0.5."
+        "The network is asked to call the disease on scans with parts erased. Surely above 0.5 with the lungs erased, "
+        "or on border, air and table alone, some of its discrimination does not come from the lungs. Shuffled labels: "
+        "mean and middle 95 % of the AUC when labels are dealt to other patients; no test belongs to them."
     )
     return Table(name, "Shortcut battery: the same networks on scans with parts erased.", columns, list(rows), note)
+
+
+def _network(value: Any, row: Record) -> str:
+    """A network's name, and whether it learned."""
+    return spaced(value) + (" (degenerate)" if row.get("degenerate") else "")
 
 
 def _saliency_table(rows: Sequence[Record], name: str) -> Table:
@@ -216,7 +254,7 @@ def _saliency_table(rows: Sequence[Record], name: str) -> Table:
         groups[row["model"], row["site"], row["label"]].append(row)
     means = [_mean_row(key, group) for key, group in groups.items()]
     columns = [
-        Column("model", "Network", lambda v, _: spaced(v)),
+        Column("model", "Network", _network),
         Column("site", "Scans of"),
         Column("label", "Class"),
         Column("scans", "Scans", None, numeric=True),
@@ -233,6 +271,7 @@ def _saliency_table(rows: Sequence[Record], name: str) -> Table:
 def _mean_row(key: tuple[str, str, Any], group: Sequence[Record]) -> dict[str, Any]:
     model, site, label = key
     row = {"model": model, "site": site, "label": {1: "positive", 0: "negative"}.get(label, label), "scans": len(group)}
+    row["degenerate"] = group[0].get("degenerate", "")
     return row | {name: _mean(r.get(name) for r in group) for name in ("inside", "expected")}
 
 

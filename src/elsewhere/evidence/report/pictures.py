@@ -28,6 +28,7 @@ from elsewhere.evidence.figures import (
     training_sheet,
 )
 from elsewhere.evidence.report.content import ExampleSlice, Model, Record, RocBand, Study
+from elsewhere.evidence.report.learned import marked_name
 from elsewhere.evidence.report.records import (
     KINS,
     Averaged,
@@ -78,7 +79,7 @@ def matrix(study: Study, name: str) -> Canvas:
     ]
     alt = f"Cross-site matrix of study {study.name}: AUC of {len(study.models)} models (rows) at "
     alt += f"{len(study.sites)} sites (columns); the table of all cells holds the same numbers."
-    names = [spaced(model.name) for model in study.models]
+    names = [marked_name(model) for model in study.models]
     return auc_matrix(name, alt, names, [site.name for site in study.sites], rows)
 
 
@@ -107,7 +108,7 @@ def confusions(study: Study, name: str, models: Sequence[Model], reading: str) -
     alt = f"Confusion matrices of study {study.name}: {len(models)} models (rows) at each site, averaged and combined "
     alt += "(columns); each matrix has the true class down and the called class across, normalised per true class."
     columns = [site.name for site in study.sites] + extra
-    return confusion_grid(name, alt, [spaced(model.name) for model in models], columns, rows)
+    return confusion_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
 
 def _confusion_panel(record: Record | None) -> ConfusionPanel | None:
@@ -137,7 +138,7 @@ def rocs(study: Study, name: str, models: Sequence[Model]) -> Canvas:
     ]
     alt = f"ROC curves of study {study.name} with dropout bands. AUC: {'; '.join(words) or NOT_MEASURED}."
     columns = [site.name for site in study.sites]
-    return roc_grid(name, alt, [spaced(model.name) for model in models], columns, rows)
+    return roc_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
 
 def _roc_panel(record: Record | None, band: RocBand | None) -> RocPanel:
@@ -201,7 +202,7 @@ def training(study: Study, name: str) -> Canvas:
     """Loss and validation accuracy of every model."""
     panels = [
         TrainingPanel(
-            spaced(model.name),
+            marked_name(model),
             _series(study.curves, model.name, "training_loss"),
             _series(study.curves, model.name, "validation_accuracy"),
             model.best_iteration,

@@ -1,0 +1,30 @@
+"""A p-value by permutation in, as it is written out: what no permutation reached is "at most", never "equal"."""
+
+from __future__ import annotations
+
+
+def p_words(p: float, floor: float = 0.0) -> str:
+    """A p-value in words.
+
+    With B permutations no p-value can be below 1 / (B + 1), and below so much times m after Holm's adjustment: one that
+    stands there is only known to be no larger.
+
+    Args:
+        p: the p-value.
+        floor: the smallest that the test can give (after adjustment, where `p` is adjusted).
+
+    >>> p_words(0.2), p_words(0.0005, 0.0005), p_words(0.00004)
+    ('p = 0.200', 'p ≤ 0.0005', 'p < 0.001')
+    """
+    return f"p {p_value(p, floor)}" if p_value(p, floor)[0] in "<≤" else f"p = {p_value(p, floor)}"
+
+
+def p_value(p: float, floor: float = 0.0) -> str:
+    """The same as a table prints it: "0.200", "≤ 0.0005", "< 0.001".
+
+    >>> p_value(0.2), p_value(0.0005, 0.0005), p_value(0.002, 0.0005)
+    ('0.200', '≤ 0.0005', '0.002')
+    """
+    if floor and p <= floor * (1 + 1e-9):
+        return f"≤ {p:.1g}" if p < 0.001 else f"≤ {p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
