@@ -135,7 +135,7 @@ def new_site_rows(pool: ProcessPoolExecutor, repeats: int, seed: int) -> list[tu
 
 
 MOVES = {
-    "prevalence 30 % to 60 %, cautious threshold": ((0.3, 2.0, 0.0), (0.6, 2.0, 0.0), 0.8),
+    "prevalence 30 % to 40 %, cautious threshold": ((0.3, 2.0, 0.0), (0.4, 2.0, 0.0), 0.8),
     "scores moved up": ((0.3, 2.0, 0.0), (0.3, 2.0, 1.5), 0.5),
     "ranking lost": ((0.3, 2.0, 0.0), (0.3, 0.5, 0.0), 0.5),
     "all three": ((0.3, 2.0, 0.0), (0.6, 1.0, 1.0), 0.6),

@@ -20,6 +20,7 @@ MEASURED = (
     "dose-tables.md",
     "forensics-tables.md",
     "diagnosis-tables.md",
+    "verdict-tables.md",
     "performance.md",
     "log.md",
 )

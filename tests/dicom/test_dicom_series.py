@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.dicom.series import Series, choose, find_series, sharpness, valid_uid
+from elsewhere.scans.dicom.preference import sharpness
+from elsewhere.scans.dicom.series import Series, choose, find_series, valid_uid
 
 
 def stack(image: Callable, slices: int = 3, uid: str = "1.2.3", **tags: object) -> list[object]:
@@ -53,7 +54,7 @@ def test_copies_of_files_are_left_out(tmp_path: Path, image: Callable, save: Cal
     save(tmp_path / "copy", stack(image))
     (found,) = find_series(tmp_path)[0]
     assert found.slices == 3
-    assert found.notes == ("3 files that are copies of others (same SOPInstanceUID) left out",)
+    assert found.notes == ("3 files left out: copies of others (same image)",)
 
 
 def test_a_damaged_file_belongs_to_its_folders_only_series(tmp_path: Path, image: Callable, save: Callable) -> None:
@@ -63,7 +64,7 @@ def test_a_damaged_file_belongs_to_its_folders_only_series(tmp_path: Path, image
         (tmp_path / name / "broken.dcm").write_bytes(b"")
     found, orphans = find_series(tmp_path)
     assert found[0].files[-1].name == "broken.dcm"
-    assert found[0].notes == ("1 damaged files: broken.dcm",)
+    assert found[0].notes == ("1 damaged file: broken.dcm",)
     assert [bad.where for bad in orphans] == [str(tmp_path / "two" / "broken.dcm")]
 
 

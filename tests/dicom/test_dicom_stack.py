@@ -114,11 +114,26 @@ def test_no_orientation_at_all_is_said(tmp_path: Path, image: Callable, save: Ca
     assert any("no ImageOrientationPatient" in note for note in read_volume(files, "s").notes)
 
 
-def test_second_images_at_a_place_are_left_out(tmp_path: Path, image: Callable, save: Callable) -> None:
-    files = save(tmp_path, [*levels(image, [0, 10, 20, 30]), image(20.004, 9, np.full((4, 6), 99, np.int16))])
-    volume = read_volume(files, "s")
-    assert len(volume.voxels) == 4
-    assert "1 second images at the same position left out" in volume.notes
+@pytest.mark.parametrize(("slices", "read"), [(12, True), (4, False)])
+def test_second_images_at_a_place_are_left_out_up_to_a_tenth(
+    tmp_path: Path, image: Callable, save: Callable, slices: int, read: bool
+) -> None:
+    images = levels(image, [10.0 * z for z in range(slices)])
+    files = save(tmp_path, [*images, image(20.004, 99, np.full((4, 6), 99, np.int16))])
+    if read:
+        volume = read_volume(files, "s")
+        assert len(volume.voxels) == slices
+        assert "1 second image at the same position left out" in volume.notes
+    else:
+        with pytest.raises(BadScan, match=r"1 of 5 images would be left out \(at most 10% may be\): 1 second image"):
+            read_volume(files, "s")
+
+
+def test_a_second_image_of_the_same_pixels_is_a_copy(tmp_path: Path, image: Callable, save: Callable) -> None:
+    again = image(20, 3, np.full((4, 6), 20, np.int16), SOPInstanceUID="1.2.99")
+    volume = read_volume(save(tmp_path, [*levels(image, [0, 10, 20]), again]), "s")
+    assert len(volume.voxels) == 3
+    assert volume.notes == ("1 copy at the same position (same pixels, other ids) left out",)
 
 
 def test_of_two_phases_the_fullest_is_kept(tmp_path: Path, image: Callable, save: Callable) -> None:
@@ -163,7 +178,7 @@ def test_a_localizer_inside_the_series_is_left_out(tmp_path: Path, image: Callab
     scout = image(0, 9, np.zeros((8, 8), np.int16), ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
     volume = read_volume(save(tmp_path, [scout, *levels(image, [0, 10, 20])]), "s")
     assert volume.voxels.shape == (3, 4, 6)
-    assert "1 images of another size, orientation or pixel spacing left out (1 of 8 × 8)" in volume.notes
+    assert "1 image of another size, orientation or pixel spacing left out (1 of 8 × 8)" in volume.notes
 
 
 @pytest.mark.parametrize(
@@ -193,7 +208,7 @@ def test_few_images_without_position_are_left_out(tmp_path: Path, image: Callabl
     del images[3].ImagePositionPatient
     volume = read_volume(save(tmp_path, images), "s")
     assert len(volume.voxels) == 19
-    assert "1 images without position left out" in volume.notes
+    assert "1 image without position left out" in volume.notes
 
 
 def test_unknown_pixel_spacing(tmp_path: Path, image: Callable, save: Callable) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import norm
 
 from elsewhere.evidence.intervals import auc_interval
 from elsewhere.evidence.learned import judge_learned
@@ -79,3 +80,33 @@ def test_patients_widen_the_interval():
         np.repeat(labels, 3), np.repeat(patients, 3), np.repeat(sites, 3), np.repeat(probabilities, 3)
     )
     assert clustered.auc_low < alone.auc_low
+
+
+def test_a_site_with_one_patient_of_a_class_does_not_hide_what_the_others_show():
+    labels, patients, sites, probabilities = network(2.0, 30, 60, 0)
+    more = np.array([1, 0, 0]), np.array([90, 91, 92]), np.ones(3), np.array([0.2, 0.7, 0.8])
+    columns = [np.concatenate(pair) for pair in zip((labels, patients, sites, probabilities), more, strict=True)]
+    assert not judge_learned(*columns).degenerate
+    assert judge_learned(*columns).auc == judge_learned(labels, patients, sites, probabilities).auc
+
+
+def test_the_reason_names_the_auc_that_so_many_scans_would_have_shown():
+    few, many = judge_learned(*network(0.0, 10, 20, 3)), judge_learned(*network(0.0, 100, 200, 3))
+    assert few.detectable > many.detectable > 0.5
+    assert f"an AUC of {few.detectable:.2f} or more" in few.reasons[0]
+    one = judge_learned([1, 0], [0, 1], [0, 0], [0.6, 0.4])
+    assert one.detectable is None
+    assert "no network could be shown" in one.reasons[0]
+
+
+def test_what_is_called_detectable_is_shown_in_four_of_five_trainings():
+    least = judge_learned(*network(0.0, 20, 40, 0)).detectable
+    separation = 2**0.5 * norm.ppf(least)
+    shown = [not judge_learned(*network(separation, 20, 40, seed)).degenerate for seed in range(150)]
+    assert 0.7 < np.mean(shown) < 0.92
+
+
+def test_the_scans_are_called_what_they_are():
+    columns = network(0.0, 30, 60, 3)
+    assert "on the validation scans" in judge_learned(*columns).reasons[0]
+    assert "on the internal test scans" in judge_learned(*columns, scans="internal test scans").reasons[0]

@@ -90,9 +90,13 @@ def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans
     words = comparisons.paper_words()
     assert "at UTSW AUC 0.826 ± 0.024 for the network of UTSW, 0.937 ± 0.018 for that of UTSW + COVID-CTset" in words
     assert "no interval and no test" in words
-    page = write_report(Report("One", [a_study(0.02, 0.18)], "simulated"), tmp_path).read_text(encoding="utf-8")
+    page = write_report(Report("One", [a_study(0.02, 0.18)], "simulated", published=True), tmp_path).read_text(
+        encoding="utf-8"
+    )
     assert "must not be compared with them" in page
     assert "training on several sites helped" in page
+    own = write_report(Report("Own", [a_study(0.02, 0.18)]), tmp_path / "own").read_text(encoding="utf-8")
+    assert "0.826" not in own
 
 
 def test_few_sites_cannot_tell_and_more_give_a_prediction_interval() -> None:

@@ -149,11 +149,17 @@ def test_without_a_site_never_seen_nothing_is_said_of_elsewhere() -> None:
     assert headline.headline(a_study()).startswith("No AUC was measured")
 
 
-def test_two_studies_are_set_side_by_side_only_over_the_same_networks() -> None:
+def test_two_studies_are_set_side_by_side_with_their_paired_difference() -> None:
     one, two = a_study(HOME, AWAY), a_study(HOME, AWAY | {"auc": 0.8}, name="harmonised")
-    assert headline.comparison([one, two]).endswith("is 0.60 (“paper”) and 0.80 (“harmonised”).")
-    assert "means over different networks" in headline.comparison([one, marked(two, "B")])
-    assert headline.comparison([one]) == ""
+    assert headline.comparison(Report("T", (one, two))).endswith("is 0.60 (“paper”) and 0.80 (“harmonised”).")
+    assert "means over different networks" in headline.comparison(Report("T", (one, marked(two, "B"))))
+    assert headline.comparison(Report("T", (one,))) == ""
+    for low, high, side in ((-0.3, -0.1, "beyond"), (-0.5, 0.1, "within"), (0.1, 0.3, "beyond")):
+        paired = {"model": "mean", "relation": "unseen", "first": "paper", "second": "harmonised", "cells": 1}
+        rows = [paired | {"difference": (low + high) / 2, "low": low, "high": high}, paired | {"relation": "home"}]
+        said = headline.comparison(Report("T", (one, two), protocols=rows))
+        assert "over 1 cell of networks that learned under both, “paper” less “harmonised” is" in said
+        assert said.endswith(f"), {side} sampling error of the patients.")
 
 
 def test_the_opening_names_what_was_tested_and_what_is_missing() -> None:

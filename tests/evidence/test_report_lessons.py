@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from small_study import a_cell, a_study, marked
 
-from elsewhere.evidence.report import Audit, Model, Site, Study, lessons
+from elsewhere.evidence.report import Audit, Model, Report, Site, Study, lessons
 from elsewhere.evidence.report.folder import Folder
 from elsewhere.evidence.report.published import published_table
 from elsewhere.evidence.report.words import ODD_SCANS, rules_words
 
 
-def here(study: Study, title: str, *others: Study) -> str:
+def here(study: Study, title: str) -> str:
     """What this run measured about one of the paper's points."""
-    made = [lesson for make in lessons.LESSONS for lesson in [make((study, *others))] if lesson]
+    made = [lesson for make in lessons.LESSONS for lesson in [make(study)] if lesson]
     return next(lesson.here for lesson in made if lesson.title == title)
 
 
@@ -59,7 +59,7 @@ def test_labels_of_the_tested_site_gain_lose_or_neither(local: float, low: float
 
 def test_reading_b_is_named_as_ours() -> None:
     study = a_study(contrasts=[a_contrast("threshold", 0.6, 0.5, 0.05, 0.15)])
-    lesson = lessons._threshold([study])
+    lesson = lessons._threshold(study)
     assert lesson is not None
     assert "not of which site" in lesson.paper
     assert "our reading, not its statement" in lesson.paper
@@ -115,7 +115,7 @@ def test_recognising_the_site_is_not_said_to_be_enough(first: float, low: float,
 
 
 def test_the_paper_s_averages_are_quoted_as_it_has_them() -> None:
-    lesson = lessons._one_class([a_study(a_cell("A", "D", positives=10, negatives=0))])
+    lesson = lessons._one_class(a_study(a_cell("A", "D", positives=10, negatives=0)))
     assert lesson is not None
     assert "averages with and without it" in lesson.paper
     assert "none of the three other sites, whose performance it lowered" in lesson.paper
@@ -188,27 +188,46 @@ def test_lung_segmented_scans_are_counted_or_said_to_be_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "words"),
+    ("second", "low", "high", "words"),
     [
+        (0.62, -0.05, 0.05, "the difference of 0.00 (95\u00a0%: −0.05 to +0.05) is within sampling error, so what was"),
         (
-            0.62,
-            "0.62 (0.57–0.67) (“paper”) and 0.62 (0.57–0.67) (“harmonised”): the intervals overlap, so they do",
+            0.82,
+            -0.30,
+            -0.10,
+            "“harmonised” discriminates better by 0.20 (95\u00a0%: −0.30 to −0.10), with one training",
         ),
-        (0.85, "so “harmonised” discriminates better than “paper” beyond sampling error of the patients"),
-        (0.30, "so “paper” discriminates better than “harmonised” beyond sampling error of the patients"),
+        (
+            0.42,
+            0.10,
+            0.30,
+            "“paper” discriminates better by 0.20 (95\u00a0%: +0.10 to +0.30), with one training of each",
+        ),
     ],
 )
-def test_preparation_is_said_to_matter_only_where_it_does(other: float, words: str) -> None:
-    one = a_study(a_cell("A", "B", 0.62, 0.05))
-    two = a_study(a_cell("A", "B", other, 0.05), name="harmonised")
-    title = "Is failure elsewhere in the nature of the task?"
-    assert words in here(one, title, two)
-    assert "over different networks" in here(one, title, marked(two, "B"))
+def test_preparation_is_said_to_matter_only_where_it_does(second: float, low: float, high: float, words: str) -> None:
+    studies = (a_study(a_cell("A", "B", 0.62)), a_study(a_cell("A", "B", second), name="harmonised"))
+    row = {"model": "mean", "relation": "unseen", "first": "paper", "second": "harmonised", "cells": 6}
+    row |= {"auc_first": 0.62, "auc_second": second, "difference": 0.62 - second, "low": low, "high": high}
+    lesson = lessons.nature(Report("T", studies, protocols=[row | {"relation": "home"}, row]))
+    assert lesson is not None
+    assert lesson.here.startswith(
+        "On the same scans of sites never seen, over 6 cells, the mean AUC is 0.62 under “paper”"
+    )
+    assert words in lesson.here
+
+
+def test_protocols_that_share_no_network_are_not_compared() -> None:
+    studies = (a_study(a_cell("A", "B", 0.4)), a_study(a_cell("A", "B", 0.9), name="harmonised"))
+    lesson = lessons.nature(Report("T", studies))
+    assert lesson is not None
+    assert lesson.here.endswith("was tested elsewhere on the same scans, so this run does not compare them.")
+    assert lessons.nature(Report("T", studies[:1])) is None
 
 
 def test_lessons_leave_out_what_did_not_learn_and_say_so(tmp_path: Path) -> None:
     study = a_study(a_cell("A", "B", 0.6), a_cell("B", "A", 0.1))
-    shown = lessons.section([marked(study, "B")], Folder(tmp_path))
+    shown = lessons.section(Report("T", (marked(study, "B"),)), Folder(tmp_path))
     assert shown is not None
     assert shown["left_out"].startswith("1 of 3 networks did not learn")
     below = next(x.here for x in shown["lessons"] if x.title.startswith("Below"))

@@ -200,6 +200,19 @@ def test_no_discrimination_here_is_not_distinguishable_from_chance() -> None:
     assert "wrong way" not in found.reason
 
 
+def test_few_scans_below_home_but_with_chance_in_reach_are_left_open() -> None:
+    random = np.random.default_rng(2)
+    labels = np.arange(24) % 2
+    scores = expit(labels - 0.5 + random.normal(0, 1, 24))
+    wanted = Requirements(least_auc=0.7, least_sensitivity=0.3, least_specificity=0.3)
+    found = _judge(Scans(labels, np.arange(24), scores), stated=wanted)
+    assert found.auc is not None
+    assert found.lost is not None
+    assert found.auc.low < 0.5 < 0.7 < found.auc.high
+    assert found.lost.low > 0
+    assert found.action == "cannot tell"
+
+
 def test_scores_that_point_the_wrong_way_are_said_to() -> None:
     random = np.random.default_rng(6)
     labels = np.arange(200) % 2
@@ -302,7 +315,7 @@ def test_a_small_internal_test_set_leaves_it_to_the_validation_scans() -> None:
 
 
 def test_where_no_scans_at_home_could_show_it_nothing_is_said_of_it() -> None:
-    few = Scans([0, 1], range(2), [0.6, 0.4])
+    few = Scans([0, 1], range(2), [0.4, 0.6])
     found = _judge(_scans(300, 2.5, 2), few)
     assert found.action == "cannot tell"
     assert "discrimination shown" not in found.headline
@@ -405,6 +418,12 @@ def test_an_estimate_is_only_that_whichever_side_its_range_lies_on(noise: float,
     assert found.headline == "Estimate only: no labels were used"
     assert side in found.reason
     assert "works" not in " ".join(found.lines)
+
+
+def test_an_estimate_says_which_requirements_it_cannot_look_at() -> None:
+    assert _unlabelled(0.0, stated=Requirements(least_auc=0.7)).notes == ()
+    (note,) = _unlabelled(0.0, stated=Requirements(least_sensitivity=0.7)).notes
+    assert "cannot be estimated without labels" in note
 
 
 def test_two_known_sites_give_an_estimate_without_a_range() -> None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from rich.markup import escape
 
 from elsewhere import engine
+from elsewhere.commands.learned import learned_models
 from elsewhere.commands.new_site import find_scans, new_site, read_options
 from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import usable_rows
@@ -24,7 +25,6 @@ from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
 from elsewhere.evidence.estimate import KnownSite
 from elsewhere.evidence.forensics.examination import examine
-from elsewhere.evidence.learned import Learned, judge_learned
 from elsewhere.evidence.requirements import Requirements
 from elsewhere.evidence.strata import age_and_sex
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
@@ -279,7 +279,7 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
         point,
         stated=stated,
         prevalence=prevalence,
-        validation=_learned_from(validation),
+        validation=learned_models(model.folder, {model.name: model.trained_on})[model.name],
         resamples=int(model.settings["evaluation"]["resamples"]),
         seed=int(model.settings["seed"]),
     )
@@ -291,11 +291,6 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
             f"Home is the internal test sets of {' and '.join(home_sites)}; its AUC compares scans of one site."
         )
     return replace(answer, notes=tuple(notes))
-
-
-def _learned_from(validation: Sequence[Row]) -> Learned:
-    scans = _scans(validation)
-    return judge_learned(scans.labels, scans.patients, scans.places, scans.probabilities)
 
 
 def _predicted(model: Model) -> list[str]:

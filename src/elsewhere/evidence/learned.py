@@ -103,7 +103,8 @@ def auc_within_sites(labels: Ints, patients: Ints, sites: Ints, scores: Floats) 
     """AUC over pairs of the same site, with its 95 % interval; None where no site has two classes.
 
     Sites are weighted by their pairs' harmonic size, n+ n- / (n+ + n-), which is near the inverse variance (van
-    Elteren 1960). The interval is `score_ends` on the summed variance, 0 to 1 where a class comes from one patient.
+    Elteren 1960). The interval is `score_ends` on the summed variance. Sites where a class comes from one patient
+    say nothing of it and are left out; where every site is so, it is 0 to 1.
 
     Args:
         labels: 1 or 0 (scans,).
@@ -115,6 +116,8 @@ def auc_within_sites(labels: Ints, patients: Ints, sites: Ints, scores: Floats) 
     parts = [part for part in parts if 0 < labels[part].sum() < part.size]
     if not parts:
         return None
+    wide = [p for p in parts if min(np.unique(patients[p][labels[p] == c]).size for c in (0, 1)) >= 2]
+    parts = wide or parts
     weights = np.array([labels[p].sum() * (1 - labels[p]).sum() / p.size for p in parts])
     weights = weights / weights.sum()
     found = [auc_covariance(labels[p], scores[p], patients[p]) for p in parts]
@@ -136,7 +139,9 @@ def _detectable(labels: Ints, patients: Ints, sites: Ints) -> float | None:
     counts = [
         tuple(np.unique(patients[(sites == site) & (labels == c)]).size for c in (1, 0)) for site in np.unique(sites)
     ]
-    sizes = [(float(up), float(down)) for up, down in counts if up and down]
+    sizes = [(float(up), float(down)) for up, down in counts if min(up, down) >= 2]
+    if not sizes:
+        return None
     weights = np.array([up * down / (up + down) for up, down in sizes])
     shares = weights / weights.sum()
 

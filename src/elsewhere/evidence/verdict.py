@@ -6,7 +6,7 @@ The rule and its order stand in `verdict_rule`, what "works" requires in `requir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,10 @@ HEADLINES: dict[Action, str] = {
 }
 DECISIONS_HOLD = "Its decisions hold here: recalibrate before its probabilities are read"
 """Headline of "recalibrate" where every requirement is met."""
+
+ONLY_AUC = (
+    "Sensitivity, specificity, net benefit and margins to home cannot be estimated without labels: not looked at."
+)
 
 
 @dataclass(frozen=True)
@@ -407,6 +411,7 @@ def judge_unlabelled(
         "threshold_rule": point.rule,
         "called_positive": float(decide(values, point).mean()),
         "stated": stated,
+        "notes": (ONLY_AUC,) if replace(stated, least_auc=None) != Requirements() else (),
     }
     answer = _not_learned(home, None)
     if answer is not None:

@@ -5,9 +5,9 @@ With labels, in this order ("surely": the whole 95 % interval, clustered by pati
        internal test set, or the validation scans where it has fewer than 10 patients of a class): **not learned**;
     2. fewer than 10 patients of a class here: **cannot tell**;
     3. the AUC is surely below 0.5, where the scores point the wrong way: **do not use**;
-    4. a requirement on the AUC is surely not met, or one is open and the AUC surely below home's and by more than
-       0.05: **do not use** where the AUC is not distinguishable from chance or surely not even home reaches the
-       requirement, else **adapt**;
+    4. a requirement on the AUC is surely not met: **do not use** where the AUC is not distinguishable from chance or
+       surely not even home reaches the requirement, else **adapt**; **adapt** too where one is open and the AUC is
+       surely above chance, surely below home's, and by more than 0.05;
     5. a requirement on the AUC is open, and none on the decisions surely not met: **cannot tell**;
     6. every requirement on the decisions is met: **recalibrate** where the probabilities are off (7), else **nothing**;
     7. one is surely not met, or one is open and a recalibration surely saves more log loss than at home, and more than
@@ -169,7 +169,7 @@ def decide_with_labels(m: Measured) -> Answer:
         )
         return Answer("do not use", words, advice, tuple(steps))
     missed = [r for r in m.discrimination if r.status == "not met"]
-    lower = m.lost.low > 0 and m.lost.estimate > NOTABLE_DROP
+    lower = m.lost.low > 0 and m.lost.estimate > NOTABLE_DROP and m.auc.low > CHANCE
     if missed or (lower and not all_met(m.discrimination)):
         return _discrimination_lost(m, missed, seen, steps)
     undecided = [r for r in m.discrimination if r.status == "open"]

@@ -82,8 +82,8 @@ def protocol_sentence(rows: Sequence[Record]) -> str:
         place = RELATIONS[str(mean["relation"])]
         said.append(
             f"{place[0].upper()}{place[1:]} {first} has a mean AUC {_mean_words(mean)} {second}, over "
-            f"{count(len(same), 'network and site', 'networks and sites')}: {_better(mean, first, second)}. "
-            f"{_counted(same)}"
+            f"{count(len(same), 'pair of network and site', 'pairs of network and site')}: "
+            f"{_better(mean, first, second)}. {_counted(same)}"
         )
     return " ".join([*said, _held(next((r for r in rows if r["model"] == "mean"), {}))]).strip() if said else ""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from elsewhere.evidence.report.content import Record, Study
+from elsewhere.evidence.report.content import Record, Report, Study
 from elsewhere.evidence.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
 from elsewhere.evidence.report.words import count, estimate, interval, listed, signed, spaced
 
@@ -188,17 +188,27 @@ def new_hospital(new: NewHospital | None) -> str:
     )
 
 
-def comparison(studies: Sequence[Study]) -> str:
-    """The elsewhere means of several studies side by side; "" for one study or where none was measured."""
-    away = {s.name: g for s in studies for g in groups(s) if g.kin == "unseen"}
+def comparison(report: Report) -> str:
+    """The elsewhere means of several studies side by side, and the paired difference where there is one."""
+    away = {s.name: g for s in report.studies for g in groups(s) if g.kin == "unseen"}
     if len(away) < 2:
         return ""
     named = listed([f"{g.mean:.2f} (“{name}”)" for name, g in away.items()])
     said = f"Side by side, the mean AUC at sites never seen in training is {named}"
-    networks = {tuple(m.name for m in s.able) for s in studies if s.name in away}
-    if len(networks) > 1:
-        return f"{said}; these are means over different networks, as those that did not learn are left out of each."
-    return f"{said}."
+    networks = {tuple(m.name for m in s.able) for s in report.studies if s.name in away}
+    said += "; means over different networks, as those that did not learn are left out of each." * (len(networks) > 1)
+    said += "." * (len(networks) == 1)
+    for paired in (r for r in report.protocols if r["model"] == "mean" and r["relation"] == "unseen"):
+        said += f" On the same scans, over {_many(int(paired['cells']), 'cell')} of networks that learned under both, "
+        said += f"“{paired['first']}” less “{paired['second']}” is {paired_words(paired)}."
+    return said
+
+
+def paired_words(paired: Record) -> str:
+    """A paired difference with its interval, and whether that leaves out 0."""
+    value, low, high = (float(paired[key]) for key in ("difference", "low", "high"))
+    side = "within" if low <= 0 <= high else "beyond"
+    return f"{signed(value)} (95\u00a0%: {signed(low)} to {signed(high)}), {side} sampling error of the patients"
 
 
 def _trainings(study: Study) -> int:
@@ -212,7 +222,11 @@ def _home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
 
 
 def _cells(group: Group) -> str:
-    return f"{len(group.aucs)} cell{'' if len(group.aucs) == 1 else 's'}"
+    return _many(len(group.aucs), "cell")
+
+
+def _many(how_many: int, what: str) -> str:
+    return f"{how_many} {what}{'' if how_many == 1 else 's'}"
 
 
 def _new_hospital(study: Study) -> NewHospital | None:

@@ -15,12 +15,12 @@ from typing import Any
 from scipy.stats import binom
 
 from elsewhere.evidence.intervals import LEVEL, z_value
-from elsewhere.evidence.report.content import Record, Study
+from elsewhere.evidence.report.content import Record, Report, Study
 from elsewhere.evidence.report.folder import Folder
 from elsewhere.evidence.report.headline import against, left_out_words
-from elsewhere.evidence.report.records import Group, cell, groups, index, kin_of, number, one_class
+from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import plain_table
-from elsewhere.evidence.report.words import ODD_SCANS, count, estimate, figure, listed, signed, spaced
+from elsewhere.evidence.report.words import ODD_SCANS, count, figure, listed, signed, spaced
 
 SURE = 0.05
 """A metadata rule counts at this p or below; so do more of them than chance gives, by the binomial law, at this one."""
@@ -45,15 +45,16 @@ class Lesson:
     section: str
 
 
-def section(studies: Sequence[Study], out: Folder) -> dict[str, Any] | None:
+def section(report: Report, out: Folder) -> dict[str, Any] | None:
     """All points that the first study has numbers for; None where it has none."""
-    lessons = [lesson for make in LESSONS for lesson in [make(studies)] if lesson]
+    first = report.studies[0]
+    lessons = [lesson for lesson in (*(make(first) for make in LESSONS), nature(report)) if lesson]
     if not lessons:
         return None
     headings = {"title": "Point", "paper": "What the paper does", "here": "What this run measured"}
     rows = [{"title": x.title, "paper": x.paper, "here": x.here} for x in lessons]
     table = out.add_table(plain_table("lessons", "What the paper got wrong, and this run's numbers.", rows, headings))
-    return {"lessons": lessons, "table": table, "study": studies[0].name, "left_out": left_out_words(studies[0])}
+    return {"lessons": lessons, "table": table, "study": first.name, "left_out": left_out_words(first)}
 
 
 def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, Record]]:
@@ -66,8 +67,8 @@ def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, Record]]
                 yield kin_of(model, site.name), record
 
 
-def _threshold(studies: Sequence[Study]) -> Lesson | None:
-    found = next((r for r in studies[0].contrasts if r["contrast"] == "threshold"), None)
+def _threshold(study: Study) -> Lesson | None:
+    found = next((r for r in study.contrasts if r["contrast"] == "threshold"), None)
     if found is None:
         return None
     local, own = float(found["first"]), float(found["second"])
@@ -92,9 +93,9 @@ def _threshold(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _spread(studies: Sequence[Study]) -> Lesson | None:
+def _spread(study: Study) -> Lesson | None:
     pairs = []
-    for _, r in _cells(studies[0]):
+    for _, r in _cells(study):
         low, high, sd = (number(r.get(key)) for key in ("auc_sampling_low", "auc_sampling_high", "auc_grid_dropout_sd"))
         if low is not None and high is not None and sd is not None:
             pairs.append(((high - low) / (2 * z_value(LEVEL)), sd))
@@ -121,10 +122,10 @@ def _spread(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _grid(studies: Sequence[Study]) -> Lesson | None:
+def _grid(study: Study) -> Lesson | None:
     gaps = [
         (abs(auc - grid), r)
-        for _, r in _cells(studies[0])
+        for _, r in _cells(study)
         if (auc := number(r.get("auc"))) is not None and (grid := number(r.get("auc_grid"))) is not None
     ]
     if not gaps:
@@ -142,8 +143,7 @@ def _grid(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _one_class(studies: Sequence[Study]) -> Lesson | None:
-    study = studies[0]
+def _one_class(study: Study) -> Lesson | None:
     single = [r for _, r in _cells(study) if one_class(r)]
     if not single:
         return None
@@ -176,8 +176,7 @@ def _one_class(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _floor(studies: Sequence[Study]) -> Lesson | None:
-    study = studies[0]
+def _floor(study: Study) -> Lesson | None:
     found = [
         (accuracy, number(r.get("accuracy_sampling_low")) or 0.0, majority)
         for _, r in _cells(study, study.reading)
@@ -198,8 +197,8 @@ def _floor(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _below(studies: Sequence[Study]) -> Lesson | None:
-    away = [r for kin, r in _cells(studies[0]) if kin == "unseen"]
+def _below(study: Study) -> Lesson | None:
+    away = [r for kin, r in _cells(study) if kin == "unseen"]
     above, around, below = against(away)
     total = len(above) + len(around) + len(below)
     if not total:
@@ -227,8 +226,7 @@ def _below(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _copies(studies: Sequence[Study]) -> Lesson | None:
-    study = studies[0]
+def _copies(study: Study) -> Lesson | None:
     audit = study.audit
     said = f"This run's split has {count(len(audit.leaks), 'leak')} by patient id or equal voxels between its sides"
     said += f"; {count(len(audit.duplicates), 'group')} of scans have equal voxels"
@@ -246,8 +244,8 @@ def _copies(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _site_only(studies: Sequence[Study]) -> Lesson | None:
-    audit = studies[0].audit
+def _site_only(study: Study) -> Lesson | None:
+    audit = study.audit
     tried = [r for r in audit.confounding if EVERYWHERE not in str(r["sites"]) and number(r.get("p_value")) is not None]
     if audit.site_only_auc is None and not tried:
         return None
@@ -276,10 +274,10 @@ def _site_only(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _segmented(studies: Sequence[Study]) -> Lesson | None:
+def _segmented(study: Study) -> Lesson | None:
     facts = {
         (str(r["site"]), r["label"]): (share, int(r["scans"]))
-        for r in studies[0].audit.facts
+        for r in study.audit.facts
         if r.get("label") in {0, 1} and (share := number(r.get("lung_segmented_share"))) is not None and r.get("scans")
     }
     sites = [site for site in dict.fromkeys(s for s, _ in facts) if (site, 1) in facts and (site, 0) in facts]
@@ -299,24 +297,28 @@ def _segmented(studies: Sequence[Study]) -> Lesson | None:
     )
 
 
-def _nature(studies: Sequence[Study]) -> Lesson | None:
-    away: list[tuple[Study, Group]] = [(s, g) for s in studies for g in groups(s) if g.kin == "unseen"]
-    if len(away) < 2:
+def nature(report: Report) -> Lesson | None:
+    """Whether what was changed between the first two studies changes discrimination elsewhere, paired on the scans."""
+    if len(report.studies) < 2:
         return None
-    (first, one), (second, other) = away[:2]
-    named = [f"{estimate(g.mean, g.low, g.high)} (“{s.name}”)" for s, g in away]
-    said = f"The mean AUC elsewhere is {listed(named)}"
-    if [m.name for m in first.able] != [m.name for m in second.able]:
-        said += "; the means are over different networks, so they do not show what preparation does."
-    elif one.high < other.low or other.high < one.low:
-        better, worse = (second, first) if other.mean > one.mean else (first, second)
-        said += f": the intervals do not overlap, so “{better.name}” discriminates better than “{worse.name}” "
-        said += (
-            "beyond sampling error of the patients: with one training of each, what was changed between them matters."
+    names = [study.name for study in report.studies[:2]]
+    wanted = (r for r in report.protocols if r["model"] == "mean" and r["relation"] == "unseen")
+    found = next((r for r in wanted if [r["first"], r["second"]] == names), None)
+    if found is None:
+        said = (
+            f"No network that learned under both “{names[0]}” and “{names[1]}” was tested elsewhere on the same scans, "
         )
+        said += "so this run does not compare them."
     else:
-        said += (
-            ": the intervals overlap, so they do not show by themselves that what was changed between the two matters."
+        first, second = float(found["auc_first"]), float(found["auc_second"])
+        said = f"On the same scans of sites never seen, over {_cells_words(int(found['cells']))}, the mean AUC is "
+        said += f"{first:.2f} under “{names[0]}” and {second:.2f} under “{names[1]}”: "
+        said += _judged(
+            found,
+            f"“{names[0]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
+            f"“{names[1]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
+            "the difference of {size} {ends} is within sampling error, so what was changed between the two is not "
+            "shown to matter",
         )
     return Lesson(
         "Is failure elsewhere in the nature of the task?",
@@ -324,16 +326,18 @@ def _nature(studies: Sequence[Study]) -> Lesson | None:
         "unique data distribution they have never seen before”, and says that it did not fully explore ways to "
         "robustness. With lungs segmented first, Jin et al. 2020 report 0.930 on CC-CCII and 0.933 on MosMedData.",
         said,
-        "short",
+        "protocols",
     )
 
 
 def _judged(found: Record, more: str, fewer: str, within: str) -> str:
     """One of three sentences, by where the interval of a paired difference lies against 0."""
-    low, high, mean = (float(found[key]) for key in ("low", "high", "estimate"))
+    low, high = float(found["low"]), float(found["high"])
+    mean = float(found["difference"] if "difference" in found else found["estimate"])
     words = more if low > 0 else fewer if high < 0 else within
     size = figure(abs(mean)) if words is not within else signed(mean)
-    return words.format(size=size, ends=f"(95\u00a0%: {signed(low)} to {signed(high)})") + "."
+    ends = f"(95\u00a0%: {signed(low)} to {signed(high)})"
+    return words.replace("{size}", size).replace("{ends}", ends) + "."
 
 
 def _cells_words(how_many: int) -> str:
@@ -352,6 +356,6 @@ def _of(share: float, scans: int) -> str:
     return f"{round(share * scans)} of {scans}"
 
 
-LESSONS: tuple[Callable[[Sequence[Study]], Lesson | None], ...] = (
-    _threshold, _spread, _grid, _one_class, _floor, _below, _copies, _site_only, _segmented, _nature,
+LESSONS: tuple[Callable[[Study], Lesson | None], ...] = (
+    _threshold, _spread, _grid, _one_class, _floor, _below, _copies, _site_only, _segmented,
 )  # fmt: skip

@@ -1,7 +1,9 @@
 """DICOM series → volume (`find_series`, `choose`, `read_volume`), and volume → DICOM series (`write_series`).
 
-tags: file → text of its tags · header: text → numbers · series: files → series · stack: images → their order ·
-pixels: bytes → HU · volume: files → `Volume` · writing: `Volume` → files.
+tags: file → text of its tags · texts: text → numbers · header: tags → one `Header` an image · separate: images of one
+UID → who belongs together · stack: images → their order · preference: which of several · series: files → series ·
+codestream: encoded bytes → their size · pixels: bytes → stored values · hounsfield: stored values → HU ·
+volume: files → `Volume` · writing: `Volume` → files.
 """
 
 from elsewhere.scans.dicom.series import Series, choose, find_series

@@ -1,35 +1,63 @@
-"""A DICOM file and its header in; the stored values of one frame [row, column], and HU from them, out.
+"""A DICOM file and its header in; the stored values of one frame [row, column] out.
 
 The frame's bytes go straight to imagecodecs (JPEG lossless, JPEG-LS, JPEG 2000, RLE, uncompressed), 2–6 times quicker
-than pydicom's `pixel_array`, and equal to it (tested on every encoding). What that cannot read, pydicom tries.
+than pydicom's `pixel_array`, and equal to it (tested on every encoding). What that cannot read, pydicom tries, with the
+decoders that were never seen to crash; GDCM, which was, is not asked.
 """
 
 from __future__ import annotations
 
-import struct
+import logging
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import imagecodecs
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
-from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
+from elsewhere.scans.dicom.codestream import (
+    JPEG,
+    JPEG_2000,
+    JPEG_LS,
+    RLE,
+    Damaged,
+    Stream,
+    check_rle,
+    fragments,
+    read_stream,
+)
 from elsewhere.scans.dicom.header import Form, Header
-from elsewhere.scans.dicom.tags import EXPLICIT, IMPLICIT, ITEM, RECOPY, SEQUENCE_END, UNDEFINED, read_dataset
+from elsewhere.scans.dicom.tags import (
+    DEFLATED,
+    EXPLICIT,
+    NATIVE,
+    RECOPY,
+    UNDEFINED,
+    deflated_content,
+    read_dataset,
+    uid_name,
+)
 
 Values = NDArray[Any]
 
-JPEG = ("50", "51", "53", "55", "57", "70")  # baseline, extended, spectral, progressive, lossless, lossless SV1
-JPEG_LS, JPEG_2000, RLE = ("80", "81"), ("90", "91"), "1.2.840.10008.1.2.5"
-JPEG_ROOT = "1.2.840.10008.1.2.4."
-AIR = -1024
-PLAUSIBLE_HU = (-1000, 3071)
-"""Voxels with a declared padding value inside this range stay as stored: it also occurs in tissue."""
+ITEM_TAG = b"\xfe\xff\x00\xe0"
+CODES = {f"1.2.840.10008.1.2.4.{end}": JPEG for end in (50, 51, 53, 55, 57, 70)}
+CODES |= {
+    f"1.2.840.10008.1.2.4.{end}": code
+    for end, code in zip((80, 81, 90, 91), 2 * (JPEG_LS,) + 2 * (JPEG_2000,), strict=True)
+}
+CODES |= {"1.2.840.10008.1.2.5": RLE}
+"""Transfer syntax → the code that it must be."""
+PLUGINS = {JPEG: "pillow", JPEG_LS: "pyjpegls", JPEG_2000: "pylibjpeg", RLE: "pydicom"}
+"""pydicom's decoder for each code (the packages are dependencies)."""
+CONVERT = "Convert the series, e.g. with `gdcmconv --raw` or dcmtk's `dcmdjpeg`, or export it uncompressed"
 
 
 class Frames:
@@ -37,10 +65,14 @@ class Frames:
 
     Args:
         header: any image of the file.
+
+    Attributes:
+        remarks: what was put right or warned of while frames were decoded → in how many frames.
     """
 
     def __init__(self, header: Header) -> None:
         self.header = header
+        self.remarks: Counter[str] = Counter()
 
     def decode(self, frame: int) -> Values:
         """Stored values of one frame, [row, column], 8 or 16 bits, with their sign.
@@ -49,39 +81,83 @@ class Frames:
             BadScan: the pixel data are absent, cut short, damaged, or in a transfer syntax that nothing here decodes.
         """
         try:
-            return self._check(self._quick(frame))
+            try:
+                values = self._quick(frame)
+            except (BadScan, Damaged, OSError):
+                raise
+            except Exception:  # a codec raises its own; the slow way is the judge
+                values = self._slow(frame)
+            return self._check(values)
         except (Damaged, OSError) as error:
             raise BadScan(self.header.path, str(error), RECOPY) from error
-        except Exception:  # a codec raises its own; the slow way is the judge
-            return self._check(self._slow(frame))
 
     def _quick(self, frame: int) -> Values:
         header, form = self.header, self.header.form
         if header.pixels_at < 0 or form.allocated not in (8, 16) or form.samples != 1:
             raise NotImplementedError
-        if form.syntax in (IMPLICIT, EXPLICIT):
-            return fit(self._plain(frame), form, form.stored)
-        decode = DECODERS[form.syntax]
+        if not self._encapsulated:
+            return fit(self._plain(frame), form, form.stored, self.remarks)
         raw = self._encoded[frame]
-        values, bits = decode(raw, header)
-        return fit(values, form, bits)
+        stream = self._stream(raw)
+        if stream is None:
+            raise NotImplementedError
+        with _heard(self.remarks):
+            values, bits = DECODERS[stream.code](raw, header)
+        return fit(values, form, bits or stream.bits or form.stored, self.remarks)
+
+    @cached_property
+    def _encapsulated(self) -> bool:
+        """Are the pixels encoded? Their bytes say it, whatever the transfer syntax is called."""
+        header = self.header
+        if header.pixels_length == UNDEFINED:
+            return True
+        size = header.rows * header.columns * header.form.allocated // 8 * header.frames
+        if header.form.syntax in NATIVE or header.pixels_length == size + size % 2:
+            return False
+        return self._bytes(header.pixels_at, 4) == ITEM_TAG
+
+    def _stream(self, raw: bytes) -> Stream | None:
+        """What an encoded frame is; its own size has been compared with the header's."""
+        header, form = self.header, self.header.form
+        stream = read_stream(raw)
+        if stream is None:
+            if form.syntax in CODES:
+                raise Damaged(f"is damaged inside its encoded pixel data: they do not begin as {CODES[form.syntax]}")
+            return None
+        stream.check(header.rows, header.columns, form.samples)
+        if stream.code == RLE:
+            segments = form.allocated // 8 * form.samples
+            check_rle(raw, segments, header.rows * header.columns * segments)
+        if form.syntax in NATIVE:
+            self.remarks[f"the transfer syntax says uncompressed, the pixel data are {stream.code}: decoded"] += 1
+        return stream
 
     def _plain(self, frame: int) -> Values:
         header = self.header
         size = header.rows * header.columns * header.form.allocated // 8
-        with header.path.open("rb") as file:
-            file.seek(header.pixels_at + frame * size)
-            raw = file.read(size)
+        there = max(0, min(size, header.pixels_length - frame * size))
+        raw = self._bytes(header.pixels_at + frame * size, there)
         if len(raw) < size:
             raise Damaged(f"is cut short: {len(raw)} of {size} bytes of pixel data")
         return np.frombuffer(raw, "<u2" if header.form.allocated == 16 else "u1").reshape(header.rows, header.columns)
 
+    def _bytes(self, at: int, length: int = -1) -> bytes:
+        if self.header.form.syntax == DEFLATED:
+            return self._inflated[at : None if length < 0 else at + length]
+        with self.header.path.open("rb", buffering=0) as file:  # regular: its header was read
+            file.seek(at)
+            return file.read(length)
+
+    @cached_property
+    def _inflated(self) -> bytes:
+        header = self.header
+        size = header.rows * header.columns * header.form.allocated // 8 * header.frames
+        return deflated_content(header.path, header.pixels_at + size + 1024)
+
     @cached_property
     def _encoded(self) -> list[bytes]:
         """The encoded bytes of each frame."""
-        with self.header.path.open("rb") as file:
-            file.seek(self.header.pixels_at)
-            data = file.read()
+        data = self._bytes(self.header.pixels_at)
         items = fragments(data)
         if len(items) == self.header.frames:
             return items
@@ -90,25 +166,44 @@ class Frames:
         return list(generate_frames(data, number_of_frames=self.header.frames))
 
     def _slow(self, frame: int) -> Values:
-        values = self._array
-        return values[frame] if self.header.frames > 1 else values
-
-    @cached_property
-    def _array(self) -> Values:
-        syntax = self.header.form.syntax
-        dataset = read_dataset(self.header.path, pixels=True)
+        header, syntax = self.header, self.header.form.syntax
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _heard(self.remarks):
                 warnings.simplefilter("ignore")
-                array = dataset.pixel_array
+                plugin = self._plugin(frame)
+                index = frame if header.frames > 1 else None
+                array = pydicom.pixels.pixel_array(self._dataset, index=index, raw=True, decoding_plugin=plugin)
+        except (BadScan, Damaged):
+            raise
         except Exception as error:  # pydicom's plugins raise what their libraries raise
             reason = " ".join(str(error).split())[:160]
-            what = f"cannot be decoded from transfer syntax {UID(syntax).name} ({syntax}): {reason}"
-            next_step = (
-                "Convert the series, e.g. with `gdcmconv --raw` or dcmtk's `dcmdjpeg`, or export it uncompressed"
-            )
-            raise BadScan(self.header.path, what, next_step) from error
+            what = f"cannot be decoded from transfer syntax {uid_name(syntax)} ({syntax}): {reason}"
+            raise BadScan(header.path, what, CONVERT) from error
         return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+    def _plugin(self, frame: int) -> str:
+        """pydicom's decoder for an encoded frame whose size has been checked; "" for pixels that are not encoded.
+
+        An encoded syntax never gets "": pydicom would then try every decoder that it finds.
+        """
+        data = self._dataset
+        if self.header.form.syntax in NATIVE and not data["PixelData"].is_undefined_length:
+            return ""
+        frames = generate_frames(data.PixelData, number_of_frames=self.header.frames)
+        stream = self._stream(next(raw for i, raw in enumerate(frames) if i == frame))
+        if stream is None or (stream.code == JPEG and (stream.bits or 0) > 8):
+            raise NotImplementedError("no decoder for it is installed")
+        return PLUGINS[stream.code]
+
+    @cached_property
+    def _dataset(self) -> pydicom.Dataset:
+        dataset = read_dataset(self.header.path, pixels=True)
+        if "PixelData" not in dataset:
+            raise Damaged("is cut short before its pixel data")
+        if self.header.form.syntax in NATIVE:  # as the bytes show it
+            syntax = self.header.form.syntax
+            dataset.file_meta.TransferSyntaxUID = EXPLICIT if syntax == DEFLATED else syntax
+        return dataset
 
     def _check(self, values: Values) -> Values:
         header = self.header
@@ -118,127 +213,106 @@ class Frames:
         return values
 
 
-class Damaged(ValueError):
-    """The bytes themselves are incomplete, so no other decoder needs to be asked."""
+@contextmanager
+def _heard(remarks: Counter[str]) -> Iterator[None]:
+    """Count the decoders' warnings among the remarks, instead of printing them."""
+    heard: set[str] = set()
+
+    def listen(record: logging.LogRecord) -> bool:
+        heard.add(record.getMessage())
+        return False
+
+    loggers = [logging.getLogger(name) for name in ("imagecodecs", "openjpeg.decode")]
+    for logger in loggers:
+        logger.addFilter(listen)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(listen)
+        if heard:
+            remarks["the decoder warned of damaged pixel data: " + " ".join(min(heard).split())[:80]] += 1
 
 
-def fragments(data: bytes) -> list[bytes]:
-    """The items of encapsulated pixel data (PS3.5, A.4), without the offset table.
+def fit(values: Values, form: Form, bits: int, remarks: Counter[str]) -> Values:
+    """Give decoded values the type the header declares; only the `bits` of each that are stored count (PS3.5, 8.1.1).
+
+    Bits beyond them that the header declares to be overlays are dropped. Where it declares none they belong to a value
+    that outgrew its bits, if they make it at most twice as large, and are dropped too if they make it larger: a remark
+    says which.
 
     Raises:
-        Damaged: they end before their lengths say.
+        Damaged: HighBit lies below the stored bits, and the values use bits above it.
     """
-    items: list[bytes] = []
-    at = 0
-    while at + 8 <= len(data):
-        group, element, length = struct.unpack_from("<HHI", data, at)
-        tag, at = group << 16 | element, at + 8
-        if tag == SEQUENCE_END:
-            return items[1:]
-        if tag != ITEM or length == UNDEFINED or at + length > len(data):
-            raise Damaged("is cut short or damaged inside its encoded pixel data")
-        items.append(data[at : at + length])
-        at += length
-    if len(items) < 2:
-        raise Damaged("holds no pixel data")
-    return items[1:]  # some writers leave the last delimiter out
-
-
-def fit(values: Values, form: Form, bits: int) -> Values:
-    """Give decoded values the type the header declares; only the lowest `bits` of each count (PS3.5, 8.1.1)."""
     size = form.allocated
     if values.itemsize * 8 != size:
         values = values.astype(f"u{size // 8}")
+    values = values.view(f"u{size // 8}")
+    lift = form.high + 1 - form.stored
+    if lift > 0 and bits in (form.stored, size):
+        values, bits = _lower(values, form, lift, remarks), form.stored
     values = values.view(f"{'i' if form.signed else 'u'}{size // 8}")
+    if lift < 0 and _reach(values) >= 1 << (form.high + (0 if form.signed else 1)):
+        raise Damaged(f"contradicts itself: HighBit {form.high}, BitsStored {form.stored}, and values use them all")
     shift = size - bits
     if shift <= 0 or (not form.signed and int(values.max()) < 1 << bits):
         return values
-    return (values << shift) >> shift
+    masked = (values << shift) >> shift
+    if form.overlays or (form.signed and not (values.view(f"u{size // 8}") >> bits).any()):
+        return masked
+    beyond = values[masked != values]
+    if not beyond.size or _is_negative_padding(beyond):
+        return values
+    if _reach(values) >= 1 << (bits + (0 if form.signed else 1)):
+        remarks[f"bits beyond BitsStored {bits}, of no declared overlay, dropped"] += 1
+        return masked
+    remarks[f"values beyond BitsStored {bits} kept as stored"] += 1
+    return values
 
 
-Decoder = Callable[[bytes, Header], tuple[Values, int]]
+def _is_negative_padding(values: Values) -> bool:
+    """Are these unsigned values one negative number, written into more bits than are stored?"""
+    low = int(values.min())
+    return values.dtype.kind == "u" and low == int(values.max()) and low >> (8 * values.itemsize - 1) == 1
 
 
-def _jpeg(raw: bytes, header: Header) -> tuple[Values, int]:
-    _check_end(raw)  # libjpeg fills what is missing with grey, in silence
-    return imagecodecs.jpeg_decode(raw), header.form.stored
+def _lower(values: Values, form: Form, lift: int, remarks: Counter[str]) -> Values:
+    """Values whose highest bit is not the one of their lowest place, shifted down, unless they are not up there."""
+    low = (values & values.dtype.type((1 << lift) - 1)).any()
+    said = f"HighBit {form.high} with BitsStored {form.stored}"
+    if low and int(values.max()) < 1 << form.stored:
+        remarks[f"{said}: contradicted by the values, which are taken as stored in the lowest bits"] += 1
+        return values
+    remarks[f"{said}: values shifted down by {lift} bits"] += 1
+    return values >> lift
 
 
-def _jpeg_ls(raw: bytes, header: Header) -> tuple[Values, int]:
-    _check_end(raw)  # CharLS takes many seconds to give up
-    return imagecodecs.jpegls_decode(raw), precision(raw, b"\xff\xf7", 4) or header.form.stored
+def _reach(values: Values) -> int:
+    """The largest magnitude, −1 counted as 0."""
+    return max(int(values.max()), -int(values.min()) - 1)
 
 
-def _check_end(raw: bytes) -> None:
-    if not raw.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise Damaged("is cut short: its JPEG data have no end marker")
+Decoder = Callable[[bytes, Header], tuple[Values, int | None]]
 
 
-def _jpeg_2000(raw: bytes, header: Header) -> tuple[Values, int]:
-    size = precision(raw, b"\xff\x51", 40)
-    return imagecodecs.jpeg2k_decode(raw), (size & 0x7F) + 1 if size is not None else header.form.stored
+def _jpeg(raw: bytes, header: Header) -> tuple[Values, int | None]:
+    return imagecodecs.jpeg8_decode(raw), header.form.stored
 
 
-def _rle(raw: bytes, header: Header) -> tuple[Values, int]:
+def _jpeg_ls(raw: bytes, header: Header) -> tuple[Values, int | None]:  # noqa: ARG001 - as the other decoders
+    return imagecodecs.jpegls_decode(raw), None
+
+
+def _jpeg_2000(raw: bytes, header: Header) -> tuple[Values, int | None]:  # noqa: ARG001
+    return imagecodecs.jpeg2k_decode(raw, verbose=2), None
+
+
+def _rle(raw: bytes, header: Header) -> tuple[Values, int | None]:
     kind = np.dtype("<u2" if header.form.allocated == 16 else "u1")
     values = np.frombuffer(imagecodecs.dicomrle_decode(raw, dtype=kind), kind)
+    if values.size < header.rows * header.columns:
+        raise Damaged(f"is cut short: its RLE data hold {values.size} of {header.rows * header.columns} values")
     return values.reshape(header.rows, header.columns), header.form.stored
 
 
-DECODERS: dict[str, Decoder] = {
-    **{JPEG_ROOT + end: _jpeg for end in JPEG},
-    **{JPEG_ROOT + end: _jpeg_ls for end in JPEG_LS},
-    **{JPEG_ROOT + end: _jpeg_2000 for end in JPEG_2000},
-    RLE: _rle,
-}
-
-
-def precision(raw: bytes, marker: bytes, offset: int) -> int | None:
-    """The byte `offset` behind a code stream's size marker, which holds the bits per value; None without marker."""
-    at = raw.find(marker, 0, 1024)
-    return raw[at + offset] if 0 <= at < len(raw) - offset else None
-
-
-def rescale(values: Values, header: Header, out: NDArray[np.int16]) -> int:
-    """Write round(values · slope + intercept) into `out` (int16 HU); the number of voxels that had to be clipped."""
-    slope, intercept = header.slope, header.intercept or 0.0
-    low, high = int(values.min()), int(values.max())
-    ends = sorted((low * slope + intercept, high * slope + intercept))
-    fits = ends[0] >= -32768 and ends[1] <= 32767
-    if slope == 1.0 and intercept.is_integer() and fits and abs(intercept) <= 32767:
-        np.copyto(out, values, casting="unsafe")  # wraps modulo 2^16 and back: exact, as the ends fit
-        out += np.int16(intercept)
-        return 0
-    hounsfield = np.rint(values * slope + intercept)
-    clipped = 0 if fits else int(np.count_nonzero((hounsfield < -32768) | (hounsfield > 32767)))
-    out[...] = np.clip(hounsfield, -32768, 32767)
-    return clipped
-
-
-def padding(form: Form, slope: float, intercept: float) -> tuple[tuple[int, int], float] | None:
-    """The declared padding as (lowest, highest) stored value with its sign, and its HU; None without one."""
-    if form.padding is None:
-        return None
-    bits = form.allocated
-    low, high = sorted(_signed(value, bits) if form.signed else value for value in form.padding)
-    return (low, high), low * slope + intercept
-
-
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def blank_padding(values: Values, header: Header, out: NDArray[np.int16]) -> int:
-    """Set padding that would shine as bright as metal to air; the number of voxels set.
-
-    Padding below −1000 HU stays as stored (the clipping takes it), and padding at a value that tissue may have stays
-    too: headers declare 0 without meaning it.
-    """
-    declared = padding(header.form, header.slope, header.intercept or 0.0)
-    if declared is None or declared[1] <= PLAUSIBLE_HU[1]:
-        return 0
-    (low, high), _ = declared
-    mask = (values >= low) & (values <= high)
-    out[mask] = AIR
-    return int(np.count_nonzero(mask))
+DECODERS: dict[str, Decoder] = {JPEG: _jpeg, JPEG_LS: _jpeg_ls, JPEG_2000: _jpeg_2000, RLE: _rle}

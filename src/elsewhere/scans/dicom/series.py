@@ -8,28 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.uid import UID
-
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom.header import CT_CLASS, ENHANCED_CLASSES, Header, read_headers
-from elsewhere.scans.dicom.stack import arrange, turn_of
+from elsewhere.scans.dicom.preference import COVERING, LOCALIZERS, REFORMATTED, RENDERED, rank, region
+from elsewhere.scans.dicom.separate import owners
+from elsewhere.scans.dicom.stack import arrange, counted, majority, turn_of
+from elsewhere.scans.dicom.tags import uid_name
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.slices import walk
 
 CT_CLASSES = ("", CT_CLASS, *ENHANCED_CLASSES)
-LOCALIZERS = frozenset(("LOCALIZER", "SCOUT", "TOPOGRAM", "CT_SOM5 TOP"))
-RENDERED = frozenset(
-    ("MIP", "MINIP", "VRT", "SSD", "PROJECTION IMAGE", "CURVED", "SCREEN SAVE", "PERFUSION", "DOSE_INFO")
-)
-REFORMATTED = frozenset(("MPR", "REFORMATTED", "SECONDARY", "DERIVED", "CSA MPR"))
+GREY = ("", "MONOCHROME1", "MONOCHROME2")
 UID_FORM = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
-COVERING = 2 / 3
-MEDIUM = 50.0
-GE_KERNELS = {"SOFT": 25.0, "STANDARD": 40.0, "STND": 40.0, "STD+": 45.0, "DETAIL": 50.0, "CHEST": 45.0}
-GE_SHARP_KERNELS = {"LUNG": 65.0, "BONE": 70.0, "BONEPLUS": 75.0, "EDGE": 85.0, "ULTRA": 90.0}
-PHILIPS_KERNELS = {"A": 30.0, "B": 40.0, "C": 50.0, "D": 60.0, "E": 80.0, "L": 65.0, "YA": 60.0, "YB": 65.0, "YC": 70.0}
-SHARPNESS = GE_KERNELS | GE_SHARP_KERNELS | PHILIPS_KERNELS
-"""On the scale of Siemens' kernel numbers (20 smooth … 90 sharp)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,8 @@ class Series:
         number: SeriesNumber, or None.
         facts: what its headers say, for the audit.
         notes: what had to be left out.
+        others: files of the same images or series that are not in `files`: copies, scouts, other acquisitions.
+        part: what tells it from other series of the same UID and patient ("folder p2"), or "".
     """
 
     uid: str
@@ -60,11 +52,16 @@ class Series:
     number: int | None
     facts: Mapping[str, Fact]
     notes: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
+    part: str = ""
 
     def describe(self) -> str:
         """A few words that tell it from its siblings."""
         thickness, kernel = self.facts.get("thickness_mm", "?"), self.facts.get("kernel", "?")
-        return f"series {self.number} ({self.slices} slices, {thickness} mm, kernel {kernel}, {self.uid})"
+        words = [self.facts.get("body_part"), self.facts.get("description")]
+        about = "".join(f", {word}" for word in dict.fromkeys(words) if word)
+        part = f", {self.part}" if self.part else ""
+        return f"series {self.number} ({self.slices} slices, {thickness} mm, kernel {kernel}{about}, {self.uid}{part})"
 
 
 def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
@@ -84,10 +81,23 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
                     groups[_key(header, root)].append(header)
             except BadScan as error:
                 damaged[folder].append(error)
-    owners = _owners(groups)
-    series = [_series(key, headers, _lost(headers, damaged, owners)) for key, headers in groups.items()]
-    orphans = [bad for folder, errors in damaged.items() if owners.get(folder, 0) != 1 for bad in errors]
+    parts = [(key, part) for key, headers in groups.items() for part in _parts(headers, root)]
+    holders = _holders([headers for _, (headers, _) in parts])
+    series = [_series(key, headers, part, _lost(headers, damaged, holders)) for key, (headers, part) in parts]
+    orphans = [bad for folder, errors in damaged.items() if holders.get(folder, 0) != 1 for bad in errors]
     return series, [*orphans, *unread]
+
+
+def _parts(headers: list[Header], root: Path) -> list[tuple[list[Header], str]]:
+    """The images of one UID by patient, study, scanner and folder, and a name for each part ("" for the only one)."""
+    found = owners(headers)
+    if len(found) == 1:
+        return [(headers, "")]
+    folders = [sorted({h.path.parent.relative_to(root).as_posix() for h in part}) for part, _ in found]
+    apart = len({tuple(names) for names in folders}) == len(found)
+    return [
+        (part, f"folder {folders[i][0]}" if apart else f"part {i + 1}, by {why}") for i, (part, why) in enumerate(found)
+    ]
 
 
 def _key(header: Header, root: Path) -> tuple[str, ...]:
@@ -102,25 +112,22 @@ def valid_uid(text: str) -> bool:
     return len(text) <= 64 and UID_FORM.fullmatch(text) is not None
 
 
-def _owners(groups: Mapping[tuple[str, ...], Sequence[Header]]) -> Counter[Path]:
+def _holders(parts: Iterable[Sequence[Header]]) -> Counter[Path]:
     """How many series have files in a folder."""
-    return Counter(folder for headers in groups.values() for folder in {h.path.parent for h in headers})
+    return Counter(folder for headers in parts for folder in {h.path.parent for h in headers})
 
 
 def _lost(
-    headers: Sequence[Header], damaged: Mapping[Path, Sequence[BadScan]], owners: Mapping[Path, int]
+    headers: Sequence[Header], damaged: Mapping[Path, Sequence[BadScan]], holders: Mapping[Path, int]
 ) -> list[Path]:
     folders = {h.path.parent for h in headers}
-    return [Path(bad.where) for f in sorted(folders) if owners[f] == 1 for bad in damaged.get(f, ())]
+    return [Path(bad.where) for f in sorted(folders) if holders[f] == 1 for bad in damaged.get(f, ())]
 
 
-def _series(key: tuple[str, ...], headers: Sequence[Header], lost: Sequence[Path]) -> Series:
-    headers, copies = _without_copies(headers)
-    notes = [f"{copies} files that are copies of others (same SOPInstanceUID) left out"] if copies else []
-    if lost:
-        notes.append(f"{len(lost)} damaged files: {', '.join(path.name for path in lost)}")
+def _series(key: tuple[str, ...], headers: Sequence[Header], part: str, lost: Sequence[Path]) -> Series:
+    notes = [f"{counted(len(lost), 'damaged file')}: {', '.join(path.name for path in lost)}"] if lost else []
     chosen: Sequence[Header] = headers
-    refusal = refusal_of(_most_frequent(headers))
+    refusal = refusal_of(majority(headers)[0][0])
     geometry: dict[str, Fact] = {}
     length = None
     if not refusal:
@@ -132,11 +139,12 @@ def _series(key: tuple[str, ...], headers: Sequence[Header], lost: Sequence[Path
         except BadScan as error:
             refusal = error.what
     first = chosen[0]
+    files = (*dict.fromkeys(h.path for h in chosen), *lost)
     return Series(
         uid=key[0],
         study=first.study_uid,
         patient=first.patient,
-        files=(*dict.fromkeys(h.path for h in chosen), *lost),
+        files=files,
         refusal=refusal,
         reformatted=bool(REFORMATTED & set(first.about.image_type)),
         slices=len(chosen),
@@ -144,18 +152,9 @@ def _series(key: tuple[str, ...], headers: Sequence[Header], lost: Sequence[Path
         number=first.about.series_number,
         facts={**first.about.facts, **geometry},
         notes=tuple(notes),
+        others=tuple(dict.fromkeys(h.path for h in headers if h.path not in set(files))),
+        part=part,
     )
-
-
-def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], int]:
-    seen: set[tuple[str, int]] = set()
-    kept = []
-    for header in headers:
-        name = (header.sop_uid or str(header.path), header.frame)
-        if name not in seen:
-            kept.append(header)
-        seen.add(name)
-    return kept, len(headers) - len(kept)
 
 
 def refusal_of(header: Header) -> str:
@@ -163,10 +162,14 @@ def refusal_of(header: Header) -> str:
     about, kind = header.about, " ".join(header.about.image_type)
     faults = (
         (about.modality not in ("CT", ""), f"is no CT but modality '{about.modality}'"),
-        (about.sop_class not in CT_CLASSES, f"is no CT image but {UID(about.sop_class).name}"),
+        (about.sop_class not in CT_CLASSES, f"is no CT image but {uid_name(about.sop_class)}"),
         (LOCALIZERS & set(about.image_type), f"is a localizer ({kind})"),
         (RENDERED & set(about.image_type), f"is a rendering, not slices ({kind})"),
-        (header.form.samples != 1, f"holds colour images ({header.form.photometric})"),
+        (
+            header.form.samples != 1 or header.form.photometric not in GREY,
+            f"holds colour images ({header.form.photometric})",
+        ),
+        (header.form.lut, "maps its values through a Modality LUT, which is not applied here"),
         (
             about.rescale_type[:1] not in ("H", "") and about.rescale_type != "US",
             f"holds values of type {about.rescale_type}, not HU",
@@ -183,32 +186,29 @@ def _plane_fault(header: Header) -> str:
     return ""
 
 
-def _most_frequent(headers: Sequence[Header]) -> Header:
-    """An image of the commonest kind: a series may begin with its localizer."""
-    kinds = Counter((h.about.image_type, h.rows, h.columns) for h in headers)
-    common = kinds.most_common(1)[0][0]
-    return next(h for h in headers if (h.about.image_type, h.rows, h.columns) == common)
-
-
 # Which one to take ----------------------------------------------------------------------------------------------
 
 
 def choose(candidates: Iterable[Series], where: str) -> tuple[Series, tuple[str, ...]]:
     """The series that stands for a study or folder, and a note on the others.
 
-    Among the axial primary CT series that cover at least `COVERING` of the longest: original before derived or
-    reformatted, then most slices, thinnest slices, softest kernel, lowest series number.
+    Series whose body part or description name another region than the chest give way to those that do not. Among the
+    axial primary CT series that then cover at least `COVERING` of the longest: original before derived or reformatted,
+    then those that name the chest, then most slices, thinnest slices, softest kernel, lowest series number.
 
     Raises:
         BadScan: there is none; the text says why each was refused.
     """
     candidates = list(candidates)
-    usable = sorted(_covering([s for s in candidates if not s.refusal]), key=rank)
+    usable = [s for s in candidates if not s.refusal]
+    usable = sorted(_covering([s for s in usable if region(s.facts) < 2] or usable), key=_key_of)
     if not usable:
         reasons = "; ".join(f"series {s.number} {s.refusal}" for s in candidates[:5])
         raise BadScan(where, f"has no axial CT series ({reasons})", "Name the series to use by its series_uid")
     best, others = usable[0], [s for s in candidates if s is not usable[0]]
     notes = [f"{where}: only a derived or reformatted series was there, {best.describe()}"] if best.reformatted else []
+    if region(best.facts) == 2:
+        notes.append(f"{where}: its series name another region than the chest, {best.describe()}")
     if others:
         left = "; ".join(s.describe() + (f" {s.refusal}" if s.refusal else "") for s in others)
         notes.append(f"{where}: took {best.describe()}; not {left}")
@@ -221,25 +221,7 @@ def _covering(candidates: Sequence[Series]) -> list[Series]:
     return [s for s in candidates if s.length_mm is None or s.length_mm >= COVERING * longest]
 
 
-def rank(series: Series) -> tuple[object, ...]:
+def _key_of(series: Series) -> tuple[object, ...]:
     """Sort key, best first (see `choose`)."""
-    thickness = series.facts.get("thickness_mm")
-    thickness = float(thickness) if isinstance(thickness, int | float) else float("inf")
     number = float("inf") if series.number is None else series.number
-    return series.reformatted, -series.slices, thickness, sharpness(series.facts.get("kernel")), number, series.uid
-
-
-def sharpness(kernel: Fact) -> float:
-    """How sharp a reconstruction kernel is, about 20 (smooth) to 90 (edge); MEDIUM where its name says nothing.
-
-    Siemens prints the number (B70f, Br38f, D40s); Canon/Toshiba FC01–FC29 are soft, FC30–FC49 bone, FC50–FC59 lung,
-    FC80 up the sharpest; GE and Philips use names.
-    """
-    name = str(kernel or "").upper().strip()
-    if name in SHARPNESS:
-        return SHARPNESS[name]
-    if found := re.match(r"FC(\d\d)", name):
-        number = int(found[1])
-        return 35.0 if number < 30 else 70.0 if number < 50 else 65.0 if number < 60 else 80.0
-    found = re.match(r"[A-Z]{1,2}(\d\d)", name)
-    return float(found[1]) if found else MEDIUM
+    return *rank(series.facts, series.slices, series.reformatted), number, series.uid, series.part

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,12 +12,23 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom.header import Header
+from elsewhere.scans.dicom.preference import COVERING, LOCALIZERS, REFORMATTED, RENDERED, rank, region
+from elsewhere.scans.dicom.separate import (
+    NEAR,
+    SAME_PLACE_MM,
+    mixed_numbers,
+    owners,
+    places,
+    runs,
+    same_content,
+    without_copies,
+)
 from elsewhere.scans.scan import Fact
+from elsewhere.scans.slices import natural_key
 from elsewhere.scans.volume import Spacing
 
 AXIAL = 0.8
 """Least share of the slice normal along the body axis (37°: a gantry tilts by 30° at most)."""
-SAME_PLACE_MM = 0.01
 JUMP = 1.5
 """A distance of neighbouring slices beyond this multiple of the median one counts as missing slices."""
 MAX_LOST_SHARE = 0.10
@@ -52,6 +64,7 @@ class Stack:
         length_mm: from the first slice to the last, None where only numbers order them.
         notes: what was left out or is uneven.
         facts: tilt_deg, gaps, missing_slices.
+        left_out: how many slices it lacks because their images could not be used.
     """
 
     headers: tuple[Header, ...]
@@ -60,35 +73,81 @@ class Stack:
     length_mm: float | None
     notes: tuple[str, ...] = ()
     facts: dict[str, Fact] = field(default_factory=dict)
+    left_out: int = 0
 
 
 def arrange(headers: Sequence[Header], where: str) -> Stack:
     """Order the images of one series into a volume.
 
-    Images of another size, orientation or pixel spacing than the majority are left out (localizers inside the series),
-    and so are second images at the same place (of several phases: all but the fullest). Slices are ordered by the
-    projection of ImagePositionPatient on the slice normal, else by SliceLocation (rising towards the head), else by
-    InstanceNumber (1 is the most superior).
+    Copies are left out. Images of another kind, size, orientation or pixel spacing than the majority are too (scouts
+    inside the series); of several acquisitions, time points or reconstructions at the same or interleaved places the
+    preferred one is taken (see `preference.rank`). Slices are ordered by the projection of ImagePositionPatient on the
+    slice normal, else by SliceLocation (rising towards the head), else by InstanceNumber (1 is the most superior), else
+    by the files' names.
 
     Raises:
-        BadScan: fewer than 2 images are left, or they are not axial.
+        BadScan: fewer than 2 images are left, they are not axial, nothing tells their order, two patients or volumes
+            are mixed, or more than `MAX_LOST_SHARE` of the slices would have to be left out.
     """
     notes: list[str] = []
-    alike = _majority(headers, notes)
+    headers, copies = without_copies(headers)
+    if copies:
+        notes.append(f"{counted(len(copies), 'file')} left out: copies of others (same image)")
+    if len(parts := owners(headers)) > 1:
+        what = f"mixes {len(parts)} patients, studies or scanners under one series ({parts[0][1]} differs)"
+        raise BadScan(where, what, "Name each scan by the `path` of its own folder")
+    alike, aliens = majority(headers)
     turn = turn_of(alike[0], where)
     if alike[0].orientation is None:
         notes.append("no ImageOrientationPatient: taken as supine, seen from the feet (row 0 anterior)")
-    heights, order = _heights(alike, notes)
-    order = _one_per_place(alike, heights, order, notes)
+    left = _LeftOut()
+    _note_aliens(aliens, notes)
+    heights, order = _order(alike, where, notes, left)
     if len(order) < 2:
         raise BadScan(where, f"holds {len(order)} slice, expected at least 2", "Give a whole series, not single slices")
     chosen = tuple(alike[i] for i in order)
     facts: dict[str, Fact] = {}
     ordered = np.array([heights[i] for i in order]) if heights else None
     step = _step(ordered, notes, facts)
+    if ordered is not None and step:
+        left.aliens = _holes(aliens, alike[0], ordered, step)
+    left.check(len(chosen), where)
     _tilt(chosen, notes, facts)
     length = None if ordered is None else float(ordered[0] - ordered[-1])
-    return Stack(chosen, turn, _spacing(chosen[0], turn, step, notes), length, tuple(notes), facts)
+    spacing = _spacing(chosen[0], turn, step, notes)
+    notes += _remarks(chosen)
+    return Stack(chosen, turn, spacing, length, tuple(notes), facts, left.slices)
+
+
+@dataclass
+class _LeftOut:
+    """Images that a volume lacks because they had to be left out."""
+
+    unplaced: int = 0
+    seconds: int = 0
+    aliens: int = 0
+
+    @property
+    def slices(self) -> int:
+        return self.unplaced + self.seconds + self.aliens
+
+    def check(self, kept: int, where: str) -> None:
+        """Raises BadScan where they are more than may be damaged."""
+        if self.slices <= MAX_LOST_SHARE * (kept + self.slices):
+            return
+        parts = (
+            (self.unplaced, "image", "without position"),
+            (self.seconds, "second image", "at a place, and nothing tells which belongs to the volume"),
+            (self.aliens, "image", "of another size or pixel spacing where slices are missing"),
+        )
+        reasons = "; ".join(f"{counted(count, noun)} {reason}" for count, noun, reason in parts if count)
+        what = f"{self.slices} of {kept + self.slices} images would be left out (at most {MAX_LOST_SHARE:.0%} may be)"
+        raise BadScan(where, f"{what}: {reasons}", "Export the series again, one volume to a series")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def turn_of(header: Header, where: str) -> Turn:
@@ -105,8 +164,8 @@ def turn_of(header: Header, where: str) -> Turn:
     return Turn(swap, bool(rows[1] < 0), bool(columns[0] < 0))
 
 
-def _majority(headers: Sequence[Header], notes: list[str]) -> list[Header]:
-    """The largest group of images alike in size, orientation and pixel spacing."""
+def majority(headers: Sequence[Header]) -> tuple[list[Header], list[Header]]:
+    """The images alike in kind, size, orientation and pixel spacing that fill most places, and all others."""
     groups: list[list[Header]] = []
     for header in headers:
         for group in groups:
@@ -115,19 +174,39 @@ def _majority(headers: Sequence[Header], notes: list[str]) -> list[Header]:
                 break
         else:
             groups.append([header])
-    largest = max(groups, key=len)
-    others = Counter(f"{h.rows} × {h.columns}" for group in groups if group is not largest for h in group)
-    if others:
-        sizes = ", ".join(f"{n} of {size}" for size, n in others.items())
-        notes.append(f"{others.total()} images of another size, orientation or pixel spacing left out ({sizes})")
-    return largest
+    largest = max(groups, key=lambda group: (len({_place(h) for h in group}), len(group)))
+    return largest, [h for group in groups if group is not largest for h in group]
+
+
+def _place(header: Header) -> object:
+    return header.position or (header.number if header.location is None else header.location)
+
+
+def _note_aliens(aliens: Sequence[Header], notes: list[str]) -> None:
+    sizes = Counter(f"{h.rows} × {h.columns}" for h in aliens)
+    if sizes:
+        said = ", ".join(f"{n} of {size}" for size, n in sizes.items())
+        notes.append(f"{counted(len(aliens), 'image')} of another size, orientation or pixel spacing left out ({said})")
+
+
+def _holes(aliens: Sequence[Header], first: Header, heights: NDArray[np.float64], step: float) -> int:
+    """How many axial images of another size or spacing lie where the volume has no slice."""
+    normal = _normal(first)
+    beside = [h for h in aliens if _kind(h) == _kind(first) and _near(h.orientation, first.orientation, 0.02)]
+    there = [float(np.dot(h.position, normal)) for h in beside if h.position]
+    return sum(float(np.abs(heights - height).min()) > NEAR * step for height in there)
+
+
+def _kind(header: Header) -> tuple[object, ...]:
+    about, form = header.about, header.form
+    types = set(about.image_type)
+    return about.modality, about.sop_class, about.rescale_type, form.samples, types & LOCALIZERS, types & RENDERED
 
 
 def _alike(one: Header, other: Header) -> bool:
     same = (one.rows, one.columns) == (other.rows, other.columns)
-    return (
-        same and _near(one.orientation, other.orientation, 0.02) and _near(one.pixel_spacing, other.pixel_spacing, 1e-3)
-    )
+    near = _near(one.orientation, other.orientation, 0.02) and _near(one.pixel_spacing, other.pixel_spacing, 1e-3)
+    return same and near and (one.about is other.about or _kind(one) == _kind(other))
 
 
 def _near(one: Sequence[float] | None, other: Sequence[float] | None, tolerance: float) -> bool:
@@ -136,18 +215,46 @@ def _near(one: Sequence[float] | None, other: Sequence[float] | None, tolerance:
     return all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
-def _heights(headers: list[Header], notes: list[str]) -> tuple[list[float] | None, list[int]]:
-    """Height of each image in mm (None where only numbers order them), and the order from the head down."""
+def _order(headers: list[Header], where: str, notes: list[str], left: _LeftOut) -> tuple[list[float] | None, list[int]]:
+    """Height of each image in mm (None where only numbers or names order them), and the order from the head down."""
+    heights, which = _heights(headers, notes, left)
+    if heights is None:
+        return None, _by_number(headers, where, notes)
+    which = _one_run(headers, heights, which, notes)
+    heights = _unrounded(headers, heights, which, notes)
+    which.sort(key=lambda i: (-heights[i], headers[i].number or 0, str(headers[i].path)))
+    order = _one_per_place(headers, heights, which, notes, left)
+    if mixed_numbers([headers[i] for i in order], [heights[i] for i in order]):
+        what = "mixes two volumes: its InstanceNumbers stand twice, at neighbouring places"
+        raise BadScan(where, what, "Put each volume into a folder of its own, and name it by its `path`")
+    return heights, order
+
+
+def _heights(headers: list[Header], notes: list[str], left: _LeftOut) -> tuple[list[float] | None, list[int]]:
+    """Height of each image along the slice normal, and which images have one."""
     placed = [i for i, h in enumerate(headers) if h.position is not None]
     if len(placed) >= max(2, (1 - MAX_LOST_SHARE) * len(headers)) and _spread(headers, placed):
-        return _projected(headers, placed, notes)
-    if all(h.location is not None for h in headers) and len({h.location for h in headers}) > 1:
+        if len(placed) < len(headers):
+            left.unplaced = len(headers) - len(placed)
+            notes.append(f"{counted(left.unplaced, 'image')} without position left out")
+        normal = _normal(headers[0])
+        return [float(np.dot(h.position, normal)) if h.position else 0.0 for h in headers], placed
+    located = [i for i, h in enumerate(headers) if h.location is not None]
+    distinct = len({headers[i].location for i in located})
+    if len(located) >= (1 - MAX_LOST_SHARE) * len(headers) and distinct > 1:
         notes.append("no usable ImagePositionPatient: ordered by SliceLocation, taken to rise towards the head")
-        return _descending([float(h.location or 0.0) for h in headers], range(len(headers)), headers)
-    if len(headers) > 1:
-        notes.append("neither positions nor SliceLocation: ordered by InstanceNumber, 1 taken as the most superior")
-    order = sorted(range(len(headers)), key=lambda i: (headers[i].number is None, headers[i].number or 0, i))
-    return None, order
+        if len(located) < len(headers):
+            left.unplaced = len(headers) - len(located)
+            notes.append(f"{counted(left.unplaced, 'image')} without SliceLocation left out")
+        return [float(h.location or 0.0) for h in headers], located
+    return None, []
+
+
+def _normal(header: Header) -> NDArray[np.float64]:
+    """Direction from slice to slice, towards the head."""
+    across, down = np.reshape(header.orientation or IDENTITY, (2, 3))
+    normal = np.cross(across, down)
+    return normal / np.linalg.norm(normal) * np.sign(normal[2])
 
 
 def _spread(headers: Sequence[Header], placed: Sequence[int]) -> bool:
@@ -159,53 +266,138 @@ def _spread(headers: Sequence[Header], placed: Sequence[int]) -> bool:
     return not blank and len({h.location for h in headers}) == 1
 
 
-def _projected(headers: Sequence[Header], placed: Sequence[int], notes: list[str]) -> tuple[list[float], list[int]]:
-    if len(placed) < len(headers):
-        notes.append(f"{len(headers) - len(placed)} images without position left out")
-    across, down = np.reshape(headers[0].orientation or IDENTITY, (2, 3))
-    normal = np.cross(across, down)
-    normal = normal / np.linalg.norm(normal) * np.sign(normal[2])
-    heights = [float(np.dot(h.position, normal)) if h.position else 0.0 for h in headers]
-    return _descending(heights, placed, headers)
+def _one_run(headers: Sequence[Header], heights: Sequence[float], which: list[int], notes: list[str]) -> list[int]:
+    """The images of one acquisition, time point and reconstruction."""
+    parts, name, overlapping = runs([headers[i] for i in which], [heights[i] for i in which])
+    if overlapping:
+        notes.append(f"{counted(overlapping, 'image')} in the overlap of two acquisitions left out")
+    if len(parts) == 1:
+        return [which[i] for i in parts[0]]
+    sets = [[which[i] for i in part] for part in parts]
+    best = _preferred(headers, heights, sets)
+    value = headers[best[0]].about.run.get(name, "")
+    notes.append(
+        f"{len(sets)} {PLURALS.get(name, name + 's')} in one series: {len(best)} images of {name} {value}".rstrip()
+        + f" kept, {len(which) - len(best)} left out"
+    )
+    return best
 
 
-def _descending(heights: list[float], which: Sequence[int], headers: Sequence[Header]) -> tuple[list[float], list[int]]:
-    return heights, sorted(which, key=lambda i: (-heights[i], headers[i].number or 0, str(headers[i].path)))
+PLURALS = {"frame of reference": "frames of reference", "contrast": "contrast phases", "body part": "body parts"}
+PLURALS |= {"thickness": "slice thicknesses", "acquisition time": "acquisitions", "kVp": "tube voltages"}
+PLURALS |= {"series time": "series times"}
+
+
+def _preferred(headers: Sequence[Header], heights: Sequence[float], sets: Sequence[list[int]]) -> list[int]:
+    """The best of several volumes in one series: long enough, then as `preference.rank` has it, then the earliest."""
+
+    def length(one: Sequence[int]) -> float:
+        return float(np.ptp([heights[i] for i in one]))
+
+    def key(one: Sequence[int]) -> tuple[object, ...]:
+        first = headers[one[0]]
+        count = places([heights[i] for i in one])
+        derived = bool(REFORMATTED & set(first.about.image_type))
+        when = min((time for time in (headers[i].time for i in one) if time is not None), default=0.0)
+        number = first.about.run["acquisition"].rjust(12), min(headers[i].number or 0 for i in one)
+        return *rank(first.about.facts, count, derived), when, number, str(first.path)
+
+    here = [one for one in sets if region(headers[one[0]].about.facts) < 2] or list(sets)
+    longest = max(map(length, here))
+    return min((one for one in here if length(one) >= COVERING * longest), key=key)
+
+
+def _unrounded(headers: Sequence[Header], heights: list[float], which: Sequence[int], notes: list[str]) -> list[float]:
+    """Heights told apart again where several slices were rounded to one: by SliceLocation, else by InstanceNumber."""
+    if places([heights[i] for i in which]) == len(which):
+        return heights
+    for name, values in (("SliceLocation", _locations(headers)), ("InstanceNumber", _numbers(headers))):
+        known = [values[i] for i in which]
+        if None in known or len(set(known)) < len(which):
+            continue
+        order = sorted(which, key=lambda i: values[i] or 0.0)
+        climb = np.diff([heights[i] for i in order])
+        if not ((climb >= 0).all() or (climb <= 0).all()):
+            continue
+        evenly = np.linspace(heights[order[0]], heights[order[-1]], len(order))
+        rounding = _rounding([heights[i] for i in which])
+        if float(np.abs(evenly - [heights[i] for i in order]).max()) > rounding or _twice(headers, heights, order):
+            continue
+        notes.append(
+            f"positions are rounded to {rounding:g} mm: ordered by {name}, evenly between the first and the last"
+        )
+        found = list(heights)
+        for i, height in zip(order, evenly, strict=True):
+            found[i] = float(height)
+        return found
+    return heights
+
+
+def _twice(headers: Sequence[Header], heights: Sequence[float], order: Sequence[int]) -> bool:
+    """Does each place hold equally many images that are too thick for half a place? Those are images of two volumes."""
+    counts = Counter(heights[i] for i in order)
+    step = abs(heights[order[-1]] - heights[order[0]]) / max(1, len(order) - 1)
+    thickness = headers[order[0]].about.facts.get("thickness_mm")
+    return len(set(counts.values())) == 1 and not (isinstance(thickness, int | float) and thickness <= 1.5 * step)
+
+
+def _locations(headers: Sequence[Header]) -> list[float | None]:
+    return [h.location for h in headers]
+
+
+def _numbers(headers: Sequence[Header]) -> list[float | None]:
+    return [h.number for h in headers]
+
+
+def _rounding(heights: Sequence[float]) -> float:
+    """The coarsest of 10, 1, 0.1, 0.01 mm of which all heights are multiples; 0 where none is."""
+    values = np.asarray(heights)
+    return next((unit for unit in (10.0, 1.0, 0.1, 0.01) if np.allclose(values / unit, np.rint(values / unit))), 0.0)
+
+
+def _by_number(headers: Sequence[Header], where: str, notes: list[str]) -> list[int]:
+    """Order without heights: by instance number, where each stands once; else by name, where names count."""
+    which = list(range(len(headers)))
+    numbers = [h.number for h in headers]
+    if None not in numbers and len(set(numbers)) > 1:
+        counted = [-float(number or 0) for number in numbers]
+        which = _one_run(headers, counted, which, notes)
+    known = {numbers[i] for i in which}
+    if None not in known and len(known) == len(which):
+        if len(which) > 1:
+            notes.append("neither positions nor SliceLocation: ordered by InstanceNumber, 1 taken as the most superior")
+        return sorted(which, key=lambda i: numbers[i] or 0)
+    names = [headers[i].path.name for i in which]
+    if len({re.sub(r"\d+", "#", name) for name in names}) > 1 or len(set(names)) < len(names):
+        what = "has no positions, no SliceLocation, no distinct InstanceNumbers, and its files' names do not count"
+        raise BadScan(where, what, "Export the series with ImagePositionPatient")
+    notes.append(
+        "neither positions, SliceLocation nor distinct InstanceNumbers: ordered by the numbers in the files' names, "
+        "the first taken as the most superior"
+    )
+    return sorted(which, key=lambda i: natural_key(headers[i].path.name))
 
 
 def _one_per_place(
-    headers: Sequence[Header], heights: Sequence[float] | None, order: list[int], notes: list[str]
+    headers: Sequence[Header], heights: Sequence[float], order: list[int], notes: list[str], left: _LeftOut
 ) -> list[int]:
-    """Leave out second images at a place; where most places are taken twice, keep the fullest acquisition."""
-    if heights is None or _places(heights, order) == len(order):
-        return order
-    acquisitions: dict[str, list[int]] = defaultdict(list)
-    for i in order:
-        acquisitions[headers[i].acquisition].append(i)
-    if len(acquisitions) > 1 and len(order) >= 1.5 * _places(heights, order):
-        name, fullest = max(acquisitions.items(), key=lambda item: (_places(heights, item[1]), _earlier(item[0])))
-        notes.append(
-            f"{len(acquisitions)} acquisitions in one series: {len(fullest)} images of acquisition "
-            f"{name.split('/')[0]} kept, {len(order) - len(fullest)} left out"
-        )
-        order = fullest
+    """Leave out second images at a place; those that hold other pixels than the first count as lost."""
     kept: list[int] = []
+    seconds, copies = 0, 0
     for i in order:
         if not kept or abs(heights[kept[-1]] - heights[i]) > SAME_PLACE_MM:
             kept.append(i)
-    if len(kept) < len(order):
-        notes.append(f"{len(order) - len(kept)} second images at the same position left out")
+        elif same_content(headers[kept[-1]], headers[i]):
+            copies += 1
+        else:
+            seconds += 1
+    if copies:
+        copied = "1 copy" if copies == 1 else f"{copies} copies"
+        notes.append(f"{copied} at the same position (same pixels, other ids) left out")
+    if seconds:
+        notes.append(f"{counted(seconds, 'second image')} at the same position left out")
+    left.seconds = seconds
     return kept
-
-
-def _places(heights: Sequence[float], order: Sequence[int]) -> int:
-    values = np.sort([heights[i] for i in order])
-    return 1 + int(np.count_nonzero(np.diff(values) > SAME_PLACE_MM))
-
-
-def _earlier(name: str) -> tuple[float, ...]:
-    """Larger for the acquisition with the smaller number."""
-    return tuple(-float(part) if part.isdigit() else -np.inf for part in name.split("/"))
 
 
 def _step(heights: NDArray[np.float64] | None, notes: list[str], facts: dict[str, Fact]) -> float | None:
@@ -258,3 +450,9 @@ def _spacing(header: Header, turn: Turn, step: float | None, notes: list[str]) -
         return None
     rows, columns = header.pixel_spacing[::-1] if turn.swap else header.pixel_spacing
     return step, rows, columns
+
+
+def _remarks(headers: Sequence[Header]) -> list[str]:
+    """What was put right in the headers, and in how many images."""
+    counts = Counter(remark for h in headers for remark in h.remarks)
+    return [f"{remark} ({counted(count, 'image')})" for remark, count in counts.items()]

@@ -20,7 +20,7 @@ from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 Names = Mapping[str, Series]
 
@@ -43,15 +43,21 @@ def find(root: Path, site: str, labels: Path | None = None) -> Found:
     rows = read_labels(table, site)
     series, damaged = find_series(root)
     if not series:
-        raise BadSite(
-            f"{site}: {root}", "holds no DICOM images", "Check the folder, and that the archives are unpacked"
-        )
+        raise _no_images(f"{site}: {root}", damaged)
     names = _names(series)
-    taken, reasons, notes = _resolve(rows, names, root)
+    taken, reasons, notes = _resolve(rows, names, root, damaged)
     matched = match(rows, _worth_a_row(names, taken), table, lambda row: _taken(row, taken, reasons))
     scans = tuple(row.as_scan(site, s.files, s.facts) for row, s in matched.pairs)
     remarks = [f"{row.scan}: {note}" for row, s in matched.pairs for note in s.notes]
     return Found(scans, (*matched.bad, *damaged), (*matched.notes, *notes, *_refusals(names), *remarks))
+
+
+def _no_images(where: str, damaged: Sequence[BadScan]) -> BadSite:
+    if damaged:
+        first = damaged[0]
+        what = f"holds no DICOM image that can be read: {len(damaged)} cannot, first {first.where}: {first.what}"
+        return BadSite(where, what, first.next_step)
+    return BadSite(where, "holds no DICOM images", "Check the folder, and that the archives are unpacked")
 
 
 def read(scan: Scan) -> Volume:
@@ -86,24 +92,32 @@ def _folder_name(text: str) -> str:
 
 
 def _names(series: Sequence[Series]) -> Names:
-    """Each series under a name of its own: its UID, with the patient where several patients share it."""
+    """Each series under a name of its own: its UID, with patient and part where several share it."""
     shared = Counter(s.uid for s in series)
-    names = {s.uid if shared[s.uid] == 1 else f"{s.uid} (patient {s.patient}, series {s.number})": s for s in series}
-    assert len(names) == len(series), "series with the same uid, patient and number are one series"
+    names: dict[str, Series] = {}
+    for one in series:
+        part = f", {one.part}" if one.part else ""
+        name = one.uid if shared[one.uid] == 1 else f"{one.uid} (patient {one.patient}, series {one.number}{part})"
+        names[name if name not in names else f"{name} {len(names)}"] = one
     return names
 
 
 def _resolve(
-    rows: Sequence[LabelRow], names: Names, root: Path
+    rows: Sequence[LabelRow], names: Names, root: Path, damaged: Sequence[BadScan]
 ) -> tuple[dict[str, str], dict[str, BadScan], list[str]]:
     """Scan id → name of its series; scan id → why it has none; notes on the series that were not chosen."""
     index = _index(names, root)
+    broken = _broken(damaged, root)
     taken: dict[str, str] = {}
     reasons: dict[str, BadScan] = {}
     notes: list[str] = []
     for row in rows:
         candidates = _candidates(row, index)
         if not candidates:
+            if bad := broken.get(row.path):
+                first = f"{Path(bad[0].where).name}: {bad[0].what}"
+                what = f"{len(bad)} of {len(bad)} files of '{row.path}' cannot be read, first {first}"
+                reasons[row.scan] = BadScan(row.scan, what, bad[0].next_step)
             continue
         try:
             _check_one_owner(row, candidates, names)
@@ -114,6 +128,16 @@ def _resolve(
         notes += note
         taken[row.scan] = next(name for name in candidates if names[name] is best)
     return taken, reasons, notes
+
+
+def _broken(damaged: Sequence[BadScan], root: Path) -> Mapping[str, Sequence[BadScan]]:
+    """Path below the root → the damaged files that it stands for: the file, and all folders above it."""
+    found: dict[str, list[BadScan]] = defaultdict(list)
+    for bad in damaged:
+        path = Path(bad.where).relative_to(root)
+        for one in (path, *path.parents):
+            found[one.as_posix()].append(bad)
+    return found
 
 
 Index = Mapping[tuple[str, str], Sequence[str]]
@@ -131,8 +155,8 @@ def _index(names: Names, root: Path) -> Index:
 
 
 def _paths(series: Series, root: Path) -> set[str]:
-    """The series' files and all folders above them, relative to the root."""
-    files = {path.relative_to(root) for path in series.files}
+    """The series' files, its copies and what was left out, and all folders above them, relative to the root."""
+    files = {path.relative_to(root) for path in (*series.files, *series.others)}
     folders = {folder for path in {f.parent for f in files} for folder in (path, *path.parents)}
     return {path.as_posix() for path in files | folders}
 
@@ -147,8 +171,8 @@ def _candidates(row: LabelRow, index: Index) -> Sequence[str]:
 def _check_one_owner(row: LabelRow, candidates: Sequence[str], names: Names) -> None:
     """A series_uid that several patients share names none of them."""
     if row.series_uid and len(candidates) > 1:
-        patients = ", ".join(names[name].patient for name in candidates)
-        what = f"{len(candidates)} series on disk are called {row.series_uid} (patients {patients})"
+        whose = ", ".join(names[name].part or f"patient {names[name].patient}" for name in candidates)
+        what = f"{len(candidates)} series on disk are called {row.series_uid} ({whose})"
         raise BadScan(row.scan, what, "Name the scan by its `path` instead")
 
 
