@@ -67,13 +67,15 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
     for row in rows:
         row["subset"] = subsets[row["site"], row["scan"]]
     _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
+    labels = {(s.site, s.scan): s.label for s in scans}
+    left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
     bad += ((name, "", error) for name, one in found.items() for error in one.bad)
     findings: Row = {}
     with stage("list of scans"):
         try:
             _check_readable(study, rows, bad)
             _check_subsets(study, rows)
-            findings = _audit(folder, rows, found)
+            findings = _audit(folder, rows, found, left_out)
             _print_audit(findings, bad)
             _check_leaks(study, findings)
             check_trainings(study, folder, [r for r in rows if r["status"] == "ok"], whole=whole)
@@ -150,6 +152,7 @@ def _row(scan: Scan, stored: Stored, folder: Folder) -> Row:
         "slices": stored.slices,
         "minimum": stored.minimum,
         "maximum": stored.maximum,
+        "prepared_hash": stored.record["checksum"],
         **{name: facts[name] for name in AUDIT_FACTS},
         "source_slices": facts["slices"],
         "notes": json.dumps(stored.record["notes"]),
@@ -161,7 +164,7 @@ def _mark_copies(rows: Sequence[Row], keep: set[str]) -> None:
     """A patient's second volume with the same voxels is no second scan (protocol page, known fault 1)."""
     seen: set[tuple[str, str, str]] = set()
     for row in rows:
-        name = (row["site"], row["patient"], row["content_hash"])
+        name = (row["site"], row["patient"], row["prepared_hash"])
         if name in seen and row["site"] not in keep:
             row["status"] = "copy"
         seen.add(name)
@@ -188,9 +191,9 @@ def _check_subsets(study: Study, rows: Sequence[Row]) -> None:
                 )
 
 
-def _audit(folder: Folder, rows: Sequence[Row], found: dict[str, Found]) -> Row:
+def _audit(folder: Folder, rows: Sequence[Row], found: dict[str, Found], left_out: Sequence[Row]) -> Row:
     usable = [row for row in rows if row["status"] == "ok"]
-    findings = audit(usable)
+    findings = audit(usable, left_out)
     findings["notes"] = [note for site in found.values() for note in site.notes]
     findings["copies_left_out"] = len(rows) - len(usable)
     findings["repaired"] = list(_repairs(usable))
