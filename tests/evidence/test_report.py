@@ -404,10 +404,10 @@ def test_long_tables_are_cut_on_the_page_and_whole_in_the_csv(small: Study, tmp_
 
 
 def test_a_page_that_grew_too_large_is_written_with_its_largest_pictures_beside_it(
-    small: Study, tmp_path: Path, small_page: str, monkeypatch: pytest.MonkeyPatch
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells, whole_page = len(small.models) * len(small.sites), len(small_page.encode())
-    kept = small_page.count("<svg")
+    plain = page_of(small, tmp_path / "plain")
+    cells, whole_page, kept = len(small.models) * len(small.sites), len(plain.encode()), plain.count("<svg")
     for limit, fewer in ((whole_page, 0), (whole_page - 1, 1), (0, kept)):
         monkeypatch.setattr(places, "PAGE", limit - 10 * cells)
         monkeypatch.setattr(places, "PER_CELL", 10)
