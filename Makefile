@@ -46,7 +46,7 @@ bench: .venv/installed          ## speed and memory beside the usual libraries, 
 kills: .venv/installed          ## fifty kills -9 of prepare, train and study; every byte compared at the end
 	$(BIN)/python benchmarks/kills.py
 
-evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables
+evidence-bench: .venv/installed ## coverage of the intervals and type-I error of the tests, as tables (machine idle)
 	$(BIN)/python benchmarks/evidence.py
 
 niivue:                         ## the viewer's bundle anew from npm, pinned, and its hash checked

@@ -50,7 +50,8 @@ from elsewhere.evidence.diagnosis.separation import SeparationSettings, beyond, 
 from elsewhere.evidence.learned import judge_learned
 from elsewhere.scans.phantom.acquisition import acquire, lay_grid
 from elsewhere.scans.phantom.exam import Plan, draw
-from elsewhere.scans.phantom.sites import SiteSettings, default_sites, plan_site, turn
+from elsewhere.scans.phantom.sites import default_sites, plan_site, turn
+from elsewhere.scans.phantom.ties import SiteSettings
 from elsewhere.scans.regions import describe, erase_lungs, find_regions, keep_outside
 from elsewhere.scans.volume import Preparation, Volume, measure, prepare
 

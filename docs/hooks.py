@@ -38,6 +38,7 @@ TYPES = {
     "tuple[int, int]": "[low, high]",
     "tuple[float, float]": "[low, high]",
     "Sampling": '"uniform" or "balanced"',
+    "Select": '"accuracy", "log_loss" or "auc"',
 }
 
 

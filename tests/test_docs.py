@@ -17,7 +17,8 @@ import typer
 
 from elsewhere import COMMANDS, plan
 from elsewhere.cli import app
-from elsewhere.scans.labels import COLUMNS, LABELS, read_labels
+from elsewhere.scans.labels import COLUMNS, read_labels
+from elsewhere.scans.values import LABELS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -186,6 +187,8 @@ def spelled(value: object) -> str:
     """A value as the study file writes it."""
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
 
 

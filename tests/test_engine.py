@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from elsewhere import engine
 from elsewhere.errors import BadScan
@@ -72,6 +74,11 @@ def wait_or_fail(x: int) -> int:
     raise BadScan("scan.dcm", "is broken", "Mend it")
 
 
+def threads_of_numpy(_: int) -> list[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
 def named(index: int, how: engine.Ended) -> str:
     return f"task {index}: {how}"
 
@@ -84,6 +91,13 @@ def test_a_task_whose_worker_dies_twice_is_an_error_that_names_the_signal() -> N
 def test_a_worker_that_dies_takes_one_task_with_it_which_is_tried_again(tmp_path: Path) -> None:
     tasks = [(str(tmp_path), i) for i in range(6)]
     assert dict(engine.run(die_once, tasks, workers=2)) == {i: i * i for i in range(6)}
+
+
+def test_workers_share_the_cores_out() -> None:
+    each = max(1, engine.cores() // 2)
+    answers = dict(engine.run(threads_of_numpy, [(0,), (1,)], workers=2))
+    assert all(threads <= each for found in answers.values() for threads in found)
+    assert answers[0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

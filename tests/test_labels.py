@@ -11,17 +11,14 @@ from openpyxl import Workbook
 
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.labels import (
-    LABELS,
     LabelRow,
     find_table,
     match,
-    normal_path,
-    parse_age,
-    parse_date,
     read_labels,
     row_of,
     write_labels,
 )
+from elsewhere.scans.values import LABELS, normal_path, parse_age, parse_date, slash_order
 
 
 def table(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
@@ -110,9 +107,15 @@ def test_every_accepted_label_reads_in_any_case(tmp_path: Path) -> None:
         ("patient_id,path,label\np,x,\n", "line 2: label '' is outside the classes"),
         ("patient_id,path,label\n,x,1\n", "line 2: patient_id is empty"),
         ("patient_id,path,label\np,,1\n", "line 2: series_uid and path and study_uid empty"),
-        ("patient_id,path,label,age\np,x,1,old\n", "line 2: age 'old' is neither years nor like 053Y"),
-        ("patient_id,path,label\np,x,1\nq,./x/,0\n", "1 scan_ids stand more than once: x"),
-        ("patient_id,path,label,scan_id\np,x,1,a\nq,x,0,b\n", "1 keys stand more than once: x"),
+        ("patient_id,path,label\np,x,1\nq,./x/,0\n", r"1 scan is named more than once: x \(lines 2 and 3\)"),
+        ("patient_id,path,label,scan_id\np,x,1,a\nq,x,0,b\n", r"1 scan is named more than once: x \(lines 2 and 3\)"),
+        ("patient_id,path,label,scan_id\np,x,1,a\nq,y,0,a\n", r"1 scan_id is named more than once: a \(lines 2"),
+        (
+            "patient_id,path,label\n1.23457E+19,x,1\n",
+            "line 2: '1.23457E.19' is a number that a spreadsheet",
+        ),
+        ('patient_id,path,label\np,"x,1\nq,y,0\n', "line 2: a quotation mark is not closed"),
+        ('patient_id,path,label\np,"x,1\n' + "q,y,0\n" * 30 + '"z,w,1\n', "line 2: a quotation mark is not closed"),
     ],
 )
 def test_faulty_tables_say_what_and_what_next(tmp_path: Path, text: str, message: str) -> None:
@@ -127,12 +130,76 @@ def test_many_wrong_rows_are_counted(tmp_path: Path) -> None:
 
 
 def test_missing_table(tmp_path: Path) -> None:
-    with pytest.raises(BadSite, match=r"no labels table \(.*labels.csv or .*labels.xlsx not found\)"):
+    with pytest.raises(BadSite, match=r"no labels table \(.*labels.csv or .*labels.xlsx not found; tables there: none"):
         find_table(tmp_path, None, "home")
     with pytest.raises(BadSite, match="no labels table"):
         find_table(tmp_path, tmp_path / "elsewhere.csv", "home")
     with pytest.raises(BadSite, match="no such table"):
         read_labels(tmp_path / "elsewhere.csv", "home")
+
+
+@pytest.mark.parametrize(
+    "names", [["Labels.CSV"], ["all.csv"], ["labels.csv", "labels.xlsx"], ["other.csv", "LABELS.csv"]]
+)
+def test_the_table_is_found_by_its_name_or_because_it_is_the_only_one(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert find_table(tmp_path, None, "home").name == names[0 if names[0] != "other.csv" else 1]
+
+
+def test_of_several_tables_none_is_guessed(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.xlsx"):
+        (tmp_path / name).touch()
+    with pytest.raises(BadSite, match=r"tables there: a\.csv, b\.xlsx"):
+        find_table(tmp_path, None, "home")
+
+
+def test_titles_and_comments_above_the_header_are_passed_over(tmp_path: Path) -> None:
+    text = "# exported 2026\nOur hospital,,\n\npatient_id,path,label\n# half way\np,x,1\n"
+    (row,) = read_labels(table(tmp_path, text), "home")
+    assert (row.patient, row.label) == ("p", 1)
+    with pytest.raises(BadSite, match="line 6: label 'maybe'"):
+        read_labels(table(tmp_path, text.replace("p,x,1", "p,x,maybe")), "home")
+
+
+def test_values_that_are_none_are_left_out_and_told(tmp_path: Path) -> None:
+    text = "patient_id,path,label,age,date\na,a,1,fifty,04/07/2020\nb,b,0,>89,2020-04-07\n"
+    rows = read_labels(table(tmp_path, text), "home")
+    assert [dict(row.facts) for row in rows] == [{}, {"age": 90, "date": "2020-04-07"}]
+    notes = match(rows, {"a": 1, "b": 2}, Path("labels.csv")).notes
+    assert notes == (
+        "labels.csv: the date of 1 row is left out: date '04/07/2020' may be day or month first",
+        "labels.csv: the age of 1 row is left out: age 'fifty' is neither years nor like 053Y",
+    )
+
+
+def test_one_date_decides_how_a_column_is_read(tmp_path: Path) -> None:
+    text = "patient_id,path,label,date\na,a,1,13/02/2020\nb,b,0,04/07/2020\n"
+    assert [r.facts["date"] for r in read_labels(table(tmp_path, text), "home")] == ["2020-02-13", "2020-07-04"]
+    assert slash_order(["02/13/2020", "04/07/2020"]) == "month first"
+    assert slash_order(["02/13/2020", "13/02/2020"]) is None
+
+
+def test_names_are_found_in_another_spelling_where_there_is_one_only() -> None:
+    on_disk = {"Mu\u0308ller/s": 1, "P2.nii": 2, " lead": 3, "a": 4, "A": 5}
+    rows = [LabelRow(p, 0, path=p, scan=p) for p in ("M\u00fcller/s", "p2.NII", "lead", "a")]
+    matched = match(rows, on_disk, Path("t.csv"))
+    assert [found for _, found in matched.pairs] == [1, 2, 3, 4]
+    assert "3 scans are spelt otherwise in t.csv than on disk (case, accents, spaces)" in matched.notes
+
+
+def test_a_spelling_that_stands_for_two_names_is_not_guessed() -> None:
+    rows = [LabelRow("b", 0, path="b", scan="b"), LabelRow("q", 0, path="q", scan="q")]
+    matched = match(rows, {"B": 1, "B ": 2, "q": 3}, Path("t.csv"))
+    assert [found for _, found in matched.pairs] == [3]
+    assert matched.bad[0].what == "stands for 2 names on disk: B; B "
+
+
+def test_patients_that_differ_only_in_case_are_told() -> None:
+    rows = [LabelRow("P1", 1, path="a", scan="a"), LabelRow("p1", 0, path="b", scan="b")]
+    (note,) = match(rows, {"a": 1, "b": 2}, Path("t.csv")).notes
+    assert note == "t.csv: patient ids that differ only in their spelling count as different patients: 'P1' and 'p1'"
+    assert match(rows[:1], {"a": 1}, Path("t.csv")).notes == ()
 
 
 def test_further_columns_and_names_on_request(tmp_path: Path) -> None:
@@ -141,15 +208,39 @@ def test_further_columns_and_names_on_request(tmp_path: Path) -> None:
     assert rows == [LabelRow("12", 1, scan="12")]
 
 
-@pytest.mark.parametrize(("text", "years"), [("053Y", 53), ("53", 53), ("018M", 1.5), ("7 D", 0.019), ("0.667", 0.667)])
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("053Y", 53),
+        ("53", 53),
+        ("018M", 1.5),
+        ("7 D", 0.019),
+        ("0.667", 0.667),
+        ("53,5", 53.5),
+        ("90+", 90),
+        ("> 89", 90),
+    ],
+)
 def test_ages(text: str, years: float) -> None:
     assert parse_age(text) == years
 
 
-@pytest.mark.parametrize("text", ["20200407", "2020-04-07", "2020/4/7", "7.4.2020", "2020-04-07 00:00:00"])
+@pytest.mark.parametrize("text", ["old", "-3", "999", "5 3", ""])
+def test_no_ages(text: str) -> None:
+    with pytest.raises(ValueError, match="neither years"):
+        parse_age(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["20200407", "2020-04-07", "2020/4/7", "7.4.2020", "2020-04-07 00:00:00", "2020-04-07T10:00"]
+)
 def test_dates(text: str) -> None:
     assert parse_date(text) == "2020-04-07"
-    assert parse_date("spring 2020") == "spring 2020"
+
+
+def test_no_dates() -> None:
+    with pytest.raises(ValueError, match="date 'spring 2020' is not written as 2020-04-07"):
+        parse_date("spring 2020")
 
 
 words = st.text("abcXYZ019 ,;\"'é_-", min_size=1, max_size=9).map(str.strip).filter(bool)
@@ -194,7 +285,7 @@ def test_match_lists_what_is_left_over() -> None:
     assert "lists it as 'b' (patient q), but no such scan was found" in matched.bad[0].what
     assert matched.bad[1].what == "no row in labels.csv"
     assert matched.notes == (
-        "1 rows of labels.csv have no usable scan",
+        "1 row of labels.csv has no usable scan",
         "2 scans on disk have no row in labels.csv and are not used",
     )
 
@@ -202,7 +293,10 @@ def test_match_lists_what_is_left_over() -> None:
 def test_match_keeps_images_from_serving_twice_and_takes_better_reasons() -> None:
     matched = match([*ROWS, LabelRow("r", 0, path="z", scan="z")], {"a": 1}, Path("t.csv"), _look_up)
     assert len(matched.pairs) == 1
-    assert [bad.what for bad in matched.bad] == ["t.csv gives it the same images as 'a'", "a localizer"]
+    assert [bad.what for bad in matched.bad] == [
+        "t.csv gives it the same images as 'a' (patients q and p)",
+        "a localizer",
+    ]
 
 
 def _look_up(row: LabelRow) -> str:

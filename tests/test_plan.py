@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.recipe import TrainingSettings
 from elsewhere.plan import Folder, load_study, read_table, write_table
 
 SITES = '[sites.A]\nkind = "utsw"\nroot = "a"\n[sites.B]\nkind = "mosmeddata"\nroot = "b"\nct0 = "negative"\n'
@@ -34,6 +35,14 @@ def test_paper_protocol_and_single_departures(tmp_path: Path) -> None:
     assert study.training.iterations == 250_000
     assert study.split.seed == study.training.seed == 7
     assert study.evaluation.threshold == "site"
+    assert study.training == TrainingSettings(seed=7)
+    assert (study.network.groups, study.network.dense_groups) == (8, 32)
+
+
+def test_the_harmonised_training(tmp_path: Path) -> None:
+    training = load_study(_file(tmp_path, SITES)).training
+    assert (training.select, training.schedule) == ("log_loss", "cosine")
+    assert (training.balanced_classes, training.weight_decay) == (True, 1e-4)
 
 
 def test_several_seeds_repeat_the_trainings_and_nothing_else(tmp_path: Path) -> None:
@@ -119,6 +128,15 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
         ("[preparation]\nrelative_window = [1, 0]\n" + SITES, r"key `preparation\.relative_window` is \(1\.0, 0\.0\)"),
         ("[sample]\nwindow = [1, 0]\n" + SITES, r"study\.toml: key `sample\.window` \(1, 0\) is not a range"),
         (SITES + "[network]\npools = [[3, 3, 3]]\n", r"network\.pools"),
+        (
+            SITES + "[network]\ndense = [64]\ndense_groups = 32\n",
+            r"`network\.dense_groups` is 32, which leaves 2 in",
+        ),
+        (
+            SITES + '[training]\nselect = "loss"\n',
+            r"key `training\.select` is 'loss'\. Input should be 'accuracy', 'log",
+        ),
+        (SITES + "[training]\nema = 1\n", r"key `training\.ema` must be in \[0, 1\), is 1\.0"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:

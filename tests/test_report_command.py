@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from elsewhere.commands.learned import learned_models, read_learned, write_learned
 from elsewhere.commands.report import assembly, drop, report
-from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.cells import further_trainings, read_cells
+from elsewhere.commands.report.comparisons import between_protocols
+from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
@@ -136,12 +140,12 @@ def test_group_means_come_from_one_joint_bootstrap(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
     groups = {row["group"]: row for row in study.groups}
     home = [float(exact_auc(*scores_of(m, m))) for m in ("A", "B")]
-    away = [float(exact_auc(*scores_of(m, s))) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B"))]
+    away = [float(exact_auc(*scores_of(m, s))) for m, s in (("A", "B"), ("B", "A"))]  # C did not learn
     assert groups["home"]["auc"] == pytest.approx(np.mean(home))
     assert groups["unseen"]["auc"] == pytest.approx(np.mean(away))
     assert groups["fall"]["auc"] == pytest.approx(np.mean(home) - np.mean(away))
     assert groups["fall"]["auc_low"] < groups["fall"]["auc"] < groups["fall"]["auc_high"]
-    assert {row["cells"] for row in study.groups} == {2, 4, 0}
+    assert {row["cells"] for row in study.groups} == {2}
 
 
 def test_drops_add_up_and_are_made_again_only_when_something_changed(
@@ -192,13 +196,43 @@ def test_a_full_disk_is_said(made: Folder, monkeypatch: pytest.MonkeyPatch) -> N
 def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -> None:
     identity = identity_of(made)
     study = assembly.study_of(made, identity)
-    assert {r["models"] for r in study.hardest} == {3}
-    assert all(2 * r["wrong"] > 3 for r in study.hardest)
+    assert {(r["site"], r["models"]) for r in study.judged} == {("A", 2), ("B", 2), ("C", 3)}  # noise has none, C has
+    assert {(r["site"], r["models"]) for r in study.hardest} <= {("A", 2), ("B", 2), ("C", 3)}  # no AUC
+    assert all(2 * r["wrong"] > r["models"] for r in study.hardest)
+    listed = [r["scan"] for r in study.hardest if (r["site"], r["label"]) == ("A", 1)]
+    assert len(listed) == next(r["mostly_wrong"] for r in study.judged if (r["site"], r["label"]) == ("A", 1))
     seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, identity)
     alone = hardest(made, cells, study.models[3:], read_table(made.scores), AUDIT)
-    assert alone == []
+    assert alone.scans == []
+    assert {r["models"] for r in alone.judged} == {0}
+
+
+def test_networks_that_did_not_learn_enter_no_contrast(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    assert [(r["contrast"], r["cells"]) for r in study.contrasts] == [("threshold", 2)]
+    # one threshold for both readings: nothing can differ
+    assert [(r["estimate"], r["low"], r["high"]) for r in study.contrasts] == [(0.0, 0.0, 0.0)]
+
+
+def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
+    single = next(r for r in contrasts(cells, study.models, scores) if r["contrast"] == "one class")
+    called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
+    assert single["first"] == pytest.approx(called["C"])
+    assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
+    assert single["estimate"] == pytest.approx(single["first"] - single["second"])
+    assert single["low"] < single["estimate"] < single["high"]
+    moved = [r | {"threshold": 0.3} if r["threshold_reading"] == "site" else r for r in scores]
+    gain = contrasts(cells, study.models, moved)[0]
+    right = [
+        [np.mean((probabilities >= point) == labels) for point in (0.3, 0.5)]
+        for labels, probabilities in (scores_of(m, s) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B")))
+    ]
+    assert (gain["first"], gain["second"]) == pytest.approx(tuple(np.mean(right, axis=0)))
+    assert gain["estimate"] == pytest.approx(gain["first"] - gain["second"])
 
 
 def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) -> None:
@@ -228,6 +262,13 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
     root.with_name("A.truth.json").write_text(json.dumps({"dials": {"field_of_view": 0.5}}), encoding="utf-8")
     study = assembly.study_of(made, identity)
     assert study.ties == [{"site": "A", "factor": "field of view", "strength": 0.5}]
+    ways = {"field_of_view": {"positives": "narrow", "negatives": "wide"}}
+    truth = {"dials": {"field_of_view": 0.5, "age": 0.0}, "directions": ways}
+    root.with_name("A.truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    assert assembly.study_of(made, identity).ties == [
+        {"site": "A", "factor": "field of view", "strength": 0.5, "positives": "narrow", "negatives": "wide"},
+        {"site": "A", "factor": "age", "strength": 0.0},
+    ]
     identity["settings"]["origin"] = "real"
     assert assembly.study_of(made, identity).ties == []
 
@@ -258,3 +299,82 @@ def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -
 def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match=r"holds no study \(study\.json is missing\)"):
         report([tmp_path])
+
+
+def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_concluded(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    failed = {model.name: model.degenerate for model in study.models if model.degenerate}
+    assert list(failed) == ["C"]
+    assert "both classes" in failed["C"][0]
+    assert "hardly differ" in failed["C"][1]
+    assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
+    report([made.root])
+    page = (made.root / "report.html").read_text(encoding="utf-8")
+    assert "1 of 4 networks did not learn, as far as their validation scans show, and is left out (C)." in page
+    assert page.count("C (did not learn)") >= 5  # matrix, its picture, ranking, decisions, averages, figures
+
+
+def test_a_kept_judgement_is_read_and_a_missing_one_is_made(made: Folder) -> None:
+    models = identity_of(made)["models"]
+    judged = learned_models(made, models)
+    write_learned(made, {"A": replace(judged["A"], reasons=("kept as it is",))})
+    again = read_learned(made, models)
+    assert again["A"].reasons == ("kept as it is",)
+    assert (again["B"], again["C"]) == (judged["B"], judged["C"])
+
+
+def test_networks_are_compared_pair_by_pair_and_several_sites_with_one(made: Folder) -> None:
+    study = assembly.study_of(made, identity_of(made))
+    rows = [(r["family"], r["relation"], r["site"], r["first"], r["second"]) for r in study.comparisons]
+    assert [r for r in rows if r[0] == "several"] == [
+        ("several", "trained", "A", "A+B", "A"),
+        ("several", "trained", "B", "A+B", "B"),
+    ]  # nothing at C: one class
+    assert len([r for r in rows if r[0] == "pairs"]) == 2 * 3  # A, B, A+B at A and B; C did not learn
+    first = next(r for r in study.comparisons if r["first"] == "A+B")
+    aucs = [float(exact_auc(*scores_of(m, "A"))) for m in ("A+B", "A")]
+    assert (first["auc_first"], first["auc_second"], first["tests"]) == pytest.approx((*aucs, 2))
+    mean = next(r for r in study.groups if r["group"] == "several - one, trained")
+    both = [float(exact_auc(*scores_of("A+B", s))) - float(exact_auc(*scores_of(s, s))) for s in ("A", "B")]
+    assert mean["auc"] == pytest.approx(np.mean(both))
+    new = next(r for r in study.groups if r["group"] == "new hospital")
+    assert (new["cells"], new["auc_low"]) == (2, None)
+    assert {(r["model"], r["sites"]) for r in study.over_sites} == {("A", 1), ("B", 1)}
+
+
+def test_protocols_are_compared_on_the_scans_that_both_scored(made: Folder) -> None:
+    identity = identity_of(made)
+    cells = read_cells(made, identity)
+    one = assembly.study_of(made, identity, cells)
+    worse = {k: replace(c, probabilities=c.probabilities[::-1]) if k == ("A", "B") else c for k, c in cells.items()}
+    fewer = {
+        k: replace(
+            c,
+            **{n: getattr(c, n)[4:] for n in ("scans", "patients", "labels", "probabilities")},
+            passes=c.passes[:, 4:],
+        )
+        for k, c in worse.items()
+    }
+    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)], 0, 50)
+    tests = {(r["model"], r["site"]): r for r in rows if r["model"] != "mean"}
+    assert set(tests) == {(m, s) for m in ("A", "B", "A+B") for s in ("A", "B")}
+    assert {r["scans"] for r in tests.values()} == {SCANS - 4}
+    assert tests["B", "A"]["difference"] == 0
+    means = {r["relation"]: r for r in rows if r["model"] == "mean"}
+    assert means["unseen"]["difference"] == pytest.approx(np.mean([tests["A", "B"]["difference"], 0]))
+    assert (means["home"]["difference"], means["home"]["cells"]) == (0, 2)
+
+
+def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> None:
+    identity = identity_of(made)
+    once = {r["group"]: r for r in assembly.study_of(made, identity).groups}
+    identity["settings"]["seeds"] = [0, 5]
+    assert further_trainings(made, identity) == []  # named, but not predicted yet
+    for model in MODELS:
+        for site in SITES:
+            rows = [{**r, "probability": 1 - r["probability"]} for r in rows_of(model, site)]
+            write_predictions(made.predictions(f"{model}~5", site), rows)
+    both = {r["group"]: r for r in assembly.study_of(made, identity).groups}
+    assert (once["home"]["trainings"], both["home"]["trainings"]) == (1, 2)
+    assert both["home"]["auc"] == pytest.approx(0.5)  # as right as the other is wrong
+    assert both["home"]["auc_high"] - both["home"]["auc_low"] > 2 * (once["home"]["auc_high"] - once["home"]["auc_low"])

@@ -9,24 +9,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
+from elsewhere import engine
 from elsewhere.commands.predict import predict
 from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
-from elsewhere.commands.study import _keep_seed_scores, cluster_commands, run_study, study
-from elsewhere.commands.train import train
+from elsewhere.commands.study import DEGENERATE, _keep_seed_scores, cluster_commands, run_study, study
+from elsewhere.commands.train import print_warnings, train, train_model
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.evidence.roc import exact_auc
+from elsewhere.model.network import read_checkpoint_record
 from elsewhere.model.prediction import read_predictions
 from elsewhere.plan import Folder, load_study, read_table
+
+
+def whole_study(file: Path, out: Path, workers: int = 1) -> None:
+    """`elsewhere study`; its networks see a few scans a few times and learn nothing, which is its exit code."""
+    with pytest.raises(typer.Exit) as ended:
+        study(file, out, workers=workers)
+    assert ended.value.exit_code == DEGENERATE
 
 
 @pytest.fixture(scope="module")
 def made(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """The study, run once in this process."""
     out = tmp_path_factory.mktemp("made") / "out"
-    study(tiny_study_file, out, workers=1)
+    whole_study(tiny_study_file, out)
     return Folder(out)
 
 
@@ -49,6 +59,13 @@ def test_predictions_hold_validation_and_test_with_passes(made: Folder) -> None:
     assert all(r["windows"] == 2 for r in rows)  # 6 slices, windows of 4, stride 2
 
 
+def test_networks_that_learned_nothing_are_kept_apart_in_a_table(made: Folder) -> None:
+    rows = {row["model"]: row for row in read_table(made.learned)}
+    assert set(rows) == {"UTSW", "COVID-CTset+MosMedData"}
+    assert all(row["degenerate"] == bool(row["reasons"]) for row in rows.values())
+    assert "did not learn" in (made.root / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_page_stands_alone_with_its_figures_and_tables(made: Folder) -> None:
     html = (made.root / "report.html").read_text(encoding="utf-8")
     assert "Research use only" in html
@@ -65,9 +82,23 @@ def test_the_record_says_what_made_it(made: Folder) -> None:
     assert record["versions"]["torch"]
 
 
+def test_what_the_choice_of_weights_warns_of_is_recorded_and_printed(
+    made: Folder, tiny_study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(engine.console, "print", lambda text, **_: printed.append(str(text)))
+    path = made.model("UTSW") / "checkpoint"
+    recorded = read_checkpoint_record(path)["selection"]["warnings"]
+    train(tiny_study_file, "UTSW", made.root)
+    assert [line for line in printed if "Warning" in line] == [f"Warning: UTSW: {warning}." for warning in recorded]
+    assert train_model(tiny_study_file, made.root, "UTSW", lambda *_: None) == recorded
+    print_warnings("UTSW", ["made up"])
+    assert printed[-1] == "Warning: UTSW: made up."
+
+
 def test_started_again_nothing_is_done_twice_and_processes_change_no_byte(made: Folder, tiny_study_file: Path) -> None:
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in _results(made.root)}
-    study(tiny_study_file, made.root, workers=1)
+    whole_study(tiny_study_file, made.root)
     for path, (time, content) in before.items():
         assert path.read_bytes() == content
         if path.suffix == ".safetensors" or "predictions" in path.parts:
@@ -76,7 +107,7 @@ def test_started_again_nothing_is_done_twice_and_processes_change_no_byte(made: 
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_bytes(made: Folder, tiny_study_file: Path, tmp_path: Path) -> None:
-    study(tiny_study_file, tmp_path / "out", workers=2)
+    whole_study(tiny_study_file, tmp_path / "out", workers=2)
     for path in _results(made.root):
         if "state" not in path.parts and path.name not in {"scans.parquet", "report.html"}:
             assert (tmp_path / "out" / path.relative_to(made.root)).read_bytes() == path.read_bytes(), path
@@ -159,7 +190,7 @@ def test_a_training_set_of_one_class_is_refused(tiny_study: Path, tmp_path: Path
 def test_a_site_for_external_validation_only(tiny_study: Path, tmp_path: Path) -> None:
     text = tiny_study.read_text().replace('["UTSW"], ', "").replace('kind = "utsw"', 'kind = "utsw"\nuse = "test"')
     tiny_study.write_text(text)
-    study(tiny_study, tmp_path / "out", workers=1)
+    whole_study(tiny_study, tmp_path / "out")
     subsets = {r["subset"] for r in read_table(Folder(tmp_path / "out").scans) if r["site"] == "UTSW"}
     assert subsets == {"test"}
     readings = {r["threshold_reading"] for r in read_table(Folder(tmp_path / "out").scores) if r["site"] == "UTSW"}

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from elsewhere.cli import app
 from elsewhere.commands import verdict as command
+from elsewhere.commands.new_site import new_site, read_options
 from elsewhere.commands.study import run_study
 from elsewhere.commands.verdict import judge_site
 from elsewhere.errors import BadCheckpoint, BadSite, BadStudy
@@ -69,7 +70,7 @@ def test_with_labels_it_measures(made: Path, tmp_path: Path) -> None:
 
 def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
     """A site of the study again: what the model was never trained on is scored as in the study, to the last bit."""
-    judge_site(made, "UTSW", tiny_sites / "CC-CCII", "cc_ccii", out=tmp_path, workers=1)
+    judge_site(made, "UTSW", new_site(tiny_sites / "CC-CCII", "cc_ccii"), out=tmp_path, workers=1)
     with (tmp_path / "scans.csv").open() as file:
         found = {r["scan"]: float(r["probability"]) for r in csv.DictReader(file)}
     known = [r for r in read_table(Folder(made).predictions("UTSW", "CC-CCII")) if r["pass"] == -1]
@@ -81,10 +82,10 @@ def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tm
 @pytest.mark.parametrize("kind", ["utsw", "volumes", "images"])
 def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kind: str) -> None:
     root = _new_site(tmp_path / "new", kind, labelled=False)
-    said = judge_site(made, "UTSW", root, kind, out=tmp_path / "v", workers=1)
+    said = judge_site(made, "UTSW", new_site(root, kind), out=tmp_path / "v", workers=1)
     record = _record(tmp_path / "v")
     assert (said.estimated, record["estimated"], record["auc"], record["scans"]) == (True, True, None, 24)
-    assert "estimate" in said.headline
+    assert said.exit_code == 21
     if said.estimate is not None:
         assert {s.site for s in said.estimate.left_out} == {"CC-CCII", "COVID-CTset"}  # MosMedData has one class
     assert not (root / "labels.csv").exists()
@@ -92,8 +93,8 @@ def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kin
 
 def test_thick_slices_lie_outside_everything_measured(made: Path, tmp_path: Path) -> None:
     root = _new_site(tmp_path / "new", "volumes", labelled=False, spacing=30.0)
-    said = judge_site(made, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
-    assert said.exit_code == 20
+    said = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    assert said.exit_code == 21
     assert any("slice_spacing_mm is 30" in words for words in said.outside)
 
 
@@ -103,8 +104,8 @@ def test_a_model_with_one_unseen_site_of_two_classes_cannot_be_estimated(made: P
     copy = shutil.copytree(made, tmp_path / "runs" / "copy")
     (copy / "study.json").write_text(json.dumps(one))
     root = _new_site(tmp_path / "new", "volumes", labelled=False)
-    said = judge_site(copy, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
-    assert (said.exit_code, said.estimate) == (20, None)
+    said = judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    assert (said.exit_code, said.estimate) == (21, None)
     assert "1 site(s)" in said.reason or said.outside
 
 
@@ -112,7 +113,7 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
     root = _new_site(tmp_path / "new", "volumes")
     (root / "Q3.nii.gz").write_bytes(b"no volume")
     (root / "Q4.nii.gz").unlink()
-    said = judge_site(made, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
+    said = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     record = _record(tmp_path / "v")
     assert (said.scans, len(record["bad_scans"])) == (22, 2)
     assert any("Q3" in b["scan"] + b["reason"] for b in record["bad_scans"])
@@ -122,7 +123,7 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
 
 
 def test_scans_that_the_model_learned_from_are_left_out(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
-    said = judge_site(made, "UTSW", tiny_sites / "UTSW", "utsw", out=tmp_path, workers=1)
+    said = judge_site(made, "UTSW", new_site(tiny_sites / "UTSW", "utsw"), out=tmp_path, workers=1)
     learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] != "test"]
     bad = _record(tmp_path)["bad_scans"]
     assert {b["scan"] for b in bad} == {r["scan"] for r in learned}
@@ -140,7 +141,7 @@ def test_a_labels_table_of_its_own_and_scans_without_label(made: Path, tmp_path:
         cells[column] = "unknown"
         rows[i] = ",".join(cells)
     table.write_text("\n".join(rows) + "\n")
-    said = judge_site(made, "UTSW", root, "volumes", labels=table, out=tmp_path / "v", workers=1)
+    said = judge_site(made, "UTSW", new_site(root, "volumes", table), out=tmp_path / "v", workers=1)
     assert (said.scans, said.estimated) == (22, False)
     assert any("2 scans without a label" in note for note in said.notes)
 
@@ -151,7 +152,17 @@ def test_case_mix_counts_only_where_every_stratum_is_known() -> None:
     assert command._scans([*rows, rows[0] | {"stratum": None}]).strata is None
 
 
-@pytest.mark.parametrize(("action", "code"), [("nothing", 0), ("recalibrate", 10), ("adapt", 11), ("do not use", 12)])
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("nothing", 0),
+        ("recalibrate", 10),
+        ("adapt", 11),
+        ("do not use", 12),
+        ("estimate only", 21),
+        ("not learned", 30),
+    ],
+)
 def test_the_exit_code_is_the_verdicts(monkeypatch: pytest.MonkeyPatch, action: Action, code: int) -> None:
     said = Verdict(action, "why", "what", False, 1, 1, 1, 0.5, "grid", 0.5)
     monkeypatch.setattr(command, "judge_site", lambda *_, **__: said)
@@ -161,16 +172,91 @@ def test_the_exit_code_is_the_verdicts(monkeypatch: pytest.MonkeyPatch, action: 
 
 def test_what_it_refuses(made: Path, tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match=r"study\.json is missing"):
-        judge_site(tmp_path, "UTSW", tmp_path)
+        judge_site(tmp_path, "UTSW", new_site(tmp_path))
     with pytest.raises(BadStudy, match="Its models: "):
-        judge_site(made, "nonsense", tmp_path)
-    with pytest.raises(BadStudy, match="--kind: is 'dicom'"):
-        judge_site(made, "UTSW", tmp_path, "dicom")
+        judge_site(made, "nonsense", new_site(tmp_path))
+    with pytest.raises(BadStudy, match="--kind: is 'nonsense'"):
+        new_site(tmp_path, "nonsense")
     with pytest.raises(BadSite, match="no such folder"):
-        judge_site(made, "UTSW", tmp_path / "absent")
+        judge_site(made, "UTSW", new_site(tmp_path / "absent"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadSite):
-        judge_site(made, "UTSW", tmp_path / "empty", "volumes")
+        judge_site(made, "UTSW", new_site(tmp_path / "empty", "volumes"))
+
+
+def test_site_options_are_read_as_in_a_study_file() -> None:
+    assert read_options(["units=HU", "offset=-1024", "listed_only=true", 'lists=["a.csv"]']) == {
+        "units": "HU",
+        "offset": -1024,
+        "listed_only": True,
+        "lists": ["a.csv"],
+    }
+    for wrong in (["units"], ["=HU"], ["units=HU", "units=relative"]):
+        with pytest.raises(BadStudy, match="Write each as KEY=VALUE once"):
+            read_options(wrong)
+
+
+def test_options_that_the_kind_has_not_are_refused(tmp_path: Path) -> None:
+    assert new_site(tmp_path, "volumes", options={"units": "HU", "offset": 5}).options == {"units": "HU", "offset": 5.0}
+    with pytest.raises(BadStudy, match=r"--option: key `unit` is unknown\. Did you mean `units`"):
+        new_site(tmp_path, "volumes", options={"unit": "HU"})
+    with pytest.raises(BadStudy, match="--option: key `units` is 'mm'"):
+        new_site(tmp_path, "volumes", options={"units": "mm"})
+    with pytest.raises(BadStudy, match="have no options"):
+        new_site(tmp_path, "utsw", options={"units": "HU"})
+
+
+def test_a_site_of_a_study_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    here = '[sites.Here]\nkind = "volumes"\nroot = "scans"\nlabels = "labels.csv"\nunits = "HU"\nuse = "test"\n'
+    file.write_text(here)
+    site = new_site(file)
+    assert (site.name, site.kind, site.root, site.options) == ("Here", "volumes", tmp_path / "scans", {"units": "HU"})
+    assert site.labels == tmp_path / "labels.csv"
+    file.write_text(f'{here}[sites.There]\nkind = "images"\nroot = "scans"\n')
+    assert new_site(file, name="There").kind == "images"
+    with pytest.raises(BadStudy, match=r"has several sites\. Choose one with --site: Here, There"):
+        new_site(file)
+    with pytest.raises(BadStudy, match="has no site 'Nowhere'"):
+        new_site(file, name="Nowhere")
+    with pytest.raises(BadStudy, match="names kind, labels and options itself"):
+        new_site(file, "volumes", name="Here")
+    with pytest.raises(BadStudy, match="is no study file"):
+        new_site(tmp_path, name="Here")
+
+
+def test_the_option_reaches_the_reader(made: Path, tmp_path: Path) -> None:
+    """Stored values are CT numbers, 1024 above HU: with the site's option the scans are those that were written."""
+    root = _new_site(tmp_path / "new", "volumes")
+    plain = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    same = judge_site(made, "UTSW", new_site(root, "volumes", options={"units": "HU"}), out=tmp_path / "w", workers=1)
+    assert same.called_positive == plain.called_positive
+    shifted = new_site(root, "volumes", options={"units": "relative"})
+    judge_site(made, "UTSW", shifted, out=tmp_path / "x", workers=1)
+    assert (tmp_path / "x" / "scans.csv").read_text() != (tmp_path / "w" / "scans.csv").read_text()
+    assert "--option units=relative" in (tmp_path / "x" / "verdict.html").read_text(encoding="utf-8")
+
+
+def test_requirements_from_the_command_line_stand_in_the_record(made: Path, tmp_path: Path) -> None:
+    root = _new_site(tmp_path / "new", "volumes")
+    wanted = ["--least-sensitivity", "0.8", "--net-benefit-at", "0.2", "--margin", "0.05", "--prevalence", "0.1"]
+    command_line = ["verdict", str(made), "UTSW", str(root), "--kind", "volumes", "--out", str(tmp_path / "v"), *wanted]
+    result = CliRunner().invoke(app, command_line)
+    record = _record(tmp_path / "v")
+    assert result.exit_code == record["exit_code"]
+    demands = {r["demand"]: r for r in record["requirements"]}
+    assert "sensitivity at least 0.80 (stated)" in demands
+    assert "specificity at most 0.05 below home (stated)" in demands
+    assert "net benefit above that of treat-all (stated)" in demands
+    assert all(r["met"] == (r["status"] == "met") for r in demands.values())
+    assert [p["given"] for p in record["predictive"]] == [False, True]
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--least-auc", "1.2"), ("--margin", "0"), ("--prevalence", "1")])
+def test_a_requirement_outside_its_range_is_a_wrong_command_line(flag: str, value: str) -> None:
+    result = CliRunner().invoke(app, ["verdict", "study", "A", "scans", flag, value])
+    assert result.exit_code == 2
+    assert "must be above" in result.output
 
 
 def test_a_study_that_was_tried_at_home_alone_still_measures(made: Path, tmp_path: Path) -> None:
@@ -178,14 +264,16 @@ def test_a_study_that_was_tried_at_home_alone_still_measures(made: Path, tmp_pat
     for site in ("CC-CCII", "COVID-CTset", "MosMedData"):
         Folder(copy).predictions("UTSW", site).unlink()
     root = _new_site(tmp_path / "new", "volumes")
-    assert judge_site(copy, "UTSW", root, "volumes", out=tmp_path / "v", workers=1).auc is not None
+    assert judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1).auc is not None
     Folder(copy).predictions("UTSW", "UTSW").unlink()
     with pytest.raises(BadStudy, match="predictions cannot be read"):
-        judge_site(copy, "UTSW", root, "volumes", out=tmp_path / "v", workers=1)
+        judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
 
 
 def test_a_damaged_checkpoint_is_an_error(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made, tmp_path / "runs" / "copy")
     (copy / "models" / "UTSW" / "checkpoint.safetensors").write_bytes(b"cut")
     with pytest.raises(BadCheckpoint):
-        judge_site(copy, "UTSW", _new_site(tmp_path / "new", "volumes"), "volumes", out=tmp_path / "v", workers=1)
+        judge_site(
+            copy, "UTSW", new_site(_new_site(tmp_path / "new", "volumes"), "volumes"), out=tmp_path / "v", workers=1
+        )

@@ -133,8 +133,9 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         asked = time.time() if stages.measuring() else 0.0
-        self.process = context.Process(target=_serve, args=(theirs, work, ticks, (os.getpid(), threads, asked)))
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(theirs, work, ticks, os.getpid(), asked))
+        with _threads(threads):
+            self.process.start()
         theirs.close()
         self.index: int | None = None
 
@@ -242,10 +243,25 @@ class _Crew:
         advance(self.done + sum(self.shares.values()), self.text)
 
 
-def _serve(pipe: Connection, work: Callable[..., Any], ticks: bool, start: tuple[int, int, float]) -> None:
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Processes started inside find the number of threads set before any library of theirs asks for it."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(number)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(pipe: Connection, work: Callable[..., Any], ticks: bool, parent: int, asked: float) -> None:
     """A worker's life: a task in, its answer out, until the pipe is closed."""
-    _start_worker(*start)
-    asked = start[-1]
+    _start_worker(parent, asked)
     tick = [lambda share, text: pipe.send(("tick", (share, text)))] if ticks else []
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -271,11 +287,10 @@ def _sendable(error: Exception) -> Exception:
     return copy
 
 
-def _start_worker(parent: int, threads: int, asked: float) -> None:
-    """Share the cores out, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
+def _start_worker(parent: int, asked: float) -> None:
+    """Measure stages where wanted, let Ctrl-C reach the parent alone, and let no worker outlive a killed parent."""
     if asked:
         stages.start()
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that half-written files go
     if sys.platform == "linux":

@@ -22,8 +22,8 @@ from elsewhere.errors import BadStudy
 from elsewhere.files import write_whole
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
+from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import SampleSettings
-from elsewhere.model.training import TrainingSettings
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.scans.volume import Preparation
@@ -40,7 +40,8 @@ HARMONISED: dict[str, dict[str, Any]] = {
     "network": {"input": (128, 256, 256)},
     "preparation": {"grid": "fixed", "encoding": "hu", "maximum": 100.0, "crop": "lungs"},
     "sample": {"normalisation": "window", "intensity": (0.8, 1.2)},
-    "evaluation": {"threshold": "model"},
+    "training": {"balanced_classes": True, "select": "log_loss", "schedule": "cosine", "weight_decay": 1e-4},
+    "evaluation": {"threshold": "model", "ties": "middle"},
 }
 # The paper's nine models (section "Training and Data Augmentation"; protocol page, "Nine models").
 PAPER_COMBINATIONS = (
@@ -62,8 +63,10 @@ class EvaluationSettings:
     """How predictions become scores (protocol page, "Evaluation").
 
     Attributes:
-        threshold: the reading that headlines: "site" (paper) chooses each threshold on the evaluated site's
-            validation scans, "model" on the training sites' alone, the honest external test. Both are reported.
+        threshold: the reading that headlines: "site" (our reading of the paper, whose text does not say) chooses each
+            threshold on the evaluated site's validation scans, "model" on the training sites' alone. Both are reported.
+        ties: among equally accurate thresholds, "first" of the grid (paper) or "middle" of the widest run of those
+            that do not call every validation scan the same.
         resamples: bootstrap resamples of patients for the 95 % intervals.
 
     Raises:
@@ -71,6 +74,7 @@ class EvaluationSettings:
     """
 
     threshold: Literal["site", "model"] = "site"
+    ties: Literal["first", "middle"] = "first"
     resamples: int = 2000
 
     def __post_init__(self) -> None:
@@ -194,13 +198,16 @@ def load_study(path: Path) -> Study:
         BadStudy: the file is missing, is no TOML, or a key is unknown, missing, or has a wrong value; the
             message names the key.
     """
+    return _study(path, _content(path))
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadStudy(path, f"cannot be read ({error.strerror})", "Give the path of a study file (TOML)") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStudy(path, f"is not valid TOML ({error})", "Correct that line") from error
-    return _study(path, content)
 
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
@@ -284,6 +291,29 @@ def _site(path: Path, name: str, given: Any) -> Site:
         use=_typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
         options={key: _typed(path, f"sites.{name}.{key}", options[key], given[key]) for key in options if key in given},
     )
+
+
+def load_sites(path: Path) -> tuple[Site, ...]:
+    """The sites of a study file, whatever else it holds. Raises BadStudy as `load_study`."""
+    return _sites(path, _content(path).get("sites", {}))
+
+
+def check_options(where: str | Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for the `find` of a kind of site, each of its type.
+
+    Args:
+        where: what names the options, for the message.
+        kind: of the site.
+        given: option -> value as read.
+
+    Raises:
+        BadStudy: an option that this kind does not have, or a wrong value.
+    """
+    options = _options(kind)
+    if given and not options:
+        raise BadStudy(where, f"key `{next(iter(given))}` is unknown", f"Sites of kind {kind} have no options")
+    _known(Path(where), "", given, tuple(options))
+    return {key: _typed(Path(where), key, options[key], value) for key, value in given.items()}
 
 
 def _options(kind: str) -> dict[str, Any]:
@@ -373,6 +403,11 @@ class Folder:
     def scores(self) -> Path:
         """One row per model, site and threshold reading."""
         return self.root / "scores.parquet"
+
+    @property
+    def learned(self) -> Path:
+        """One row per model: whether it learned anything."""
+        return self.root / "learned.parquet"
 
     def model(self, name: str) -> Path:
         """Folder of one model: checkpoint, curves, training state."""

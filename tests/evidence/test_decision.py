@@ -26,34 +26,54 @@ hundredths = st.integers(0, 100).map(lambda k: k / 100)
 cases = st.lists(st.tuples(st.integers(0, 1), hundredths | st.floats(0, 1)), min_size=1, max_size=12)
 
 
-def slow_threshold(labels: list[int], probabilities: list[float]) -> tuple[float, str]:
+def slow_threshold(labels: list[int], probabilities: list[float], ties: str = "middle") -> tuple[float, str]:
     right = [sum((p >= k / 100) == bool(y) for y, p in zip(labels, probabilities, strict=True)) for k in range(101)]
-    runs, k = [], 0
-    while k < 101:
-        start = k
-        while k < 101 and right[k] == max(right):
-            k += 1
-        if k > start:
-            runs.append((start, k - 1))
-        k += 1
-    first, last = max(runs, key=lambda run: run[1] - run[0])
-    threshold = (first + last) // 2 / 100
+    best = [k for k in range(101) if right[k] == max(right)]
+    useful = [k for k in best if 0 < sum(p >= k / 100 for p in probabilities) < len(probabilities)] or best
+    runs = [[useful[0]]]
+    for k in useful[1:]:
+        if k == runs[-1][-1] + 1:
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    widest = max(runs, key=len)
+    threshold = (best[0] if ties == "first" else (widest[0] + widest[-1]) // 2) / 100
     called = [p >= threshold for p in probabilities]
     return (0.5, "argmax") if all(called) or not any(called) else (threshold, "grid")
 
 
-@given(cases)
-def test_threshold_equals_the_slow_reading_of_the_protocol(pairs):
+@given(cases, st.sampled_from(["first", "middle"]))
+def test_threshold_equals_the_slow_reading_of_the_protocol(pairs, ties):
     labels, probabilities = (list(column) for column in zip(*pairs, strict=True))
-    point = choose_threshold(labels, probabilities)
-    threshold, rule = slow_threshold(labels, probabilities)
+    point = choose_threshold(labels, probabilities, ties=ties)
+    threshold, rule = slow_threshold(labels, probabilities, ties)
     assert (point.threshold, point.rule) == (threshold, rule)
     assert point.accuracy == np.mean(decide(probabilities, point) == np.array(labels, bool))
 
 
 def test_middle_of_the_widest_best_interval_by_hand():
     # right everywhere for 0.30 < t <= 0.90: grid points 0.31..0.90, 60 of them, the lower middle is 0.60
-    assert choose_threshold([0, 0, 1, 1], [0.10, 0.30, 0.90, 0.95]) == OperatingPoint(0.60, "grid", "model", 1.0, 4)
+    assert choose_threshold([0, 0, 1, 1], [0.10, 0.30, 0.90, 0.95]) == OperatingPoint(0.60, "grid", "model", 1.0, 4, 60)
+
+
+def test_the_papers_rule_takes_the_first_of_equals():
+    assert choose_threshold([0, 0, 1, 1], [0.10, 0.30, 0.90, 0.95], ties="first").threshold == 0.31
+    everyone = choose_threshold([1] * 4, [0.2, 0.4, 0.6, 0.9], ties="first")  # threshold 0, trivial: argmax
+    assert (everyone.rule, everyone.accuracy) == ("argmax", 0.5)
+    assert "all 4 validation scans are positive" in everyone.note
+
+
+def test_a_trivial_threshold_never_beats_a_useful_one_in_silence():
+    # 3 of 4 right by calling everyone positive (0 to 0.10), and by 0.11 to 0.50 (one positive missed)
+    labels, probabilities = [1, 0, 1, 1], [0.10, 0.10, 0.50, 0.90]
+    useful = choose_threshold(labels, probabilities)
+    assert (useful.rule, useful.threshold, useful.accuracy) == ("grid", 0.30, 0.75)
+    assert useful.note == "calling every validation scan positive is as accurate as this threshold"
+    paper = choose_threshold(labels, probabilities, ties="first")
+    assert paper.rule == "argmax"
+    assert paper.note.startswith("calling every validation scan positive comes first among equals, though 0.11 is as")
+    assert choose_threshold([0, 0, 0, 1], [0.9, 0.8, 0.7, 0.1]).note.startswith("no threshold that tells scans apart")
+    assert choose_threshold([0, 0, 1, 1], [0.1, 0.3, 0.9, 0.95]).note == ""
 
 
 def test_widest_of_two_best_intervals():

@@ -220,3 +220,37 @@ def test_clustered_mean_by_hand() -> None:
 
 def test_log_losses_by_hand() -> None:
     assert log_losses(np.array([1, 0]), np.array([0.25, 0.25])) == pytest.approx([np.log(4), np.log(4 / 3)])
+
+
+def _sampled_site(n: int, positives: float, gap: float, random: np.random.Generator) -> tuple:
+    labels = (random.random(n) < positives).astype(int)
+    return labels, np.arange(n), expit(2 * (random.normal(0, 1, n) + gap * (labels - 0.5)))
+
+
+def test_the_threshold_part_holds_the_truth_where_prevalence_is_sampled_and_where_it_is_fixed() -> None:
+    """A cautious model, 30 % positive at home and 70 % there: of 150 studies each, 92 % or more; today's 50 % fails."""
+    cautious, shares = OperatingPoint(0.85, "grid", "model", 0.8, 100), (0.3, 0.7)
+    labels, _, scores = _site(400_000, 0.5, 2, 20)
+    specificity, sensitivity = (np.mean((scores >= 0.85)[labels == c] == c) for c in (0, 1))
+    truth = (shares[1] - shares[0]) * (specificity - sensitivity)
+    sampled, held = [], []
+    for study in range(150):
+        random = np.random.default_rng([study, 21])
+        found = decompose(*(_sampled_site(120, p, 2, random) for p in shares), cautious, resamples=200, seed=study)
+        sampled.append(found.threshold.low <= truth <= found.threshold.high)
+        fixed = decompose(_site(120, 0.3, 2, 2 * study), _site(120, 0.7, 2, 2 * study + 1), cautious, resamples=200)
+        held.append(fixed.threshold_held.low <= truth <= fixed.threshold_held.high)
+        width, narrow = (p.high - p.low for p in (found.threshold, found.threshold_held))
+        assert width > narrow
+    assert np.mean(sampled) >= 0.92
+    assert np.mean(held) >= 0.90
+
+
+def test_a_part_is_named_the_largest_only_where_it_surely_is() -> None:
+    labels, patients, scores = _site(400, 0.5, 2.5, 2)
+    noise = np.random.default_rng(3).permutation(scores)
+    assert decompose((labels, patients, scores), (labels, patients, noise), HALF, resamples=100).largest == "ranking"
+    moved = expit(np.log(noise / (1 - noise)) + 1)
+    tied = decompose((labels, patients, scores), (labels, patients, 0.5 * scores + 0.25), HALF, resamples=100)
+    assert tied.largest == ""
+    assert decompose((labels, patients, scores), (labels, patients, moved), HALF, resamples=100).largest == "ranking"

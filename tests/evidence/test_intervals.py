@@ -14,8 +14,8 @@ from scipy.stats import bootstrap, norm
 from elsewhere.evidence.bootstrap import resampled_aucs
 from elsewhere.evidence.intervals import (
     Interval,
-    _binormal_variance,
     auc_interval,
+    binormal_variance,
     bootstrap_interval,
     effective_trials,
     mean_interval,
@@ -57,19 +57,19 @@ def test_wilson_ends_solve_its_equation():
         assert (0.3 - end) ** 2 == pytest.approx(z_value(0.95) ** 2 * end * (1 - end) / 17.5)
 
 
-def test_binormal_variance_equals_integration():
+def testbinormal_variance_equals_integration():
     positives, negatives, auc = 11.0, 23.0, 0.87
     shift = 2**0.5 * ndtri(auc)
     pair = quad(lambda x: norm.cdf(x) ** 2 * norm.pdf(x - shift), -12, 12)[0]  # two negatives below one positive
     slow = (auc * (1 - auc) + (positives + negatives - 2) * (pair - auc**2)) / (positives * negatives)
-    assert _binormal_variance(auc, (positives, negatives)) == pytest.approx(slow, rel=1e-6)
+    assert binormal_variance(auc, (positives, negatives)) == pytest.approx(slow, rel=1e-6)
 
 
 def test_score_ends_lie_196_of_their_own_errors_away():
     auc, scans, z = 0.8, (20.0, 48.0), z_value(0.95)
-    variance = 1.7 * _binormal_variance(auc, scans)
+    variance = 1.7 * binormal_variance(auc, scans)
     for end in score_ends(auc, variance, scans, z):
-        assert abs(auc - end) == pytest.approx(z * (1.7 * _binormal_variance(end, scans)) ** 0.5, rel=1e-6)
+        assert abs(auc - end) == pytest.approx(z * (1.7 * binormal_variance(end, scans)) ** 0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -142,7 +142,7 @@ def test_bca_is_near_scipys():
 
 @pytest.mark.parametrize(("auc", "scans_each"), [(0.5, 1), (0.9, 1), (0.99, 1), (0.9, 3)])
 def test_coverage_of_the_default(auc, scans_each):
-    """20 against 48 patients, 600 repetitions: 95 % ± 4.4 standard errors."""
+    """20 against 48 patients, 600 repetitions: 93 to 98 % (one standard error is 0.9)."""
     random = np.random.default_rng([int(100 * auc), scans_each])
     labels, people = (np.repeat(v, scans_each) for v in (np.repeat([1, 0], [20, 48]), np.arange(68)))
     held = []
@@ -150,7 +150,7 @@ def test_coverage_of_the_default(auc, scans_each):
         noise = random.normal(size=68)[people] * 0.8 + random.normal(size=people.size) * 0.6
         found = auc_interval(labels, people, noise + 2**0.5 * ndtri(auc) * labels)
         held.append(found.low <= auc <= found.high)
-    assert 0.91 <= np.mean(held) <= 0.99
+    assert 0.93 <= np.mean(held) <= 0.98
 
 
 def test_effective_trials_by_hand():

@@ -55,3 +55,40 @@ def test_a_difference_of_equal_cells_is_nothing_at_all() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="needs both classes"):
         mean_aucs({"A": SiteScores([1, 1], ["p", "q"], {"m": [0.1, 0.2]})}, {"g": [("m", "A")]})
+
+
+def test_several_trainings_count_with_their_mean_and_widen_the_interval() -> None:
+    site = a_site(7, models=3)
+    once = mean_aucs({"A": site}, {"g": [("m0", "A")]}, resamples=500)["g"]
+    found = mean_aucs({"A": site}, {"g": [("m0", "A")]}, trainings={"m0": ["m0", "m1", "m2"]}, resamples=500)["g"]
+    aucs = [float(exact_auc(site.labels, site.scores[m])) for m in ("m0", "m1", "m2")]
+    assert found.estimate == pytest.approx(np.mean(aucs))
+    reach = 4.302653 * np.std(aucs, ddof=1) / 3**0.5  # t of 2 degrees of freedom
+    assert found.estimate - found.low >= reach
+    assert found.high - found.estimate >= reach
+    assert "spread over trainings" in found.method
+    assert "networks held" in once.method
+
+
+def test_trainings_that_agree_leave_the_interval_as_it_is() -> None:
+    twin = a_site(8)
+    same = SiteScores(twin.labels, twin.patients, {"m0": twin.scores["m0"], "m0~5": twin.scores["m0"]})
+    alone = mean_aucs({"A": same}, {"g": [("m0", "A")]}, resamples=200)["g"]
+    both = mean_aucs({"A": same}, {"g": [("m0", "A")]}, trainings={"m0": ["m0", "m0~5"]}, resamples=200)["g"]
+    assert (both.estimate, both.low, both.high) == pytest.approx((alone.estimate, alone.low, alone.high))
+
+
+def test_a_seed_that_lifts_home_and_elsewhere_alike_leaves_their_difference() -> None:
+    first, second = a_site(9), a_site(10)
+    lifted = {
+        s: {"m0": x.scores["m0"], "m0~1": x.scores["m0"] + 3 * np.asarray(x.labels)}
+        for s, x in (("A", first), ("B", second))
+    }
+    sites = {
+        "A": SiteScores(first.labels, first.patients, lifted["A"]),
+        "B": SiteScores(second.labels, second.patients, lifted["B"]),
+    }
+    groups = {"x": [("m0", "A")], "y": [("m0", "B")]}
+    found = mean_aucs(sites, groups, [("x", "y")], trainings={"m0": ["m0", "m0~1"]}, resamples=200)
+    wide, narrow = found["x"].high - found["x"].low, found["x - y"].high - found["x - y"].low
+    assert narrow < wide  # the seed moves each mean far, their difference little

@@ -11,7 +11,6 @@ import pytest
 
 from elsewhere.evidence.calibration import decision_curve, reliability_curve
 from elsewhere.evidence.report import (
-    Audit,
     Calibration,
     Diagnosis,
     Model,
@@ -22,16 +21,12 @@ from elsewhere.evidence.report import (
     calibration,
     diagnosis,
     drop,
-    hardest,
-    lessons,
-    story,
     stress,
     write_report,
 )
 from elsewhere.evidence.report.folder import Folder
-from elsewhere.evidence.report.records import Group, fall
 from elsewhere.evidence.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
-from elsewhere.evidence.report.words import finding, holdings, signed
+from elsewhere.evidence.report.words import holdings, signed
 
 DROP = {
     "model": "A",
@@ -54,6 +49,7 @@ DROP = {
     "ranking": 0.17,
     "ranking_low": 0.05,
     "ranking_high": 0.25,
+    "largest": "ranking",
     "note": "",
     "method": "bootstrap",
     "made_from": "abc",
@@ -116,10 +112,11 @@ def test_the_useful_range_is_the_longest_run() -> None:
 
 def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
     score = {"model": "A", "site": "A", "ece": 0.21, "ece_if_calibrated": 0.05, "calibration_slope": 0.4}
+    score |= {"calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
     study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
-    assert "At home the median calibration error is 0.21, and in 1 of 1 cells the slope is below 0.5" in shown["words"]
+    assert "At home the median calibration error (ECE) is 0.21, and of 1 cells 1 overconfident" in shown["words"]
     assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
         "paper-calibration-a.svg",
         "paper-net-benefit-a.svg",
@@ -130,6 +127,19 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     assert calibration.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.9, "overconfident"), (1.1, 5.0, "underconfident"), (0.5, 9.0, "open"), (None, None, "unknown")],
+)
+def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None, said: str) -> None:
+    record = {
+        "calibration_slope": 150.0,
+        "calibration_slope_sampling_low": low,
+        "calibration_slope_sampling_high": high,
+    }
+    assert calibration.slope_verdict(record) == said
+
+
 # Where decisions were lost ----------------------------------------------------------------------------------------
 
 
@@ -137,8 +147,8 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
     shown = drop.section(a_study(drops=[DROP], local=[LOCAL]), "paper", Folder(tmp_path))
     assert shown is not None
     assert shown["words"] == (
-        "Of 1 moves of a network to a site it never saw, 1 cost right decisions beyond the luck of the patients. "
-        "The largest part was ranking in 1."
+        "Of one move of a network to a site it never saw, 1 loses accuracy beyond sampling error. "
+        "The largest part: ranking in 1."
     )
     assert "with 10 labelled local scans −5 by a new threshold and +8 by recalibration" in shown["local_words"]
     svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
@@ -153,9 +163,14 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
 
 
 def test_no_clear_drop_names_no_part() -> None:
-    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith(
-        "0 cost right decisions beyond the luck of the patients."
-    )
+    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith("0 lose accuracy beyond sampling error.")
+
+
+def test_no_winner_is_named_among_ties() -> None:
+    tied = DROP | {"threshold": 0.17, "largest": ""}
+    said = drop.sentence([DROP, tied, tied])
+    assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
+    assert "threshold" not in said
 
 
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
@@ -307,93 +322,6 @@ def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_
     assert "–" in printed[1]
 
 
-# Hard cases, the planted story, the paper's faults ----------------------------------------------------------------
-
-
-def test_hard_cases_are_listed_by_class_with_what_is_known(tmp_path: Path) -> None:
-    case = {"site": "A", "patient": "p", "models": 3, "wrong": 3, "trained_here": 2, "mean_probability": 0.2}
-    cases = [
-        case | {"scan": "missed", "label": 1, "trained_here_wrong": 2, "known": "age 70"},
-        case | {"scan": "called", "label": 0, "trained_here_wrong": 0, "known": ""},
-    ]
-    shown = hardest.section(a_study(hardest=cases), "paper", Folder(tmp_path))
-    assert shown is not None
-    assert "Of the 2 scans listed, 1 are called wrongly also by most of the networks" in shown["words"]
-    assert [row["scan"] for row in rows_of(tmp_path, "paper-hardest-positives")] == ["missed"]
-    assert [row["scan"] for row in rows_of(tmp_path, "paper-hardest-negatives")] == ["called"]
-
-
-def test_the_story_tells_what_came_to_light_and_what_did_not(tmp_path: Path) -> None:
-    rule = {"sites": "A", "auc": 0.8, "p_value": 0.01}
-    study = a_study(
-        ties=[
-            {"site": "A", "factor": "kernel", "strength": 1.0},
-            {"site": "A", "factor": "age", "strength": 1.0},
-            {"site": "A", "factor": "devices", "strength": 1.0},
-            {"site": "A", "factor": "padding", "strength": 0.0},
-        ],
-        audit=Audit(
-            confounding=[
-                rule | {"rule": "kernel"},
-                rule | {"rule": "age and sex", "auc": 0.7, "p_value": 0.2},
-                rule | {"rule": "padding and black share"},
-            ]
-        ),
-    )
-    shown = story.section(study, "paper", Folder(tmp_path))
-    assert shown is not None
-    found = {row["factor"]: row["found"] for row in rows_of(tmp_path, "paper-planted")}
-    assert found == {"kernel": story.FOUND, "age": story.MISSED, "devices": story.UNSEEN, "padding": story.FOUND}
-    assert "Of 3 planted ties between label and scanner, 1 came to light; for 1 no test was run" in shown["words"]
-    assert "Found though its dial stood at 0: padding at A." in shown["words"]
-
-
-def test_a_diagnosis_of_the_site_tells_the_story_and_one_of_a_pair_does_not(tmp_path: Path) -> None:
-    ties = [{"site": "A", "factor": "dose", "strength": 1.0}, {"site": "B", "factor": "dose", "strength": 1.0}]
-    pair = a_diagnosis().findings[0] | {"home": "A", "site": "B"}
-    given = replace(a_diagnosis(), findings=[*a_diagnosis().findings, pair])
-    story.section(a_study(ties=ties, diagnosis=given), "paper", Folder(tmp_path))
-    assert [row["found"] for row in rows_of(tmp_path, "paper-planted")] == [story.FOUND, story.MISSED]
-
-
-def a_cell(site: str, reading: str, **values: object) -> dict:
-    """A score record of network A."""
-    base = {"model": "A", "site": site, "threshold_reading": reading, "positives": 10, "negatives": 10}
-    return base | {"accuracy": 0.8, "baseline_majority_accuracy": 0.5, "sensitivity": 0.8} | values
-
-
-def test_each_lesson_has_this_run_s_number(tmp_path: Path) -> None:
-    auc = {
-        "auc": 0.4,
-        "auc_sampling_low": 0.3,
-        "auc_sampling_high": 0.48,
-        "auc_grid": 0.43,
-        "auc_grid_dropout_sd": 0.01,
-    }
-    scores = [
-        a_cell("A", "model", auc=0.9, auc_grid=0.9),
-        a_cell("B", "model", accuracy=0.5, **auc),
-        a_cell("B", "site", accuracy=0.6, **auc),
-    ]
-    study = a_study(
-        scores=scores,
-        audit=Audit(site_only_auc=0.7, confounding=[{"rule": "kernel", "sites": "A", "auc": 0.9, "p_value": 0.01}]),
-    )
-    shown = lessons.section([study], Folder(tmp_path))
-    assert shown is not None
-    here = {lesson.title: lesson.here for lesson in shown["lessons"]}
-    assert (
-        "0.50 with the network's own threshold and 0.60 with one chosen there"
-        in here["The threshold is chosen at the hospital under test"]
-    )
-    assert "+0.10 is borrowed" in here["The threshold is chosen at the hospital under test"]
-    assert "4.6 times the dropout spread" in here["The ± is not how sure one can be"]
-    assert "by 0.030 at most (A at B)" in here["The AUC is read off a coarse grid"]
-    assert "Here 1 of 1 cells at never-seen sites lie below 0.5, 1 of them" in here["Below 0.5 is not “random”"]
-    assert "AUC of 0.70 over all sites; knowing only kernel gives 0.90 at A" in here["Facts that give the label away"]
-    assert len(rows_of(tmp_path, "lessons")) == len(shown["lessons"])
-
-
 # Sheets -----------------------------------------------------------------------------------------------------------
 
 
@@ -439,16 +367,6 @@ def test_no_sheet_names_a_folder_of_this_machine() -> None:
 # Words and the whole page -----------------------------------------------------------------------------------------
 
 
-def test_a_fall_with_its_own_interval_is_judged_by_it() -> None:
-    home, away = Group("home", (0.9,), 0.9, 0.8, 1.0, ""), Group("unseen", (0.6,), 0.6, 0.55, 0.65, "")
-    given = {"group": "fall", "auc": 0.3, "auc_low": 0.21, "auc_high": 0.38, "method": "joint"}
-    found = fall(a_study(groups=[given]))
-    assert found is not None
-    assert "That is a fall of 0.30 (95\u00a0%: +0.21 to +0.38): more than the luck" in finding([home, away], found)
-    assert "may be the luck of these patients" in finding([home, away], replace(found, low=-0.1))
-    assert fall(a_study()) is None
-
-
 def test_signed_numbers_have_a_true_minus() -> None:
     assert [signed(0.5), signed(-0.5), signed(-0.004), signed(None)] == ["+0.50", "−0.50", "0.00", "–"]
 
@@ -460,11 +378,14 @@ def test_the_page_says_what_it_holds_and_what_was_not_made(tmp_path: Path) -> No
     assert 'id="stress"' not in page
     assert 'href="#stress"' not in page
     assert "0 example slices" not in holdings(Report("T", (study,)))
-    assert "No volume and no name." in page
+    assert "no volume. Look it over before you hand it on." in page
 
 
 def test_cells_of_the_matrix_can_be_stepped_on_and_tell_everything(tmp_path: Path) -> None:
-    study = a_study(scores=[a_cell("B", "model", auc=0.4, auc_sampling_low=0.3, auc_sampling_high=0.48, scans=20)])
+    ends = {"auc_sampling_low": 0.3, "auc_sampling_high": 0.48}
+    study = a_study(
+        scores=[{"model": "A", "site": "B", "accuracy": 0.8, "auc": 0.4, "positives": 10, "negatives": 10, **ends}]
+    )
     page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
     assert page.count('tabindex="0" aria-describedby="paper-cell-') == 4
     assert 'id="paper-cell-1-2">A tested at B (never seen in training): AUC 0.400, 95 % interval 0.300–0.480.' in page

@@ -87,6 +87,8 @@ def test_calibration_stands_in_the_cell():
     found = score_cell(labels, people, probabilities, operating_point=POINT)
     assert found.brier == pytest.approx(brier_score_loss(labels, probabilities))
     assert found.calibration_slope == pytest.approx(calibration_line(labels, probabilities).slope)
+    assert found.calibration_slope_sampling_low < found.calibration_slope < found.calibration_slope_sampling_high
+    assert found.observed_expected_sampling_low < found.observed_expected < found.observed_expected_sampling_high
     assert 0 < found.ece_if_calibrated < found.ece < 1
     alone = score_cell([1, 1], [0, 1], [0.2, 0.6], operating_point=POINT)
     assert (alone.brier, alone.calibration_slope, alone.calibration_intercept) == (pytest.approx(0.4), None, None)

@@ -33,6 +33,17 @@ SMALL = NetworkSettings(
 )
 
 
+def mutate(rng: np.random.Generator, content: bytes) -> bytes:
+    """One byte changed, a few cut out, or a few put in, at a random place."""
+    at, some = int(rng.integers(len(content))), rng.bytes(int(rng.integers(1, 5)))
+    changed = bytes([content[at] ^ int(rng.integers(1, 256))])
+    return [
+        content[:at] + changed + content[at + 1 :],
+        content[:at] + content[at + len(some) :],
+        content[:at] + some + content[at:],
+    ][int(rng.integers(3))]
+
+
 def make_network(settings: NetworkSettings = SMALL) -> Network:
     """A network whose GroupNorm scales have both signs, as after training."""
     torch.manual_seed(3)
@@ -169,13 +180,29 @@ def test_one_slice_trains():
 WRONG = {
     "pools": ({"input": (8, 10, 12)}, r"network\.pools: pool 2 divides rows by 2, but there are 5 of them"),
     "groups": ({"groups": 3}, r"network\.groups: 3 groups do not divide 8 of filters"),
-    "dense_groups": ({"dense": (40,)}, r"network\.dense_groups: 32 groups do not divide 40 of dense"),
+    "dense_groups": (
+        {"dense": (40,), "dense_groups": 32},
+        r"network\.dense_groups: 32 groups do not divide 40 of dense",
+    ),
     "kernels": ({"kernels": ((2, 3, 3),) * 3}, r"network\.kernels: .* cannot be built. Give odd edges"),
     "levels": ({"kernels": ((3, 3, 3),)}, "Give one kernel for each of filters"),
     "few pools": ({"pools": ()}, "Give one pool fewer than filters"),
     "share": ({"dropout": 1.0}, r"network\.dropout: 1\.0 cannot be built"),
     "no dense": ({"dense": ()}, r"network\.dense: \(\) cannot be built"),
-    "single": ({"input": (1, 4, 6), "filters": (8, 8, 8)}, "a group of a single value is always normalised to 0"),
+    "single": (
+        {"input": (1, 4, 6), "filters": (8, 8, 8), "groups": 8},
+        r"network\.groups: is 8, which leaves 1 in the smallest group of filters = \[8, 8, 8\].*Use fewer groups, or",
+    ),
+    "pairs": (
+        {"dense": (64,), "dense_groups": 32},
+        r"network\.dense_groups: is 32, which leaves 2 in the smallest group of dense = \[64\]",
+    ),
+    "three": ({"dense": (96, 24), "dense_groups": 8}, r"leaves 3 in the smallest group.*cannot learn"),
+    "narrow": (
+        {"dense": (64, 2), "dense_groups": 0},
+        r"network\.dense_groups: is 1, which leaves 2 in .* \[64, 2\].*Widen dense",
+    ),
+    "no pool": ({"pools": ((2, 2, 2), (0, 2, 2))}, r"network\.pools: .* cannot be built\. Give 1 or more"),
 }
 
 
@@ -184,6 +211,37 @@ def test_settings_that_cannot_be_built(name):
     changed, message = WRONG[name]
     with pytest.raises(BadStudy, match=message):
         replace(SMALL, **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "groups", "dense_groups"),
+    [
+        ({}, 8, 32),
+        ({"dense": (64,)}, 8, 16),
+        ({"dense": (40,)}, 8, 10),
+        ({"dense": (1024, 20)}, 8, 4),
+        ({"dense": (7,)}, 8, 1),
+        ({"filters": (6, 12, 24)}, 6, 32),
+        ({"filters": (8, 8, 8), "input": (1, 4, 6)}, 2, 32),
+    ],
+)
+def test_groups_are_chosen_so_that_a_network_can_learn(changed, groups, dense_groups):
+    """The most, up to the paper's, that divide every width and leave four values or more."""
+    settings = replace(SMALL, groups=0, dense_groups=0, **changed)
+    assert (settings.groups, settings.dense_groups) == (groups, dense_groups)
+
+
+def test_the_papers_groups_are_untouched():
+    assert (NetworkSettings().groups, NetworkSettings().dense_groups) == (8, 32)
+    assert replace(SMALL, dense=(64,), dense_groups=16).dense_groups == 16
+    with pytest.raises(BadStudy):
+        replace(SMALL, dense=(64,), dense_groups=32)
+
+
+def test_group_norm_of_pairs_tells_nothing_but_their_order():
+    """Why groups of two are refused: the same output for any two pairs that are ordered alike."""
+    outputs = [nn.GroupNorm(2, 4)(torch.tensor([values])) for values in ([0.0, 1.0, 5.0, 3.0], [2.0, 9.0, 70.0, 1.0])]
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-3)
 
 
 def test_input_of_another_size_is_refused():
@@ -348,17 +406,40 @@ def test_damaged_record(stem):
 def test_other_version(stem):
     path = stem.with_suffix(".json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}), encoding="utf-8")
-    with pytest.raises(BadCheckpoint, match="it has checkpoint format 99, this version of elsewhere reads 1"):
+    with pytest.raises(BadCheckpoint, match="it has checkpoint format 99, this version of elsewhere reads 1 and 2"):
         load_checkpoint(stem)
 
 
 @pytest.mark.parametrize("change", [{"filters": [8, 16, 16]}, {"colour": 1}, {"groups": 5}])
 def test_settings_that_do_not_fit_the_weights(stem, change):
-    path = stem.with_suffix(".json")
-    record = json.loads(path.read_text())
-    record["network"] |= change
-    path.write_text(json.dumps(record), encoding="utf-8")
+    amend_checkpoint(stem, network=json.loads(stem.with_suffix(".json").read_text())["network"] | change)
     with pytest.raises(BadCheckpoint, match="weights and settings do not fit"):
+        load_checkpoint(stem)
+
+
+def test_any_mutation_of_a_checkpoint_is_told(stem):
+    """Single bytes changed, cut out or put in, in either file: 200 times, none passes, none ends in another error."""
+    rng = np.random.default_rng(11)
+    whole = {suffix: stem.with_suffix(suffix).read_bytes() for suffix in (".json", ".safetensors")}
+    for number in range(200):
+        suffix = (".json", ".safetensors")[number % 2]
+        stem.with_suffix(suffix).write_bytes(mutate(rng, whole[suffix]))
+        with pytest.raises(
+            BadCheckpoint, match=r"checkpoint\.(json|safetensors): .*([Cc]opy it again|the version that wrote)"
+        ):
+            load_checkpoint(stem)
+        stem.with_suffix(suffix).write_bytes(whole[suffix])
+    assert load_checkpoint(stem)[1]["split_hash"] == "abc"
+
+
+def test_a_checkpoint_of_the_former_release_is_read(stem):
+    """Format 1 had no checksum of the record; the weights mean the same."""
+    path = stem.with_suffix(".json")
+    record = {k: v for k, v in json.loads(path.read_text()).items() if k != "checksum"} | {"format": 1}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert load_checkpoint(stem)[0].settings == SMALL
+    path.write_text(json.dumps(record | {"format": 2}), encoding="utf-8")
+    with pytest.raises(BadCheckpoint, match="does not fit its checksum"):
         load_checkpoint(stem)
 
 

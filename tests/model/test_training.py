@@ -100,7 +100,7 @@ def test_resuming_after_any_iteration_gives_the_same_bytes(tmp_path, whole, iter
     assert results(tmp_path) == whole
 
 
-@pytest.mark.parametrize("name", ["save_checkpoint", "save_state", "validation_accuracy"])
+@pytest.mark.parametrize("name", ["save_checkpoint", "save_state", "validation_probabilities"])
 def test_resuming_after_a_kill_between_two_files_gives_the_same_bytes(tmp_path, whole, monkeypatch, name):
     """At iterations 5 and 10: before the checkpoint, between checkpoint and state, during validation."""
     for _ in range(2):
@@ -197,15 +197,15 @@ def test_changed_settings_are_named(started, message):
 
 
 def test_validation_strides_as_the_training_is_told(tmp_path, monkeypatch):
-    strides, real = [], under_test.predict
+    strides, real = [], under_test.predict_many
 
     def spied(*arguments):
-        strides.append(arguments[4])
+        strides.append(arguments[3])
         return real(*arguments)
 
-    monkeypatch.setattr(under_test, "predict", spied)
+    monkeypatch.setattr(under_test, "predict_many", spied)
     run(tmp_path, replace(SETTINGS, iterations=1, tensorboard=False), stride=3)
-    assert strides == [3] * len(CASES[8:])
+    assert strides == [3]
 
 
 def test_a_full_disk_is_an_error_of_the_disk_and_leaves_the_old_state(tmp_path):
@@ -273,13 +273,18 @@ def test_learning_rate_is_checked():
 
 def test_curves_have_a_row_per_validation_and_one_at_the_end(whole):
     lines = whole["curves.csv"].decode().splitlines()
-    assert lines[0] == "iteration,training_loss,validation_accuracy"
+    assert lines[0] == "iteration,training_loss,validation_accuracy,validation_log_loss,validation_auc"
     assert [line.split(",")[0] for line in lines[1:]] == ["5", "10", "12"]
 
 
 def test_first_maximum_is_kept(tmp_path, monkeypatch):
-    accuracies = iter([0.5, 0.75, 0.75])
-    monkeypatch.setattr(under_test, "validation_accuracy", lambda *_: next(accuracies))
+    labels = np.array([case.label for case in CASES[8:]])
+    wrong = iter([2, 1, 1])  # so many scans of four
+
+    def made(*_):
+        return np.where(np.arange(4) < next(wrong), 1 - labels, labels).astype(float)
+
+    monkeypatch.setattr(under_test, "validation_probabilities", made)
     record = load_checkpoint(run(tmp_path))[1]
     assert record["iteration"] == 10
     assert record["validation_accuracy"] == 0.75

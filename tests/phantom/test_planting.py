@@ -62,6 +62,7 @@ def test_the_sidecar_tells_what_was_planted(planted, site):
     assert float(rows[0]["lesion_share"]) == pytest.approx(made.lesion_share, abs=1e-4)
     what = json.loads(truth_files(planted, site.name)[1].read_text())
     assert what["dials"] == dict(site.dials)
+    assert set(what["directions"]) == set(what["dials"])
     assert "assumption" in what["planted"]
 
 

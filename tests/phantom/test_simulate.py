@@ -62,9 +62,16 @@ def test_an_unknown_site_is_named():
         choose_sites(["Boston"], None)
 
 
+def test_one_number_turns_every_tie():
+    assert {strength for s in choose_sites([], None, ties=0.25) for _, strength in s.dials} == {0.25}
+    one = set_dials(choose_sites(["UTSW"], None, ties=0.0), ["UTSW.kernel=1"])[0]
+    assert (one.dial("kernel"), one.dial("spacing")) == (1.0, 0.0)
+
+
 def test_what_is_planted_in_words():
     utsw, *_, mosmed = default_sites()
-    assert "kernel 1" in in_words(utsw)
+    assert "kernel 1 (positives: sharp or lung; negatives: standard or soft)" in in_words(utsw)
     assert "independent of it: kernel" in in_words(turn(utsw, kernel=0.0))
+    assert "sharp" not in in_words(turn(utsw, kernel=0.0))
     assert "nothing is tied" in in_words(turn(utsw, all=0.0))
     assert "positives only" in in_words(mosmed)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from functools import cache
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from elsewhere.scans.phantom.acquisition import KERNELS
 from elsewhere.scans.phantom.exam import Plan, make
+from elsewhere.scans.phantom.habits import CATEGORIES, HOSPITALS
 from elsewhere.scans.phantom.sites import (
-    CATEGORIES,
-    HOSPITALS,
-    SiteSettings,
     at_site,
     default_sites,
     plan_patient,
@@ -25,46 +23,102 @@ from elsewhere.scans.phantom.sites import (
     turn,
     with_disease,
 )
+from elsewhere.scans.phantom.ties import TIES, SiteSettings
 
 SITES = {site.name: site for site in default_sites()}
+TWO_CLASSES = ("UTSW", "CC-CCII", "COVID-CTset")
 
 
-def acquisition_auc(site: SiteSettings, seed: int = 0) -> float:
-    """Cross-validated AUC of a rule that sees how patients were scanned, and nothing of the patients."""
-    firsts = [plan_patient(site, seed, i, 4.0)[0] for i in range(600)]
-    labels = np.array([plan.label for plan in firsts])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    scores = cross_val_predict(model, np.array([_facts(p) for p in firsts]), labels, cv=folds, method="predict_proba")
-    return float(roc_auc_score(labels, scores[:, 1]))
+@cache
+def tied_plans(site: SiteSettings, seed: int = 11) -> list[Plan]:
+    """Every scan of 400 patients."""
+    return [plan for i in range(400) for plan in plan_patient(site, seed, i, 4.0)]
 
 
 def _facts(plan: Plan) -> list[float]:
+    """How a patient was scanned, and nothing of the patient."""
     p = plan.protocol
-    kernel = [p.kernel == k for k in KERNELS]
-    contrast = [p.contrast == c for c in ("none", "venous", "angiography")]
-    hospital = [p.hospital == h for h in HOSPITALS]
-    return [*kernel, *contrast, *hospital, p.spacing, p.fov, np.log(p.dose), p.padding, p.devices, p.segmented]
+    kernel, contrast = [p.kernel == k for k in KERNELS], [p.contrast == c for c in ("venous", "angiography")]
+    place = [np.hypot(*p.shift), plan.patient.arms_up, p.above, p.under]
+    return [*kernel, *contrast, *place, p.spacing, p.fov, np.log(p.dose), p.devices, p.segmented]
 
 
-def test_dials_at_one_tie_utsw_to_its_scanner_and_at_zero_do_not():
-    assert acquisition_auc(SITES["UTSW"]) >= 0.9
-    assert abs(acquisition_auc(turn(SITES["UTSW"], all=0.0)) - 0.5) < 0.07
+def acquisition_aucs(sites: dict[str, SiteSettings]) -> dict[tuple[str, str], float]:
+    """AUC of a rule that sees only how patients were scanned: learnt at one site, tried on fresh patients of each."""
+    learnt = {name: tied_plans(site) for name, site in sites.items()}
+    fresh = {name: tied_plans(site, 12) for name, site in sites.items()}
+    aucs = {}
+    for name, plans in learnt.items():
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+        model.fit([_facts(p) for p in plans], [p.label for p in plans])
+        for other, tried in fresh.items():
+            scores = model.decision_function([_facts(p) for p in tried])
+            aucs[name, other] = float(roc_auc_score([p.label for p in tried], scores))
+    return aucs
+
+
+def test_what_acquisition_says_at_one_site_is_wrong_or_nothing_at_the_next():
+    full = acquisition_aucs({name: SITES[name] for name in TWO_CLASSES})
+    assert all(auc >= 0.85 for (home, there), auc in full.items() if home == there)
+    assert all(auc <= 0.5 for (home, there), auc in full.items() if home != there)
+
+
+def test_without_ties_acquisition_says_nothing_anywhere():
+    none = acquisition_aucs({site.name: site for site in default_sites(ties=0.0) if site.name in TWO_CLASSES})
+    assert all(abs(auc - 0.5) < 0.1 for auc in none.values())
 
 
 def test_a_half_turned_dial_lies_between():
-    half = acquisition_auc(turn(SITES["UTSW"], all=0.5))
-    assert 0.6 < half < acquisition_auc(SITES["UTSW"]) - 0.03
+    half = acquisition_aucs({site.name: site for site in default_sites(ties=0.5) if site.name in TWO_CLASSES})
+    assert all(0.6 < half[name, name] < 0.95 for name in TWO_CLASSES)
+
+
+# (site, factor) -> what is larger for positives (+1) or for negatives (-1): the words of TIES in numbers
+DIRECTIONS = {
+    ("UTSW", "kernel"): (lambda p: p.protocol.kernel in ("sharp", "lung"), +1),
+    ("UTSW", "spacing"): (lambda p: p.protocol.spacing, -1),
+    ("UTSW", "coverage"): (lambda p: p.protocol.above + p.protocol.under, -1),
+    ("UTSW", "dose"): (lambda p: p.protocol.dose, +1),
+    ("UTSW", "contrast"): (lambda p: p.protocol.contrast == "angiography", +1),
+    ("UTSW", "devices"): (lambda p: p.protocol.devices, +1),
+    ("UTSW", "positioning"): (lambda p: p.patient.arms_up - np.hypot(*p.protocol.shift), -1),
+    ("UTSW", "padding"): (lambda p: p.protocol.padding, +1),
+    ("UTSW", "date"): (lambda p: int(str(p.facts["date"])[:4]), +1),
+    ("CC-CCII", "hospital"): (lambda p: p.protocol.hospital in ("A", "B"), +1),
+    ("CC-CCII", "follow_up"): (lambda p: p.protocol.dose if p.scan_id[-1] not in "159" else None, -1),
+    ("CC-CCII", "segmented"): (lambda p: p.protocol.segmented, -1),
+    ("COVID-CTset", "field_of_view"): (lambda p: p.protocol.fov, -1),
+    ("COVID-CTset", "coverage"): (lambda p: p.protocol.above + p.protocol.under, +1),
+    ("COVID-CTset", "contrast"): (lambda p: p.protocol.contrast == "venous", -1),
+    ("COVID-CTset", "positioning"): (lambda p: p.patient.arms_up, +1),
+    ("COVID-CTset", "kernel"): (lambda p: p.protocol.kernel in ("sharp", "lung"), +1),
+    ("COVID-CTset", "spacing"): (lambda p: p.facts["protocol"] == "HRCT_INS_EXP", -1),
+    ("COVID-CTset", "age"): (lambda p: p.patient.age, +1),
+}
+
+
+def test_every_tie_has_a_stated_direction():
+    assert set(DIRECTIONS) == {(site.name, factor) for site in default_sites() for factor in TIES[site.layout]}
+
+
+@pytest.mark.parametrize(("name", "factor"), DIRECTIONS, ids="-".join)
+def test_each_tie_alone_points_the_way_it_is_said_to(name, factor):
+    measure, sign = DIRECTIONS[name, factor]
+    alone, none = turn(SITES[name], **{"all": 0.0, factor: 1.0}), turn(SITES[name], all=0.0)
+    gaps = []
+    for site in (alone, none):
+        seen = [(p.label, float(v)) for p in tied_plans(site) if (v := measure(p)) is not None]
+        values, labels = np.array([v for _, v in seen]), np.array([y for y, _ in seen])
+        gaps.append(sign * 2 * (roc_auc_score(labels, values) - 0.5))
+    assert gaps[0] > 0.08
+    assert abs(gaps[1]) < 0.12
 
 
 def test_hospital_and_segmentation_dials_of_cc_ccii():
-    assert acquisition_auc(SITES["CC-CCII"]) >= 0.75
-    assert abs(acquisition_auc(turn(SITES["CC-CCII"], all=0.0)) - 0.5) < 0.07
-    tied = [
-        p for p in plan_site(replace(SITES["CC-CCII"], patients=900), 0, 4.0) if p.scan_id.endswith(("1", "5", "9"))
-    ]
+    tied = [p for p in tied_plans(SITES["CC-CCII"]) if p.scan_id.endswith(("1", "5", "9"))]
     share = {k: np.mean([p.protocol.segmented for p in tied if p.facts["class"] == k]) for k in ("NCP", "CP", "Normal")}
     assert share["Normal"] > 0.4 > share["NCP"] > share["CP"]
+    assert {p.protocol.hospital for p in tied} == set(HOSPITALS)
 
 
 def test_one_dial_moves_one_factor_only():

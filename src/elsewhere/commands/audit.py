@@ -209,7 +209,8 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
             best = max(telling, key=lambda r: r["auc"])
             said.append(
                 f"{sites[0].upper()}{sites[1:]}: knowing only {best['rule']} gives AUC {best['auc']:.2f} "
-                f"(p = {best['p_value']:.3f}, {best['n']} scans): a network can learn them instead of the disease."
+                f"(p = {best['p_value']:.3f}, {best['n']} scans). What goes with that in the picture, a network can "
+                "learn instead of the disease."
             )
     return said
 

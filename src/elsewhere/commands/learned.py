@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
 
 from elsewhere.errors import BadStudy
 from elsewhere.evidence.learned import Learned, judge_learned
 from elsewhere.model.prediction import DETERMINISTIC, read_predictions
-from elsewhere.plan import Folder
+from elsewhere.plan import Folder, read_table, write_table
+
+LINE = "\n"
+"""Between the sentences of one column."""
 
 
 def learned_models(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
@@ -38,3 +43,35 @@ def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
         [row["site"] for row in rows],
         [row["probability"] for row in rows],
     )
+
+
+def write_learned(folder: Folder, judged: Mapping[str, Learned]) -> None:
+    """Keep the judgements, one row per model (`learned.parquet`)."""
+    rows = [
+        {
+            "model": model,
+            "degenerate": found.degenerate,
+            **asdict(found),
+            "reasons": LINE.join(found.reasons),
+            "remarks": LINE.join(found.remarks),
+        }
+        for model, found in judged.items()
+    ]
+    write_table(folder.learned, rows)
+
+
+def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
+    """The judgements that the study kept; those of models that it kept none of are made from their predictions.
+
+    Raises:
+        BadStudy: as `learned_models`, for a model without a kept judgement.
+    """
+    kept = read_table(folder.learned) if folder.learned.is_file() else []
+    rows = {row["model"]: row for row in kept if all(field.name in row for field in fields(Learned))}
+    missing = learned_models(folder, {name: sites for name, sites in models.items() if name not in rows})
+    return {name: missing[name] if name in missing else _learned(rows[name]) for name in models}
+
+
+def _learned(row: Mapping[str, Any]) -> Learned:
+    values = {field.name: row[field.name] for field in fields(Learned)}
+    return Learned(**{**values, **{key: tuple(filter(None, row[key].split(LINE))) for key in ("reasons", "remarks")}})

@@ -12,7 +12,8 @@ import typer
 from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, truth_files, write_sites
-from elsewhere.scans.phantom.sites import SiteSettings, default_sites, turn
+from elsewhere.scans.phantom.sites import default_sites, turn
+from elsewhere.scans.phantom.ties import SiteSettings
 
 
 def simulate(  # noqa: PLR0917 - one option each
@@ -22,14 +23,15 @@ def simulate(  # noqa: PLR0917 - one option each
     matrix: Annotated[int, typer.Option(min=32, max=1024, help="Rows and columns.")] = 96,
     finest: Annotated[float, typer.Option(min=0.5, help="Finest slice distance in mm.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
-    dial: Annotated[list[str] | None, typer.Option(help="Tie to the label: UTSW.kernel=0.5, CC-CCII.all=0 …")] = None,
+    ties: Annotated[float, typer.Option(min=0, max=1, help="All ties to the label: 0 none, 1 full.")] = 1.0,
+    dial: Annotated[list[str] | None, typer.Option(help="One tie: UTSW.kernel=0.5, CC-CCII.all=0 …")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
 ) -> None:
     """Make simulated sites in their published layouts, with the planted truth beside each; finished ones are kept.
 
     Research use only. Not a medical device.
     """
-    sites = set_dials(choose_sites(site or [], patients), dial or [])
+    sites = set_dials(choose_sites(site or [], patients, ties), dial or [])
     simulation = Simulation(seed, matrix, finest, sites)
     folders = write_sites(simulation, out, partial(engine.run, workers=workers))
     for folder in folders:
@@ -37,13 +39,13 @@ def simulate(  # noqa: PLR0917 - one option each
     typer.echo(PLANTED)
 
 
-def choose_sites(names: list[str], patients: int | None) -> tuple[SiteSettings, ...]:
-    """The default sites of these names (all where none is named), each with so many patients.
+def choose_sites(names: list[str], patients: int | None, ties: float = 1.0) -> tuple[SiteSettings, ...]:
+    """The default sites of these names (all where none is named), with so many patients and all ties so strong.
 
     Raises:
         BadStudy: no such site.
     """
-    known = {site.name: site for site in default_sites()}
+    known = {site.name: site for site in default_sites(ties)}
     for name in names:
         if name not in known:
             raise BadStudy(f"--site {name}", "is no simulated site", f"Choose from {', '.join(known)}")

@@ -266,7 +266,8 @@ def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> Row:
 def _point(plan: Study, folder: Folder, model: str) -> OperatingPoint:
     """The model's own threshold, from the validation scans of its training sites."""
     rows = [r for s in plan.models[model] for r in _predicted(folder, model, s, "validation")]
-    return choose_threshold([r["label"] for r in rows], [r["probability"] for r in rows])
+    labels, probabilities = ([r[key] for r in rows] for key in ("label", "probability"))
+    return choose_threshold(labels, probabilities, ties=plan.evaluation.ties)
 
 
 def _predicted(folder: Folder, model: str, site: str, subset: str) -> list[Row]:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands.audit import audit_study
+from elsewhere.commands.learned import learned_models, read_learned, write_learned
 from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
-from elsewhere.commands.train import train_model, usable_rows
-from elsewhere.evidence.decision import OperatingPoint, Reading, choose_thresholds
+from elsewhere.commands.train import print_warnings, train_model, usable_rows
+from elsewhere.evidence.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.evidence.score import score_cell, spread_over_seeds
 from elsewhere.files import write_whole
 from elsewhere.model.network import amend_checkpoint, versions
@@ -29,6 +30,8 @@ from elsewhere.scans.scan import split_hash
 from elsewhere.stages import stage
 
 DETERMINISTIC = -1
+DEGENERATE = 30
+"""Exit code of a study with a model that learned nothing."""
 Columns = dict[str, NDArray[Any]]
 Points = dict[tuple[Reading, str], OperatingPoint]
 
@@ -40,7 +43,10 @@ def study(
     commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
-    """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point."""
+    """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point.
+
+    Exit codes: 0 done, 30 done, but a model learned nothing (it is named here and on the page), 1 error.
+    """
     plan = load_study(study)
     folder = Folder(out or default_folder(plan))
     if commands:
@@ -50,10 +56,12 @@ def study(
         run_study(study, folder, workers)
         with stage("page"):
             report([folder.root])
+    if any(found.degenerate for found in read_learned(folder, plan.models).values()):
+        raise typer.Exit(DEGENERATE)
 
 
 def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
-    """Everything but the page. What is finished already is not done again.
+    """Everything but the page; names the models that learned nothing. What is finished already is not done again.
 
     Raises:
         ElsewhereError: as `prepare`, `train` and `predict`.
@@ -66,8 +74,10 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         workers = workers or 1  # trainings side by side on one card only slow each other down
     names = [*plan.models, *plan.repeats]
     jobs = [(file, folder.root, name) for name in names]
-    for _ in engine.run(train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True):
-        pass
+    for index, warnings in engine.run(
+        train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True
+    ):
+        print_warnings(names[index], warnings)
     cells = [(file, folder.root, name, site.name) for name in names for site in plan.sites]
     for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({plan.name})", ticks=True):
         pass
@@ -75,6 +85,11 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         found = scores(plan, folder)
         write_table(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
+        judged = learned_models(folder, {name: plan.trained_on(name) for name in names})
+        write_learned(folder, judged)
+    for name, learned in judged.items():
+        for reason in learned.reasons:
+            engine.console.print(f"[bold]{name} did not learn[/]: {reason}", soft_wrap=True)
 
 
 def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
@@ -151,7 +166,7 @@ def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, An
 
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
     tables = {site.name: _columns(read_predictions(folder.predictions(name, site.name))) for site in plan.sites}
-    points = _operating_points(tables, plan.trained_on(name))
+    points = _operating_points(tables, plan.trained_on(name), plan.evaluation.ties)
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():
         thresholds[reading][site] = asdict(point)
@@ -171,12 +186,12 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
         yield {"model": name, "site": site, **cell.to_record()}
 
 
-def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str]) -> Points:
+def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str], ties: Ties) -> Points:
     validation = {site: _deterministic(_subset(table, "validation")) for site, table in tables.items()}
     sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
     labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
     divided = [site for site, v in validation.items() if len(v["label"])]
-    points = choose_thresholds(sites, labels, probabilities, trained_on, divided)
+    points = choose_thresholds(sites, labels, probabilities, trained_on, divided, ties=ties)
     own = points["model", trained_on[0]]
     everywhere: Points = {("model", site): own for site in tables}
     return points | everywhere

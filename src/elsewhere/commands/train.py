@@ -1,4 +1,4 @@
-"""A prepared study in; one trained network out, the one with the best validation accuracy."""
+"""Train one network of a prepared study, and warn where its kept weights are no better than a constant answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.model import training
-from elsewhere.model.network import versions
+from elsewhere.model.network import read_checkpoint_record, versions
 from elsewhere.model.sample import Case, Read
 from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
 from elsewhere.scans.scan import split_hash
@@ -31,12 +31,24 @@ def train(
     """Train one model of a prepared study; started again it goes on where it was killed."""
     folder = Folder(out or default_folder(load_study(study)))
     with engine.profiled(profile):
-        for _ in engine.run(train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True):
+        for _, warnings in engine.run(
+            train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True
+        ):
             engine.console.print(f"{model}: {folder.model(model)}")
+            print_warnings(model, warnings)
 
 
-def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, str], None]) -> None:
+def print_warnings(model: str, warnings: Collection[str]) -> None:
+    """Say what the choice of a network's weights warns of."""
+    for warning in warnings:
+        engine.console.print(f"Warning: {model}: {warning}.", style="yellow", markup=False, highlight=False)
+
+
+def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, str], None]) -> list[str]:
     """Train the model `name` of a study into its folder; a finished training is not repeated.
+
+    Returns:
+        What the choice of its weights warns of, as its checkpoint records it.
 
     Raises:
         BadStudy: there is no such model, or its training sites give too few scans or classes.
@@ -48,7 +60,7 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         )
     rows = usable_rows(folder)
     sites = study.trained_on(name)
-    training.train(
+    stem = training.train(
         study.network,
         study.sample,
         study.training_of(name),
@@ -60,6 +72,8 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         lambda done, total, text: tick(done / total, f"{name} {text}"),
         stride=study.prediction.stride,
     )
+    found: list[str] = read_checkpoint_record(stem).get("selection", {}).get("warnings", [])
+    return found
 
 
 def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]]) -> dict[str, Any]:

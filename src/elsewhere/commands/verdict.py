@@ -1,11 +1,11 @@
-"""A study's model and a folder of scans from a new site in; the verdict, as three lines, a page and JSON, out."""
+"""`elsewhere verdict`: whether a study's model works on the scans of a new site, as three lines, a page and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +17,15 @@ from pydantic import TypeAdapter
 from rich.markup import escape
 
 from elsewhere import engine
+from elsewhere.commands.new_site import find_scans, new_site, read_options
 from elsewhere.commands.predict import device_of
 from elsewhere.commands.train import usable_rows
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
 from elsewhere.evidence.estimate import KnownSite
 from elsewhere.evidence.forensics.examination import examine
+from elsewhere.evidence.learned import Learned, judge_learned
+from elsewhere.evidence.requirements import Requirements
 from elsewhere.evidence.strata import age_and_sex
 from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.evidence.verdict_page import Occasion, render
@@ -31,22 +34,18 @@ from elsewhere.model.network import Network, load_checkpoint
 from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error, read_predictions
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.plan import Folder
-from elsewhere.scans.dicom.series import find_series
+from elsewhere.plan import Folder, Site
 from elsewhere.scans.intake import take_in
-from elsewhere.scans.labels import LabelRow, find_table, write_labels
 from elsewhere.scans.scan import Found, Scan
-from elsewhere.scans.sites import KINDS, reader
+from elsewhere.scans.sites import KINDS
 from elsewhere.scans.store import Stored
 from elsewhere.scans.volume import Preparation
 
 Row = dict[str, Any]
 Bad = tuple[str, str, str]
 
-FACTS = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
-"""Facts of the known scans that a new site is compared with; the network sees each of them in some way."""
-
-VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+METADATA = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
+"""Metadata of the known scans that a new site is compared with; the network sees each of them in some way."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +68,55 @@ class Model:
 def verdict(
     study: Annotated[Path, typer.Argument(help="Folder of the study that trained the model.")],
     model: Annotated[str, typer.Argument(help="Name of the model: its training sites joined by '+'.")],
-    scans: Annotated[Path, typer.Argument(help="Folder of the new site's scans.")],
+    scans: Annotated[Path, typer.Argument(help="Folder of the new site's scans, or a study file that has the site.")],
     *,
-    kind: Annotated[str, typer.Option(help=f"How they lie: {', '.join(KINDS)}.")] = "utsw",
+    kind: Annotated[str | None, typer.Option(help=f"File format of the scans: {', '.join(KINDS)} [utsw].")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels table [the one in the folder; none: estimate].")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the verdict [STUDY/verdicts/MODEL/SCANS].")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Site option KEY=VALUE, as units=HU; repeatable.")] = None,
+    site: Annotated[str | None, typer.Option(help="Site of the study file [the only one in it].")] = None,
+    least_auc: Annotated[float | None, typer.Option(help="Discrimination (AUC) to reach [0.80].")] = None,
+    least_sensitivity: Annotated[float | None, typer.Option(help="Sensitivity to reach [0.70].")] = None,
+    least_specificity: Annotated[float | None, typer.Option(help="Specificity to reach [0.70].")] = None,
+    net_benefit_at: Annotated[
+        float | None,
+        typer.Option(help="Threshold probability at which the net benefit must exceed treat-all and -none."),
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Largest loss of AUC, sensitivity, specificity against home [0.10].")
+    ] = None,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Prevalence for predictive values, beside that of the labelled scans.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the verdict [STUDY/verdicts/MODEL/SITE].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [all cores].")] = None,
 ) -> None:
     """Will this model work on these scans? One page in plain words, and an exit code. Research use only.
 
-    Exit codes: 0 works, 10 re-threshold or recalibrate, 11 adapt, 12 do not use, 20 cannot tell, 1 error.
+    It works where the whole 95 % interval meets every requirement; those in brackets stand in for what is not stated
+    (a stated AUC, sensitivity or specificity also replaces its default margin to home).
+
+    Exit codes: 0 works, 10 re-threshold or recalibrate, 11 adapt, 12 do not use, 20 cannot tell, 21 estimate only
+    (no labels), 30 no discrimination at home, 1 error.
     """
-    said = judge_site(study, model, scans, kind, labels=labels, out=out, workers=workers)
-    if said.exit_code:
-        raise typer.Exit(said.exit_code)
+    try:
+        stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at, margin)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{str(error).replace('_', '-')}") from error
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise typer.BadParameter(f"--prevalence must be above 0 and below 1, is {prevalence:g}")
+    new = new_site(scans, kind, labels, read_options(option or ()), site)
+    answer = judge_site(study, model, new, stated=stated, prevalence=prevalence, out=out, workers=workers)
+    if answer.exit_code:
+        raise typer.Exit(answer.exit_code)
 
 
 def judge_site(
     study: Path,
     model: str,
-    scans: Path,
-    kind: str = "utsw",
+    site: Site,
     *,
-    labels: Path | None = None,
+    stated: Requirements = Requirements(),  # noqa: B008 - frozen
+    prevalence: float | None = None,
     out: Path | None = None,
     workers: int | None = None,
 ) -> Verdict:
@@ -101,29 +126,27 @@ def judge_site(
     are listed, and so are copies of scans that the model was trained or chosen on.
 
     Raises:
-        BadStudy: no such study, model or kind, or the model was not tried at its own sites.
+        BadStudy: no such study or model, or the model was not tried at its own sites.
         BadSite: the folder holds no readable scan, or its labels table is wrong.
         BadCheckpoint: the model's weights are missing or damaged.
     """
-    if kind not in KINDS:
-        raise BadStudy("--kind", f"is {kind!r}", f"Use one of {', '.join(KINDS)}")
     known = _model(study, model)
-    target = out or known.folder.root / "verdicts" / model / scans.resolve().name
-    found = _find(kind, scans, labels, target)
-    rows, bad = _predict(known, kind, scans, found, workers)
+    target = out or known.folder.root / "verdicts" / model / site.name
+    found = find_scans(site, target)
+    rows, bad = _predict(known, site, found, workers)
     if not rows:
-        raise BadSite(scans, f"no scan can be used; the first: {_first(bad)}", "See that reason")
-    said = _judge(known, rows)
-    said = replace(said, notes=(*said.notes, *found.notes))
-    occasion = _occasion(known, scans, kind, bad)
+        raise BadSite(site.root, f"no scan can be used; the first: {_first(bad)}", _first_next_step(bad))
+    answer = _judge(known, rows, stated, prevalence)
+    answer = replace(answer, notes=(*answer.notes, *found.notes))
+    occasion = _occasion(known, site, bad)
     write_whole(target / "scans.csv", _table(rows, bad))
-    record = said.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
+    record = answer.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
     record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
     write_whole(target / "verdict.json", json.dumps(record, indent=1))
-    write_whole(target / "verdict.html", render(said, occasion))
-    _print(said, bad, target)
-    return said
+    write_whole(target / "verdict.html", render(answer, occasion))
+    _print(answer, bad, target)
+    return answer
 
 
 def _model(study: Path, name: str) -> Model:
@@ -140,55 +163,21 @@ def _first(bad: Sequence[Bad]) -> str:
     return ": ".join(bad[0][:2]) if bad else "none was found"
 
 
+def _first_next_step(bad: Sequence[Bad]) -> str:
+    return _with_option_hint(bad[0][2]) if bad else "Give the folder that holds the scans"
+
+
+def _with_option_hint(next_step: str) -> str:
+    """Advice on a site's options names how this command takes them."""
+    return f"{next_step} (here: --option KEY=VALUE)" if "site's options" in next_step else next_step
+
+
 # The new site's scans ---------------------------------------------------------------------------------------------
 
 
-def _find(kind: str, root: Path, labels: Path | None, out: Path) -> Found:
-    """The site's scans; where its kind wants a labels table and there is none, all of them as unlabelled."""
-    site = root.resolve().name
-    if labels is None and kind in {"utsw", "volumes", "images"}:
-        try:
-            find_table(root, None, site)
-        except BadSite:
-            labels = _unlabelled(kind, root, out)
-    return reader(kind).find(root, site, labels)
-
-
-def _unlabelled(kind: str, root: Path, out: Path) -> Path | None:
-    """A labels table that names every scan below the root, all of them unknown; None where there is nothing."""
-    if not root.is_dir():
-        raise BadSite(root, "no such folder", "Give the folder of the new site's scans")
-    rows = list(_unknown_rows(kind, root))
-    if not rows:
-        return None
-    path = out / "unlabelled.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(path, rows)
-    return path
-
-
-def _unknown_rows(kind: str, root: Path) -> Iterable[LabelRow]:
-    """One row per DICOM series that is a CT volume, per volume file, or per folder of images.
-
-    Without a table nothing says which files are of one patient, except in DICOM: each scan counts as its own.
-    """
-    if kind == "utsw":
-        for series in find_series(root)[0]:
-            if not series.refusal:
-                yield LabelRow(series.patient or series.uid, None, series_uid=series.uid, scan=series.uid)
-    elif kind == "volumes":
-        for path in sorted(p for p in root.rglob("*") if p.name.lower().endswith(VOLUME_ENDS)):
-            name = path.relative_to(root).as_posix()
-            yield LabelRow(name, None, path=name, scan=name)
-    else:
-        for path in sorted({p.parent for p in root.rglob("*.*") if p.is_file() and p.parent != root}):
-            name = path.relative_to(root).as_posix()
-            yield LabelRow(name, None, path=name, scan=name)
-
-
-def _predict(model: Model, kind: str, root: Path, found: Found, workers: int | None) -> tuple[list[Row], list[Bad]]:
+def _predict(model: Model, site: Site, found: Found, workers: int | None) -> tuple[list[Row], list[Bad]]:
     network, record = load_checkpoint(model.folder.model(model.name) / "checkpoint")
-    stored, bad = _take_in(model, record, (kind, root), found, workers)
+    stored, bad = _take_in(model, record, site, found, workers)
     learned = _learned(model)
     fresh = []
     for scan, kept in stored:
@@ -233,19 +222,19 @@ def _case(scan: Scan, kept: Stored) -> tuple[Case, Read]:
 
 
 def _take_in(
-    model: Model, record: Mapping[str, Any], source: tuple[str, Path], found: Found, workers: int | None
+    model: Model, record: Mapping[str, Any], site: Site, found: Found, workers: int | None
 ) -> tuple[list[tuple[Scan, Stored]], list[Bad]]:
     """The scans in the study's store, prepared as the checkpoint says, in the order of their ids."""
     preparation = TypeAdapter(Preparation).validate_python(record["preparation"])
-    given, (kind, root) = model.settings["store"], source
+    given = model.settings["store"]
     store = Path(given) if given else model.folder.root.resolve().parent / "store"
-    tasks = [(kind, scan, root, store, preparation, examine) for scan in found.scans]
+    tasks = [(site.kind, scan, site.root, store, preparation, examine) for scan in found.scans]
     stored: list[tuple[Scan, Stored]] = []
     bad: list[Bad] = [(error.where, error.what, error.next_step) for error in found.bad]
     for index, result in engine.run(take_in, tasks, workers=workers, describe="Preparing scans"):
         scan = found.scans[index]
         if isinstance(result, BadScan):
-            bad.append((scan.scan, f"{result.where}: {result.what}", result.next_step))
+            bad.append((scan.scan, f"{result.where}: {result.what}", _with_option_hint(result.next_step)))
         else:
             stored.append((scan, result))
     return sorted(stored, key=lambda pair: pair[0].scan), sorted(bad)
@@ -265,33 +254,48 @@ def _row(scan: Scan, kept: Stored, probability: float) -> Row:
         "label": scan.label,
         "probability": probability,
         "stratum": age_and_sex({**facts, **scan.facts}),
-        **{name: facts["slices" if name == "source_slices" else name] for name in FACTS},
+        **{name: facts["slices" if name == "source_slices" else name] for name in METADATA},
     }
 
 
 # What the study knows, and the judgement --------------------------------------------------------------------------
 
 
-def _judge(model: Model, rows: Sequence[Row]) -> Verdict:
+def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: float | None) -> Verdict:
     tables = {site: _deterministic(model, site) for site in _predicted(model)}
     validation = [r for site in model.trained_on for r in tables[site] if r["subset"] == "validation"]
     if not validation:
         raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
     home_validation = ([r["label"] for r in validation], [r["probability"] for r in validation])
-    point = choose_threshold(*home_validation)
+    point = choose_threshold(*home_validation, ties=model.settings["evaluation"].get("ties", "middle"))
     labelled = [r for r in rows if r["label"] is not None]
     if not labelled:
-        return _estimate(model, rows, tables, home_validation, point)
+        return _estimate(model, rows, tables, _scans(validation), point=point, stated=stated)
     home_sites = _home_sites(model, tables)
     home = [r for site in home_sites for r in tables[site] if r["subset"] == "test"]
-    seed, resamples = int(model.settings["seed"]), int(model.settings["evaluation"]["resamples"])
-    said = judge(_scans(labelled), _scans(home), point, resamples=resamples, seed=seed)
+    answer = judge(
+        _scans(labelled),
+        _scans(home),
+        point,
+        stated=stated,
+        prevalence=prevalence,
+        validation=_learned_from(validation),
+        resamples=int(model.settings["evaluation"]["resamples"]),
+        seed=int(model.settings["seed"]),
+    )
     notes = []
     if len(labelled) < len(rows):
         notes.append(f"{len(rows) - len(labelled)} scans without a label were predicted, and did not count.")
     if len(home_sites) > 1:
-        notes.append(f"Home is the test scans of {' and '.join(home_sites)} together; their AUC mixes sites.")
-    return replace(said, notes=tuple(notes))
+        notes.append(
+            f"Home is the internal test sets of {' and '.join(home_sites)}; its AUC compares scans of one site."
+        )
+    return replace(answer, notes=tuple(notes))
+
+
+def _learned_from(validation: Sequence[Row]) -> Learned:
+    scans = _scans(validation)
+    return judge_learned(scans.labels, scans.patients, scans.places, scans.probabilities)
 
 
 def _predicted(model: Model) -> list[str]:
@@ -314,12 +318,13 @@ def _deterministic(model: Model, site: str) -> list[Row]:
 
 
 def _scans(rows: Sequence[Row]) -> Scans:
-    strata = [r["stratum"] for r in rows]
+    strata, sites = [r["stratum"] for r in rows], [r.get("site") for r in rows]
     return Scans(
         np.array([r["label"] for r in rows]),
         np.array([r["patient"] for r in rows]),
         np.array([r["probability"] for r in rows]),
         None if None in strata else np.array(strata),
+        None if None in sites else np.array(sites),
     )
 
 
@@ -327,15 +332,22 @@ def _estimate(
     model: Model,
     rows: Sequence[Row],
     tables: Mapping[str, Sequence[Row]],
-    home: tuple[list[int], list[float]],
+    home: Scans,
+    *,
     point: OperatingPoint,
+    stated: Requirements,
 ) -> Verdict:
     known = [
-        KnownSite(site, [r["label"] for r in t], [r["probability"] for r in t], site in model.trained_on)
+        KnownSite(
+            site,
+            [r["label"] for r in t],
+            [r["probability"] for r in t],
+            site in model.trained_on,
+            [r["patient"] for r in t],
+        )
         for site, t in tables.items()
         if t
     ]
-    facts = {name: [r[name] for r in rows] for name in FACTS}
     seen = usable_rows(model.folder)
     return judge_unlabelled(
         [r["probability"] for r in rows],
@@ -343,25 +355,32 @@ def _estimate(
         known,
         home,
         point,
-        facts=facts,
-        known_facts={name: [r[name] for r in seen] for name in FACTS},
+        stated=stated,
+        metadata={name: [r[name] for r in rows] for name in METADATA},
+        known_metadata={name: [r[name] for r in seen] for name in METADATA},
     )
 
 
 # What is left behind ----------------------------------------------------------------------------------------------
 
 
-def _occasion(model: Model, root: Path, kind: str, bad: Sequence[Bad]) -> Occasion:
+def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
     record = json.loads((model.folder.model(model.name) / "checkpoint.json").read_text(encoding="utf-8"))
     return Occasion(
         model=model.name,
         trained_on=model.trained_on,
-        site=root.resolve().name,
-        root=str(root),
+        site=site.name,
+        root=str(site.root),
         origin=model.settings["origin"],
         checkpoint=record["sha256"],
         bad=tuple(bad),
-        command=f"elsewhere verdict {model.folder.root} {model.name} {root} --kind {kind}",
+        command=" ".join(
+            [
+                f"elsewhere verdict {model.folder.root} {model.name} {site.root} --kind {site.kind}",
+                *([f"--labels {site.labels}"] if site.labels else []),
+                *(f"--option {key}={value}" for key, value in site.options.items()),
+            ]
+        ),
     )
 
 
@@ -374,8 +393,8 @@ def _table(rows: Sequence[Row], bad: Sequence[Bad]) -> str:
     return text.getvalue()
 
 
-def _print(said: Verdict, bad: Sequence[Bad], target: Path) -> None:
-    for words in said.lines:
+def _print(answer: Verdict, bad: Sequence[Bad], target: Path) -> None:
+    for words in answer.lines:
         typer.echo(words)
     if bad:
         engine.console.print(f"{len(bad)} scans could not be used; the first: {escape(_first(bad))}", soft_wrap=True)

@@ -21,13 +21,19 @@ def patient_strata(labels: Ints, groups: Ints) -> Ints:
     return np.select([positives == 0, positives == scans], [0, 1], 2)
 
 
-def draw_patients(labels: Ints, groups: Ints, resamples: int, seed: int) -> Floats:
+def draw_patients(labels: Ints, groups: Ints, resamples: int, seed: int, *, within_classes: bool = True) -> Floats:
     """How often each patient is drawn in each resample (resamples, patients), with replacement within strata.
 
-    Drawn within strata, so that every resample has both classes. The same labels, patients and seed give the
-    same draws whatever the scores: that pairs the models of one site.
+    Drawn within strata, so that every resample has both classes and as many patients of each. With `within_classes`
+    false the share of positives is sampled too; a resample that then lacks a class is drawn within strata. The same
+    labels, patients and seed give the same draws whatever the scores: that pairs the models of one site.
     """
     strata = patient_strata(labels, groups)
+    if not within_classes:
+        held = draw_patients(labels, groups, resamples, seed)
+        counts = draw_patients(np.zeros_like(labels), groups, resamples, seed + 1)
+        one_class = [counts @ np.bincount(groups, labels == c) == 0 for c in (0, 1)]
+        return np.where((one_class[0] | one_class[1])[:, None], held, counts)
     random = np.random.default_rng([seed, resamples])
     counts = np.zeros((resamples, strata.size))
     for stratum in np.unique(strata):

@@ -8,13 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit
+from scipy.stats import t
 
 from elsewhere.evidence.columns import Floats, Ints, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import GRID, counts_at_or_above, log_odds
-from elsewhere.evidence.intervals import effective_trials, wilson_ends
+from elsewhere.evidence.intervals import LEVEL, effective_trials, wilson_ends
 from elsewhere.evidence.logistic import fit_logistic
 
 BINS = 10
+
+Ends = tuple[float, float] | tuple[None, None]
+"""An interval, or Nones where there is none."""
+
+LEAST_SPREAD = 0.1
+"""Standard deviation of the log-odds below which scores hardly differ: near 0.5, less than 0.025 in probability."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ class CalibrationError:
     Attributes:
         ece: Σ over bins of scans · |share - mean probability| / all scans (Naeini et al. 2015). Biased upwards: a
             perfectly calibrated model gets `ece_if_calibrated` on average, not 0.
-        ece_if_calibrated: the mean ECE of labels drawn from the probabilities themselves.
+        ece_if_calibrated: what `ece` is on average where labels are drawn from the probabilities themselves, exactly
+            and whatever the order of the scans; scans count as independent.
         ece_debiased: ece - ece_if_calibrated, not below 0.
         rms_debiased: root of the debiased squared error (Kumar, Liang & Ma 2019), 0 where the estimate is negative.
     """
@@ -80,9 +88,7 @@ class CalibrationError:
     rms_debiased: float
 
 
-def calibration_error(
-    labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS, draws: int = 500, seed: int = 0
-) -> CalibrationError:
+def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> CalibrationError:
     """Calibration error of probabilities (scans,) in bins of equal width.
 
     Raises:
@@ -90,17 +96,24 @@ def calibration_error(
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
+    order = np.argsort(values, kind="stable")
+    truth, values = truth[order], values[order]
     place = _bins(values, bins)
-    found = float(_ece(truth[None], values, place, bins)[0])
-    drawn = np.random.default_rng(seed).random((draws, truth.size)) < values
-    if_calibrated = float(_ece(drawn, values, place, bins).mean())
-    return CalibrationError(found, if_calibrated, max(found - if_calibrated, 0.0), _rms(truth, values, place))
+    kept = [place == b for b in np.unique(place)]
+    ece = sum(abs(float(truth[k].sum()) - float(values[k].sum())) for k in kept) / truth.size
+    if_calibrated = sum(_expected_gap(values[k]) for k in kept) / truth.size
+    return CalibrationError(ece, if_calibrated, max(ece - if_calibrated, 0.0), _rms(truth, values, place))
 
 
-def _ece(labels: np.ndarray, values: Floats, place: Ints, bins: int) -> Floats:
-    """ECE of several label rows (rows, scans) for the same probabilities: (rows,)."""
-    members = (place[:, None] == np.arange(bins)).astype(np.float64)
-    return np.abs((labels - values) @ members).sum(axis=1) / values.size
+def _expected_gap(values: Floats) -> float:
+    """Mean distance of a sum of independent 0/1 draws with these probabilities (scans,) from its own mean, exactly.
+
+    From the distribution of the sum (Poisson binomial), built scan by scan.
+    """
+    law = np.ones(1)
+    for p in values:
+        law = np.append(law, 0.0) * (1 - p) + np.append(0.0, law) * p
+    return float(law @ np.abs(np.arange(law.size) - values.sum()))
 
 
 def _rms(labels: Ints, values: Floats, place: Ints) -> float:
@@ -127,46 +140,117 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class CalibrationLine:
-    """Logistic calibration (Cox 1958). None where it does not exist, and `note` says why.
+    """Logistic calibration (Cox 1958) with 95 % intervals by patient. None where it does not exist: `note` says why.
 
     Attributes:
         intercept: calibration in the large: log-odds to add to every scan (slope held at 1) until the mean
             probability is the share of positives; above 0 where the model says too little.
         slope: of labels on log-odds; below 1 overconfident, below 0 it ranks the wrong way round.
         slope_intercept: the intercept fitted together with that slope.
+        observed_expected: positives over the sum of probabilities (O:E); above 1 where the model says too little.
+        intercept_ends: interval of `intercept`.
+        slope_ends: interval of `slope`.
+        observed_expected_ends: interval of `observed_expected`, symmetrical in its logarithm.
         mean_probability: mean probability.
         positive_share: share of positives.
+        spread: standard deviation of the log-odds; below `LEAST_SPREAD` no slope is given.
         note: why a number is missing.
     """
 
     intercept: float | None
     slope: float | None
     slope_intercept: float | None
+    observed_expected: float | None
+    intercept_ends: Ends
+    slope_ends: Ends
+    observed_expected_ends: Ends
     mean_probability: float
     positive_share: float
+    spread: float
     note: str
 
 
-def calibration_line(labels: ArrayLike, probabilities: ArrayLike) -> CalibrationLine:
-    """Calibration intercept and slope of probabilities (scans,), by maximum likelihood.
+def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None) -> CalibrationLine:
+    """Calibration intercept, slope and O:E of probabilities (scans,), by maximum likelihood.
+
+    Intervals are those of cluster-robust variances with each patient's leverage taken out (CR3, the jackknife's;
+    Bell & McCaffrey 2002) and a t distribution of patients - 1 (intercept) or - 2 (slope) degrees of freedom.
+
+    Args:
+        labels: 1 or 0 (scans,).
+        probabilities: of being positive (scans,).
+        patients: patient of each scan (scans,); left out, every scan is its own.
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
+    groups = np.arange(truth.size) if patients is None else check_groups(patients, truth.size)
     mean, share, odds = float(values.mean()), float(truth.mean()), log_odds(values)
+    spread, nothing = float(odds.std()), (None, None)
     if share in {0.0, 1.0}:
-        return CalibrationLine(None, None, None, mean, share, "one class: calibration slope and intercept need both")
+        note = "one class: calibration slope and intercept need both"
+        return CalibrationLine(None, None, None, None, nothing, nothing, nothing, mean, share, spread, note)
     intercept = float(brentq(lambda a: float(expit(a + odds).mean()) - share, -100.0, 100.0))
-    if np.ptp(odds) == 0:
-        return CalibrationLine(intercept, None, None, mean, share, "all probabilities are equal: no slope")
+    level = _ends(truth, expit(intercept + odds), np.ones((truth.size, 1)), groups, np.array([intercept]))
+    ratio, ratio_ends = _observed_expected(truth, values, groups)
+    slope, slope_intercept, ends, note = _slope(truth, odds, groups)
+    return CalibrationLine(intercept, slope, slope_intercept, ratio, level, ends, ratio_ends, mean, share, spread, note)
+
+
+def _slope(labels: Ints, odds: Floats, groups: Ints) -> tuple[float | None, float | None, Ends, str]:
+    """Slope, its intercept, its interval, and why there is none."""
     centre, spread = odds.mean(), odds.std()
+    if spread < LEAST_SPREAD:
+        why = (
+            f"the scores hardly differ (standard deviation of the log-odds {spread:.3f}): the slope cannot be estimated"
+        )
+        return None, None, (None, None), why
+    design = np.column_stack([np.ones(odds.size), (odds - centre) / spread])
     try:
-        above, slope = fit_logistic(((odds - centre) / spread)[:, None], truth.astype(np.float64))
+        beta = fit_logistic(design[:, 1:], labels.astype(np.float64))
     except ValueError:
-        return CalibrationLine(intercept, None, None, mean, share, "the classes are separated: the slope is infinite")
-    return CalibrationLine(intercept, float(slope / spread), float(above - slope * centre / spread), mean, share, "")
+        why = "the scores separate the classes: the slope is infinite and cannot be estimated"
+        return None, None, (None, None), why
+    low, high = _ends(labels, expit(design @ beta), design, groups, beta)
+    ends = (None, None) if low is None or high is None else (low / float(spread), high / float(spread))
+    slope = float(beta[1] / spread)
+    return slope, float(beta[0] - slope * centre), ends, ""
+
+
+def _ends(labels: Ints, fitted: Floats, design: Floats, groups: Ints, beta: Floats) -> Ends:
+    """Interval of the last coefficient of a logistic fit (scans, columns), CR3 by patient; Nones with too few."""
+    people, columns = int(groups.max()) + 1, design.shape[1]
+    if people <= columns:
+        return None, None
+    weight, residual = fitted * (1 - fitted), labels - fitted
+    bread = np.linalg.pinv((design * weight[:, None]).T @ design)
+    order, sizes = np.argsort(groups, kind="stable"), np.bincount(groups)
+    starts, meat = np.cumsum(sizes) - sizes, np.zeros((columns, columns))
+    for size in np.unique(sizes):  # patients with as many scans at once
+        here = order[starts[sizes == size][:, None] + np.arange(size)]
+        rows = design[here]
+        leverage = rows @ bread @ (rows * weight[here][..., None]).transpose(0, 2, 1)
+        freed = np.linalg.pinv(np.eye(size) - leverage) @ residual[here][..., None]
+        pulls = (rows.transpose(0, 2, 1) @ freed)[..., 0]
+        meat += pulls.T @ pulls
+    variance = (bread @ meat @ bread)[-1, -1] * (people - 1) / people
+    half = float(t.ppf(0.5 + LEVEL / 2, people - columns)) * float(variance) ** 0.5
+    return float(beta[-1]) - half, float(beta[-1]) + half
+
+
+def _observed_expected(labels: Ints, values: Floats, groups: Ints) -> tuple[float | None, Ends]:
+    """O:E and its interval by patient, from the linearised variance of its logarithm (Debray et al. 2017)."""
+    people, expected = int(groups.max()) + 1, float(values.sum())
+    if expected <= 0:
+        return None, (None, None)
+    ratio = float(labels.sum()) / expected
+    if people < 2:
+        return ratio, (None, None)
+    pulls = np.bincount(groups, labels - ratio * values) / (ratio * expected)
+    half = float(t.ppf(0.5 + LEVEL / 2, people - 1)) * float((pulls**2).sum() * people / (people - 1)) ** 0.5
+    return ratio, (ratio * float(np.exp(-half)), ratio * float(np.exp(half)))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from elsewhere.evidence.logistic import fit_logistic
 
 Rule = Literal["grid", "argmax"]
 Reading = Literal["model", "site"]
+Ties = Literal["first", "middle"]
 
 GRID = np.arange(101) / 100
 """Thresholds 0..1 by 0.01 (paper, "Evaluation"; protocol page)."""
@@ -43,6 +44,9 @@ class OperatingPoint:
             every site; or "site", from the validation scans of the site it is applied to.
         accuracy: accuracy on those validation scans, by this rule.
         scans: number of those validation scans.
+        tied: thresholds of the grid that share the best accuracy, trivial ones among them.
+        note: a sentence where the best accuracy is also, or only, that of calling every validation scan the same;
+            empty otherwise.
     """
 
     threshold: float
@@ -50,6 +54,8 @@ class OperatingPoint:
     reading: Reading
     accuracy: float
     scans: int
+    tied: int = 1
+    note: str = ""
 
 
 def decide(probabilities: ArrayLike, point: OperatingPoint) -> NDArray[np.bool_]:
@@ -58,11 +64,20 @@ def decide(probabilities: ArrayLike, point: OperatingPoint) -> NDArray[np.bool_]
     return values > ARGMAX if point.rule == "argmax" else values >= point.threshold
 
 
-def choose_threshold(labels: ArrayLike, probabilities: ArrayLike, reading: Reading = "model") -> OperatingPoint:
+def choose_threshold(
+    labels: ArrayLike, probabilities: ArrayLike, reading: Reading = "model", ties: Ties = "middle"
+) -> OperatingPoint:
     """The threshold of the grid 0..1 by 0.01 with the best accuracy on validation scans.
 
-    Among equals: the middle grid point of the longest unbroken run of best thresholds (the lower one of two
-    middles, the first of two runs). Where that threshold calls every scan the same: argmax.
+    A threshold is trivial where it calls every one of these scans the same. Where the chosen one is trivial: argmax.
+
+    Args:
+        labels: 1 or 0 (scans,).
+        probabilities: of being positive (scans,).
+        reading: what the operating point's `reading` says.
+        ties: among equals, "first" takes the first of the grid (the paper), trivial or not; "middle" the middle grid
+            point of the longest unbroken run of best thresholds that are not trivial (the lower one of two middles,
+            the first of two runs), and a trivial one only where no other is as accurate.
 
     Raises:
         ValueError: no scan, NaN, labels other than 0 and 1, probabilities outside 0 to 1, lengths that differ.
@@ -70,16 +85,43 @@ def choose_threshold(labels: ArrayLike, probabilities: ArrayLike, reading: Readi
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
     positive, negative = counts_at_or_above(values[truth == 1]), counts_at_or_above(values[truth == 0])
-    right = positive + int((truth == 0).sum()) - negative
-    best = _middle_of_longest_run(right == right.max())
-    if positive[best] + negative[best] in {0, truth.size}:
+    right, called = positive + int((truth == 0).sum()) - negative, positive + negative
+    best = right == right.max()
+    useful = best & (called > 0) & (called < truth.size)
+    chosen = int(np.argmax(best)) if ties == "first" else _middle_of_longest_run(useful if useful.any() else best)
+    tied, note = int(best.sum()), _tie_note(best, useful, chosen, called, truth)
+    if not useful[chosen]:
         accuracy = float(np.mean((values > ARGMAX) == truth))
-        return OperatingPoint(ARGMAX, "argmax", reading, accuracy, truth.size)
-    return OperatingPoint(float(GRID[best]), "grid", reading, float(right[best] / truth.size), truth.size)
+        return OperatingPoint(ARGMAX, "argmax", reading, accuracy, truth.size, tied, note)
+    return OperatingPoint(
+        float(GRID[chosen]), "grid", reading, float(right[chosen] / truth.size), truth.size, tied, note
+    )
+
+
+def _tie_note(best: NDArray[np.bool_], useful: NDArray[np.bool_], chosen: int, called: Ints, truth: Ints) -> str:
+    trivial = np.flatnonzero(best & ~useful)
+    if not trivial.size:
+        return ""
+    name = "positive" if called[trivial[0]] else "negative"
+    if truth.min() == truth.max():
+        return f"all {truth.size} validation scans are {name}, so every best threshold is trivial: argmax decides"
+    everyone = f"calling every validation scan {name}"
+    if useful[chosen]:
+        return f"{everyone} is as accurate as this threshold"
+    if useful.any():
+        other = float(GRID[np.argmax(useful)])
+        return f"{everyone} comes first among equals, though {other:.2f} is as accurate: argmax decides"
+    return f"no threshold that tells scans apart is as accurate as {everyone}: argmax decides"
 
 
 def choose_thresholds(
-    sites: ArrayLike, labels: ArrayLike, probabilities: ArrayLike, trained_on: Collection[str], evaluated: Sequence[str]
+    sites: ArrayLike,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    trained_on: Collection[str],
+    evaluated: Sequence[str],
+    *,
+    ties: Ties = "middle",
 ) -> dict[tuple[Reading, str], OperatingPoint]:
     """Both readings of one model's operating point, for every evaluated site.
 
@@ -89,6 +131,7 @@ def choose_thresholds(
         probabilities: of the model, on each validation scan (scans,).
         trained_on: the model's training sites; their pooled validation scans give the reading "model".
         evaluated: sites to give an operating point for.
+        ties: as in `choose_threshold`.
 
     Raises:
         ValueError: as `choose_threshold`; also where a site has no validation scan.
@@ -101,11 +144,11 @@ def choose_thresholds(
     if absent:
         raise ValueError(f"no validation scan from {', '.join(absent)}; a threshold cannot be chosen there")
     home = np.isin(places, list(trained_on))
-    own = choose_threshold(truth[home], values[home], "model")
+    own = choose_threshold(truth[home], values[home], "model", ties)
     points: dict[tuple[Reading, str], OperatingPoint] = {("model", site): own for site in evaluated}
     for site in evaluated:
         here = places == site
-        points["site", site] = choose_threshold(truth[here], values[here], "site")
+        points["site", site] = choose_threshold(truth[here], values[here], "site", ties)
     return points
 
 

@@ -14,7 +14,9 @@ performance under distribution shift"); prevalence as label shift after Saerens,
 5. elsewhere as it is. **Calibration** is what the home threshold misses there of the best one, less what it misses at
    home reweighted: the scores themselves have moved.
 
-The four add up to the drop exactly. "Best" thresholds are found on the very scans they are scored on, so that with few
+The four add up to the drop exactly. Intervals resample patients at both sites, and with them the share of positives;
+where a study fixed the numbers of positive and negative patients itself, `threshold_held` is the interval of the
+threshold part for that design. "Best" thresholds are found on the very scans they are scored on, so that with few
 scans elsewhere ranking is shown somewhat too small and calibration too large by the same amount.
 """
 
@@ -46,9 +48,14 @@ from elsewhere.evidence.decision import (
 )
 from elsewhere.evidence.intervals import LEVEL, Interval, z_value
 
-METHOD = "percentile bootstrap of patients at both sites, numbers of positive and negative patients held"
+METHOD = "percentile bootstrap of patients at both sites, share of positives sampled"
+METHOD_HELD = "percentile bootstrap of patients at both sites, numbers of positive and negative patients held"
+SURELY = 0.95
+"""A part is named as the largest where it is so in this share of resamples."""
 LARGEST_UNCOVERED = 0.2
 """Case mix is not divided off where more of a class elsewhere than this lies in strata that home does not have."""
+
+PARTS = ("case_mix", "threshold", "calibration", "ranking")
 
 BLOCK = 2_000_000
 """Scan weights held at once by the bootstrap."""
@@ -63,10 +70,14 @@ class Decomposition:
         elsewhere: accuracy elsewhere.
         drop: home - elsewhere.
         case_mix: other strata of patients within the classes; None where no strata were given or home lacks them.
-        threshold: another share of positives, at a threshold chosen for the share at home.
+        threshold: another share of positives, at a threshold chosen for the share at home; its interval holds where
+            prevalence is sampled as patients come.
+        threshold_held: the same with the interval for numbers of positive and negative patients that were fixed
+            beforehand, as in a case-control collection: narrower.
         calibration: scores moved or stretched, so that the threshold stands in the wrong place.
         ranking: what no threshold brings back.
         uncovered: share of the scans elsewhere in strata that home does not have; None without strata.
+        largest: the part that is the largest in 95 % of resamples and above 0 here; "" where no part is.
         note: what could not be divided, and why.
     """
 
@@ -75,9 +86,11 @@ class Decomposition:
     drop: Interval
     case_mix: Interval | None
     threshold: Interval
+    threshold_held: Interval
     calibration: Interval
     ranking: Interval
     uncovered: float | None
+    largest: str
     note: str
 
     @property
@@ -145,8 +158,12 @@ def decompose(
         )
     everyone = (np.ones((1, int(ours.groups.max()) + 1)), np.ones((1, int(theirs.groups.max()) + 1)))
     found = _scorings(ours, theirs, everyone, tables)[:, 0]
-    blocks = [_scorings(ours, theirs, draws, tables) for draws in _draws(ours, theirs, resamples, seed)]
-    drawn = np.concatenate(blocks, axis=1)
+    drawn, held = (
+        np.concatenate(
+            [_scorings(ours, theirs, draws, tables) for draws in _draws(ours, theirs, resamples, seed, fixed)], axis=1
+        )
+        for fixed in (False, True)
+    )
     mix, threshold, calibration, ranking = (
         _interval(part, spread) for part, spread in zip(_parts(found), _parts(drawn), strict=True)
     )
@@ -156,11 +173,20 @@ def decompose(
         drop=_interval(found[0] - found[5], drawn[0] - drawn[5]),
         case_mix=None if tables is None else mix,
         threshold=threshold,
+        threshold_held=_interval(_parts(found)[1], _parts(held)[1], METHOD_HELD),
         calibration=calibration,
         ranking=ranking,
         uncovered=uncovered,
+        largest=_largest(_parts(found), _parts(drawn)),
         note=note,
     )
+
+
+def _largest(parts: Sequence[Floats], drawn: Sequence[Floats]) -> str:
+    """The name of the part that is surely the largest, "" for none."""
+    winner = int(np.argmax(parts))
+    others = np.stack([spread for place, spread in enumerate(drawn) if place != winner]).max(axis=0)
+    return PARTS[winner] if parts[winner] > 0 and float(np.mean(drawn[winner] > others)) >= SURELY else ""
 
 
 def _parts(q: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -193,8 +219,11 @@ def _strata(
     return ((home, there) if uncovered <= LARGEST_UNCOVERED else None), uncovered
 
 
-def _draws(ours: Side, theirs: Side, resamples: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
-    pair = [draw_patients(s.labels, s.groups, resamples, seed + i) for i, s in enumerate((ours, theirs))]
+def _draws(ours: Side, theirs: Side, resamples: int, seed: int, held: bool) -> Iterator[tuple[Floats, Floats]]:
+    pair = [
+        draw_patients(s.labels, s.groups, resamples, seed + i, within_classes=held)
+        for i, s in enumerate((ours, theirs))
+    ]
     step = max(1, BLOCK // max(ours.labels.size, theirs.labels.size))
     for start in range(0, resamples, step):
         yield pair[0][start : start + step], pair[1][start : start + step]
@@ -253,9 +282,9 @@ def _best(weights: Floats, side: Side) -> Floats:
     return (weights @ side.labels) + np.maximum(steps[:, cuts].max(axis=1), 0.0)
 
 
-def _interval(estimate: float | Floats, drawn: Floats) -> Interval:
+def _interval(estimate: float | Floats, drawn: Floats, method: str = METHOD) -> Interval:
     low, high = np.quantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    return Interval(float(estimate), float(low), float(high), METHOD)
+    return Interval(float(estimate), float(low), float(high), method)
 
 
 # What a few local scans would give --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A model's scores at a site without labels in; an estimate of its AUC there, with its measured error, out."""
+"""An estimate of a model's AUC at a site without labels, from its scores, with its range over the known sites."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 from scipy.stats import ks_2samp
 
-from elsewhere.evidence.columns import Floats, Ints, check_both_classes, check_groups, check_labels, check_probabilities
+from elsewhere.evidence.columns import Floats, check_both_classes, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import Recalibration, fit_recalibration, recalibrate
-from elsewhere.evidence.intervals import LEVEL, z_value
+from elsewhere.evidence.delong import auc_covariance
+from elsewhere.evidence.random_effects import predict_new_site
 from elsewhere.evidence.roc import exact_auc
 
 LEAST_SITES = 2
-"""Sites that the model was not trained on, with both classes, without which no error can be measured."""
+"""Sites that the model was not trained on, with both classes, without which nothing corrects an estimate."""
+
+SITES_FOR_A_RANGE = 3
+"""Such sites without which no range is given: from two, the prediction interval is nearly 0 to 1 (t with 1 degree)."""
 
 LEAST_SCANS = 20
 """Scans of the new site below which its scores are no distribution."""
-
-RESAMPLES = 200
-"""Of the new site's patients, for the sampling error of the expected AUC."""
 
 KOLMOGOROV = 1.358
 """95 % point of Kolmogorov's distribution: sampling alone moves two equal distributions this far · √(1/n + 1/m)."""
 
 SLACK = 0.1
-"""A fact lies outside where it is this much of the known range, or of the value, beyond what was measured."""
+"""Metadata lie outside where they are this much of the known range, or of the value, beyond what was measured."""
+
+CLOSEST_TO_PERFECT = 0.01
+"""AUCs are kept this far from 0 and 1 on the log-odds scale, on which the sites' excesses are compared."""
 
 METHOD = (
     "expected AUC of the scores after calibration at home (confidence-based estimation), less its mean excess at the "
-    "known sites the model had not seen"
+    "known sites the model had not seen, on the log-odds scale; random-effects prediction interval over those sites "
+    "(equal weights, Hartung-Knapp variance of the mean, t with one degree of freedom less than sites)"
 )
 
 
@@ -44,12 +50,14 @@ class KnownSite:
         labels: 1 or 0 (scans,).
         probabilities: the model's (scans,).
         seen: the model was trained there.
+        patients: patient of each scan (scans,); without, every scan is its own.
     """
 
     name: str
     labels: ArrayLike
     probabilities: ArrayLike
     seen: bool
+    patients: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -71,32 +79,43 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An AUC guessed without labels. It is an estimate, never a measurement.
+    """An AUC estimated without labels; never a measurement.
 
     Attributes:
         auc: the estimate.
-        low: auc less the largest error that the estimate made at a known site left out, and the sampling error of
-            the scans here (square-and-add).
-        high: auc with them added.
-        sampling: half-width of the 95 % sampling interval of the expected AUC, patients resampled.
+        low: lower end of the 95 % prediction interval for the AUC at a new site; None with fewer than three sites.
+        high: upper end.
         confidence_only: the expected AUC before the known sites corrected it.
+        spread: standard deviation of the excess over sites (log-odds), sampling error included.
         left_out: each known unseen site in turn.
         largest_error: largest absolute error among them.
         mean_error: mean absolute error.
-        sureness: k / (k + 1) for k sites: how often low..high would hold at best, were the new site drawn like them.
         method: in words.
     """
 
     auc: float
-    low: float
-    high: float
-    sampling: float
+    low: float | None
+    high: float | None
     confidence_only: float
+    spread: float
     left_out: tuple[LeftOut, ...]
     largest_error: float
     mean_error: float
-    sureness: float
     method: str = METHOD
+
+    @property
+    def range_words(self) -> str:
+        """What the range is, or why there is none."""
+        sites = len(self.left_out)
+        if self.low is None or self.high is None:
+            return (
+                f"the model was measured at {sites} sites that it was not trained on; a range takes "
+                f"{SITES_FOR_A_RANGE} or more."
+            )
+        return (
+            f"The 95 % prediction interval for a new site, {self.low:.2f} to {self.high:.2f}, rests on {sites} known "
+            "unseen sites and holds only if the new site is one more of their kind."
+        )
 
 
 def expected_auc(probabilities: ArrayLike) -> float:
@@ -129,8 +148,8 @@ def estimate_auc(
 
     Scores are calibrated at home (Platt), their expected AUC is taken as if that calibration held (Guillory et al.
     2021 and Garg et al. 2022 do so for accuracy), and the mean excess of that number over the truth at the known
-    unseen sites is taken off. Its error is measured by leaving out each of these sites in turn: the excess then
-    comes from the others alone.
+    unseen sites is taken off. The range is a random-effects prediction interval over those sites; each is also left
+    out in turn, its excess then coming from the others alone.
 
     Args:
         home: (labels, probabilities) of home validation scans.
@@ -145,49 +164,78 @@ def estimate_auc(
     values = np.asarray(probabilities, dtype=np.float64)
     if values.size < LEAST_SCANS:
         raise ValueError(f"{values.size} scans are too few for an estimate from their scores; it takes {LEAST_SCANS}")
-    usable = [site for site in known if not site.seen and len(set(np.asarray(site.labels).tolist())) == 2]
+    usable = [site for site in known if not site.seen and _is_measurable(site)]
     if len(usable) < LEAST_SITES:
         raise ValueError(
-            f"the study has {len(usable)} site(s) with both classes that this model was not trained on; the error of "
-            f"an estimate can only be measured with {LEAST_SITES} or more"
+            f"the study has {len(usable)} site(s) with two patients or more of both classes that this model was not "
+            f"trained on; an estimate is corrected by {LEAST_SITES} or more"
         )
     scale = _calibration(home)
     measured = np.array([float(exact_auc(s.labels, s.probabilities)) for s in usable])
     expected = np.array([_expected(s.probabilities, scale) for s in usable])
-    excess = expected - measured
+    excess = _log_odds(expected) - _log_odds(measured)
     others = (excess.sum() - excess) / (excess.size - 1)
-    guesses = np.clip(expected - others, 0, 1)
+    guesses = expit(_log_odds(expected) - others)
     left_out = tuple(
         LeftOut(s.name, float(m), float(g), float(g - m)) for s, m, g in zip(usable, measured, guesses, strict=True)
     )
     errors = np.abs(guesses - measured)
     alone = _expected(values, scale)
-    auc, largest = float(np.clip(alone - excess.mean(), 0, 1)), float(errors.max())
+    middle = _log_odds(np.array([alone]))[0]
+    variances = np.array([_excess_variance(s, scale) for s in usable])
+    found = predict_new_site(excess, variances, _expected_variance(values, patients, scale))
+    ends = [float(expit(middle - found.mean + side * found.half_width)) for side in (-1, 1)]
+    low, high = ends if len(usable) >= SITES_FOR_A_RANGE else (None, None)
+    auc = float(expit(middle - found.mean))
+    return Estimate(auc, low, high, alone, found.spread, left_out, float(errors.max()), float(errors.mean()))
+
+
+def _is_measurable(site: KnownSite) -> bool:
+    labels = np.asarray(site.labels)
+    patients = np.arange(labels.size) if site.patients is None else np.asarray(site.patients)
+    return min(np.unique(patients[labels == c]).size for c in (0, 1)) >= 2
+
+
+def _log_odds(aucs: Floats) -> Floats:
+    inside: Floats = logit(np.clip(aucs, CLOSEST_TO_PERFECT, 1 - CLOSEST_TO_PERFECT))
+    return inside
+
+
+def _excess_variance(site: KnownSite, scale: Recalibration) -> float:
+    """Sampling variance of the excess (log-odds): of the expected AUC, and of the measured one (DeLong)."""
+    aucs, covariance = auc_covariance(site.labels, site.probabilities, site.patients)
+    auc = float(np.clip(aucs[0], CLOSEST_TO_PERFECT, 1 - CLOSEST_TO_PERFECT))
+    measured = float(covariance[0, 0]) / (auc * (1 - auc)) ** 2
+    return measured + _expected_variance(np.asarray(site.probabilities, np.float64), site.patients, scale)
+
+
+def _expected_variance(values: Floats, patients: ArrayLike | None, scale: Recalibration) -> float:
+    """Sampling variance of the expected AUC (log-odds), patients as the unit."""
     groups = np.arange(values.size) if patients is None else check_groups(patients, values.size)
-    sampling = _sampling(recalibrate(values, scale), groups)
-    half = float(np.hypot(largest, sampling))
-    return Estimate(
-        auc,
-        max(auc - half, 0.0),
-        min(auc + half, 1.0),
-        sampling,
-        alone,
-        left_out,
-        largest,
-        float(errors.mean()),
-        len(usable) / (len(usable) + 1),
-    )
+    pulls = np.bincount(groups, expected_auc_influence(recalibrate(values, scale)))
+    auc = float(np.clip(_expected(values, scale), CLOSEST_TO_PERFECT, 1 - CLOSEST_TO_PERFECT))
+    return float((pulls**2).sum()) / (auc * (1 - auc)) ** 2
 
 
-def _sampling(values: Floats, groups: Ints) -> float:
-    """Half-width of the 95 % interval of the expected AUC over resampled patients."""
-    members = [np.flatnonzero(groups == g) for g in range(int(groups.max()) + 1)]
-    random = np.random.default_rng([len(members), RESAMPLES])
-    drawn = [
-        np.concatenate([members[i] for i in row])
-        for row in random.integers(len(members), size=(RESAMPLES, len(members)))
-    ]
-    return float(z_value(LEVEL) * np.std([expected_auc(values[rows]) for rows in drawn], ddof=1))
+def expected_auc_influence(probabilities: ArrayLike) -> Floats:
+    """By how much each scan (scans,) pulls the expected AUC: linearised, sum 0; their squares add up to its variance.
+
+    Of the ratio won / made, scan i is in p_i · (1 - p_j) as the positive and in p_j · (1 - p_i) as the negative.
+
+    Raises:
+        ValueError: as `expected_auc`.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    auc = expected_auc(values)
+    levels, place = np.unique(values, return_inverse=True)
+    up, down = np.bincount(place, values, levels.size), np.bincount(place, 1 - values, levels.size)
+    below, above = np.cumsum(down) - down, up.sum() - np.cumsum(up)
+    beaten = below[place] + (down[place] - (1 - values)) / 2
+    beating = above[place] + (up[place] - values) / 2
+    won = values * beaten + (1 - values) * beating
+    made = values * (down.sum() - (1 - values)) + (1 - values) * (up.sum() - values)
+    pull: Floats = (won - auc * made) / (made.sum() / 2)
+    return pull
 
 
 def _calibration(home: tuple[ArrayLike, ArrayLike]) -> Recalibration:

@@ -95,11 +95,11 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
     """
     ratio, misplaced = 1.0, min(scans) * min(auc, 1 - auc)
     if misplaced > 0:
-        seen = variance / _binormal_variance(auc, scans)
+        seen = variance / binormal_variance(auc, scans)
         ratio = max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
 
     def excess(supposed: float) -> float:
-        return (auc - supposed) ** 2 - z**2 * ratio * _binormal_variance(supposed, scans)
+        return (auc - supposed) ** 2 - z**2 * ratio * binormal_variance(supposed, scans)
 
     tiny = 1e-9
     low = float(brentq(excess, tiny, auc - tiny)) if auc > 2 * tiny else 0.0
@@ -107,7 +107,7 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
     return low, high
 
 
-def _binormal_variance(auc: float, scans: tuple[float, float]) -> float:
+def binormal_variance(auc: float, scans: tuple[float, float]) -> float:
     """Variance of an AUC of two normal distributions of equal spread (Bamber 1975; Owen's T for the pairs)."""
     positives, negatives = scans
     cut = ndtri(auc)

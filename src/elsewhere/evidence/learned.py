@@ -1,4 +1,7 @@
-"""Labels, sites and probabilities of validation scans in; whether the network learned to tell the classes apart out."""
+"""Whether a network learned to tell the classes apart, from labels, sites and probabilities of its validation scans.
+
+How often it marks what it should not, and misses what it should: docs/verdict-tables.md.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from elsewhere.evidence.calibration import LEAST_SPREAD
 from elsewhere.evidence.columns import Floats, Ints, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import CLOSEST_TO_CERTAIN, choose_threshold
 from elsewhere.evidence.delong import auc_covariance, effective_scans
-from elsewhere.evidence.intervals import score_ends, z_value
+from elsewhere.evidence.intervals import binormal_variance, score_ends, z_value
 
 LEVEL = 0.95
-LEAST_SPREAD = 0.1
-"""Standard deviation of the log-odds below which scores hardly differ: near 0.5, less than 0.025 in probability."""
+POWER = 0.80
+"""Share of trainings in which an AUC at `Learned.detectable` is found surely above chance."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Learned:
         scans: number of scans.
         reasons: sentences, one for each sign that nothing was learned; empty where none was found.
         remarks: sentences on what else limits the network; they mark nothing.
+        detectable: the least true AUC that this number of scans shows surely above chance in 80 % of trainings; None
+            where no AUC would be, as with very few scans, or where it cannot be measured.
     """
 
     auc: float | None
@@ -44,6 +50,7 @@ class Learned:
     scans: int
     reasons: tuple[str, ...]
     remarks: tuple[str, ...]
+    detectable: float | None = None
 
     @property
     def degenerate(self) -> bool:
@@ -51,8 +58,15 @@ class Learned:
         return bool(self.reasons)
 
 
-def judge_learned(labels: ArrayLike, patients: ArrayLike, sites: ArrayLike, probabilities: ArrayLike) -> Learned:
-    """Judge a network by the validation scans of its training sites (scans,).
+def judge_learned(
+    labels: ArrayLike,
+    patients: ArrayLike,
+    sites: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    scans: str = "validation scans",
+) -> Learned:
+    """Judge a network by the validation scans of its training sites (scans,); `scans` is what to call them.
 
     A network is degenerate where its discrimination within sites is not surely above chance (lower end of the 95 %
     interval at or below 0.5), or its log-odds hardly vary. Sites are kept apart because a network that only tells
@@ -66,6 +80,7 @@ def judge_learned(labels: ArrayLike, patients: ArrayLike, sites: ArrayLike, prob
     values = check_probabilities(probabilities, truth.size)
     groups, places = check_groups(patients, truth.size), check_groups(sites, truth.size, "sites")
     found = auc_within_sites(truth, groups, places, values)
+    least = None if found is None else _detectable(truth, groups, places)
     spread = float(np.std(logit(np.clip(values, CLOSEST_TO_CERTAIN, 1 - CLOSEST_TO_CERTAIN))))
     accuracy = choose_threshold(truth, values).accuracy
     majority = float(max(truth.mean(), 1 - truth.mean()))
@@ -78,8 +93,9 @@ def judge_learned(labels: ArrayLike, patients: ArrayLike, sites: ArrayLike, prob
         majority,
         spread,
         truth.size,
-        tuple(_reasons(found, spread)),
-        (_trivial(accuracy, majority),) if accuracy <= majority else (),
+        tuple(_reasons(found, spread, least, scans)),
+        (_trivial(accuracy, majority, scans),) if accuracy <= majority else (),
+        least,
     )
 
 
@@ -115,23 +131,50 @@ def _added(worth: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(positives), float(negatives)
 
 
-def _reasons(found: tuple[float, float, float] | None, spread: float) -> list[str]:
+def _detectable(labels: Ints, patients: Ints, sites: Ints) -> float | None:
+    """Least AUC with 80 % power against 0.5, two equal normal distributions, patients as scans, sites as auc_within."""
+    counts = [
+        tuple(np.unique(patients[(sites == site) & (labels == c)]).size for c in (1, 0)) for site in np.unique(sites)
+    ]
+    sizes = [(float(up), float(down)) for up, down in counts if up and down]
+    weights = np.array([up * down / (up + down) for up, down in sizes])
+    shares = weights / weights.sum()
+
+    def error(auc: float) -> float:
+        parts = [w**2 * binormal_variance(auc, size) for w, size in zip(shares, sizes, strict=True)]
+        return float(np.sqrt(np.sum(parts)))
+
+    chance = z_value(LEVEL) * error(0.5)
+    grid = np.arange(0.51, 1.0, 0.01)
+    shown = [a for a in grid if a - 0.5 >= chance + z_value(2 * POWER - 1) * error(float(a))]
+    return round(float(shown[0]), 2) if shown else None
+
+
+def _reasons(
+    found: tuple[float, float, float] | None, spread: float, detectable: float | None, scans: str
+) -> list[str]:
     reasons = []
     if found is None:
-        reasons.append("no validation site has both classes, so that its discrimination cannot be measured")
+        reasons.append(f"no site has both classes in the {scans}, so that its discrimination cannot be measured")
     elif found[1] <= 0.5:
         auc, low, high = found
         reasons.append(
-            f"its discrimination on the validation scans is not surely above chance (AUC {auc:.2f}, 95 % interval "
-            f"{low:.2f} to {high:.2f}; chance is 0.50)"
+            f"its discrimination on the {scans} is not surely above chance (AUC {auc:.2f}, 95 % interval "
+            f"{low:.2f} to {high:.2f}; chance is 0.50); {_power_words(detectable)}"
         )
     if spread < LEAST_SPREAD:
         reasons.append(f"its scores hardly differ (standard deviation of the log-odds {spread:.3f})")
     return reasons
 
 
-def _trivial(accuracy: float, majority: float) -> str:
+def _power_words(detectable: float | None) -> str:
+    if detectable is None:
+        return "with so few scans no network could be shown to discriminate"
+    return f"with so many scans an AUC of {detectable:.2f} or more would have been shown in 80 % of trainings"
+
+
+def _trivial(accuracy: float, majority: float, scans: str) -> str:
     return (
-        f"no threshold makes it more accurate on the validation scans than calling each the majority class "
+        f"no threshold makes it more accurate on the {scans} than calling each the majority class "
         f"({accuracy:.2f} against {majority:.2f})"
     )

@@ -142,6 +142,7 @@ class CellScore:
         threshold: of the operating point.
         threshold_rule: "grid" or "argmax".
         threshold_reading: "model" or "site".
+        threshold_note: where the best accuracy is also, or only, that of calling every validation scan the same.
         true_positive: positive scans called positive.
         false_negative: positive scans called negative.
         false_positive: negative scans called positive.
@@ -175,7 +176,15 @@ class CellScore:
         ece: expected calibration error, 10 bins; biased upwards in small samples.
         ece_if_calibrated: what `ece` would be on average for a perfectly calibrated model with these probabilities.
         calibration_intercept: calibration in the large, in log-odds; above 0 where the model says too little.
+        calibration_intercept_sampling_low: lower end.
+        calibration_intercept_sampling_high: upper end.
         calibration_slope: of labels on log-odds; below 1 overconfident.
+        calibration_slope_sampling_low: lower end.
+        calibration_slope_sampling_high: upper end.
+        observed_expected: positives over the sum of probabilities (O:E).
+        observed_expected_sampling_low: lower end.
+        observed_expected_sampling_high: upper end.
+        calibration_note: why the slope, or all of them, cannot be estimated; empty where they can.
         baseline_majority_accuracy: accuracy of calling every scan the commoner class here.
         baseline_chance_auc: 0.5, and also what a rule reaches within one site that knows only the site.
     """
@@ -190,6 +199,7 @@ class CellScore:
     threshold: float
     threshold_rule: str
     threshold_reading: str
+    threshold_note: str
     true_positive: int
     false_negative: int
     false_positive: int
@@ -223,7 +233,15 @@ class CellScore:
     ece: float
     ece_if_calibrated: float
     calibration_intercept: float | None
+    calibration_intercept_sampling_low: float | None
+    calibration_intercept_sampling_high: float | None
     calibration_slope: float | None
+    calibration_slope_sampling_low: float | None
+    calibration_slope_sampling_high: float | None
+    observed_expected: float | None
+    observed_expected_sampling_low: float | None
+    observed_expected_sampling_high: float | None
+    calibration_note: str
     baseline_majority_accuracy: float
     baseline_chance_auc: float | None
 
@@ -278,10 +296,11 @@ def score_cell(
         threshold=operating_point.threshold,
         threshold_rule=operating_point.rule,
         threshold_reading=operating_point.reading,
+        threshold_note=operating_point.note,
         **_decision_fields(truth, groups, decide(values, operating_point)),
         **_ranking_fields(truth, groups, values, resamples, seed),
         **_dropout_fields(truth, dropout),
-        **_calibration_fields(truth, values, seed),
+        **_calibration_fields(truth, groups, values),
         baseline_majority_accuracy=max(positives, truth.size - positives) / truth.size,
         baseline_chance_auc=0.5 if 0 < positives < truth.size else None,
     )
@@ -348,14 +367,23 @@ def _dropout_fields(labels: Ints, passes: Floats | None) -> dict:
     return {"dropout_passes": count} | dict(zip(names, values, strict=True))
 
 
-def _calibration_fields(labels: Ints, values: Floats, seed: int) -> dict:
-    error, line = calibration_error(labels, values, seed=seed), calibration_line(labels, values)
+def _calibration_fields(labels: Ints, groups: Ints, values: Floats) -> dict:
+    error, line = calibration_error(labels, values), calibration_line(labels, values, groups)
+    ends = {
+        "calibration_intercept": line.intercept_ends,
+        "calibration_slope": line.slope_ends,
+        "observed_expected": line.observed_expected_ends,
+    }
     return {
         "brier": brier_score(labels, values),
         "ece": error.ece,
         "ece_if_calibrated": error.ece_if_calibrated,
         "calibration_intercept": line.intercept,
         "calibration_slope": line.slope,
+        "observed_expected": line.observed_expected,
+        "calibration_note": line.note,
+        **{f"{name}_sampling_low": low for name, (low, _) in ends.items()},
+        **{f"{name}_sampling_high": high for name, (_, high) in ends.items()},
     }
 
 

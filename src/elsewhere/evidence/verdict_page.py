@@ -1,4 +1,4 @@
-"""A verdict in; one self-contained HTML page out: plain words, then numbers, then how they were worked out."""
+"""The verdict's page: one self-contained HTML file with the words, then the numbers, then how they were worked out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from elsewhere import __version__
+from elsewhere.evidence.intervals import Interval
 from elsewhere.evidence.verdict import DISCLAIMER, Verdict, said
 
 
@@ -45,9 +46,26 @@ def render(verdict: Verdict, occasion: Occasion) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["said"] = said
+    environment.filters |= {"said": said, "ratio": _ratio, "count_of": _count, "capitalize_first": _capital}
     template = environment.get_template("verdict.html.j2")
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
     return template.render(
         verdict=verdict, occasion=occasion, style=Markup(style), disclaimer=DISCLAIMER, version=__version__
     )
+
+
+def _ratio(ratio: Interval | None) -> str:
+    if ratio is None:
+        return "not measured"
+    estimate, low, high = (
+        "infinite" if v == float("inf") else f"{v:.2f}" for v in (ratio.estimate, ratio.low, ratio.high)
+    )
+    return f"{estimate} ({low} to {high})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.files import write_whole
+from elsewhere.model.selection import Check
 
-COLUMNS = ("iteration", "training_loss", "validation_accuracy")
-Row = tuple[int, float, float]
+COLUMNS = ("iteration", "training_loss", "validation_accuracy", "validation_log_loss", "validation_auc")
 
 
 class Curves:
@@ -27,7 +27,7 @@ class Curves:
         tensorboard: also write TensorBoard events.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[Row], *, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, rows: Sequence[Check], *, tensorboard: bool) -> None:
         self._folder, self._events = folder, None
         write_csv(folder / "curves.csv", rows)
         if tensorboard:
@@ -36,14 +36,14 @@ class Curves:
             self._events = SummaryWriter(folder / "tensorboard", purge_step=rows[-1][0] + 1 if rows else None)
         self._mlflow = _start_mlflow(folder)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[Check]) -> None:
         """Show the last of these rows."""
         write_csv(self._folder / "curves.csv", rows)
         iteration, *values = rows[-1]
         for name, value in zip(COLUMNS[1:], values, strict=True):
-            if self._events:
+            if self._events and value is not None:
                 self._events.add_scalar(name, value, iteration)
-            if self._mlflow:
+            if self._mlflow and value is not None:
                 self._mlflow.log_metric(name, value, step=iteration)
 
     def close(self) -> None:
@@ -54,10 +54,10 @@ class Curves:
             self._mlflow.end_run()
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write the curves, one row per validation; numbers keep all their digits."""
+def write_csv(path: Path, rows: Sequence[Check]) -> None:
+    """Write the curves, one row per validation; numbers keep all their digits, an undefined AUC is left empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [",".join(COLUMNS), *(",".join(map(repr, row)) for row in rows)]
+    lines = [",".join(COLUMNS), *(",".join("" if value is None else repr(value) for value in row) for row in rows)]
     write_whole(path, "\n".join(lines) + "\n")
 
 

@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
+from functools import partial, reduce
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,19 @@ from torch import Tensor, nn
 
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
+from elsewhere.model.checksum import PLACE, is_sealed, write_sealed
 from elsewhere.model.dropblock import DropBlock
 
 Size = tuple[int, int, int]
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
+READ_FORMATS = (1, CHECKPOINT_FORMAT)
+"""1, of elsewhere 0.1.0: the same weights, a record without a checksum of its own and without `selection`."""
+
+LEAST_IN_GROUP = 4
+"""Values that GroupNorm needs: it makes two equal to ±1 whatever they were, and leaves three one degree of freedom."""
+
+MOST_GROUPS = {"groups": 8, "dense_groups": 32}  # our reading of the paper (protocol page, "Network")
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,9 @@ class NetworkSettings:
         kernels: convolution kernel of each level, odd on every axis ("same" padding).
         pools: max pooling between the levels, one fewer than levels; an axis of size 1 is left alone.
         dense: width of each fully connected layer before the last one.
-        groups: GroupNorm groups in the convolutional part.
-        dense_groups: GroupNorm groups in the dense part.
+        groups: GroupNorm groups in the convolutional part; 0 chooses the most, up to the paper's 8, that divide all of
+            filters and leave 4 values or more in a group (channels times voxels of the level's map).
+        dense_groups: GroupNorm groups in the dense part; 0 chooses likewise, up to 32, for all of dense.
         dropblock: share of voxels that DropBlock drops in training; 0 switches it off.
         block: edge of its blocks in voxels, clipped to the map.
         dropout: share of dense features dropped in training.
@@ -53,8 +62,8 @@ class NetworkSettings:
     kernels: tuple[Size, ...] = ((3, 3, 3), (5, 5, 5), (3, 5, 5), (3, 5, 5), (3, 3, 3))
     pools: tuple[Size, ...] = ((4, 4, 4), (2, 4, 4), (2, 4, 4), (2, 2, 2))
     dense: tuple[int, ...] = (1024, 1024, 1024, 1024)
-    groups: int = 8
-    dense_groups: int = 32
+    groups: int = 0
+    dense_groups: int = 0
     dropblock: float = 0.1
     block: int = 5
     dropout: float = 0.5
@@ -71,9 +80,14 @@ class NetworkSettings:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "Give a share from 0 up to, not with, 1")
         _require(self.block >= 1, "block", self.block, "Give 1 or more")
         _require(self.classes >= 2, "classes", self.classes, "Give 2 or more")
-        _check_groups("filters", self.filters, "groups", self.groups)
-        _check_groups("dense", self.dense, "dense_groups", self.dense_groups)
         _check_map_sizes(self)
+        voxels = [math.prod(size) for size in self.map_sizes]
+        for name, widths_name, maps in (
+            ("groups", "filters", voxels),
+            ("dense_groups", "dense", [1] * len(self.dense)),
+        ):
+            chosen = _groups(name, getattr(self, name), widths_name, getattr(self, widths_name), maps)
+            object.__setattr__(self, name, chosen)  # frozen: this is still its making
 
     @property
     def map_sizes(self) -> tuple[Size, ...]:
@@ -94,28 +108,45 @@ def _require(holds: bool, name: str, value: object, next_step: str) -> None:
         raise BadStudy(f"network.{name}", f"{value} cannot be built", next_step)
 
 
-def _check_groups(widths_name: str, widths: tuple[int, ...], name: str, groups: int) -> None:
+def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
+    """The number of groups: as given, or chosen where that is 0; `voxels` of each width's map."""
+    if given == 0:
+        shared = [n for n in range(MOST_GROUPS[name], 0, -1) if not any(width % n for width in widths)]
+        given = next((n for n in shared if _smallest(n, widths, voxels) >= LEAST_IN_GROUP), 1)
     for width in widths:
-        if groups < 1 or width % groups:
+        if given < 1 or width % given:
             raise BadStudy(
-                f"network.{name}", f"{groups} groups do not divide {width} of {widths_name}", "Change one of the two"
+                f"network.{name}",
+                f"{given} groups do not divide {width} of {widths_name}",
+                "Change one of the two, or leave the groups out: their number is then chosen",
             )
+    smallest = _smallest(given, widths, voxels)
+    if smallest < LEAST_IN_GROUP:
+        raise BadStudy(
+            f"network.{name}",
+            f"is {given}, which leaves {smallest} in the smallest group of {widths_name} = {list(widths)}; of fewer "
+            f"than {LEAST_IN_GROUP} values GroupNorm keeps next to nothing, and the network cannot learn",
+            f"Widen {widths_name} or pool less" if given == 1 else "Use fewer groups, or leave the key out",
+        )
+    return given
+
+
+def _smallest(groups: int, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
+    """Values in the smallest group."""
+    return min(width // groups * edge for width, edge in zip(widths, voxels, strict=True))
 
 
 def _check_map_sizes(settings: NetworkSettings) -> None:
+    least = min((by for pool in settings.pools for by in pool), default=1)
+    _require(least >= 1, "pools", settings.pools, "Give 1 or more")
     for level, (size, pool) in enumerate(zip(settings.map_sizes, settings.pools, strict=False)):
         for axis, edge, by in zip(("slices", "rows", "columns"), size, pool, strict=True):
-            if by < 1 or (edge > 1 and edge % by):
+            if edge > 1 and edge % by:
                 raise BadStudy(
                     "network.pools",
                     f"pool {level + 1} divides {axis} by {by}, but there are {edge} of them",
                     "Change the input size or the pool so that it divides (an axis of size 1 is left alone)",
                 )
-    last = settings.filters[-1] // settings.groups * math.prod(settings.map_sizes[-1])
-    if last < 2 or min(settings.dense) // settings.dense_groups < 2:
-        raise BadStudy(
-            "network.groups", "a group of a single value is always normalised to 0", "Use fewer groups, or pool less"
-        )
 
 
 def _pooled(size: Size, pool: Size) -> Size:
@@ -239,8 +270,8 @@ def seed_torch(seed: int, device: torch.device) -> None:
 def save_checkpoint(stem: Path, network: Network, record: Mapping[str, Any]) -> None:
     """Write `<stem>.safetensors` (weights) and `<stem>.json` (everything that made them).
 
-    The JSON is the record, with the network's settings, the SHA-256 of the weights file and, where the record has
-    none, the versions added.
+    The JSON is the record, with the network's settings, the SHA-256 of the weights file, a checksum of the JSON itself
+    and, where the record has none, the versions added.
 
     Args:
         stem: path without suffix, such as `models/utsw/checkpoint`; its folder is made.
@@ -281,7 +312,7 @@ def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
     try:
         network = Network(network_settings(record["network"]))
         network.load_state_dict(load(weights))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, BadStudy) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError, BadStudy) as error:
         raise BadCheckpoint(stem, f"weights and settings do not fit ({error})", "Train the model again") from error
     return network.eval(), record
 
@@ -299,19 +330,27 @@ def read_checkpoint_record(stem: Path) -> dict[str, Any]:
     """A checkpoint's JSON, without its weights.
 
     Raises:
-        BadCheckpoint: the file is missing, damaged, or of another version.
+        BadCheckpoint: the file is missing, damaged, changed since it was written, or of another version.
     """
     path = _json_path(stem)
+    content = _read_bytes(path)
     try:
-        record = json.loads(_read_bytes(path))
+        record = json.loads(content)
     except ValueError as error:
         raise BadCheckpoint(path, f"it is not JSON ({error})", "Copy it again, or train the model again") from error
     version = record.get("format") if isinstance(record, dict) else None
-    if version != CHECKPOINT_FORMAT:
+    if version not in READ_FORMATS:
+        readable = " and ".join(map(str, READ_FORMATS))
         raise BadCheckpoint(
             path,
-            f"it has checkpoint format {version}, this version of elsewhere reads {CHECKPOINT_FORMAT}",
+            f"it has checkpoint format {version}, this version of elsewhere reads {readable}",
             "Use the version that wrote it, or train the model again",
+        )
+    if (version > 1 or "checksum" in record) and not is_sealed(content, record.get("checksum")):
+        raise BadCheckpoint(
+            path,
+            "its content does not fit its checksum: it is damaged, or was changed by hand",
+            "Copy it again, or train the model again",
         )
     return record
 
@@ -340,8 +379,8 @@ def _json_path(stem: Path) -> Path:
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-    write_whole(path, text)
+    text = json.dumps({**record, "checksum": PLACE}, indent=2, sort_keys=True) + "\n"
+    write_whole(path, partial(write_sealed, content=text.encode()))
 
 
 def _read_bytes(path: Path) -> bytes:

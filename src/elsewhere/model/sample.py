@@ -366,6 +366,8 @@ class Samples:
         seed: changes order and augmentation.
         sampling: "uniform" goes through all pooled scans in a new order each epoch (protocol page, "Nine models",
             our reading); "balanced" takes the sites in turn, each through its own epochs.
+        balanced_classes: take the classes in turn, each through its own epochs; under "balanced" every class of every
+            site in turn (a site of one class then gives half as many examples as one of two).
     """
 
     def __init__(
@@ -377,11 +379,12 @@ class Samples:
         *,
         seed: int = 0,
         sampling: Sampling = "uniform",
+        balanced_classes: bool = False,
     ) -> None:
         assert cases
-        pools: dict[str, list[Case]] = defaultdict(list)
+        pools: dict[tuple[str, int], list[Case]] = defaultdict(list)
         for case in cases:
-            pools[case.site if sampling == "balanced" else ""].append(case)
+            pools[case.site if sampling == "balanced" else "", case.label if balanced_classes else 0].append(case)
         self._pools = [pools[name] for name in sorted(pools)]
         self._read, self._settings, self._slices, self._seed = read, settings, slices, seed
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}

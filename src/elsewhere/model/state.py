@@ -1,4 +1,4 @@
-"""A training's state on disk: weights, Adam's moments, iteration, best so far and curves, in one file at a time."""
+"""A training's state on disk: weights, their average, Adam's moments, iteration and curves, in one file at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
+from elsewhere.model.checksum import PLACE, is_sealed_file, write_sealed
+from elsewhere.model.selection import Check
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's Adam keeps of each parameter, besides the step
 
@@ -29,58 +32,92 @@ class State:
         job: everything that decides its result; a training never goes on with another job.
         iteration: iterations done.
         best_iteration: after which the kept model was validated; 0 for none yet.
-        best_accuracy: its validation accuracy.
         loss_sum: of the training losses since the last row of the curves.
-        curves: one row (iteration, training loss, validation accuracy) per validation.
+        curves: one check per validation.
     """
 
     job: dict[str, Any]
     iteration: int = 0
     best_iteration: int = 0
-    best_accuracy: float = -1.0
     loss_sum: float = 0.0
-    curves: list[tuple[int, float, float]] = field(default_factory=list)
+    curves: list[Check] = field(default_factory=list)
 
 
-def save_state(path: Path, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write a state; one rename makes it current, so a kill leaves the old one or the new one, whole."""
+def save_state(
+    path: Path,
+    state: State,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+) -> None:
+    """Write a state; one rename makes it current, so a kill leaves the old one or the new one, whole.
+
+    Args:
+        path: the file.
+        state: where the training stands.
+        network: the network in training.
+        optimizer: its Adam or AdamW.
+        average: the network of its averaged weights, where there is one.
+    """
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": moments[name] for name in MOMENTS}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    content = save(tensors, metadata={"state": json.dumps(asdict(state))})
-    write_whole(path, content)
+    content = save(tensors, metadata={"state": json.dumps({"checksum": PLACE, **asdict(state)})})
+    write_whole(path, partial(write_sealed, content=content))
 
 
 def read_state(path: Path) -> State | None:
     """A state without its tensors; None where there is none.
 
     Raises:
-        BadCheckpoint: the file is damaged.
+        BadCheckpoint: the file is damaged, or was written by a version whose states had no checksum.
     """
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            fields = json.loads(file.metadata()["state"])
-        return State(**{**fields, "curves": [(int(i), loss, accuracy) for i, loss, accuracy in fields["curves"]]})
+            fields = dict(json.loads(file.metadata()["state"]))
+        checksum = fields.pop("checksum", None)
+        whole = is_sealed_file(path, checksum)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if checksum is None:
         raise BadCheckpoint(
             path,
-            f"the training's state is damaged ({error})",
-            "Remove the file, and the training starts from its beginning",
-        ) from error
+            "the training's state has no checksum: an earlier version of elsewhere wrote it, or it is damaged",
+            "Finish the training with that version, or remove the file to train from the beginning",
+        )
+    if not whole:
+        raise _damaged(path, "its content does not fit its checksum")
+    return State(**{**fields, "curves": [Check(*row) for row in fields["curves"]]})
 
 
-def restore(path: Path, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a state's weights and moments back, bit by bit."""
+def _damaged(path: Path, why: str) -> BadCheckpoint:
+    next_step = "Remove the file, and the training starts from its beginning"
+    return BadCheckpoint(path, f"the training's state is damaged ({why})", next_step)
+
+
+def restore(
+    path: Path,
+    state: State,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+) -> None:
+    """Put a state's weights, their average where there is one, and moments back, bit by bit."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    network.load_state_dict({name: tensors[f"network.{name}"] for name in network.state_dict()})
+    for part, prefix in ((network, "network"), (average, "average")):
+        if part is not None:
+            part.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in part.state_dict()})
     adam = optimizer.state_dict()
     adam["state"] = {
         index: {"step": torch.tensor(float(state.iteration)), **_moments(tensors, index)}
-        for index in adam["param_groups"][0]["params"]
+        for group in adam["param_groups"]
+        for index in group["params"]
     }
     optimizer.load_state_dict(adam)
 

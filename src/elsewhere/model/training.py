@@ -1,4 +1,4 @@
-"""Training and validation scans in, the network with the best validation accuracy out; resumes where it was killed."""
+"""Train a network and keep its best validated weights; a training that was killed goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.batch import predict_many
 from elsewhere.model.curves import Curves
 from elsewhere.model.fast.device import fuse
 from elsewhere.model.fast.level import Trained
 from elsewhere.model.fast.loader import GIB, DeviceBatches, Volumes
-from elsewhere.model.network import Network, NetworkSettings, checkpoint_is_whole, save_checkpoint, seed_torch
-from elsewhere.model.prediction import predict
-from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, Sampling, seed_of
+from elsewhere.model.network import (
+    Network,
+    NetworkSettings,
+    amend_checkpoint,
+    checkpoint_is_whole,
+    read_checkpoint_record,
+    save_checkpoint,
+    seed_torch,
+)
+from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
+from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, seed_of
+from elsewhere.model.selection import WORDS, best_check, criterion, describe_selection, score_check
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.stages import stage
 
@@ -38,67 +50,6 @@ WITHOUT_EFFECT = (
 )  # settings that may change between a kill and the restart
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is trained; the values given here are the paper's (section "Training and Data Augmentation").
-
-    Attributes:
-        iterations: training steps.
-        batch: examples per step and device.
-        learning_rate: of Adam.
-        validate_every: iterations between validations (and one after the last iteration).
-        save_every: iterations between saved states, besides one at each validation; a killed training repeats at
-            most so many.
-        seed: of initial weights, order, augmentation and dropout.
-        sampling: "uniform" over the pooled training scans (protocol page, "Nine models", our reading), or "balanced",
-            sites in turn.
-        precision: "32-true", or "bf16-mixed" for devices that have it.
-        accelerator: "cpu", "cuda", or "auto" for CUDA where there is a device.
-        devices: number of devices; each takes its own share of every step (distributed data parallel).
-        loaders: threads that read ahead for a graphics card.
-        card_gib: GiB of prepared volumes that may be kept on each graphics card, so that they are read once.
-        pinned_gib: GiB of them that may be kept in the machine's memory, pinned, by each card's process.
-        threads: processor threads of torch; 0 leaves torch's own choice. Results are the same to the last bit only
-            for the same number.
-        tensorboard: write TensorBoard events beside curves.csv.
-    """
-
-    iterations: int = 250_000
-    batch: int = 1
-    learning_rate: float = 1e-5
-    validate_every: int = 500
-    save_every: int = 500
-    seed: int = 0
-    sampling: Sampling = "uniform"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    loaders: int = 4
-    card_gib: float = 0.0
-    pinned_gib: float = 0.0
-    threads: int = 0
-    tensorboard: bool = True
-
-    def __post_init__(self) -> None:
-        least = {
-            "iterations": 1,
-            "batch": 1,
-            "validate_every": 1,
-            "save_every": 1,
-            "seed": 0,
-            "devices": 1,
-            "loaders": 1,
-            "card_gib": 0,
-            "pinned_gib": 0,
-            "threads": 0,
-        }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise BadStudy(f"training.{name}", f"is {getattr(self, name)}", f"Give {low} or more")
-        if not 0 < self.learning_rate < math.inf:
-            raise BadStudy("training.learning_rate", f"is {self.learning_rate}", "Give a number above 0")
 
 
 @dataclass(frozen=True)
@@ -223,9 +174,13 @@ def _saved_state(job: Job) -> State:
     if state is None:
         return fresh
     check_job(job.folder, state.job, fresh.job)
-    finished = state.iteration == job.settings.iterations
-    missing = state.best_iteration and not job.stem.with_suffix(".json").exists()
-    return fresh if missing or (finished and not checkpoint_is_whole(job.stem)) else state
+    if state.iteration == job.settings.iterations:
+        return state if checkpoint_is_whole(job.stem) else fresh
+    if state.best_iteration and not job.stem.with_suffix(".json").exists():
+        return fresh
+    if state.best_iteration:
+        read_checkpoint_record(job.stem)  # raises where it is damaged: now, not at the end
+    return state
 
 
 def _launch(job: Job, state: State) -> None:
@@ -249,14 +204,25 @@ def _launch(job: Job, state: State) -> None:
 
 @dataclass
 class _Run:
-    """One device's part of a training under way; `curves` only in the process that writes."""
+    """One device's part of a training under way; `curves` only in the process that writes, `average` where wanted."""
 
     fabric: Any
     job: Job
     state: State
     network: Network
     optimizer: Any
+    average: Average | None
     curves: Curves | None
+
+    @property
+    def averaged(self) -> Network | None:
+        """The network of the averaged weights."""
+        return self.average.network if self.average else None
+
+    @property
+    def validated(self) -> Network:
+        """The network that is validated and kept."""
+        return self.averaged or self.network
 
 
 def _run(fabric: Any, job: Job, state: State) -> None:
@@ -264,14 +230,18 @@ def _run(fabric: Any, job: Job, state: State) -> None:
     with _reproducible(settings.threads):
         torch.manual_seed(seed_of(settings.seed, "weights"))
         network = Network(job.network)
-        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
+        average = Average(network, settings.ema) if settings.ema else None
+        optimizer = make_optimizer(network, settings)
         if state.iteration:
-            restore(job.state_path, state, network, optimizer)
+            restore(job.state_path, state, network, optimizer, average.network if average else None)
         module, optimizer = fabric.setup(Trained(network), optimizer)
+        if average:
+            average.network.to(fabric.device)
         if fabric.device.type == "cuda":
-            fuse(network)
+            for one in (network, average.network) if average else (network,):
+                fuse(one)
         curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard) if fabric.is_global_zero else None
-        run = _Run(fabric, job, state, network, optimizer, curves)
+        run = _Run(fabric, job, state, network, optimizer, average, curves)
         with make_batches(job, fabric.global_rank, fabric.world_size, fabric.device) as batches:
             while state.iteration < settings.iterations:
                 _step(run, module, batches)
@@ -282,11 +252,11 @@ def _run(fabric: Any, job: Job, state: State) -> None:
 
 def _step(run: _Run, module: Any, batches: Batches | DeviceBatches) -> None:
     """One iteration of Adam on the cross-entropy."""
-    done, fabric = run.state.iteration, run.fabric
+    done, fabric, settings = run.state.iteration, run.fabric, run.job.settings
     wait = torch.cuda.synchronize if fabric.device.type == "cuda" else None  # for `--profile`
     with stage("augment", wait):
         inputs, labels, cases = batches.take(done)
-    seed_torch(seed_of(run.job.settings.seed, "dropout", done, fabric.global_rank), fabric.device)
+    seed_torch(seed_of(settings.seed, "dropout", done, fabric.global_rank), fabric.device)
     module.train()
     with stage("forward", wait):
         loss = F.cross_entropy(module(inputs), labels)
@@ -295,7 +265,13 @@ def _step(run: _Run, module: Any, batches: Batches | DeviceBatches) -> None:
     with stage("backward", wait):
         fabric.backward(loss)
     with stage("step", wait):
+        if settings.clip:
+            torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.clip)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate_at(done, settings)
         run.optimizer.step()
+        if run.average:
+            run.average.update(run.network, done + 1)
     run.state.iteration += 1
 
 
@@ -308,36 +284,43 @@ def _keep(run: _Run) -> None:
             _validate(run)
     if run.curves and (validate or state.iteration % settings.save_every == 0):
         with stage("save the state"):
-            save_state(run.job.state_path, state, run.network, run.optimizer)
+            save_state(run.job.state_path, state, run.network, run.optimizer, run.averaged)
     if run.curves and run.job.progress:
-        run.job.progress(state.iteration, settings.iterations, _text(state))
+        run.job.progress(state.iteration, settings.iterations, _text(run.job, state))
 
 
 def _validate(run: _Run) -> None:
-    state = run.state
-    accuracy = validation_accuracy(run.fabric, run.job, run.network)
-    since = state.iteration - (state.curves[-1][0] if state.curves else 0)
-    state.curves.append((state.iteration, state.loss_sum / since, accuracy))
+    job, state = run.job, run.state
+    probabilities = validation_probabilities(run.fabric, job, run.validated)
+    since = state.iteration - (state.curves[-1].iteration if state.curves else 0)
+    balanced = job.settings.balanced_classes
+    check = score_check(state.iteration, state.loss_sum / since, job.validation, probabilities, balanced=balanced)
+    state.curves.append(check)
     state.loss_sum = 0.0
-    better = accuracy > state.best_accuracy
-    if better:
-        state.best_accuracy, state.best_iteration = accuracy, state.iteration
+    state.best_iteration = best_check(state.curves, job.settings.select).iteration
     if run.curves:
-        if better:
-            save_checkpoint(run.job.stem, run.network, _describe(run.job, state))
+        if state.best_iteration == state.iteration:
+            save_checkpoint(job.stem, run.validated, _describe(job, state))
+        elif state.iteration == job.settings.iterations:
+            amend_checkpoint(job.stem, selection=_selection(job, state))
         run.curves.add(state.curves)
 
 
-def validation_accuracy(fabric: Any, job: Job, network: Network) -> float:
-    """Share of the validation scans whose more probable class is theirs, without dropout (protocol, "Training")."""
-    mine = job.validation[fabric.global_rank :: fabric.world_size]
-    right = sum(
-        (predict(network, case, job.read, job.sample, job.stride).max() > 0.5) == (case.label == 1) for case in mine
-    )
-    return float(fabric.all_reduce(torch.tensor(float(right)), reduce_op="sum")) / len(job.validation)
+def validation_probabilities(fabric: Any, job: Job, network: Network) -> NDArray[np.float64]:
+    """COVID probability of each validation scan, (scans,), without dropout; shared out among the devices."""
+    scans = len(job.validation)
+    mine = range(fabric.global_rank, scans, fabric.world_size)
+    training = network.training
+    windows = predict_many(network.eval(), [(job.validation[i], job.read) for i in mine], job.sample, job.stride)
+    network.train(training)
+    probabilities = torch.zeros(scans, dtype=torch.float64)
+    probabilities[list(mine)] = torch.tensor([one.max() for one in windows], dtype=torch.float64)
+    found: NDArray[np.float64] = fabric.all_reduce(probabilities, reduce_op="sum").cpu().numpy()
+    return found
 
 
 def _describe(job: Job, state: State) -> dict[str, Any]:
+    selection = _selection(job, state)
     return {
         **job.record,
         "sample": asdict(job.sample),
@@ -345,14 +328,22 @@ def _describe(job: Job, state: State) -> dict[str, Any]:
         "training_scans": len(job.training),
         "validation_scans": len(job.validation),
         "iteration": state.best_iteration,
-        "validation_accuracy": state.best_accuracy,
+        "validation_accuracy": selection["kept"]["accuracy"],
+        "selection": selection,
     }
 
 
-def _text(state: State) -> str:
-    if not state.best_iteration:
+def _selection(job: Job, state: State) -> dict[str, Any]:
+    settings = job.settings
+    return describe_selection(state.curves, settings.select, job.validation, balanced=settings.balanced_classes)
+
+
+def _text(job: Job, state: State) -> str:
+    if not state.curves:
         return "before the first validation"
-    return f"best accuracy {state.best_accuracy:.2f} at {state.best_iteration}"
+    by = criterion(state.curves, job.settings.select)
+    best = best_check(state.curves, job.settings.select)
+    return f"best validation {WORDS[by]} {getattr(best, by):.2f} at {best.iteration}"
 
 
 def _finite(loss: Tensor, cases: Sequence[Case], iteration: int) -> float:
@@ -382,7 +373,13 @@ def make_batches(job: Job, rank: int, devices: int, device: torch.device) -> Bat
 def _samples(job: Job) -> Samples:
     settings = job.settings
     return Samples(
-        job.training, job.read, job.sample, job.network.input[0], seed=settings.seed, sampling=settings.sampling
+        job.training,
+        job.read,
+        job.sample,
+        job.network.input[0],
+        seed=settings.seed,
+        sampling=settings.sampling,
+        balanced_classes=settings.balanced_classes,
     )
 
 

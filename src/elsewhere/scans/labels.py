@@ -14,18 +14,33 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from elsewhere.errors import BadScan, BadSite
-from elsewhere.scans.scan import NEGATIVE, POSITIVE, Fact, Scan
-from elsewhere.scans.tables import read_cells
+from elsewhere.scans.scan import Fact, Scan
+from elsewhere.scans.tables import Line, read_lines
+from elsewhere.scans.values import (
+    LABELS,
+    MISSING,
+    Order,
+    alike,
+    check_id,
+    normal_path,
+    parse_age,
+    parse_contrast,
+    parse_date,
+    parse_label,
+    parse_sex,
+    slash_order,
+)
 
 TABLE_NAMES = ("labels.csv", "labels.xlsx")
+TABLE_ENDS = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".ods")
+TITLES = 10  # lines above the header that may be titles
 KEYS = ("series_uid", "path", "study_uid")
 FACTS = ("contrast", "date", "age", "sex")
 COLUMNS = ("patient_id", "scan_id", *KEYS, "label", "subset", *FACTS)
@@ -41,16 +56,6 @@ SYNONYMS = {
     "studyinstanceuid": "study_uid",
     "study_instance_uid": "study_uid",
 }
-LABELS: dict[str, int | None] = {
-    **dict.fromkeys(("1", "positive", "pos", "covid", "covid-19", "covid19", "ncp", "true", "yes"), POSITIVE),
-    **dict.fromkeys(
-        ("0", "negative", "neg", "normal", "non-covid", "noncovid", "cp", "control", "false", "no"), NEGATIVE
-    ),
-    "unknown": None,
-}
-MISSING = {"", "n/a", "na", "nan", "none", "null", "-"}
-YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-
 T = TypeVar("T")
 
 
@@ -67,6 +72,7 @@ class LabelRow:
         scan: scan id; the row's key where the table has no `scan_id`.
         subset: the group that is split on its own (becomes `Scan.stratum`), or "".
         facts: of `contrast` (bool or str), `date` (ISO), `age` (years), `sex` ("M", "F" or as written), those known.
+        remarks: values that cannot be understood and are left out, a sentence each; `match` tells them.
     """
 
     patient: str
@@ -77,6 +83,7 @@ class LabelRow:
     scan: str = ""
     subset: str = ""
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -99,20 +106,35 @@ def row_of(scan: Scan, *, series_uid: str = "", study_uid: str = "", path: str =
 
 
 def find_table(root: Path, labels: Path | None, site: str) -> Path:
-    """The table given, else `labels.csv` or `labels.xlsx` in the site's root.
+    """The table given, else the one in the root that is called `labels` (in any case), else the only table there.
 
     Raises:
-        BadSite: there is none.
+        BadSite: there is none, or several of which none is called so.
     """
-    candidates = [Path(labels)] if labels else [Path(root) / name for name in TABLE_NAMES]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    if labels:
+        candidates = [Path(labels)] if Path(labels).is_file() else []
+        folder = Path(labels).parent
+    else:
+        folder = Path(root)
+        candidates = [p for p in _tables_in(folder) if p.name.lower() in TABLE_NAMES] or _tables_in(folder)
+    if len(candidates) == 1:
+        return candidates[0]
+    for name in TABLE_NAMES:  # of labels.csv and labels.xlsx side by side the first
+        if (exact := folder / name) in candidates:
+            return exact
+    there = ", ".join(p.name for p in _tables_in(folder)) or "none"
+    names = str(labels) if labels else " or ".join(str(folder / name) for name in TABLE_NAMES)
     raise BadSite(
         f"{site}: {root}",
-        f"no labels table ({' or '.join(str(c) for c in candidates)} not found)",
+        f"no labels table ({names} not found; tables there: {there})",
         f"Write one with the columns patient_id, label and one of {', '.join(KEYS)}, or name it with `labels`",
     )
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDS and p.is_file())
 
 
 def read_labels(
@@ -129,22 +151,26 @@ def read_labels(
 
     Raises:
         BadSite: the table is missing, empty or unreadable; a column is missing or unknown; a label is outside the
-            classes; a scan stands twice; an age is no age.
+            classes; a scan stands twice; an id was rounded by a spreadsheet.
     """
     where = f"{site}: {path}"
-    header, records = _read_table(Path(path), where)
+    header, records = _read_table(Path(path), where, {k.lower(): v for k, v in synonyms.items()})
     columns = _check_columns(header, where, keys, ignore, {k.lower(): v for k, v in synonyms.items()})
+    lines = [
+        (line, {name: _cell(record[i]) for name, i in columns.items() if i < len(record)}) for line, record in records
+    ]
+    order = slash_order(cells.get("date", "") for _, cells in lines)
     rows, wrong = [], []
-    for line, record in records:
-        cells = {name: _cell(record[i]) for name, i in columns.items() if i < len(record)}
+    for line, cells in lines:
         try:
-            rows.append(_row(cells, keys))
+            rows.append((line, _row(cells, keys, order)))
         except ValueError as error:
             wrong.append(f"line {line}: {error}")
     if wrong:
-        raise BadSite(where, _some(wrong), f"Correct these rows; labels accepted: {', '.join(LABELS)}")
-    _check_twice(rows, where)
-    return rows
+        labels = f"; labels accepted: {', '.join(LABELS)}" if any("outside the classes" in w for w in wrong) else ""
+        raise BadSite(where, _some(wrong), f"Correct these rows{labels}")
+    _check_twice(rows, where, "scan_id" in columns)
+    return [row for _, row in rows]
 
 
 def write_labels(path: Path, rows: Iterable[LabelRow]) -> None:
@@ -166,15 +192,17 @@ def _record(row: LabelRow) -> dict[str, str]:
     return {"patient_id": row.patient, "scan_id": row.scan, "label": label, "subset": row.subset, **keys, **facts}
 
 
-def _read_table(path: Path, where: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header, and (line number, cells) of each row that is not blank."""
+def _read_table(path: Path, where: str, synonyms: Mapping[str, str]) -> tuple[list[str], list[Line]]:
+    """Header, and (line number, cells) of each row that is not blank; comments and titles above the header left out."""
     if not path.is_file():
         raise BadSite(where, "no such table", "Check the path given as `labels`")
-    lines = read_cells(path, where)
-    filled = [(n, cells) for n, cells in enumerate(lines, start=1) if any(_cell(c) for c in cells)]
-    if len(filled) < 2:
-        raise BadSite(where, f"the table is empty ({len(filled)} lines, header included)", "Give each scan one row")
-    return filled[0][1], filled[1:]
+    lines = [(n, cells) for n, cells in read_lines(path, where) if any(_cell(c) for c in cells)]
+    lines = [(n, cells) for n, cells in lines if not _cell(cells[0]).startswith("#")]
+    heads = (i for i, (_, cells) in enumerate(lines[:TITLES]) if "label" in {_column(c, synonyms) for c in cells})
+    lines = lines[next(heads, 0) :]
+    if len(lines) < 2:
+        raise BadSite(where, f"the table is empty ({len(lines)} lines, header included)", "Give each scan one row")
+    return lines[0][1], lines[1:]
 
 
 def _check_columns(
@@ -212,81 +240,66 @@ def _cell(text: str) -> str:
 # One row --------------------------------------------------------------------------------------------------------
 
 
-def _row(cells: Mapping[str, str], keys: Sequence[str]) -> LabelRow:
+def _row(cells: Mapping[str, str], keys: Sequence[str], order: Order | None) -> LabelRow:
     """Raises ValueError with what is wrong."""
     patient = cells.get("patient_id", "")
     if not patient:
         raise ValueError("patient_id is empty")
     if not any(cells.get(key) for key in keys):
         raise ValueError(f"{' and '.join(keys)} empty: nothing names the scan")
-    facts = {name: parse(cells[name]) for name, parse in _PARSERS.items() if cells.get(name, "").lower() not in MISSING}
+    facts, remarks = _facts(cells, order)
     row = LabelRow(
-        patient,
-        _label(cells.get("label", "")),
-        cells.get("series_uid", ""),
-        cells.get("study_uid", ""),
+        check_id(patient),
+        parse_label(cells.get("label", "")),
+        check_id(cells.get("series_uid", "")),
+        check_id(cells.get("study_uid", "")),
         normal_path(cells.get("path", "")),
-        cells.get("scan_id", ""),
+        check_id(cells.get("scan_id", "")),
         cells.get("subset", ""),
         facts,
+        remarks,
     )
-    return row if row.scan else LabelRow(**{**vars(row), "scan": row.key})
+    return row if row.scan else replace(row, scan=row.key)
 
 
-def normal_path(text: str) -> str:
-    """A path as tables write it (backslashes, "./", a leading or trailing "/") → parts joined by "/"."""
-    return "/".join(part for part in text.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def _label(text: str) -> int | None:
-    key = text.lower()
-    key = key[:-2] if re.fullmatch(r"[01]\.0", key) else key
-    if key not in LABELS:
-        raise ValueError(f"label '{text}' is outside the classes")
-    return LABELS[key]
-
-
-def parse_age(text: str) -> int | float:
-    """Age in years from `53`, `053Y` or `018M` (DICOM age string). Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*([YMWD]?)", text.strip(), re.IGNORECASE)
-    if not found:
-        raise ValueError(f"age '{text}' is neither years nor like 053Y")
-    years = float(found[1]) * YEARS[found[2].upper() or "Y"]
-    return int(years) if years.is_integer() else round(years, 3)
-
-
-def parse_date(text: str) -> str:
-    """ISO date from `20200407`, `2020-04-07`, `2020/4/7` or `7.4.2020`; anything else is left as written."""
-    for form in ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y"):
-        try:
-            return datetime.strptime(text.partition(" ")[0], form).date().isoformat()
-        except ValueError:
+def _facts(cells: Mapping[str, str], order: Order | None) -> tuple[dict[str, Fact], tuple[str, ...]]:
+    """What a row says of the patient and the scan, and a remark on each value that cannot be understood."""
+    facts: dict[str, Fact] = {}
+    remarks = []
+    for name, parse in _PARSERS.items():
+        if (text := cells.get(name, "")).lower() in MISSING:
             continue
-    return text
-
-
-def _contrast(text: str) -> bool | str:
-    return {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(text.lower(), text)
-
-
-def _sex(text: str) -> str:
-    return {"male": "M", "female": "F", "m": "M", "f": "F"}.get(text.lower(), text)
+        try:
+            facts[name] = parse_date(text, order) if name == "date" else parse(text)
+        except ValueError as error:
+            remarks.append(str(error))
+    return facts, tuple(remarks)
 
 
 _PARSERS: dict[str, Callable[[str], Fact]] = {
-    "contrast": _contrast,
+    "contrast": parse_contrast,
     "date": parse_date,
     "age": parse_age,
-    "sex": _sex,
+    "sex": parse_sex,
 }
 
 
-def _check_twice(rows: Sequence[LabelRow], where: str) -> None:
-    for name, values in (("scan_id", [r.scan for r in rows]), ("key", [r.key for r in rows])):
-        twice = [value for value, n in Counter(values).items() if n > 1]
+def _check_twice(rows: Sequence[tuple[int, LabelRow]], where: str, has_ids: bool) -> None:
+    """Every scan once. Raises BadSite with the lines of those that are not."""
+    for value_of, name in ((lambda row: row.key, "scan"), (lambda row: row.scan, "scan_id")):
+        lines: dict[str, list[int]] = defaultdict(list)
+        for line, row in rows:
+            lines[value_of(row)].append(line)
+        twice = [f"{value} (lines {' and '.join(map(str, n))})" for value, n in lines.items() if len(n) > 1]
         if twice:
-            what = f"{len(twice)} {name}s stand more than once: {_some(twice)}"
-            raise BadSite(where, what, "Keep one row per scan (patient_id may repeat, scan_id and the key may not)")
+            then = "Keep one row per scan (patient_id may repeat)"
+            raise BadSite(where, f"{_count(len(twice), name)} named more than once: {_some(twice)}", then)
+        if not has_ids:
+            return
+
+
+def _count(number: int, name: str) -> str:
+    return f"1 {name} is" if number == 1 else f"{number} {name}s are"
 
 
 def _some(items: Sequence[str], most: int = 5) -> str:
@@ -331,32 +344,95 @@ def match(
     """
     pairs: list[tuple[LabelRow, T]] = []
     bad: list[BadScan] = []
-    taken: dict[str, str] = {}
+    taken: dict[str, LabelRow] = {}
+    names, otherwise = Names(found), 0
     for row in rows:
         try:
             name = look_up(row) if look_up else row.key
+            if name not in found and (name or row.path):
+                name = names.find(name or row.path)
+                otherwise += name is not None
             _check_name(row, name, found, taken, table)
         except BadScan as error:
             bad.append(error)
             continue
         assert name is not None
-        taken[name] = row.scan
+        taken[name] = row
         pairs.append((row, found[name]))
     _check_any(rows, found, pairs, bad, table)
     spare = [name for name in found if name not in taken]
-    notes = _leftovers(len(bad), len(spare), table)
+    notes = [*_leftovers(len(bad), len(spare), table), *_remarks(rows, table), *_cases(rows, table)]
+    if otherwise:
+        notes.append(
+            f"{_count(otherwise, 'scan')} spelt otherwise in {table.name} than on disk (case, accents, spaces)"
+        )
     next_step = "Add it to the table, or leave it: it is not used"
     return Matched(
-        tuple(pairs), (*bad, *(BadScan(name, f"no row in {table.name}", next_step) for name in spare)), notes
+        tuple(pairs), (*bad, *(BadScan(name, f"no row in {table.name}", next_step) for name in spare)), tuple(notes)
     )
 
 
-def _check_name(row: LabelRow, name: str | None, found: Mapping[str, T], taken: Mapping[str, str], table: Path) -> None:
+class Names:
+    """Names on disk, found also where a table spells them otherwise: composed accents, spaces, then case.
+
+    Args:
+        names: as they are on disk.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.by_form: dict[str, list[str]] = defaultdict(list)
+        self.by_case: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            self.by_form[alike(name)].append(name)
+            self.by_case[alike(name).casefold()].append(name)
+
+    def find(self, name: str) -> str | None:
+        """The name on disk; None where there is none.
+
+        Raises:
+            BadScan: several names on disk are spelt like it.
+        """
+        found = self.by_form.get(alike(name)) or self.by_case.get(alike(name).casefold()) or []
+        if len(found) > 1:
+            what = f"stands for {len(found)} names on disk: {_some(found, 3)}"
+            raise BadScan(name, what, "Write it in the table as it is on disk")
+        return found[0] if found else None
+
+
+def _remarks(rows: Sequence[LabelRow], table: Path) -> list[str]:
+    """What could not be understood and is left out, by its first example; no network uses it."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for remark in row.remarks:
+            kinds[remark.partition(" ")[0]].append(remark)
+    return [
+        f"{table.name}: the {kind} of {len(found)} {'row' if len(found) == 1 else 'rows'} is left out: {found[0]}"
+        for kind, found in kinds.items()
+    ]
+
+
+def _cases(rows: Sequence[LabelRow], table: Path) -> list[str]:
+    """Patients whose ids differ in nothing but case, accents or spaces: two patients, or one spelt twice."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        spellings[alike(row.patient).casefold()].add(row.patient)
+    twice = [sorted(found) for found in spellings.values() if len(found) > 1]
+    if not twice:
+        return []
+    pairs = _some([" and ".join(repr(p) for p in found) for found in twice], 3)
+    return [f"{table.name}: patient ids that differ only in their spelling count as different patients: {pairs}"]
+
+
+def _check_name(
+    row: LabelRow, name: str | None, found: Mapping[str, T], taken: Mapping[str, LabelRow], table: Path
+) -> None:
     if name is None or name not in found:
         what = f"{table.name} lists it as '{row.key}' (patient {row.patient}), but no such scan was found"
         raise BadScan(row.scan, what, "Check the id or path in the table, and that the scan was copied")
     if name in taken:
-        raise BadScan(row.scan, f"{table.name} gives it the same images as '{taken[name]}'", "Keep one of the two rows")
+        other = taken[name]
+        what = f"{table.name} gives it the same images as '{other.scan}' (patients {row.patient} and {other.patient})"
+        raise BadScan(row.scan, what, "Keep one of the two rows")
 
 
 def _check_any(
@@ -373,7 +449,9 @@ def _check_any(
 def _leftovers(rows: int, spare: int, table: Path) -> tuple[str, ...]:
     notes = []
     if rows:
-        notes.append(f"{rows} rows of {table.name} have no usable scan")
+        have = "row of {} has" if rows == 1 else "rows of {} have"
+        notes.append(f"{rows} {have.format(table.name)} no usable scan")
     if spare:
-        notes.append(f"{spare} scans on disk have no row in {table.name} and are not used")
+        have, are = ("scan on disk has", "is") if spare == 1 else ("scans on disk have", "are")
+        notes.append(f"{spare} {have} no row in {table.name} and {are} not used")
     return tuple(notes)

@@ -11,6 +11,8 @@ import typer
 
 from elsewhere import engine
 from elsewhere.commands.report.assembly import names_of, study_of
+from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.errors import BadStudy
 from elsewhere.evidence import report as page
 from elsewhere.plan import Folder
@@ -26,13 +28,17 @@ def report(
     folders = [Folder(path) for path in studies]
     identities = [_identity(folder) for folder in folders]
     settings = [identity["settings"] for identity in identities]
+    cells = [read_cells(f, i) for f, i in zip(folders, identities, strict=True)]
+    shown = [study_of(f, i, c) for f, i, c in zip(folders, identities, cells, strict=True)]
+    pairs, first = list(zip(shown, cells, strict=True)), settings[0]
     content = page.Report(
-        title=settings[0]["title"],
-        studies=[study_of(f, i) for f, i in zip(folders, identities, strict=True)],
-        origin=settings[0]["origin"],
-        published=all(site in names_of(settings[0]) for site in PAPER_SITES),
-        planted=settings[0]["planted"],
-        notes=settings[0]["notes"],
+        title=first["title"],
+        studies=shown,
+        protocols=between_protocols(pairs, int(first["seed"]), int(first["evaluation"]["resamples"])),
+        origin=first["origin"],
+        published=all(site in names_of(first) for site in PAPER_SITES),
+        planted=first["planted"],
+        notes=first["notes"],
         command=shlex.join(["elsewhere", "report", *map(str, studies), *(["--out", str(out)] if out else [])]),
     )
     target = out or folders[0].root

@@ -9,12 +9,25 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from elsewhere.commands.report.cells import calibrations, group_means, read_cells, rocs
+from elsewhere.commands.learned import read_learned
+from elsewhere.commands.report.cells import (
+    Cells,
+    calibrations,
+    further_trainings,
+    group_means,
+    over_unseen_sites,
+    read_cells,
+    rocs,
+)
+from elsewhere.commands.report.comparisons import comparisons
+from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
+from elsewhere.evidence.learned import Learned
+from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.plan import SECTIONS, Folder, read_table
 
 FORMS = {
@@ -26,25 +39,35 @@ FORMS = {
     "images": "image slices",
 }
 PROTOCOL_WORDS = {
-    "paper": "The paper's protocol to the letter: intensities as published, whole slices, the paper's thresholds.",
+    "paper": "The paper's protocol to the letter: intensities as published, whole slices; where its text is silent our "
+    "reading, such as a threshold for each tested site.",
     "harmonised": "Known encodings back to HU, a lung window, the lungs' bounding box on one fixed grid, mild "
-    "intensity augmentation, and one threshold per model from its own training sites.",
+    "intensity augmentation, classes in turn in training, weights kept by validation log loss, and one threshold per "
+    "model from its own training sites.",
 }
 DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
 UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
 AUDIT, DIAGNOSE, STRESS = (f"elsewhere {verb} STUDY.toml {{study}}" for verb in ("audit", "diagnose", "stress"))
 
 
-def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
+def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = None) -> page.Study:
     """One study as its records tell it; what is missing is named, not guessed.
+
+    Args:
+        folder: the study's folder.
+        identity: its study.json.
+        cells: its test scans where they were read already.
 
     Raises:
         BadStudy: scores or predictions are missing or damaged.
     """
     settings, findings = identity["settings"], json.loads(folder.audit.read_text(encoding="utf-8"))
-    scores, cells = read_table(folder.scores), read_cells(folder, identity)
-    models = [_model(folder, name, sites) for name, sites in identity["models"].items()]
+    scores, cells = read_table(folder.scores), cells or read_cells(folder, identity)
+    learned = read_learned(folder, identity["models"])
+    models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
+    able = [model for model in models if not model.degenerate]
     diagnosis, stress = _diagnosis(folder), _stress(folder)
+    hard = hardest(folder, cells, able, scores, findings)
     return page.Study(
         name=settings["name"],
         protocol=_protocol_words(settings),
@@ -53,15 +76,20 @@ def study_of(folder: Folder, identity: dict[str, Any]) -> page.Study:
         counts=findings["counts"],
         patients=characteristics(folder),
         scores=scores,
-        groups=group_means(cells, models, settings),
+        groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=drops(folder, cells, models, scores, settings),
-        local=local_gains(folder, cells, models, scores, settings),
-        hardest=hardest(folder, cells, models, scores, findings),
+        drops=drops(folder, cells, able, scores, settings),
+        local=local_gains(folder, cells, able, scores, settings),
+        comparisons=comparisons(cells, able),
+        over_sites=over_unseen_sites(cells, able),
+        hardest=hard.scans,
+        judged=hard.judged,
+        contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
         trainings=_records(folder.root / "seeds.parquet"),
+        learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),
@@ -106,7 +134,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
     parts = {
-        "rules without lungs and odd scans": ("audited" in findings, AUDIT),
+        ODD_SCANS: ("audited" in findings, AUDIT),
         "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
         "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
         "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),
@@ -117,13 +145,14 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
 
 
 def _ties(settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The dials of simulated sites, from the sidecar that the simulator leaves beside each."""
+    """The dials of simulated sites, and which way each tie points, from the sidecar that the simulator leaves."""
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
         sidecar = Path(f"{site['root']}.truth.json")
         if sidecar.is_file():
-            dials = json.loads(sidecar.read_text(encoding="utf-8"))["dials"]
-            for factor, strength in dials.items():
-                yield {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+            truth = json.loads(sidecar.read_text(encoding="utf-8"))
+            for factor, strength in truth["dials"].items():
+                tie = {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
+                yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
 
 
 def _protocol_words(settings: dict[str, Any]) -> str:
@@ -139,9 +168,14 @@ def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
-def _model(folder: Folder, name: str, sites: Sequence[str]) -> page.Model:
+def _model(folder: Folder, name: str, sites: Sequence[str], learned: Learned) -> page.Model:
     record = json.loads((folder.model(name) / "checkpoint.json").read_text(encoding="utf-8"))
-    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""))
+    return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
+
+
+def _learned(name: str, found: Learned) -> dict[str, Any]:
+    words = {"reasons": "; ".join(found.reasons), "remarks": "; ".join(found.remarks)}
+    return {"model": name} | asdict(found) | words
 
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elsewhere.evidence import report as page
 from elsewhere.evidence.calibration import decision_curve, reliability_curve
+from elsewhere.evidence.over_sites import OverSites, auc_over_sites
 from elsewhere.evidence.pooled import SiteScores, mean_aucs
 from elsewhere.evidence.report.records import kin_of
 from elsewhere.evidence.roc import grid_roc, roc_band
@@ -46,14 +47,25 @@ class Cell:
         return len(set(self.labels.tolist())) == 2
 
 
-def read_cells(folder: Folder, identity: Mapping[str, Any]) -> dict[tuple[str, str], Cell]:
-    """All predictions of the test scans of a study, read once.
+def further_trainings(folder: Folder, identity: Mapping[str, Any]) -> list[str]:
+    """Names of the further trainings, `MODEL~SEED`, of which every site was predicted."""
+    sites = [site["name"] for site in identity["settings"]["sites"]]
+    seeds = identity["settings"].get("seeds", ())[1:]
+    names = [f"{model}~{seed}" for seed in seeds for model in identity["models"]]
+    return [name for name in names if all(folder.predictions(name, site).is_file() for site in sites)]
+
+
+def read_cells(
+    folder: Folder, identity: Mapping[str, Any], names: Sequence[str] | None = None
+) -> dict[tuple[str, str], Cell]:
+    """All predictions of the test scans of a study's models (or of the trainings named), read once.
 
     Raises:
         BadStudy: a predictions table is missing or damaged.
     """
     sites = [site["name"] for site in identity["settings"]["sites"]]
-    return {(m, s): _cell(read_predictions(folder.predictions(m, s))) for m in identity["models"] for s in sites}
+    names = list(identity["models"]) if names is None else names
+    return {(m, s): _cell(read_predictions(folder.predictions(m, s))) for m in names for s in sites}
 
 
 def _cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
@@ -95,32 +107,115 @@ def calibrations(cells: Cells) -> Iterable[page.Calibration]:
         yield page.Calibration(model, site, *shares, seen.scans, *benefit)
 
 
-def group_means(cells: Cells, models: Sequence[page.Model], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Mean AUC at home, at seen and at unseen sites, and the fall, from one joint bootstrap of patients."""
+def group_means(
+    cells: Cells, models: Sequence[page.Model], settings: Mapping[str, Any], further: Cells | None = None
+) -> list[dict[str, Any]]:
+    """Mean AUC at home, at seen and at unseen sites, and differences, from one joint bootstrap of patients.
+
+    One record each: "home", "seen", "unseen"; "fall", home (or seen) less unseen; "several - one, trained" and
+    "several - one, unseen", networks of several sites less those of one of them, at a site of that one or at one that
+    neither saw (`several_against_one`); "new hospital", what to expect of one more site.
+
+    Args:
+        cells: test scans of every model at every site.
+        models: the models that learned.
+        settings: of the study.
+        further: cells of further trainings, `MODEL~SEED`; their spread enters the intervals.
+    """
+    two = {key: cell for key, cell in cells.items() if cell.two_classes}
+    names = [site["name"] for site in settings["sites"]]
     groups: dict[str, list[tuple[str, str]]] = {"home": [], "seen": [], "unseen": []}
-    by_site: dict[str, dict[str, Cell]] = {}
-    for model in models:
-        for site in (site["name"] for site in settings["sites"]):
-            cell = cells[model.name, site]
-            if cell.two_classes:
-                groups[kin_of(model, site)].append((model.name, site))
-                by_site.setdefault(site, {})[model.name] = cell
-    scores = {site: _site_scores(found) for site, found in by_site.items()}
+    for model, site in ((m, s) for m in models for s in names if (m.name, s) in two):
+        groups[kin_of(model, site)].append((model.name, site))
+    for relation, pairs in several_against_one(models, [s for s in names if any(s == k for _, k in two)]).items():
+        groups[f"several, {relation}"] = [(several, site) for site, several, _ in pairs]
+        groups[f"one, {relation}"] = [(one, site) for site, _, one in pairs]
     nearest = "home" if groups["home"] else "seen"
-    fall = (nearest, "unseen")
-    resamples = int(settings["evaluation"]["resamples"])
-    found = mean_aucs(scores, groups, [fall], resamples=resamples, seed=int(settings["seed"]))
-    return [
+    asked = [(nearest, "unseen"), *((f"several, {r}", f"one, {r}") for r in ("trained", "unseen"))]
+    trainings = {
+        m.name: [m.name, *sorted({n for n, _ in further or {} if n.rpartition("~")[0] == m.name})] for m in models
+    }
+    known = {name for names in trainings.values() for name in names}
+    scores = _by_site({k: c for k, c in {**two, **(further or {})}.items() if k[0] in known and c.two_classes})
+    found = mean_aucs(
+        scores,
+        groups,
+        asked,
+        trainings=trainings,
+        resamples=int(settings["evaluation"]["resamples"]),
+        seed=int(settings["seed"]),
+    )
+    titles = {" - ".join(pair): name for pair, name in zip(asked, ("fall", *DIFFERENCES), strict=True)}
+    rows = [
         {
-            "group": "fall" if name == " - ".join(fall) else name,
+            "group": titles.get(name, name),
             "auc": interval.estimate,
             "auc_low": interval.low,
             "auc_high": interval.high,
-            "cells": len(groups.get(name, ())),
+            "cells": len(groups.get(name, groups.get(name.partition(" - ")[0], ()))),
+            "trainings": min((len(names) for names in trainings.values()), default=1),
             "method": interval.method,
         }
         for name, interval in found.items()
+        if name in titles or name in {"home", "seen", "unseen"}
     ]
+    return rows + _new_hospital(two, models)
+
+
+DIFFERENCES = ("several - one, trained", "several - one, unseen")
+
+
+def _new_hospital(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
+    """What to expect at one more site, of the mean AUC over the models that never saw it."""
+    found = []
+    for site in dict.fromkeys(s for _, s in cells):
+        away = [cells[m.name, site] for m in models if site not in m.trained_on and (m.name, site) in cells]
+        if away:
+            found.append((away[0].labels, away[0].patients, np.stack([c.probabilities for c in away])))
+    summary = _summary(found)
+    if summary is None:
+        return []
+    ends = {"auc_low": summary.new_low, "auc_high": summary.new_high}
+    words = "prediction interval of the mean AUC over networks at one more site, random effects over unseen sites"
+    return [
+        {"group": "new hospital", "auc": summary.mean, **ends, "cells": summary.sites, "trainings": 1, "method": words}
+    ]
+
+
+def over_unseen_sites(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
+    """Each model's AUC over the sites that it never saw, as a sample of hospitals (`evidence.over_sites`)."""
+    rows = []
+    for model in models:
+        away = [c for (m, s), c in cells.items() if m == model.name and s not in model.trained_on and c.two_classes]
+        summary = _summary([(cell.labels, cell.patients, cell.probabilities) for cell in away])
+        if summary:
+            rows.append({"model": model.name, **asdict(summary)})
+    return rows
+
+
+def _summary(sites: Sequence[tuple[Any, Any, Any]]) -> OverSites | None:
+    try:
+        return auc_over_sites(sites) if sites else None
+    except ValueError:  # one patient makes up a class at every site
+        return None
+
+
+def _by_site(cells: Cells) -> dict[str, SiteScores]:
+    sites: dict[str, dict[str, Cell]] = {}
+    for (model, site), cell in cells.items():
+        sites.setdefault(site, {})[model] = cell
+    return {site: _site_scores(found) for site, found in sites.items()}
+
+
+def several_against_one(models: Sequence[page.Model], sites: Sequence[str]) -> dict[str, list[tuple[str, str, str]]]:
+    """(site, model of several sites, model of one of them): at the site of that one, and at sites that neither saw."""
+    pairs: dict[str, list[tuple[str, str, str]]] = {"trained": [], "unseen": []}
+    for several, one in ((a, b) for a in models for b in models if len(a.trained_on) > 1 and len(b.trained_on) == 1):
+        home = one.trained_on[0]
+        if home in several.trained_on:
+            pairs["trained"] += [(home, several.name, one.name)] if home in sites else []
+            pairs["unseen"] += [(s, several.name, one.name) for s in sites if s not in several.trained_on]
+    return pairs
 
 
 def _site_scores(found: Mapping[str, Cell]) -> SiteScores:

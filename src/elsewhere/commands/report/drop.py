@@ -28,6 +28,8 @@ from elsewhere.plan import Folder, read_table, write_table
 Row = dict[str, Any]
 
 SIZES, DRAWS, RESAMPLES = (10, 30, 100), 100, 1000
+MADE = 2
+"""Raised when the same scores give other rows, so that kept ones are made again."""
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 LARGEST_SHARE = 0.5  # of a site's test scans that may be taken for labelling, so that enough are left to try it on
 
@@ -64,7 +66,9 @@ def drops(
 ) -> list[Row]:
     """Where each model lost right decisions between home and each site it never saw (`evidence.decomposition`)."""
     path = folder.root / "decomposition.parquet"
-    return _kept(path, _key(cells, scores, settings), lambda: map(_drop, _trials(folder, cells, models, scores)))
+    return _kept(
+        path, _key(cells, models, scores, settings), lambda: map(_drop, _trials(folder, cells, models, scores))
+    )
 
 
 def local_gains(
@@ -80,7 +84,7 @@ def local_gains(
     def make() -> Iterable[Row]:
         return (row for trial in _trials(folder, cells, models, scores) for row in _local(trial))
 
-    return _kept(path, _key(cells, scores, settings), make)
+    return _kept(path, _key(cells, models, scores, settings), make)
 
 
 def _kept(path: Path, key: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
@@ -100,8 +104,15 @@ def _kept(path: Path, key: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
     return rows
 
 
-def _key(cells: Cells, scores: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
-    seen = hashlib.sha256(json.dumps([SIZES, DRAWS, RESAMPLES, settings["seed"]]).encode())
+def _key(
+    cells: Cells,
+    models: Sequence[page.Model],
+    scores: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> str:
+    seen = hashlib.sha256(
+        json.dumps([MADE, SIZES, DRAWS, RESAMPLES, settings["seed"], [m.name for m in models]]).encode()
+    )
     for (model, site), cell in cells.items():
         seen.update(json.dumps([model, site, cell.scans.tolist(), cell.labels.tolist()]).encode())
         seen.update(cell.probabilities.tobytes())
@@ -163,11 +174,12 @@ def _drop(trial: Trial) -> Row:
         "drop": found.drop,
         "case_mix": found.case_mix,
         "threshold": found.threshold,
+        "threshold_held": found.threshold_held,
         "calibration": found.calibration,
         "ranking": found.ranking,
     }
     row = {"model": trial.model, "site": trial.site, "home": " + ".join(trial.home)}
-    return row | _columns(intervals) | {"note": found.note, "method": found.drop.method}
+    return row | _columns(intervals) | {"largest": found.largest, "note": found.note, "method": found.drop.method}
 
 
 def _local(trial: Trial) -> Iterable[Row]:

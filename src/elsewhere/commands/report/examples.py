@@ -1,4 +1,4 @@
-"""The prepared scans of a study in; one slice of one scan per site and class, windowed for the eye, out."""
+"""A study's scans in; one slice of one scan per site and class, as read and as the network gets it, out."""
 
 from __future__ import annotations
 
@@ -9,42 +9,131 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.errors import BadScan, BadSite
 from elsewhere.evidence import report as page
-from elsewhere.plan import Folder, read_table
+from elsewhere.evidence.report.pictures import shrink
+from elsewhere.plan import Folder, read_table, write_table
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
+from elsewhere.scans.volume import Volume, content_hash, lung_box
 
 LUNG_WINDOW = (-1350, 150)  # HU
-EXAMPLE_PIXELS = 256
+STAGES = {"real": "as read", "repacked": "as re-packed", "simulated": "as simulated"}
+NETWORK = "as the network gets it"
+
+Row = dict[str, Any]
+Pixels = NDArray[np.uint8]
 
 
 def examples(folder: Folder, settings: dict[str, Any]) -> Iterable[page.ExampleSlice]:
-    """One slice of one scan per site and class: the first test scan, a little below the middle."""
+    """Two slices for each site and class: the first test scan, a little below the middle, raw and prepared.
+
+    The raw slice comes from the scan's own files, and is kept in the study's folder (`examples.parquet`) so that a
+    second page need not search the site again; where the files are gone or changed, the example says so.
+    """
     rows = [row for row in read_table(folder.scans) if row["status"] == "ok" and row["subset"] == "test"]
-    for site in (site["name"] for site in settings["sites"]):
-        for label in (1, 0):
-            found = sorted((r for r in rows if r["site"] == site and r["label"] == label), key=lambda r: r["scan"])
-            if found:
-                yield _example(found[0], settings["preparation"])
+    chosen = [
+        min(found, key=lambda r: str(r["scan"]))
+        for site in settings["sites"]
+        for label in (1, 0)
+        if (found := [r for r in rows if r["site"] == site["name"] and r["label"] == label])
+    ]
+    raw = _raw_slices(folder, settings, chosen)
+    for row in chosen:
+        pixels, caption = raw[row["site"], row["scan"]]
+        yield page.ExampleSlice(row["site"], row["label"], pixels, caption, stage=STAGES[settings["origin"]])
+        yield _prepared(row, settings["preparation"])
 
 
-def _example(row: dict[str, Any], preparation: dict[str, Any]) -> page.ExampleSlice:
-    number = int(0.55 * row["slices"])
+def _number(row: Row) -> int:
+    return int(0.55 * row["slices"])
+
+
+def _prepared(row: Row, preparation: dict[str, Any]) -> page.ExampleSlice:
+    number = _number(row)
     shelf = Shelf({(row["site"], row["scan"]): Path(row["file"])})
     picture = shelf.read(row["site"], row["scan"], number, number + 1)[0].astype(np.float32)
     units = "HU" if preparation["encoding"] == "hu" else row["units"]
-    pixels, words = _windowed(picture, units)
+    pixels, words = _windowed(picture, units, 1024.0)
     if units == "HU" and row["units"] == "relative":
-        words = "grey values taken back through an assumed window"
-    step = max(1, -(-max(pixels.shape) // EXAMPLE_PIXELS))
-    caption = f"slice {number + 1} of {row['slices']}, {words}"
-    return page.ExampleSlice(row["site"], row["label"], pixels[::step, ::step], caption)
+        words = "grey values through an assumed window"
+    caption = f"{_size(pixels)}, slice {number + 1} of {row['slices']}, {words}"
+    return page.ExampleSlice(row["site"], row["label"], shrink(pixels), caption, stage=NETWORK)
 
 
-def _windowed(picture: NDArray[np.float32], units: str) -> tuple[NDArray[np.uint8], str]:
+def _raw_slices(folder: Folder, settings: dict[str, Any], rows: list[Row]) -> dict[tuple[str, str], tuple[Any, str]]:
+    """(site, scan) -> the slice as read, 8-bit and small enough for the page, or None, with its caption."""
+    file = folder.root / "examples.parquet"
+    kept = {(r["site"], r["scan"], r["key"]): r for r in (read_table(file) if file.is_file() else [])}
+    records, listed = [], {}
+    for row in rows:
+        site = next(s for s in settings["sites"] if s["name"] == row["site"])
+        key = f"{row['content_hash']} {row['slices']} {settings['preparation']}"
+        record = kept.get((row["site"], row["scan"], key))
+        if record is None:
+            if site["name"] not in listed:
+                listed[site["name"]] = _scans_of(site)
+            record = {"site": row["site"], "scan": row["scan"], "key": key}
+            record |= _raw(row, site, listed[site["name"]], settings["preparation"])
+        records.append(record)
+    if good := [record for record in records if record["pixels"] is not None]:
+        write_table(file, good)
+    return {(r["site"], r["scan"]): (_unpack(r), str(r["caption"])) for r in records}
+
+
+def _unpack(record: Row) -> Pixels | None:
+    if record["pixels"] is None:
+        return None
+    return np.frombuffer(record["pixels"], np.uint8).reshape(-1, record["width"])
+
+
+def _scans_of(site: Row) -> dict[str, Scan] | None:
+    """The scans of a site's folder as it is now; None where there is no such folder any more."""
+    labels = Path(site["labels"]) if site["labels"] else None
+    try:
+        found = reader(site["kind"]).find(Path(site["root"]), site["name"], labels, **site["options"])
+    except (BadSite, OSError):
+        return None
+    return {scan.scan: scan for scan in found.scans}
+
+
+def _raw(row: Row, site: Row, scans: dict[str, Scan] | None, preparation: dict[str, Any]) -> Row:
+    if scans is None or row["scan"] not in scans:
+        return {"pixels": None, "width": 0, "caption": "its files are gone"}
+    try:
+        volume = reader(site["kind"]).read(scans[row["scan"]])
+    except (BadScan, OSError):
+        return {"pixels": None, "width": 0, "caption": "its files cannot be read"}
+    if content_hash(volume.voxels) != row["content_hash"]:
+        return {"pixels": None, "width": 0, "caption": "its files have changed since"}
+    number = _source_slice(volume, row, preparation)
+    pixels, words = _windowed(volume.voxels[number].astype(np.float32), volume.units, volume.offset or 0.0)
+    drawn = shrink(pixels)
+    smaller = f" (drawn 1:{pixels.shape[1] // drawn.shape[1]})" if drawn.shape != pixels.shape else ""
+    caption = f"{_size(pixels)}{smaller}, slice {number + 1} of {len(volume.voxels)}, {words}"
+    return {"pixels": drawn.tobytes(), "width": drawn.shape[1], "caption": caption}
+
+
+def _source_slice(volume: Volume, row: Row, preparation: dict[str, Any]) -> int:
+    """The slice as read that lies where the prepared one does."""
+    first, stop = 0, len(volume.voxels)
+    if preparation["crop"] == "lungs":
+        box = lung_box(volume, preparation["margin"], tuple(preparation["relative_window"]))
+        if box is not None:
+            first, stop = box[0].start, box[0].stop
+    return min(first + int((_number(row) + 0.5) / row["slices"] * (stop - first)), len(volume.voxels) - 1)
+
+
+def _size(pixels: Pixels) -> str:
+    return " × ".join(map(str, pixels.shape))
+
+
+def _windowed(picture: NDArray[np.float32], units: str, offset: float) -> tuple[Pixels, str]:
     if units == "HU":
-        low, high, words = *LUNG_WINDOW, f"window {LUNG_WINDOW[0]}..{LUNG_WINDOW[1]} HU"
+        low, high, words = *map(float, LUNG_WINDOW), f"window {LUNG_WINDOW[0]}..{LUNG_WINDOW[1]} HU"
     elif units == "ct_number":
-        low, high, words = LUNG_WINDOW[0] + 1024, LUNG_WINDOW[1] + 1024, "CT numbers in the same window"
+        low, high, words = LUNG_WINDOW[0] + offset, LUNG_WINDOW[1] + offset, "CT numbers in the same window"
     else:
-        low, high, words = 0, 255, "grey values as published"
+        low, high, words = 0.0, 255.0, "grey values as published"
     return np.clip((picture - low) / (high - low) * 255, 0, 255).astype(np.uint8), words

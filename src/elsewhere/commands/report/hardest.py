@@ -1,10 +1,11 @@
-"""All models' calls of the test scans in; the scans that most of them get wrong, and what is known of each, out."""
+"""All models' calls of the test scans in; scans that most able networks get wrong, and what is known of each, out."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,25 @@ from elsewhere.commands.report.drop import operating_points
 from elsewhere.evidence import report as page
 from elsewhere.evidence.consensus import consensus
 from elsewhere.evidence.decision import OperatingPoint, decide
+from elsewhere.evidence.report.records import number, one_class
 from elsewhere.plan import Folder, read_table
 
 MOST = 12  # scans of each class that are listed
 TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "category")
 """Facts that stand beside a hard case."""
+
+
+@dataclass(frozen=True)
+class Hardest:
+    """The scans that most networks get wrong, and who judged them.
+
+    Attributes:
+        scans: the listed ones (`Study.hardest`).
+        judged: one record per site and class (`Study.judged`).
+    """
+
+    scans: list[dict[str, Any]]
+    judged: list[dict[str, Any]]
 
 
 def hardest(
@@ -27,29 +42,62 @@ def hardest(
     models: Sequence[page.Model],
     scores: Sequence[Mapping[str, Any]],
     findings: Mapping[str, Any],
-) -> list[dict[str, Any]]:
-    """Test scans that more than half of the models get wrong at their own thresholds, the hardest of each class first.
+) -> Hardest:
+    """Test scans that more than half of the judges get wrong at their own thresholds, the hardest of each class first.
 
-    Models that call every scan of every site the same have no opinion and are left out. With fewer than two others
-    there is no consensus, and nothing is listed.
+    Judges of a site are the networks that discriminate there: a positive that is missed by networks which rank no
+    better than chance is no hard scan. So models that call every scan of every site the same, or whose AUC there is
+    not above chance with its whole interval, have no vote; at a site of one class, where no AUC can be had, the first
+    rule alone holds. Give models that learned (`evidence.learned`). With fewer than two judges nothing of a site is
+    listed.
     """
     points = operating_points(scores)
-    models = [model for model in models if _has_opinion(model.name, cells, points[model.name])]
-    if len(models) < 2:
-        return []
-    rows = [row for site in dict.fromkeys(s for _, s in cells) for row in _site(site, cells, models, points)]
+    able = [m for m in models if _has_opinion(m.name, cells, points[m.name])]
+    rows: list[dict[str, Any]] = []
+    judged: list[dict[str, Any]] = []
+    for site in dict.fromkeys(s for _, s in cells):
+        judges = [m for m in able if _discriminates(m.name, site, scores)]
+        found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
+        rows += found
+        judged += _judged(site, found, _labels(cells, site), len(judges))
     known = _known(folder, findings)
     listed = []
     for label in (1, 0):
-        of_class = [r for r in rows if r["label"] == label and 2 * r["wrong"] > r["models"]]
+        of_class = [r for r in rows if r["label"] == label and _mostly_wrong(r)]
         of_class.sort(key=lambda r: (-r["wrong"] / r["models"], -r["distance"]))
         listed += [{**r, "known": known.get((r["site"], r["scan"]), "")} for r in of_class[:MOST]]
-    return listed
+    return Hardest(listed, judged)
 
 
 def _has_opinion(model: str, cells: Cells, point: OperatingPoint) -> bool:
     called = np.concatenate([decide(cell.probabilities, point) for (m, _), cell in cells.items() if m == model])
     return bool(called.any() and not called.all())
+
+
+def _discriminates(model: str, site: str, scores: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the whole interval of the AUC lies above chance; a site of one class has none and lets all pass."""
+    record = next((r for r in scores if (r["model"], r["site"]) == (model, site)), None)
+    if record is None:
+        return False
+    low = number(record.get("auc_sampling_low"))
+    return bool(one_class(record)) if low is None else low > 0.5
+
+
+def _judged(
+    site: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[int], judges: int
+) -> Iterable[dict[str, Any]]:
+    for label in (1, 0):
+        if scans := labels.count(label):
+            wrong = sum(r["label"] == label and _mostly_wrong(r) for r in rows)
+            yield {"site": site, "label": label, "scans": scans, "models": judges, "mostly_wrong": wrong}
+
+
+def _labels(cells: Cells, site: str) -> list[int]:
+    return next(list(map(int, cell.labels)) for (_, s), cell in cells.items() if s == site)
+
+
+def _mostly_wrong(row: Mapping[str, Any]) -> bool:
+    return bool(2 * row["wrong"] > row["models"])
 
 
 def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

@@ -47,7 +47,7 @@ class StripRow:
 
 
 def shade(auc: float) -> tuple[str, float]:
-    """Colour and strength 0..1 of an AUC: blue above guessing, orange below, none at 0.5."""
+    """Colour and strength 0..1 of an AUC: blue above chance, orange below, none at 0.5."""
     return (BLUE if auc >= 0.5 else ORANGE), min(1.0, abs(auc - 0.5) / 0.5)
 
 
@@ -105,7 +105,7 @@ def _scale(canvas: Canvas, top: float, bottom: float) -> None:
         canvas.text(x, bottom + 14, f"{tick / 10:.1f}", size=9, color=MUTED, anchor="center")
     x = STRIP_LEFT + STRIP_WIDTH / 2
     canvas.line([x, x], [top, bottom], MUTED, 1, dash=(3, 2))
-    canvas.text(x, top - 7, "0.5 = guessing", size=9, color=MUTED, anchor="center")
+    canvas.text(x, top - 7, "0.5 = chance", size=9, color=MUTED, anchor="center")
     canvas.text(x, bottom + 28, "AUC", size=9, color=MUTED, anchor="center")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -12,10 +13,11 @@ from elsewhere.evidence.figures import BenefitPanel, Canvas, ReliabilityPanel, b
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report.content import Calibration, Model, Record, Study
 from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.learned import marked_name, marked_names
 from elsewhere.evidence.report.pictures import FAMILIES, family
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import Column, Table, plain_table
-from elsewhere.evidence.report.words import NOT_MEASURED, figure, one_class_words, spaced
+from elsewhere.evidence.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, spaced
 
 Found = dict[tuple[str, str], Calibration]
 
@@ -61,25 +63,43 @@ def sentence(study: Study) -> str:
     cells, sides = index(study.scores), {"at home": ("home", "seen"), "elsewhere": ("unseen",)}
     said, useless = [], 0
     for words, kins in sides.items():
-        errors, slopes = [], []
+        records = []
         for c in study.calibrations:
-            record = cell(cells, c.model, c.site) or {}
             if kin_of(_model(study, c.model), c.site) in kins:
-                errors.append(number(record.get("ece")))
-                slopes.append(number(record.get("calibration_slope")))
+                records.append(cell(cells, c.model, c.site) or {})
                 useless += useful_range(c) is None
-        known = [e for e in errors if e is not None]
+        known = [e for r in records if (e := number(r.get("ece"))) is not None]
         if known:
-            low = sum(s is not None and s < 0.5 for s in slopes)
-            said.append(
-                f"{words} the median calibration error is {median(known):.2f}, and in {low} of {len(slopes)} cells the "
-                "slope is below 0.5 (the network is far too sure of itself, or ranks the wrong way)"
-            )
+            said.append(f"{words} the median calibration error (ECE) is {median(known):.2f}, and {_slopes(records)}")
     if not said:
         return ""
     text = "; ".join(said)
-    ending = f" In {useless} of {len(study.calibrations)} cells acting on the network's word is at no threshold better "
-    return f"{text[0].upper()}{text[1:]}.{ending}than acting on everyone or on nobody."
+    ending = f" In {useless} of {len(study.calibrations)} cells the net benefit is at no threshold above that of "
+    return f"{text[0].upper()}{text[1:]}.{ending}treat-all and treat-none."
+
+
+def slope_verdict(record: Record) -> str:
+    """What the 95 % interval of a cell's calibration slope says: one of `SLOPES`."""
+    low, high = (number(record.get(f"calibration_slope_sampling_{end}")) for end in ("low", "high"))
+    if low is None or high is None:
+        return "unknown"
+    if high < 1:
+        return "overconfident"
+    return "underconfident" if low > 1 else "open"
+
+
+SLOPES = {
+    "overconfident": "overconfident (slope and its interval below 1)",
+    "underconfident": "underconfident (above 1)",
+    "open": "with an interval that includes 1",
+    "unknown": "whose slope cannot be estimated",
+}
+
+
+def _slopes(records: Sequence[Record]) -> str:
+    counts = Counter(slope_verdict(record) for record in records)
+    parts = [f"{counts[key]} {words}" for key, words in SLOPES.items() if counts[key]]
+    return f"of {len(records)} cells {listed(parts)}"
 
 
 def calibration_table(study: Study, name: str, found: Found) -> Table:
@@ -92,28 +112,50 @@ def calibration_table(study: Study, name: str, found: Found) -> Table:
                 "model": model,
                 "site": site,
                 "kin": kin_of(_model(study, model), site),
-                **{key: record.get(key) for key in ("brier", "ece", "ece_if_calibrated")},
-                **{key: record.get(key) for key in ("calibration_intercept", "calibration_slope")},
+                **{key: record.get(key) for key in ("brier", "ece", "ece_if_calibrated", "calibration_note")},
+                **{key: record.get(key) for name in LINE for key in (name, *_ends_of(name))},
                 "useful_from": useful[0] if useful else None,
                 "useful_to": useful[1] if useful else None,
             }
         )
     columns = [
-        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("brier", "Brier score", lambda v, _: figure(v, 3), numeric=True),
         Column("ece", "Calibration error (if perfect)", _error_words, numeric=True),
-        Column("calibration_intercept", "Intercept", lambda v, _: figure(v), numeric=True),
-        Column("calibration_slope", "Slope", lambda v, _: figure(v), numeric=True),
+        *(Column(name, heading, _line_words(name), numeric=True) for name, heading in LINE.items()),
         Column("useful_from", "Useful thresholds", _useful_words, numeric=True),
     ]
     note = (
-        "Calibration error: mean distance between what was said and what happened, 10 bins; in brackets what a "
-        "perfectly calibrated network would get from so few scans. Intercept 0 and slope 1 are right; a slope below 1 "
-        "is overconfident, below 0 the wrong way round. Useful thresholds: where acting on the network's word beats "
-        "both acting on everyone and on nobody."
+        "Calibration error (ECE): mean distance between probability and share of positives, 10 bins; in brackets what "
+        "a perfectly calibrated network would get from so few scans. Intercept 0, slope 1 and O:E 1 are right; a slope "
+        "below 1 is overconfident, below 0 the wrong way round; O:E above 1 says too little. In brackets 95 %, by "
+        "patient; an interval that includes 1 does not show that the network is calibrated. No slope is given where "
+        "the scores hardly differ or separate the classes. Useful thresholds: where the net benefit is above that of "
+        "treat-all and of treat-none."
     )
     return Table(name, "Calibration of every model at every site with two classes.", columns, rows, note)
+
+
+LINE = {
+    "calibration_intercept": "Intercept (95 %)",
+    "calibration_slope": "Slope (95 %)",
+    "observed_expected": "O:E (95 %)",
+}
+
+
+def _ends_of(name: str) -> tuple[str, str]:
+    return f"{name}_sampling_low", f"{name}_sampling_high"
+
+
+def _line_words(name: str) -> Callable[[Any, Record], str]:
+    def words(value: Any, row: Record) -> str:
+        if number(value) is None:
+            return "cannot be estimated" if row.get("calibration_note") else figure(value)
+        low, high = (number(row.get(key)) for key in _ends_of(name))
+        return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")
+
+    return words
 
 
 def _error_words(value: Any, row: Record) -> str:
@@ -140,7 +182,10 @@ def _reliability(study: Study, name: str, models: Sequence[Model], found: Found)
 
 def _reliability_panel(record: Record, curve: Calibration) -> ReliabilityPanel:
     error = f"error {figure(record.get('ece'))} (if perfect {figure(record.get('ece_if_calibrated'))})"
-    line = f"intercept {figure(record.get('calibration_intercept'))}, slope {figure(record.get('calibration_slope'))}"
+    slope = (
+        figure(record.get("calibration_slope")) if number(record.get("calibration_slope")) is not None else "unknown"
+    )
+    line = f"intercept {figure(record.get('calibration_intercept'))}, slope {slope}"
     columns = (curve.said, curve.happened, curve.happened_low, curve.happened_high)
     said, happened, low, high = (np.asarray(values, dtype=np.float64) for values in columns)
     return ReliabilityPanel(said, happened, low, high, np.asarray(curve.scans, dtype=np.int64), (error, line))
@@ -188,7 +233,7 @@ def _why_not(record: Record | None) -> tuple[str, ...]:
 
 
 def _names(study: Study, models: Sequence[Model]) -> tuple[list[str], list[str]]:
-    return [spaced(model.name) for model in models], [site.name for site in study.sites]
+    return [marked_name(model) for model in models], [site.name for site in study.sites]
 
 
 def _model(study: Study, name: str) -> Model:

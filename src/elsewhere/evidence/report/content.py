@@ -41,12 +41,15 @@ class Model:
         trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
         best_iteration: the iteration whose weights were kept, None when not known.
         weights: checksum of the checkpoint, "" when not known.
+        degenerate: why nothing may be concluded from its scores, a sentence each (`evidence.learned`); empty for none.
+            Such a model is marked wherever it stands; means, drops, comparisons and lessons leave it out.
     """
 
     name: str
     trained_on: tuple[str, ...]
     best_iteration: int | None = None
     weights: str = ""
+    degenerate: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,16 +156,19 @@ class ExampleSlice:
     Attributes:
         site: the site's name.
         label: 1 positive, 0 negative.
-        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256².
+        pixels: uint8 [row, column], already windowed (0 black, 255 white), radiological display, at most about 256²;
+            None where there is nothing to show, and the caption says why.
         caption: what it shows and how it was windowed ("lung window −1350..150 HU, slice 31 of 62").
         scan: scan id, "" when it must not stand on the page.
+        stage: whether it is the scan "as read" or "as the network gets it"; names its row.
     """
 
     site: str
     label: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | None
     caption: str = ""
     scan: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,10 @@ class Study:
             `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen.
+            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen;
+            "several - one, trained" and "several - one, unseen": networks of several sites less those of one of them;
+            "new hospital": `auc_low` and `auc_high` the prediction interval, `cells` the sites behind it;
+            `trainings` how many of each network entered (more than one: their spread is in the interval).
             Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
@@ -244,12 +253,26 @@ class Study:
             `rethresholded`, `recalibrated` the accuracy, `_low` and `_high`.
         hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
             `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
+        judged: who judged the hardest scans, one record per site and class: `site`, `label`, `scans`, `models`
+            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong).
+        contrasts: paired differences of decisions on the same scans, one record each: `contrast` ("threshold": right
+            decisions under reading (b) less (a) at unseen sites; "one class": scans of a one-class site called that
+            class by networks trained on it less by the others), `site` ("" for all), `first`, `second`, `estimate`
+            (first less second), `low`, `high`, `cells`.
         diagnosis: what `elsewhere diagnose` kept.
         stress: what `elsewhere stress` kept.
         trainings: scores over several trainings that differ in their seed alone, one record per model, site and score:
             `model`, `site`, `score`, `first`, `sampling_low`, `sampling_high`, `dropout_sd`, `seeds`, `mean`,
             `standard_deviation`, `smallest`, `largest`; empty where each model was trained once.
-        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full).
+        learned: whether each model learned anything, from validation scans of its training sites, one record each:
+            `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
+        comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
+            `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
+            (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
+        over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
+            `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`evidence.over_sites.OverSites`).
+        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
+            where the tie has a direction how `positives` and `negatives` are scanned (words).
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
         curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
@@ -279,9 +302,14 @@ class Study:
     drops: Sequence[Record] = ()
     local: Sequence[Record] = ()
     hardest: Sequence[Record] = ()
+    judged: Sequence[Record] = ()
+    contrasts: Sequence[Record] = ()
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[Record] = ()
+    learned: Sequence[Record] = ()
+    comparisons: Sequence[Record] = ()
+    over_sites: Sequence[Record] = ()
     ties: Sequence[Record] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
@@ -297,6 +325,11 @@ class Study:
     split_hash: str = ""
     notes: Sequence[str] = ()
 
+    @property
+    def able(self) -> Sequence[Model]:
+        """The models that learned something: those that means, drops, comparisons and lessons speak of."""
+        return [model for model in self.models if not model.degenerate]
+
 
 @dataclass(frozen=True)
 class Report:
@@ -309,6 +342,9 @@ class Report:
             the last two put a banner on the page.
         published: True when the studies repeat the paper's (same sites, same models), so that its numbers are
             shown beside ours; with an origin other than "real" the page says that they cannot be compared.
+        protocols: paired tests of the same network under two studies: as `Study.comparisons` with `family`
+            "protocols", `model`, and `relation` "home", "seen" or "unseen"; a record with `model` "mean" for the mean
+            difference over the `cells` of each relation.
         planted: what a simulation planted, one plain sentence each; each is an assumption, not a finding.
         notes: plain sentences for the head of the page.
         made: when the records were made, in words; "" leaves it out (the page itself never asks the clock).
@@ -319,6 +355,7 @@ class Report:
     studies: Sequence[Study]
     origin: Origin = "real"
     published: bool = False
+    protocols: Sequence[Record] = ()
     planted: Sequence[str] = ()
     notes: Sequence[str] = ()
     made: str = ""

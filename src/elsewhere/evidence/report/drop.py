@@ -11,7 +11,7 @@ from elsewhere.evidence.report.content import Record, Study
 from elsewhere.evidence.report.folder import Folder
 from elsewhere.evidence.report.records import number
 from elsewhere.evidence.report.table import Column, Table
-from elsewhere.evidence.report.words import estimate, signed, spaced
+from elsewhere.evidence.report.words import count, estimate, listed, signed, spaced
 
 PARTS = {
     "drop": "together",
@@ -47,17 +47,19 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
 
 
 def sentence(drops: Sequence[Record]) -> str:
-    """How many moves cost right decisions, and what cost most."""
+    """How many moves lose accuracy beyond sampling error, and which part is surely the largest; none among ties."""
     clear = [r for r in drops if (number(r["drop_low"]) or 0) > 0]
     said = (
-        f"Of {len(drops)} moves of a network to a site it never saw, {len(clear)} cost right decisions beyond the luck "
+        f"Of {count(len(drops), 'move')} of a network to a site it never saw, {len(clear)} "
+        f"{'loses' if len(clear) == 1 else 'lose'} accuracy beyond sampling error"
     )
-    said += "of the patients"
     if not clear:
         return f"{said}."
-    largest = Counter(max(MEANINGS, key=lambda part: number(r.get(part)) or 0.0) for r in clear)
-    named = ", ".join(f"{PARTS[part]} in {times}" for part, times in largest.most_common())
-    return f"{said}. The largest part was {named}."
+    largest = Counter(str(r.get("largest") or "") for r in clear)
+    named = [f"{PARTS[part]} in {times}" for part, times in largest.most_common() if part]
+    if largest[""]:
+        named.append(f"in {largest['']} no part is surely larger than the others")
+    return f"{said}. The largest part: {listed(named)}."
 
 
 def local_sentence(local: Sequence[Record]) -> str:
@@ -91,8 +93,9 @@ def drop_table(study: Study, name: str) -> Table:
     ]
     note = (
         "Right decisions lost per 100 scans from home to the new site, at the threshold chosen at home; below 0 "
-        "something was gained. The parts add up. In brackets 95 %, by patient. Case mix stands only where age and sex "
-        "are known on both sides; elsewhere it is inside the other parts."
+        "something was gained. The parts add up. In brackets 95 %, by patient, the share of positives sampled as "
+        "patients come; threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
+        "Case mix stands only where age and sex are known on both sides; elsewhere it is inside the other parts."
     )
     rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.drops]
     return Table(name, "Where right decisions were lost.", columns, rows, note)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from elsewhere.evidence.figures.cells import MARKS, shade
 from elsewhere.evidence.report import words
 from elsewhere.evidence.report.content import Model, Record, Study
+from elsewhere.evidence.report.learned import marked_name
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 
 STRONGEST = 55  # per cent of colour in a cell; the words on it stay readable in light and dark
@@ -38,7 +39,7 @@ def matrix_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
     cells = index(study.scores)
     return [
         (
-            words.spaced(m.name),
+            marked_name(m),
             [_entry(study, m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites],
         )
         for m in study.models

@@ -14,9 +14,12 @@ from elsewhere import __version__
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report import (
     calibration,
+    comparisons,
     diagnosis,
     drop,
     hardest,
+    headline,
+    learned,
     lessons,
     pictures,
     published,
@@ -28,7 +31,8 @@ from elsewhere.evidence.report import (
 from elsewhere.evidence.report.content import Report, Study
 from elsewhere.evidence.report.folder import Folder, Picture
 from elsewhere.evidence.report.matrix import baseline_rows, matrix_rows
-from elsewhere.evidence.report.records import KINS, READINGS, fall, groups
+from elsewhere.evidence.report.over_sites import over_sites_table
+from elsewhere.evidence.report.records import KINS, READINGS, groups
 from elsewhere.evidence.report.sheets import SHEETS, fill
 from elsewhere.evidence.report.table import Table, plain_table
 
@@ -64,16 +68,18 @@ def write_report(report: Report, folder: Path) -> Path:
         "report": report,
         "parts": parts,
         "protocols": out.add_table(tables.protocol_table(report.studies, "protocols")) if several else None,
+        "protocol_tests": comparisons.protocols(report, out),
+        "paper_comparison": comparisons.paper_words(),
         "published": _published(report, out) if report.published else None,
         "source": published,
         "banners": words.banners(report),
-        "comparison": words.comparison([s.name for s in report.studies], [groups(s) for s in report.studies]),
+        "comparison": headline.comparison(report.studies),
         "disclaimer": DISCLAIMER,
         "version": __version__,
         "kins": KINS,
         "marks": MARKS,
         "readings": READINGS,
-        "notable": words.NOTABLE_DROP,
+        "notable": headline.NOTABLE_DROP,
         "lessons": lessons.section(report.studies, out),
         "sheets": [(sheet, out.add_table(fill(sheet, report))) for sheet in SHEETS],
         "holds": words.holdings(report),
@@ -106,9 +112,13 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "study": study,
         "slug": slug,
         "opening": words.opening(study),
-        "finding": words.finding(groups(study), fall(study)),
+        "finding": headline.result(study),
+        "limits": headline.limits(study),
+        "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
+        "over_sites": out.add_table(over_sites_table(study, f"{slug}-new-hospital")) if study.over_sites else None,
+        "comparisons": comparisons.section(study, slug, out),
         "groups": {group.kin: group for group in groups(study)},
-        "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")),
+        "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")) if groups(study) else None,
         "matrix": matrix_rows(study),
         "baselines": baseline_rows(study),
         "matrix_picture": out.add_picture(pictures.matrix(study, f"{slug}-matrix")),
@@ -116,12 +126,14 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "rocs": _rocs(study, slug, out),
         "tables": {key: out.add_table(make(study, f"{slug}-{key}")) for key, make in STUDY_TABLES.items()},
         "data_of": _same(study, earlier, lambda s: list(s.counts)),
+        "split_of": _same(study, earlier, lambda s: s.split_hash) if study.split_hash else "",
         "audit_of": _same(study, earlier, lambda s: (s.audit, list(s.bad_scans))),
         "audit_tables": [out.add_table(table) for table in tables.audit_tables(study.audit, slug)],
         "examples_of": _same(study, earlier, _example_keys),
         "examples": out.add_picture(pictures.examples(study, f"{slug}-examples")) if study.examples else None,
         "training": out.add_picture(pictures.training(study, f"{slug}-training")) if study.curves else None,
         "trainings": out.add_table(tables.trainings(study, f"{slug}-seeds")) if study.trainings else None,
+        "rules_words": words.rules_words(study.audit.confounding),
         "rules": out.add_picture(rules) if (rules := pictures.rules(study, f"{slug}-rules")) else None,
         "story": story.section(study, slug, out),
         "calibration": calibration.section(study, slug, out),
@@ -183,7 +195,10 @@ def _same(study: Study, earlier: Sequence[Study], part: Callable[[Study], Any]) 
 
 
 def _example_keys(study: Study) -> list[tuple[Any, ...]]:
-    return [(e.site, e.label, e.caption, e.scan, e.pixels.shape, e.pixels.tobytes()) for e in study.examples]
+    return [
+        (e.site, e.label, e.caption, e.scan, e.stage, None if e.pixels is None else e.pixels.tobytes())
+        for e in study.examples
+    ]
 
 
 def _published(report: Report, out: Folder) -> Table:

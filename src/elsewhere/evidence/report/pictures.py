@@ -28,6 +28,7 @@ from elsewhere.evidence.figures import (
     training_sheet,
 )
 from elsewhere.evidence.report.content import ExampleSlice, Model, Record, RocBand, Study
+from elsewhere.evidence.report.learned import marked_name
 from elsewhere.evidence.report.records import (
     KINS,
     Averaged,
@@ -78,7 +79,7 @@ def matrix(study: Study, name: str) -> Canvas:
     ]
     alt = f"Cross-site matrix of study {study.name}: AUC of {len(study.models)} models (rows) at "
     alt += f"{len(study.sites)} sites (columns); the table of all cells holds the same numbers."
-    names = [spaced(model.name) for model in study.models]
+    names = [marked_name(model) for model in study.models]
     return auc_matrix(name, alt, names, [site.name for site in study.sites], rows)
 
 
@@ -107,7 +108,7 @@ def confusions(study: Study, name: str, models: Sequence[Model], reading: str) -
     alt = f"Confusion matrices of study {study.name}: {len(models)} models (rows) at each site, averaged and combined "
     alt += "(columns); each matrix has the true class down and the called class across, normalised per true class."
     columns = [site.name for site in study.sites] + extra
-    return confusion_grid(name, alt, [spaced(model.name) for model in models], columns, rows)
+    return confusion_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
 
 def _confusion_panel(record: Record | None) -> ConfusionPanel | None:
@@ -137,7 +138,7 @@ def rocs(study: Study, name: str, models: Sequence[Model]) -> Canvas:
     ]
     alt = f"ROC curves of study {study.name} with dropout bands. AUC: {'; '.join(words) or NOT_MEASURED}."
     columns = [site.name for site in study.sites]
-    return roc_grid(name, alt, [spaced(model.name) for model in models], columns, rows)
+    return roc_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
 
 def _roc_panel(record: Record | None, band: RocBand | None) -> RocPanel:
@@ -160,18 +161,20 @@ def _no_curve(*words: str) -> RocPanel:
 
 
 def examples(study: Study, name: str) -> Canvas:
-    """The paper's Figure 1: slices of each site, positives above negatives."""
-    found: dict[tuple[int, str], list[ExampleSlice]] = defaultdict(list)
+    """The paper's Figure 1: slices of each site, positives above negatives, each raw above what the network gets."""
+    found: dict[tuple[int, str, str], list[ExampleSlice]] = defaultdict(list)
     for example in study.examples:
-        found[example.label, example.site].append(example)
+        found[example.label, example.stage, example.site].append(example)
     rows, titles = [], []
     for label, title in ((1, "Positive"), (0, "Negative")):
-        depth = max((len(v) for (kind, _), v in found.items() if kind == label), default=0)
-        for i in range(depth):
-            titles.append(title if i == 0 else "")
-            rows.append([_picture(found[label, site.name], i) for site in study.sites])
+        for stage in dict.fromkeys(e.stage for e in study.examples if e.label == label):
+            depth = max(len(v) for (kind, step, _), v in found.items() if (kind, step) == (label, stage))
+            for i in range(depth):
+                titles.append(f"{title} {stage}".strip() if i == 0 else "")
+                rows.append([_picture(found[label, stage, site.name], i) for site in study.sites])
     alt = f"Example CT slices of study {study.name}, one column per site: "
-    alt += "; ".join(f"{e.site}, {'positive' if e.label else 'negative'}: {e.caption}" for e in study.examples) + "."
+    words = [f"{e.site}, {'positive' if e.label else 'negative'} {e.stage}".strip() for e in study.examples]
+    alt += "; ".join(f"{said}: {e.caption}" for said, e in zip(words, study.examples, strict=True)) + "."
     return slice_sheet(name, alt, [site.name for site in study.sites], titles, rows)
 
 
@@ -179,6 +182,8 @@ def _picture(examples: Sequence[ExampleSlice], place: int) -> tuple[NDArray[np.u
     if place >= len(examples):
         return "no such scan" if not examples else "no further example"
     example = examples[place]
+    if example.pixels is None:
+        return example.caption
     words = " · ".join(part for part in (example.scan, example.caption) if part)
     return shrink(example.pixels), words
 
@@ -197,7 +202,7 @@ def training(study: Study, name: str) -> Canvas:
     """Loss and validation accuracy of every model."""
     panels = [
         TrainingPanel(
-            spaced(model.name),
+            marked_name(model),
             _series(study.curves, model.name, "training_loss"),
             _series(study.curves, model.name, "validation_accuracy"),
             model.best_iteration,

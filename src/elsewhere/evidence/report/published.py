@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.evidence.report.content import Study
+from elsewhere.evidence.report.learned import MARK
 from elsewhere.evidence.report.records import cell, groups, index, number
 from elsewhere.evidence.report.table import Column, Table, plain
 from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, spread
@@ -96,15 +97,15 @@ def _published_auc(value: Any, row: Any) -> str:
 
 
 def _ours(study: Study, result: Published) -> dict[str, Any]:
-    model = next((m.name for m in study.models if set(m.trained_on) == set(result.trained_on)), "")
-    record = cell(index(study.scores), model, result.site, "site")
-    if record is None:
+    model = next((m for m in study.models if set(m.trained_on) == set(result.trained_on)), None)
+    record = cell(index(study.scores), model.name, result.site, "site") if model else None
+    if model is None or record is None:
         return {"accuracy": None, "dropout": NOT_MEASURED, "auc": NOT_MEASURED}
     ends = record.get("auc_sampling_low"), record.get("auc_sampling_high")
     return {
         "accuracy": number(record.get("accuracy")),
         "dropout": spread(record.get("auc_grid_dropout_mean"), record.get("auc_grid_dropout_sd")),
-        "auc": estimate(record.get("auc"), *ends, 3),
+        "auc": estimate(record.get("auc"), *ends, 3) + (f", {MARK}" if model.degenerate else ""),
     }
 
 
@@ -114,5 +115,6 @@ def _ranges(studies: Sequence[Study]) -> str:
     for study in studies:
         unseen = next((g for g in groups(study) if g.kin == "unseen"), None)
         if unseen:
-            note += f" Study {study.name}, all its models: {min(unseen.aucs):.3f} to {max(unseen.aucs):.3f}."
+            which = "all its models" if len(study.able) == len(study.models) else "its models that learned"
+            note += f" Study {study.name}, {which}: {min(unseen.aucs):.3f} to {max(unseen.aucs):.3f}."
     return note

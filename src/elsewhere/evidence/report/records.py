@@ -14,7 +14,7 @@ READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",
     "site": "(b): one threshold per model and tested site, from that site's own validation scans",
 }
-"""The two threshold readings (protocol page, "Evaluation"); (a) is the honest external test."""
+"""The two threshold readings (protocol page, "Evaluation"); (a) is the external test, (b) our reading of the paper."""
 
 KINS = {"home": "trained here only", "seen": "one of its training sites", "unseen": "never seen in training"}
 
@@ -130,7 +130,7 @@ def averages(study: Study, model: str, reading: str) -> list[Averaged]:
 
 
 def groups(study: Study) -> list[Group]:
-    """Home, seen and unseen cells with their mean AUC; kins without a measured AUC are left out."""
+    """Home, seen and unseen cells of the networks that learned, with their mean AUC; kins without one are left out."""
     given = {str(r["group"]): r for r in study.groups}
     found = [_group(study, kin, given.get(kin)) for kin in KINS]
     return [group for group in found if group]
@@ -147,7 +147,7 @@ def fall(study: Study) -> Group | None:
 
 def _group(study: Study, kin: str, given: Record | None) -> Group | None:
     cells = index(study.scores)
-    records = [cell(cells, m.name, s.name) for m in study.models for s in study.sites if kin_of(m, s.name) == kin]
+    records = [cell(cells, m.name, s.name) for m in study.able for s in study.sites if kin_of(m, s.name) == kin]
     measured = [r for r in records if r and number(r.get("auc")) is not None]
     if not measured:
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from elsewhere.evidence.figures.cells import MARKS
 from elsewhere.evidence.report.content import Audit, Record, Study
+from elsewhere.evidence.report.learned import marked_names
 from elsewhere.evidence.report.records import (
     KINS,
     averages,
@@ -19,7 +20,7 @@ from elsewhere.evidence.report.records import (
     one_class,
 )
 from elsewhere.evidence.report.table import Column, Table, plain, plain_table
-from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_class_words, signed, spaced, spread
+from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_class_words, signed, spread
 
 CLASSES = {1: "positive", 0: "negative", None: "unlabelled"}
 SUBSETS = {"train": "train", "validation": "val.", "test": "test"}
@@ -108,7 +109,7 @@ def trainings(study: Study, name: str) -> Table:
     """AUC of every cell over trainings with several seeds, beside the spreads over patients and dropout passes."""
     rows = [dict(row) for row in study.trainings if row["score"] == "auc"]
     columns = [
-        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at"),
         Column("first", "First training (95 %, by patient)", _sampled_words, numeric=True),
         Column("dropout_sd", "± over dropout passes", lambda v, _: figure(v, 3), numeric=True),
@@ -143,7 +144,7 @@ def cell_table(study: Study, name: str) -> Table:
                 {"model": model.name, "site": site.name, "kin": kin_of(model, site.name), **ranking, "note": note}
             )
     columns = [
-        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("positives", "Scans + / −", lambda v, r: f"{plain(v)} / {plain(r.get('negatives'))}", numeric=True),
         Column("patients", "Patients", None, numeric=True),
@@ -173,7 +174,7 @@ def decision_table(study: Study, name: str) -> Table:
             kept = {k: v for k, v in record.items() if not k.startswith("auc")}
             rows.append(kept | {"reading": "a" if reading == "model" else "b", "kin": kin_of(model, site.name)})
     columns = [
-        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("reading", "Reading"),
         Column("threshold", "Threshold", _threshold_cell, numeric=True),
@@ -192,7 +193,13 @@ def decision_table(study: Study, name: str) -> Table:
         Column("specificity", "Specificity (95 %)", _share_words("specificity"), numeric=True),
         Column("balanced_accuracy", "Balanced accuracy", lambda v, _: figure(v), numeric=True),
     ]
-    return Table(name, "Decisions: every model at every site under both threshold readings.", columns, rows)
+    note = ""
+    if noted := sum(bool(row.get("threshold_note")) for row in rows):
+        note = (
+            f"* in {noted} of {len(rows)} rows: on the validation scans no threshold is more accurate than calling "
+            "every scan the same; the column threshold_note of the CSV says which call, and what was done."
+        )
+    return Table(name, "Decisions: every model at every site under both threshold readings.", columns, rows, note)
 
 
 def average_table(study: Study, name: str) -> Table:
@@ -215,7 +222,7 @@ def average_table(study: Study, name: str) -> Table:
                     }
                 )
     columns = [
-        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("model", "Trained on", marked_names(study)),
         Column("reading", "Reading"),
         Column("over", "Over sites"),
         *(
@@ -343,7 +350,8 @@ def _share_words(name: str) -> Callable[[Any, Record], str]:
 
 
 def _threshold_cell(value: Any, row: Record) -> str:
-    return "argmax" if row.get("threshold_rule") == "argmax" else figure(value)
+    mark = "*" if row.get("threshold_note") else ""
+    return ("argmax" if row.get("threshold_rule") == "argmax" else figure(value)) + mark
 
 
 def _zero(value: Any, _: Record) -> str:

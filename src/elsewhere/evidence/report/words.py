@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from elsewhere.evidence.report.content import Record, Report, Study
-from elsewhere.evidence.report.records import KINS, Group, kin_of, number, one_class
+from elsewhere.evidence.report.records import KINS, kin_of, number, one_class
 
 NOT_MEASURED = "not measured"
-NOTABLE_DROP = 0.05
-"""A fall of the AUC by this much counts as one (the mark of Yu et al. 2022, external validation of 86 algorithms)."""
+ODD_SCANS = "rules without lungs and odd scans"
+"""What the audit makes, as `Study.absent` names it where the audit did not run."""
+
+SURE = 0.05
+"""A rule that sees metadata alone is drawn full at this p or below."""
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -46,10 +49,10 @@ def spread(mean: Any, deviation: Any) -> str:
     return "–" if number(mean) is None else f"{figure(mean, 3)} ± {figure(deviation, 3)}"
 
 
-def count(how_many: int, what: str) -> str:
-    """ "three models", "1 model" becomes "one model"."""
+def count(how_many: int, what: str, several: str = "") -> str:
+    """ "three models", "1 model" becomes "one model"; `several` where the plural is not made with s."""
     word = COUNTS[how_many] if how_many < len(COUNTS) else f"{how_many:,}"
-    return f"{word} {what}" + ("" if how_many == 1 else "s")
+    return f"{word} {what if how_many == 1 else several or what + 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -77,6 +80,17 @@ def threshold_words(record: Record | None) -> str:
     return "argmax" if record.get("threshold_rule") == "argmax" else f"t = {figure(record['threshold'])}"
 
 
+def rules_words(rules: Sequence[Record]) -> str:
+    """What the figure of the metadata rules shows, and how many of them do better than chance."""
+    tried = [p for rule in rules if (p := number(rule.get("p_value"))) is not None]
+    sure = sum(p <= SURE for p in tried)
+    said = "Discrimination (AUC) of rules that see metadata alone, on patients they have not seen. "
+    if tried:
+        said += f"Squares: p of {SURE} or less by shuffled labels, which {sure} of {len(tried)} "
+        said += f"{'rule has' if len(tried) == 1 else 'rules have'}; chance alone gives about {SURE * len(tried):.1f}. "
+    return f"{said}No network sees metadata; what goes with them in the picture it can learn instead of the disease."
+
+
 def details(study: Study, model: str, site: str, record: Record | None) -> str:
     """Everything about one cell in sentences, for pointer, keyboard, finger and screen reader."""
     trained = next(m for m in study.models if m.name == model)
@@ -90,7 +104,7 @@ def details(study: Study, model: str, site: str, record: Record | None) -> str:
     reading = "threshold reading (b)" if record.get("threshold_reading") == "site" else "threshold reading (a)"
     accuracy = (
         f"Accuracy {estimate(record.get('accuracy'), *_ends(record, 'accuracy'))} at {threshold_words(record)}, "
-        f"{reading}; always the commoner class: {figure(record.get('baseline_majority_accuracy'))}."
+        f"{reading}; majority class: {figure(record.get('baseline_majority_accuracy'))}."
     )
     if one_class(record):
         return f"{head}{', '.join(one_class_words(record))}. {scans}{accuracy}"
@@ -101,88 +115,34 @@ def details(study: Study, model: str, site: str, record: Record | None) -> str:
 def opening(study: Study) -> str:
     """What was trained and where it was tested."""
     trained = sorted({site for model in study.models for site in model.trained_on}, key=_order(study))
-    tested = [site.name for site in study.sites]
+    scored = {str(record["site"]) for record in study.scores}
+    tested = [site.name for site in study.sites if site.name in scored]
     singles = sum(len(model.trained_on) == 1 for model in study.models)
     networks = count(len(study.models), "network").capitalize()
     split = "" if singles in {0, len(study.models)} else f" ({singles} on one site each, the others on several)"
     verb = "was" if len(study.models) == 1 else "were"
-    return (
-        f"{networks} {verb} trained to call chest CT scans COVID-positive or -negative on {listed(trained)}{split}, "
-        f"and each was tested on held-out patients of {listed(tested)}."
-    )
-
-
-def finding(found: Sequence[Group], fall: Group | None = None) -> str:
-    """What the group means say, by a fixed rule that `how to read` states."""
-    by_kin = {group.kin: group for group in found}
-    home, away = by_kin.get("home") or by_kin.get("seen"), by_kin.get("unseen")
-    if away is None:
-        return "No network was tested at a site it had never seen, so nothing is known about elsewhere."
-    start = f"at sites it had never seen, a network's mean AUC is {estimate(away.mean, away.low, away.high)}"
-    if home is None:
-        return f"{start[0].upper()}{start[1:]}; {_against_guessing(away)}."
-    kind = "at home" if home.kin == "home" else "at its training sites"
-    drop = home.mean - away.mean
-    at_home = (
-        f"{kind[0].upper()}{kind[1:]}, on new patients, the mean AUC is {estimate(home.mean, home.low, home.high)}"
-    )
-    return (
-        f"{at_home}; {start}. {_fall(fall) if fall else _drop(drop, home, away)} Elsewhere {_against_guessing(away)}."
-    )
-
-
-def comparison(names: Sequence[str], found: Sequence[Sequence[Group]]) -> str:
-    """How the elsewhere means of several studies compare; "" for one study or where none was measured."""
-    means = {name: {g.kin: g.mean for g in groups} for name, groups in zip(names, found, strict=True)}
-    away = {name: f"{kins['unseen']:.2f} (“{name}”)" for name, kins in means.items() if "unseen" in kins}
-    if len(away) < 2:
-        return ""
-    return f"Side by side, the mean AUC at sites never seen in training is {listed(list(away.values()))}."
-
-
-def _fall(fall: Group) -> str:
-    """The difference, when its own interval is known."""
-    ends = f"(95\u00a0%: {signed(fall.low)} to {signed(fall.high)})"
-    if fall.low <= 0 <= fall.high:
-        return f"The difference of {abs(fall.mean):.2f} {ends} may be the luck of these patients."
-    size = "" if abs(fall.mean) >= NOTABLE_DROP else ", a small one"
-    if fall.mean > 0:
-        return f"That is a fall of {fall.mean:.2f} {ends}{size}: more than the luck of these patients."
-    return f"That is {-fall.mean:.2f} higher elsewhere than at home {ends}{size}."
+    start = f"{networks} {verb} trained to classify chest CT scans as positive or negative on {listed(trained)}{split}"
+    if not tested:
+        return f"{start}; no test score is in the records."
+    missing = len(study.models) * len(study.sites) - len({(r["model"], r["site"]) for r in study.scores})
+    which = "each was tested" if not missing else "they were tested"
+    gap = f" ({missing} of {len(study.models) * len(study.sites)} cells are missing)" if missing else ""
+    return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
 
 
 def holdings(report: Report) -> str:
     """What of patients stands on the page and in its tables."""
-    slices = sum(len(study.examples) for study in report.studies)
-    listed_ = any(study.hardest or study.audit.forensics or study.audit.duplicates for study in report.studies)
+    slices = sum(e.pixels is not None for study in report.studies for e in study.examples)
+    listed_ = any(s.hardest or s.bad_scans or s.audit.forensics or s.audit.duplicates for s in report.studies)
     parts = ["counts and scores"]
     if slices:
         parts.append(f"{slices} example slices")
     if listed_:
-        parts.append("scan and patient ids as the data sets give them, with facts such as age, sex, kernel and date")
+        parts.append("scan and patient ids as the data sets give them, with metadata such as age, sex, kernel and date")
     ending = "Every patient is simulated." if report.origin == "simulated" else "Look it over before you hand it on."
-    return f"This page and its tables hold {listed(parts)}. No volume and no name. {ending}"
-
-
-def _drop(drop: float, home: Group, away: Group) -> str:
-    if abs(drop) < NOTABLE_DROP:
-        return f"That is a difference of {abs(drop):.2f}: no notable fall."
-    if drop < 0:
-        return f"That is {-drop:.2f} higher elsewhere than at home."
-    clear = away.high < home.low
-    return f"That is a fall of {drop:.2f}" + (
-        "; the intervals do not overlap."
-        if clear
-        else ", but the intervals overlap: other patients could give another."
-    )
-
-
-def _against_guessing(away: Group) -> str:
-    if away.low > 0.5:
-        return "the networks still rank patients better than guessing (0.50)"
-    if away.high < 0.5:
-        return "the scores point the wrong way more often than the right one (guessing is 0.50)"
-    return "this cannot be told from guessing (0.50)"
+    real = report.origin != "simulated"
+    ids = " Where an id of a data set is or holds a name, so does this page." if listed_ and real else ""
+    return f"This page and its tables hold {listed(parts)}; no volume.{ids} {ending}"
 
 
 def banners(report: Report) -> list[str]:

@@ -16,8 +16,8 @@ from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom.tags import RECOPY, Tags, read_dataset, read_tags
-from elsewhere.scans.labels import MISSING, parse_age, parse_date
 from elsewhere.scans.scan import Fact
+from elsewhere.scans.values import MISSING, date_or_none, parse_age
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # Enhanced CT, its conversion
@@ -213,7 +213,7 @@ def _about(syntax: str, *texts: str) -> About:
         "description": get("SeriesDescription"),
         "age": _age(get("PatientAge")),
         "sex": get("PatientSex"),
-        "date": parse_date(get("AcquisitionDate") or get("StudyDate")),
+        "date": date_or_none(get("AcquisitionDate") or get("StudyDate")),
         "transfer_syntax": UID(syntax).name,
         "lossy": get("LossyImageCompression") == "01" or None,
     }

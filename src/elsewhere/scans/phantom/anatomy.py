@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elsewhere.scans.phantom.patient import Patient
+from elsewhere.scans.phantom.patient import Patient, generator
 from elsewhere.scans.phantom.shape import (
     Array,
     Grid,
@@ -120,7 +120,7 @@ def diaphragm(patient: Patient, y: Array, x: Array) -> Array:
     dome = h * (0.70 + 0.07 * patient.inspiration)
     square = ((np.abs(x) - 0.45 * w) / (0.60 * w)) ** 2 + ((y + 0.12 * d) / (1.08 * d)) ** 2
     recess = h * (0.91 + 0.10 * y / d)
-    top = np.where(x < 0, dome, dome + 0.055 * h)
+    top = np.where(x < 0, dome, dome + patient.form.right_dome * h)
     return (top + (recess - top) * np.clip(square, 0, 1.3) ** 1.7).astype(np.float32)
 
 
@@ -132,13 +132,29 @@ def lung_depth(patient: Patient, grid: Grid, wall: Array) -> tuple[Array, Array]
                      (1.1, 36)], t)  # fmt: skip
     shape = profile([(-1.1, 0.16), (-0.75, 0.16), (-0.45, 0.7), (-0.15, 1), (0.3, 1), (0.6, 0.72), (0.9, 0.5),
                      (1.1, 0.55)], grid.y / np.float32(patient.lung_depth))  # fmt: skip
-    middle = np.float32(patient.shift_x + 3)
+    middle = x - np.float32(patient.shift_x + 3)
     below = z - diaphragm(patient, y, x)
-    depth = (width[:, None] * shape[None, :])[:, :, None] - np.abs(x - middle)
+    right, left = patient.form.mediastinum
+    half = (width[:, None] * shape[None, :])[:, :, None] * np.where(middle < 0, right, left).astype(np.float32)
+    depth = half + _bulges(patient, grid, middle) - np.abs(middle)
     # a hemidiaphragm rises steeply at its rim, so height overstates distance
     np.maximum(depth, below * np.float32(0.8), out=depth)
     np.maximum(depth, wall, out=depth)
     return np.negative(depth, out=depth), below
+
+
+def _bulges(patient: Patient, grid: Grid, middle: Array) -> Array:
+    """How far fat and nodes push the mediastinum's sides out in mm, over (z, y) and on each side its own."""
+    rough = generator(patient.key, "bulges").normal(0, 6, (2, 24, 18)).astype(np.float32)
+    z, y = np.clip((grid.z + 40) / 24, 0, 22.9), np.clip((grid.y + 160) / 24, 0, 16.9)
+    i, j = z.astype(int), y.astype(int)
+    u, v = (z - i)[:, None], (y - j)[None, :]
+    i, j = i[:, None], j[None, :]
+    right, left = (
+        (1 - u) * ((1 - v) * r[i, j] + v * r[i, j + 1]) + u * ((1 - v) * r[i + 1, j] + v * r[i + 1, j + 1])
+        for r in rough
+    )
+    return np.where(middle < 0, right[:, :, None], left[:, :, None])
 
 
 def body_outline(patient: Patient, grid: Grid) -> Array:
@@ -240,13 +256,14 @@ def paint_ribs(chest: Chest) -> None:
     p, grid = chest.patient, chest.grid
     z, y, x = grid.axes()
     angle = np.arctan2(np.abs(x) / p.lung_width, (y - 5) / p.lung_depth)[0]
-    drop = (0.19 * p.lung_height * (1 - np.cos(angle)) - 4).astype(np.float32)
+    form = p.form
+    drop = 0.19 * form.rib_drop * p.lung_height * (1 - np.cos(angle)) - 4 + np.where(x < 0, *form.rib_phase)[0]
     # levels have no rib number of their own: the phase along z picks the nearest
-    pitch = np.float32(0.098 * p.lung_height)
-    phase = (z + 6 - drop[None]) / pitch
+    pitch = np.float32(0.098 * form.rib_pitch * p.lung_height)
+    phase = (z + 6 - drop[None].astype(np.float32)) / pitch
     number = np.rint(phase)
     rise = (phase - number) * (pitch * np.float32(0.84))
-    ring = np.sqrt(((chest.wall - np.float32(6.5)) / np.float32(3.9)) ** 2 + (rise / np.float32(6.0)) ** 2)
+    ring = np.sqrt(((chest.wall - np.float32(6.5)) / np.float32(3.6)) ** 2 + (rise / np.float32(4.1)) ** 2)
     ring[(number < 0) | (number >= RIBS)] = 9
     mask = soft((ring - 1) * np.float32(4.6), grid.pixel)
     bone = np.clip((ring - np.float32(0.45)) * np.float32(2.2), 0, 1) * np.float32(620) + np.float32(230)

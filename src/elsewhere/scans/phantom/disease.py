@@ -271,7 +271,10 @@ def paint_lungs(chest: Chest, disease: Disease, fine: Array) -> Array:
     y = grid.axes()[1]
     fluid = _paint_effusion(chest, disease)
     dependent = (-y if p.prone else y) / np.float32(p.lung_depth)
-    tissue = np.float32(p.lung_hu) + np.float32(28 - 14 * p.inspiration) * dependent + fine * np.float32(14)
+    tissue = np.float32(p.lung_hu) + np.float32(28 - 14 * p.inspiration) * dependent + fine * np.float32(12)
+    # vessels and bronchioles too small to draw one by one: grains that stand out of the parenchyma
+    grains = texture(p.key, "grains", 3.0, grid, period=48)
+    tissue += np.float32(85) * np.maximum(grains - np.float32(0.6), 0) - np.float32(14)
     if disease.haze:
         tissue += np.float32(disease.haze) * np.clip(0.5 + 0.5 * dependent + 0.12 * fine, 0, 1.3)
     if disease.emphysema:

@@ -84,6 +84,7 @@ def make(plan: Plan, matrix: int) -> Made:
 def draw(plan: Plan, grid: Grid) -> tuple[Array, Array, Array]:
     """The patient on a grid without any scanner: (HU, share of lung, share of lesion)."""
     rng = generator(*plan.key, "blood")
+    grid = unmatched(plan.patient, grid)
     agent = blood(plan.protocol.contrast, rng)
     chest = draw_body(plan.patient, grid, agent)
     paint_mediastinum(chest, agent)
@@ -96,6 +97,12 @@ def draw(plan: Plan, grid: Grid) -> tuple[Array, Array, Array]:
     if plan.protocol.devices:
         paint_devices(chest, rng)
     return chest.hu, whole, lesion
+
+
+def unmatched(patient: Patient, grid: Grid) -> Grid:
+    """The grid in the coordinates of a chest whose halves match: the left half of this one is narrower or wider."""
+    half = np.float32(patient.form.left / 2)
+    return replace(grid, x=grid.x * np.where(grid.x > 0, 1 + half, 1 - half))
 
 
 def _average(plan: Plan, grid: Grid) -> tuple[Array, Array, Array]:
@@ -114,9 +121,9 @@ def _paint_trees(chest: Chest, agent: Blood) -> None:
     arteries, veins, bronchi = [], [], []
     for side, (z, y, x) in hila(chest).items():
         rng = generator(p.key, "tree", "left" if side > 0 else "right")
-        arteries.append(grow((z, y, x), lung_points(p, side, TIPS, rng), rng.uniform(0.66, 0.80)))
-        veins.append(grow((z + 14, y + 4, x), lung_points(p, side, TIPS, rng), rng.uniform(0.66, 0.80)))
-        bronchi.append(grow((z + 6, y + 8, x), lung_points(p, side, TWIGS, rng, 0.8), 0.9))
+        arteries.append(grow((z, y, x), lung_points(p, side, TIPS, rng), rng.uniform(0.90, 1.10), rng))
+        veins.append(grow((z + 14, y + 4, x), lung_points(p, side, TIPS, rng), rng.uniform(0.90, 1.10), rng))
+        bronchi.append(grow((z + 6, y + 8, x), lung_points(p, side, TWIGS, rng, 0.8), 0.9, rng))
     airway = join(bronchi)
     walls = replace(airway, radius=airway.radius * 1.25 + 0.4)
     for tree, level in ((join(arteries), agent.right), (join(veins), agent.left), (walls, 20.0)):

@@ -23,15 +23,19 @@ def paint_mediastinum(chest: Chest, blood: Blood) -> None:
 def heart_centre(chest: Chest) -> tuple[float, float, float]:
     """(z, y, x) of the middle of the heart in mm: it rests on the diaphragm."""
     p = chest.patient
-    return chest.at(0.70 + 0.07 * p.inspiration) - 22 * p.heart, -0.30 * p.lung_depth, 16 + p.shift_x
+    z, y, x = p.form.heart_shift
+    return chest.at(0.70 + 0.07 * p.inspiration) - 22 * p.heart + z, -0.30 * p.lung_depth + y, 16 + p.shift_x + x
 
 
 def paint_heart(chest: Chest, blood: Blood) -> None:
     """Pericardial fat, muscle and four chambers."""
-    scale = chest.patient.heart * chest.patient.lung_width / 132
+    p = chest.patient
+    scale = p.heart * p.lung_width / 132
     centre = np.array(heart_centre(chest))
-    turn = turn_towards(HEART_AXIS)
-    radii = np.array([68, 50, 51]) * scale
+    down, forward, left = HEART_AXIS
+    tilt = p.form.heart_turn
+    turn = turn_towards((down - 0.8 * tilt, forward, left + 0.4 * tilt))
+    radii = np.array([68, 50, 51]) * scale * p.form.heart_shape
     for canvas, value, grow in (
         (chest.lung, 0.0, 3.0),
         (chest.hu, -70.0, 3.0),
@@ -66,13 +70,15 @@ def paint_vessels(chest: Chest, blood: Blood) -> None:
 def _descending_aorta(chest: Chest) -> list[tuple[float, float, float, float]]:
     """Points (z, y, x, radius) in mm from the end of the arch to the belly, along the spine."""
     p, s = chest.patient, _scale(chest)
-    width = (13.5 + 0.05 * (p.age - 55)) * s
+    wide, back, aside = p.form.aorta
+    width = (13.5 + 0.05 * (p.age - 55)) * s * wide
     levels = ((0.25, 27, 1.0), (0.5, 25, 0.96), (0.8, 18, 0.92), (1.0, 10, 0.88), (1.5, 4, 0.8))
     heights = np.array([chest.at(h) for h, _, _ in levels], np.float32)
     bend = 0.7 * spine_bend(p, heights)
-    y = spine_front(p) - 12
+    y = spine_front(p) - 12 + back * 0.5
     return [
-        (chest.at(h), y + float(b), p.shift_x + x * s, r * width) for (h, x, r), b in zip(levels, bend, strict=True)
+        (chest.at(h) + p.form.arch, y + float(b), p.shift_x + x * s + aside, r * width)
+        for (h, x, r), b in zip(levels, bend, strict=True)
     ]
 
 
@@ -81,7 +87,11 @@ def _scale(chest: Chest) -> float:
 
 
 def _paint_arch(chest: Chest, canvas: Array, grow: float, value: float, end: tuple[float, float, float, float]) -> None:
-    at, s, x0, width = chest.at, _scale(chest), chest.patient.shift_x, end[3]
+    s, x0, width, lift = _scale(chest), chest.patient.shift_x, end[3], chest.patient.form.arch
+
+    def at(height: float) -> float:
+        return chest.at(height) + lift
+
     ascending = [
         (at(0.22), -22 * s, x0 - 12 * s, 1.12 * width + grow),
         (at(0.50), -24 * s, x0 - 4 * s, 1.2 * width + grow),
@@ -120,23 +130,40 @@ def paint_airway(chest: Chest) -> None:
     x0, front = p.shift_x, spine_front(p)
     gullet = [(at(-0.3), 24, x0 + 4, 7), (at(0.4), front - 16, x0 + 5, 7.5), (at(1.0), front - 22, x0 + 14, 9)]
     column(chest.hu, grid, gullet, 36.0)
-    carina = (at(0.385), 22.0, x0)
-    windpipe = [(at(-0.4), 2.0), (at(-0.05), 6.0), (at(0.2), 14.0), (at(0.385), 22.0)]
-    for grow, value in ((1.8, MUSCLE - 10), (0.0, LUMEN)):
-        column(chest.hu, grid, [(z, y, x0, 9.5 * s + grow) for z, y in windpipe], value)
-        for hilum, foot, r in (
-            ((at(0.455), 24.0, x0 - 36 * s), (at(0.57), 30.0, x0 - 42 * s), 7.2 * s),
-            ((at(0.485), 28.0, x0 + 48 * s), (at(0.58), 36.0, x0 + 52 * s), 6.2 * s),
-        ):
-            for ends, radius in (((carina, hilum), r), ((hilum, foot), 0.78 * r)):
-                capsule(chest.hu, grid, ends, radius + grow, value)
-                if grow:
-                    capsule(chest.lung, grid, ends, radius + grow, 0.0)
+    dz, dy, dx = p.form.carina
+    s *= p.form.airway
+    carina = (at(0.385) + dz, 22.0 + dy, x0 + dx)
+    bow = p.form.windpipe
+    windpipe = [(at(-0.4), 2.0, x0), (at(-0.05), 6.0, x0 + 0.3 * bow), (at(0.2), 14.0, x0 + bow), carina]
+    for grow, value in ((1.4, MUSCLE - 10), (0.0, LUMEN)):
+        column(chest.hu, grid, [(z, y, x, 9.5 * s + grow) for z, y, x in windpipe], value)
+        for ends, radius in _bronchi(chest, carina, s):
+            wall = min(grow, 0.2 * radius)
+            capsule(chest.hu, grid, ends, radius + wall, value)
+            if grow:
+                capsule(chest.lung, grid, ends, radius + wall, 0.0)
+
+
+Point = tuple[float, float, float]
+
+
+def _bronchi(chest: Chest, carina: Point, s: float) -> list[tuple[tuple[Point, Point], float]]:
+    """Main bronchi and those to the lower lobes: (ends, radius in mm)."""
+    height, found = chest.patient.lung_height, []
+    z, y, x = carina
+    for side, steep, r in zip((-1, 1), chest.patient.form.bronchi, (7.2 * s, 6.2 * s), strict=True):
+        reach = 36 if side < 0 else 48
+        hilum = z + (0.07 if side < 0 else 0.10) * height * steep, y + (2 if side < 0 else 6), x + side * reach * s
+        foot = hilum[0] + 0.10 * height, hilum[1] + 7, hilum[2] + side * 5 * s
+        found += [((carina, hilum), r), ((hilum, foot), 0.7 * r)]
+    return found
 
 
 def hila(chest: Chest) -> dict[int, tuple[float, float, float]]:
     """Where vessels and bronchi enter each lung: {-1 right, +1 left} -> (z, y, x) in mm."""
     s = _scale(chest)
+    dz, dy, dx = chest.patient.form.carina
     return {
-        side: (chest.at(0.44 if side > 0 else 0.46), 12.0, chest.patient.shift_x + side * 40 * s) for side in (-1, 1)
+        side: (chest.at(0.44 if side > 0 else 0.46) + dz, 12.0 + dy, chest.patient.shift_x + dx + side * 40 * s)
+        for side in (-1, 1)
     }

@@ -10,6 +10,45 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Form:
+    """What makes two chests of one size look different: sides that do not match, where ribs, heart and airways lie.
+
+    Attributes:
+        left: how much narrower the left half of the body is than the right, as a share of its width.
+        right_dome: how much higher the right dome of the diaphragm stands than the left, as a share of lung height.
+        rib_phase: offset of the ribs along z in mm, (right, left).
+        rib_pitch: distance of the ribs, 1 usual.
+        rib_drop: how steeply ribs fall towards the front, 1 usual.
+        mediastinum: width of the mediastinum, 1 usual, (right, left).
+        heart_turn: turn of the heart's axis to the left (+) or downwards (-), in radians.
+        heart_shift: offset of the heart in mm, (z, y, x).
+        heart_shape: its three radii, 1 usual.
+        carina: offset of the carina and all below it in mm, (z, y, x).
+        windpipe: lateral bow of the windpipe in mm.
+        airway: width of the airways, 1 usual.
+        bronchi: steepness of the main bronchi, 1 usual, (right, left).
+        aorta: (width, 1 usual; offset of the descending part in mm, y and x).
+        arch: offset of the aortic arch along z in mm.
+    """
+
+    left: float
+    right_dome: float
+    rib_phase: tuple[float, float]
+    rib_pitch: float
+    rib_drop: float
+    mediastinum: tuple[float, float]
+    heart_turn: float
+    heart_shift: tuple[float, float, float]
+    heart_shape: tuple[float, float, float]
+    carina: tuple[float, float, float]
+    windpipe: float
+    airway: float
+    bronchi: tuple[float, float]
+    aorta: tuple[float, float, float]
+    arch: float
+
+
+@dataclass(frozen=True)
 class Patient:
     """One simulated adult chest. x runs to the patient's left, y to the back, z to the feet; z = 0 at the lung apex.
 
@@ -32,6 +71,7 @@ class Patient:
         shift_x: lateral offset of the mediastinum in mm.
         calcified: 0..1, calcium in rib cartilage and aorta.
         gas: share of the stomach filled with air.
+        form: what else differs from chest to chest.
     """
 
     key: int
@@ -52,6 +92,7 @@ class Patient:
     shift_x: float
     calcified: float
     gas: float
+    form: Form
 
     @property
     def lung_volume(self) -> float:
@@ -98,4 +139,31 @@ def draw_patient(key: tuple[int | str, ...], age: float = 55.0, arms_up: float =
         shift_x=rng.normal(0, 3),
         calcified=float(np.clip((years - 45) / 45 + rng.normal(0, 0.2), 0, 1)),
         gas=rng.uniform(0.15, 0.7),
+        form=draw_form(key, years),
+    )
+
+
+def draw_form(key: tuple[int | str, ...], age: float) -> Form:
+    """Draw the form of one chest: the spreads are set so that chests differ by eye as real ones of one size do."""
+    rng = generator(*key, "form")
+
+    def normal(*spreads: float) -> tuple[float, ...]:
+        return tuple(float(v) for v in rng.normal(0, spreads))
+
+    return Form(
+        left=0.04 + normal(0.05)[0],
+        right_dome=0.05 + normal(0.025)[0],
+        rib_phase=normal(7, 7),  # type: ignore[arg-type]
+        rib_pitch=1 + normal(0.05)[0],
+        rib_drop=float(rng.uniform(1.0, 1.6)),
+        mediastinum=tuple(float(v) for v in rng.uniform(0.65, 1.35, 2)),  # type: ignore[arg-type]
+        heart_turn=normal(0.2)[0] - 0.003 * (age - 55),
+        heart_shift=normal(8, 6, 9),  # type: ignore[arg-type]
+        heart_shape=tuple(1 + v for v in normal(0.08, 0.09, 0.09)),  # type: ignore[arg-type]
+        carina=normal(8, 3, 3),  # type: ignore[arg-type]
+        windpipe=normal(4)[0],
+        airway=float(np.exp(normal(0.12)[0])),
+        bronchi=tuple(float(v) for v in rng.uniform(0.6, 1.5, 2)),  # type: ignore[arg-type]
+        aorta=(float(np.exp(normal(0.08)[0])), *normal(4, 4)),  # type: ignore[arg-type]
+        arch=normal(9)[0],
     )

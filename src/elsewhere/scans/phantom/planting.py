@@ -20,14 +20,16 @@ from typing import Any, Protocol
 from elsewhere.errors import BadSite
 from elsewhere.files import write_whole
 from elsewhere.scans.phantom.exam import Made, Plan, make
-from elsewhere.scans.phantom.sites import SiteSettings, default_sites, in_words, plan_site
+from elsewhere.scans.phantom.sites import default_sites, in_words, plan_site
+from elsewhere.scans.phantom.ties import TIES, SiteSettings
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 PLANTED = (
     "Simulated. Disease, body and scanner are planted, and so is the tie between label and acquisition: "
-    "its strength (dials, 0 none .. 1 full) is an assumption, not a finding."
+    "its strength (dials, 0 none .. 1 full) and its direction, which differs from site to site, are assumptions, "
+    "not findings."
 )
 
 
@@ -176,6 +178,15 @@ def _write_truth(simulation: Simulation, site: SiteSettings, out: Path, rows: li
         "planted": PLANTED,
         "in_words": in_words(site), "key": site_key(simulation, site), "simulator_version": SIMULATOR_VERSION,
         "seed": simulation.seed, "matrix": simulation.matrix, "finest_mm": simulation.finest,
-        "dials": dict(site.dials), "settings": asdict(site), "scans": len(rows),
+        "dials": dict(site.dials), "directions": _directions(site), "settings": asdict(site), "scans": len(rows),
     }  # fmt: skip
     write_whole(sidecar, json.dumps(what, indent=1))
+
+
+def _directions(site: SiteSettings) -> dict[str, dict[str, str]]:
+    """How positives and negatives are scanned where a factor is tied to the label."""
+    return {
+        factor: dict(zip(("positives", "negatives"), TIES[site.layout][factor], strict=True))
+        for factor, strength in site.dials
+        if strength
+    }

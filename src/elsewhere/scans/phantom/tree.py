@@ -13,6 +13,7 @@ from elsewhere.scans.phantom.patient import Patient
 from elsewhere.scans.phantom.shape import Array, Grid
 
 Points = NDArray[np.float64]
+FAN = np.array([0.45, 1.0, 1.0])  # branches part towards front, back and sides before they part up and down
 MURRAY = 3.0  # Murray's law: the cubes of the daughters' radii add up to the mother's (Murray 1926, PNAS 12:207)
 
 
@@ -46,14 +47,17 @@ def lung_points(patient: Patient, side: int, count: int, rng: np.random.Generato
     return points[np.arange(count) % len(points)].astype(np.float64)
 
 
-def grow(root: tuple[float, float, float], tips: Points, tip_radius: float, reach: float = 0.55) -> Tree:
+def grow(
+    root: tuple[float, float, float], tips: Points, tip_radius: float, rng: np.random.Generator, reach: float = 0.42
+) -> Tree:
     """Binary tree from the root to all tips (a power of two): every branch heads for the middle of its tips.
 
     Args:
         root: (z, y, x) in mm.
         tips: [2^k, 3] in mm.
         tip_radius: mm; a branch that feeds m tips has radius tip_radius · m^(1/3).
-        reach: share of the way to the middle of its tips that a branch covers.
+        rng: draws how far each branch goes.
+        reach: share of the way to the middle of its tips that a branch covers, half as much to half as much again.
     """
     groups = tips[None]
     nodes = np.array([root], np.float64)
@@ -62,7 +66,8 @@ def grow(root: tuple[float, float, float], tips: Points, tip_radius: float, reac
         groups = _halve(groups)
         parents = np.repeat(nodes, 2, 0)
         last = groups.shape[1] == 1
-        nodes = groups[:, 0] if last else parents + reach * (groups.mean(1) - parents)
+        share = reach * rng.uniform(0.5, 1.5, (len(groups), 1))
+        nodes = groups[:, 0] if last else parents + share * (groups.mean(1) - parents)
         starts.append(parents)
         stops.append(nodes)
         radii.append(np.full(len(nodes), tip_radius * groups.shape[1] ** (1 / MURRAY)))
@@ -70,7 +75,7 @@ def grow(root: tuple[float, float, float], tips: Points, tip_radius: float, reac
 
 
 def _halve(groups: Points) -> Points:
-    spread = groups.max(1) - groups.min(1)
+    spread = (groups.max(1) - groups.min(1)) * FAN
     axis = spread.argmax(1)
     key = np.take_along_axis(groups, axis[:, None, None], 2)[:, :, 0]
     order = np.argsort(key, axis=1, kind="stable")
@@ -112,7 +117,8 @@ def _deposit(points: Points, volume: NDArray[np.float64], grid: Grid) -> Array:
     spacing = float(grid.z[1] - grid.z[0]) if slices > 1 else grid.thickness
     k = np.rint((points[:, 0] - grid.z[0]) / spacing).astype(np.int64)
     profile = min(max(grid.thickness, 2.0), spacing)
-    fy, fx = (points[:, 1] - grid.y[0]) / grid.pixel, (points[:, 2] - grid.x[0]) / grid.pixel
+    fy = (points[:, 1] - grid.y[0]) / grid.pixel
+    fx = np.interp(points[:, 2], grid.x, np.arange(columns), -1, -1)  # columns may lie closer on one side
     i, j = np.floor(fy).astype(np.int64), np.floor(fx).astype(np.int64)
     keep = (k >= 0) & (k < slices) & (i >= 0) & (i < rows - 1) & (j >= 0) & (j < columns - 1)
     keep &= np.abs(points[:, 0] - grid.z[0] - k * spacing) <= profile / 2 + 1e-6

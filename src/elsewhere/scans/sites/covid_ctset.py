@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan, BadSite
-from elsewhere.scans.labels import parse_age, parse_date
 from elsewhere.scans.scan import CLASSES, NEGATIVE, POSITIVE, Fact, Found, Scan
 from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, natural_key, read_slices, suffix, walk
 from elsewhere.scans.tables import known, read_rows, write_rows
+from elsewhere.scans.values import date_or_none, parse_age
 from elsewhere.scans.volume import Volume
 
 READER_VERSION = 1
@@ -317,7 +317,7 @@ def _facts(series: _Series, row: Mapping[str, str] | None, metadata: Mapping[str
 
 def _patient_facts(row: Mapping[str, str]) -> dict[str, Fact]:
     age, day = known(row.get("AGE")), known(row.get("Date"))
-    return {"sex": known(row.get("SEX")), "age": _age(age), "date": parse_date(day) if day else None}
+    return {"sex": known(row.get("SEX")), "age": _age(age), "date": date_or_none(day) if day else None}
 
 
 def _age(text: str | None) -> float | None:

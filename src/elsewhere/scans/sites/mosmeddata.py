@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 
 from elsewhere.errors import BadScan, BadSite
-from elsewhere.scans.labels import normal_path
 from elsewhere.scans.nifti import read_nifti, write_nifti
 from elsewhere.scans.scan import CLASSES, NEGATIVE, POSITIVE, Fact, Found, Scan
 from elsewhere.scans.slices import walk
 from elsewhere.scans.tables import read_rows, write_rows
+from elsewhere.scans.values import normal_path
 from elsewhere.scans.volume import Volume
 
 READER_VERSION = 1
