@@ -317,7 +317,7 @@ def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_
     assert shown is not None
     (table,) = shown["tables"].values()
     printed = [[column.print(row) for column in table.columns] for row in table.rows]
-    assert printed[0][0] == "A (degenerate)"
+    assert printed[0][0] == "A (did not learn)"
     assert "≤ 0.0005" in printed[0]
     assert "–" in printed[1]
 
