@@ -42,8 +42,8 @@ from elsewhere.evidence.learned import judge_learned
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import Network, NetworkSettings, load_checkpoint
-from elsewhere.model.sample import Case, SampleSettings
 from elsewhere.model.recipe import TrainingSettings
+from elsewhere.model.sample import Case, SampleSettings
 from elsewhere.model.training import train
 from elsewhere.scans.marks import marks, shifted_marks
 from elsewhere.scans.phantom.disease import INFECTION, worsen
