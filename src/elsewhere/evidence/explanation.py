@@ -30,7 +30,7 @@ from elsewhere.evidence.permutation import p_words
 FEWEST = 100
 """Scans of each site, in the classes compared, below which no shift is named."""
 
-LEAST_SCANS = 10
+LEAST_SCANS = 5
 """Scans of a class at a site below which its scores are no distribution."""
 
 LEAST_DISTANCE = 0.2
@@ -144,7 +144,7 @@ def explain(
         seed: of the resamples.
 
     Raises:
-        ValueError: no shift; no class with 10 scans at both sites; NaN; lengths that differ.
+        ValueError: no shift; no class with 5 scans at both sites; NaN; lengths that differ.
     """
     if not shifted:
         raise ValueError("no shift was tried; give at least one")
