@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from single_pictures import picture_tables
 
 from elsewhere.evidence.forensics.appearance import find_encoding, find_padding
 from elsewhere.evidence.forensics.examination import examine
@@ -429,6 +430,7 @@ def tables() -> Iterator[str]:
         "(COVID-CT-MD, NLST, ACRIN, Lung-PET-CT-Dx, Chest Imaging Platform).\n"
     )
     yield from fingerprint_tables(everything, planted, real)
+    yield from picture_tables(planted, real)
     yield from order_tables(everything, planted, real)
     yield from look_tables(planted, real)
     yield simulated_segmented(everything)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elsewhere.evidence.audit import audit, counts, duplicates, facts_by_class, leaks
+from elsewhere.evidence.audit import audit, counts, duplicates, facts_by_class, leaks, warn_of_left_out
 
 
 def row(site: str, patient: str, scan: str, label: int | None, subset: str = "train", **facts: Any) -> dict[str, Any]:
@@ -24,6 +24,10 @@ def row(site: str, patient: str, scan: str, label: int | None, subset: str = "tr
         "padding_share": 0.1,
         "black_share": 0.1,
         "content_hash": f"{site}/{scan}",
+        "prepared_hash": f"prepared {site}/{scan}",
+        "minimum": -1000,
+        "maximum": 100,
+        "source_slices": 10,
         **facts,
     }
 
@@ -76,3 +80,51 @@ def test_copies_and_leaks() -> None:
 
 def test_one_class_everywhere_has_no_site_only_auc() -> None:
     assert audit(ROWS[:2])["site_only_auc"] is None
+
+
+def test_equal_prepared_voxels_are_copies_whatever_the_files_hold() -> None:
+    """Grey saved as colour, or at another matrix: two files, and one picture to the network."""
+    rows = [row("A", "p1", "s1", 1, prepared_hash="same"), row("A", "p2", "s2", 0, "test", prepared_hash="same")]
+    assert leaks(rows) == [{"kind": "content", "what": "A/s1 = A/s2", "subsets": ["test", "train"]}]
+    chain = [*rows, row("B", "q1", "s3", 0, "test", content_hash="A/s2")]
+    assert [[s["scan"] for s in group] for group in duplicates(chain)] == [["s1", "s2", "s3"]]
+    flat = [{**r, "minimum": -1000, "maximum": -1000} for r in rows]  # shows nothing: no copy of another empty one
+    assert duplicates(flat) == []
+    assert duplicates([row("A", "p1", "s1", 1), row("A", "p2", "s2", 0)]) == []
+
+
+def said_of(rows: list[dict[str, Any]], word: str) -> list[str]:
+    return [sentence for sentence in audit(rows)["warnings"] if word in sentence]
+
+
+def test_a_table_with_a_patient_for_every_picture_is_named() -> None:
+    alone = [row("A", f"p{i}", f"s{i}", i % 2, source_slices=1 + i % 2) for i in range(20)]
+    assert said_of(alone, "every interval is too narrow")[0].startswith("A: 20 of 20 patients have one scan of one or")
+    nearly = [*alone, row("A", "p0", "again", 0, source_slices=1)]
+    assert said_of(nearly, "too narrow")[0].startswith("A: 19 of 20 patients")
+    several = [row("A", f"p{i // 3}", f"s{i}", i % 2, source_slices=1) for i in range(21)]
+    assert said_of(several, "too narrow") == []
+    volumes = [row("A", f"p{i}", f"s{i}", i % 2, source_slices=3) for i in range(20)]
+    assert said_of(volumes, "too narrow") == []
+    assert said_of([*volumes, *({**r, "site": "B"} for r in alone)], "too narrow")[0].startswith("B: ")
+
+
+def test_what_is_left_out_is_compared_between_the_classes() -> None:
+    """The shares of a real collection: colour pictures, 81 of 349 positives and 25 of 397 negatives."""
+    used = [row("A", f"p{i}", f"p{i}", 1) for i in range(268)] + [row("A", f"n{i}", f"n{i}", 0) for i in range(372)]
+    lost = [{"site": "A", "label": 1}] * 81 + [{"site": "A", "label": 0}] * 25
+    found = audit(used, lost)
+    assert found["left_out"] == [
+        {"site": "A", "label": 0, "used": 372, "left_out": 25},
+        {"site": "A", "label": 1, "used": 268, "left_out": 81},
+    ]
+    (said,) = [w for w in found["warnings"] if "could not be used" in w]
+    assert said.startswith(
+        "A: 81 of 349 positive scans (23%) and 25 of 397 negative scans (6%) could not be used (p = "
+    )
+    even = [{"site": "A", "label": 1}] * 25 + [{"site": "A", "label": 0}] * 30
+    assert not any("could not be used" in w for w in audit(used, even)["warnings"])
+    assert not any("could not be used" in w for w in audit(used, [{"site": "A", "label": None}] * 90)["warnings"])
+    assert warn_of_left_out([{"site": "A", "label": 1, "used": 9, "left_out": 9}]) == []  # one class: no comparison
+    reversed_ = [{"site": "A", "label": 1 - r["label"]} for r in lost]
+    assert any("negative scans" in w and "could not" in w for w in audit(used, reversed_)["warnings"])

@@ -24,7 +24,7 @@ from elsewhere.scans.phantom.exam import make
 from elsewhere.scans.phantom.sites import default_sites, plan_site
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
-from elsewhere.scans.volume import lung_mask, to_hu
+from elsewhere.scans.volume import content_hash, lung_mask, to_hu
 
 
 @pytest.fixture(scope="module")
@@ -208,15 +208,17 @@ def row(site, patient, scan, subset, voxels, **more):
     facts = {"kernel": more.pop("kernel", "soft")}
     return {
         "site": site, "patient": patient, "scan": scan, "subset": subset, "label": 0, "units": "HU",
-        "content_hash": scan, "facts": facts, "forensics": examine(np.ascontiguousarray(voxels)),
+        "content_hash": (hash_of := content_hash(np.ascontiguousarray(voxels))), "prepared_hash": hash_of,
+        "minimum": int(voxels.min()), "maximum": int(voxels.max()), "source_slices": len(voxels), "facts": facts,
+        "forensics": examine(np.ascontiguousarray(voxels)),
     } | more  # fmt: skip
 
 
 def test_findings_say_whose_anatomy_and_what_may_leak(chests):
     rows = [
-        row("A", "p1", "s1", "train", chests[0], content_hash="same"),
+        row("A", "p1", "s1", "train", chests[0]),
         row("A", "p1", "s2", "train", chests[0][::2], kernel="sharp"),
-        row("A", "p2", "s3", "test", chests[0], content_hash="same"),
+        row("A", "p2", "s3", "test", chests[0]),
         row("B", "p1", "s4", "validation", window(chests[0], -1350, 150), units="relative"),
         row("B", "p9", "s5", "unlabelled", chests[1]),
     ]

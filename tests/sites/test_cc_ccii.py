@@ -368,3 +368,19 @@ def test_table_and_list_of_the_release_agree_on_the_order(real_data: Path, tmp_p
         listed = set(by_list[scan])
         assert by_list[scan] == named[scan][1]
         assert [number for number in by_table[scan] if number in listed] == by_list[scan]
+
+
+def test_ranges_and_lists_without_end_are_refused(tmp_path: Path) -> None:
+    from elsewhere.scans.sites.cc_ccii import REPAIRS_TABLE  # noqa: PLC0415
+
+    scan = Scan("C", "1", "101", 1)
+    cc_ccii.write(tmp_path, scan, Volume(np.zeros((3, 4, 4), np.uint8), "relative"))
+    (tmp_path / REPAIRS_TABLE).write_text("scan_id,is_seg,repeat_ids,re_order\n101,0,,0-99999999999\n")
+    (bad,) = cc_ccii.find(tmp_path, "C").bad
+    assert "'0-99999999999' is no range of slices" in bad.what
+    (tmp_path / REPAIRS_TABLE).unlink()
+    (tmp_path / "ct_train.json").write_text("[" * 100_000)
+    with pytest.raises(BadSite, match=r"ct_train\.json: is no list"):
+        cc_ccii.find(tmp_path, "C")
+    (tmp_path / "ct_train.json").write_text(json.dumps({"NCP": {"1": {"101": ["9" * 5000 + ".png", "0001.png"]}}}))
+    assert [len(s.files) for s in cc_ccii.find(tmp_path, "C").scans] == [1]

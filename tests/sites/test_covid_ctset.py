@@ -126,7 +126,7 @@ def test_mixed_sizes_and_damage_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadScan, match="slices differ in size"):
         covid_ctset.read(only(tmp_path))
     (folder / "IM00001.tif").write_bytes((folder / "IM00001.tif").read_bytes()[:-20])
-    with pytest.raises(BadScan, match=r"1 of 3 slices are damaged .* is cut short"):
+    with pytest.raises(BadScan, match=r"1 of 3 slices cannot be used .* is cut short"):
         covid_ctset.read(only(tmp_path))
 
 

@@ -131,7 +131,8 @@ def test_mixed_sizes_are_refused_and_damage_is_told(tmp_path: Path) -> None:
         place(tmp_path, f"s1/{number}.png", grey())
     table(tmp_path, "p1,1,s1")
     (tmp_path / "s1" / "4.png").write_bytes(b"")
-    assert images.read(only(tmp_path)).notes == ("1 of 10 slices are damaged and left out: 4.png",)
+    note = "1 of 10 slices cannot be used and are left out: 4.png (cannot be decoded (the file is empty))"
+    assert images.read(only(tmp_path)).notes == (note,)
     place(tmp_path, "s1/4.png", np.zeros((9, 9), dtype=np.uint8))
     with pytest.raises(BadScan, match=r"s1: slices differ in size: 0\.png is 5 × 7, 4\.png is 9 × 9"):
         images.read(only(tmp_path))

@@ -82,7 +82,7 @@ def test_marker_at_right_anterior_superior_is_at_the_origin(tmp_path: Path) -> N
     ("values", "reason"),
     [
         (np.zeros((4, 5), np.int16), r"holds 2 dimensions, expected 3 \(slices, rows, columns\)"),
-        (np.zeros((4, 5, 6, 1), np.int16), r"holds 4 dimensions, expected 3 \(slices, rows, columns\)"),
+        (np.zeros((4, 5, 6, 2), np.int16), r"holds 4 dimensions, expected 3 \(slices, rows, columns\)"),
         (np.full((4, 5, 6), np.nan, np.float32), "holds 120 voxels that are NaN or infinite"),
         (np.zeros((4, 5, 6), np.uint8), "holds uint8 values, which cannot be HU"),
     ],

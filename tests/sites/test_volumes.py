@@ -154,7 +154,7 @@ def test_rows_without_files_and_files_without_rows_are_listed(tmp_path: Path) ->
 
 
 def test_empty_folder_missing_table_and_wrong_options(tmp_path: Path) -> None:
-    with pytest.raises(BadSite, match=r"holds no \.nii, \.nii\.gz, \.mha, \.mhd, \.nrrd file"):
+    with pytest.raises(BadSite, match=r"holds no \.nii, \.nii\.gz, \.mha, \.mhd, \.nrrd, \.nhdr file"):
         volumes.find(tmp_path, "Lyon")
     put(tmp_path)
     with pytest.raises(BadSite, match="units is 'hu'"):

@@ -82,7 +82,7 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         findings["forensics"] = find_oddities(rows)
         findings["looks"] = summarise(rows)
         findings["audited"] = key
-    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"])]
+    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], rows)]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
     write_whole(folder.audit, json.dumps(findings, indent=1))
     return findings
@@ -99,7 +99,7 @@ def _is_prepared(plan: Study, folder: Folder) -> bool:
         return False
     rows = read_table(folder.scans)
     return {row["site"] for row in rows} == {site.name for site in plan.sites} and all(
-        Path(row["file"]).is_file() for row in rows
+        "prepared_hash" in row and Path(row["file"]).is_file() for row in rows
     )
 
 

@@ -12,9 +12,7 @@ from elsewhere.plan import Site, check_options, load_sites
 from elsewhere.scans.dicom.series import find_series
 from elsewhere.scans.labels import LabelRow, find_table, write_labels
 from elsewhere.scans.scan import Found
-from elsewhere.scans.sites import KINDS, reader
-
-VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+from elsewhere.scans.sites import KINDS, images, reader, volumes
 
 
 def read_options(given: Sequence[str]) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def _unlabelled(kind: str, root: Path, out: Path) -> Path | None:
 
 
 def _unknown_rows(kind: str, root: Path) -> Iterable[LabelRow]:
-    """One row per DICOM series that is a CT volume, per volume file, or per folder of images.
+    """One row per DICOM series that is a CT volume, per volume file, or per folder of slices or single image.
 
     Without a table nothing says which files are of one patient, except in DICOM: each scan counts as its own.
     """
@@ -101,11 +99,6 @@ def _unknown_rows(kind: str, root: Path) -> Iterable[LabelRow]:
         for series in find_series(root)[0]:
             if not series.refusal:
                 yield LabelRow(series.patient or series.uid, None, series_uid=series.uid, scan=series.uid)
-    elif kind == "volumes":
-        for path in sorted(p for p in root.rglob("*") if p.name.lower().endswith(VOLUME_ENDS)):
-            name = path.relative_to(root).as_posix()
-            yield LabelRow(name, None, path=name, scan=name)
     else:
-        for path in sorted({p.parent for p in root.rglob("*.*") if p.is_file() and p.parent != root}):
-            name = path.relative_to(root).as_posix()
+        for name in (volumes if kind == "volumes" else images).name_scans(root):
             yield LabelRow(name, None, path=name, scan=name)

@@ -58,7 +58,10 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None) -> N
     _check_readable(study, rows, bad)
     _check_subsets(study, rows)
     with stage("list of scans"):
-        _keep(study, folder, rows, [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)], found)
+        labels = {(s.site, s.scan): s.label for s in scans}
+        left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
+        everything_bad = [*bad, *((name, "", e) for name, f in found.items() for e in f.bad)]
+        _keep(study, folder, rows, everything_bad, found, left_out=left_out)
 
 
 def _find(site: Site) -> Found:
@@ -128,6 +131,7 @@ def _row(scan: Scan, stored: Stored) -> Row:
         "slices": stored.slices,
         "minimum": stored.minimum,
         "maximum": stored.maximum,
+        "prepared_hash": stored.record["checksum"],
         **{name: facts[name] for name in AUDIT_FACTS},
         "source_slices": facts["slices"],
         "notes": json.dumps(stored.record["notes"]),
@@ -139,7 +143,7 @@ def _mark_copies(rows: Sequence[Row], keep: set[str]) -> None:
     """A patient's second volume with the same voxels is no second scan (protocol page, known fault 1)."""
     seen: set[tuple[str, str, str]] = set()
     for row in rows:
-        name = (row["site"], row["patient"], row["content_hash"])
+        name = (row["site"], row["patient"], row["prepared_hash"])
         if name in seen and row["site"] not in keep:
             row["status"] = "copy"
         seen.add(name)
@@ -167,10 +171,16 @@ def _check_subsets(study: Study, rows: Sequence[Row]) -> None:
 
 
 def _keep(
-    study: Study, folder: Folder, rows: list[Row], bad: Sequence[tuple[str, str, BadScan]], found: dict[str, Found]
+    study: Study,
+    folder: Folder,
+    rows: list[Row],
+    bad: Sequence[tuple[str, str, BadScan]],
+    found: dict[str, Found],
+    *,
+    left_out: Sequence[Row],
 ) -> None:
     usable = [row for row in rows if row["status"] == "ok"]
-    findings = audit(usable)
+    findings = audit(usable, left_out)
     findings["notes"] = [note for site in found.values() for note in site.notes]
     findings["copies_left_out"] = len(rows) - len(usable)
     findings["repaired"] = list(_repairs(usable))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from elsewhere.errors import BadScan
 from elsewhere.files import write_whole
 from elsewhere.scans import store
-from elsewhere.scans.scan import Scan
+from elsewhere.scans.scan import Fact, Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, measure, prepare
 from elsewhere.stages import stage
@@ -44,7 +45,7 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
             return _crashed(scan, mark.read_text(encoding="utf-8"))
         with stage("read and decode"):
             volume = module.read(scan)
-        voxels, record = _made(volume, preparation, examine)
+        voxels, record = _made(volume, _for_scan(preparation, scan), examine)
         del volume
     except BadScan as error:
         return error
@@ -104,10 +105,25 @@ def _crashed(scan: Scan, how: str) -> BadScan:
 def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[NDArray[Any], dict[str, Any]]:
     """The prepared voxels, and what is kept beside them; the volume's own are no longer what they were."""
     with stage("measure and examine"):
-        facts, forensics = measure(volume), examine(volume.voxels)
+        facts, forensics = {**measure(volume), **_assumed(volume, preparation)}, examine(volume.voxels)
     with stage("prepare"):
         voxels, notes = prepare(volume, preparation, overwrite=True)
     return voxels, {"facts": facts, "notes": [*volume.notes, *notes], "forensics": forensics}
+
+
+def _for_scan(preparation: Preparation, scan: Scan) -> Preparation:
+    """The preparation with the window that the scan's site declares for its relative values, if it does."""
+    low, high = (scan.facts.get(f"declared_window_{end}") for end in ("low", "high"))
+    if low is None or high is None:
+        return preparation
+    return replace(preparation, relative_window=(float(low), float(high)))
+
+
+def _assumed(volume: Volume, preparation: Preparation) -> dict[str, Fact]:
+    """The window by which relative values are turned into HU, so that the audit can compare it with the one it sees."""
+    if volume.units != "relative" or preparation.encoding != "hu":
+        return {}
+    return dict(zip(("window_low", "window_high"), preparation.relative_window, strict=True))
 
 
 def _name(scan: Scan) -> str:

@@ -1,108 +1,66 @@
-"""A NIfTI file, or any array with an affine, in; voxels in the canonical axes and their spacing out; and back."""
+"""NIfTI files: voxels in the canonical axes and their spacing, read and written."""
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, BinaryIO, Literal
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
-from elsewhere.scans.units import WholeNumbers
-from elsewhere.scans.volume import Spacing, Volume
+from elsewhere.scans.grid import Grid, canonical, check_dimensions, in_millimetres, is_flat, planes, unreadable
+from elsewhere.scans.opening import AFTER_BYTES, GZIP_MAGIC, Packed, check_room, open_regular
+from elsewhere.scans.volume import Volume
 
-CANONICAL = ("L", "P", "I")
-"""Where (column, row, slice) point in the canonical axes: the patient's left, posterior, inferior."""
-
-GZIP_MAGIC = b"\x1f\x8b"
-NIFTI2_HEADER_BYTES = 540
+NIFTI_HEADER_BYTES, NIFTI2_HEADER_BYTES = 348, 540
 BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+UNITS = {0: "", 1: "m", 2: "mm", 3: "micron"}
+"""Of length, by the lowest three bits of xyzt_units (NIfTI-1 standard)."""
 
-PART_BYTES = 4 << 20
-"""Read at once."""
+SAME_AFFINE = 0.01
+"""Two affines agree where the matrix that leads from one to the other differs by no more from the identity."""
 
-MAX_TILT_DEGREES = 1.0
-"""Beyond this angle between the array's and the patient's axes, a remark says that the nearest axes were taken."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Voxels in the canonical axes, not yet known to be HU.
-
-    Attributes:
-        voxels: int16 or uint8 [slice, row, column].
-        spacing: mm along (slice, row, column).
-        notes: remarks on what was repaired.
-    """
-
-    voxels: NDArray[np.int16] | NDArray[np.uint8]
-    spacing: Spacing
-    notes: tuple[str, ...] = ()
+_quiet = logging.Logger("nibabel, whose remarks on headers become errors or nothing", level=logging.CRITICAL + 1)
 
 
 def read_nifti(path: Path) -> Grid:
-    """Read a NIfTI, re-oriented through its affine; scl_slope and scl_inter are applied.
+    """Read a NIfTI, re-oriented through its affine; scl_slope, scl_inter and the unit of length are applied.
 
     Raises:
-        BadScan: the file is damaged, has no 3 dimensions, no orientation, no numbers, or values that int16 cannot hold.
+        BadScan: the file is damaged, has no 3 dimensions, no orientation, no numbers, or values that int16 cannot hold;
+            or it promises more than it can hold.
     """
-    try:
-        with _unpacked(path) as file:
-            header = _header(file)
-            check_dimensions(header.get_data_shape(), path)
-            _check_orientation(header, path)
-            affine = np.asarray(header.get_best_affine(), np.float64)
-            return canonical(_parts(file, header), header.get_data_shape(), _dtype(header), affine, path)
-    except BadScan:
-        raise
-    except Exception as error:  # nibabel, gzip and zlib each have their own errors for a damaged file
-        raise unreadable(path, error) from error
+    with open_regular(path) as file:
+        try:
+            return _read(file, path)
+        except (BadScan, MemoryError):
+            raise
+        except Exception as error:  # nibabel, gzip and zlib each have their own errors for a damaged file
+            raise unreadable(path, error) from error
 
 
-def canonical(
-    parts: Iterable[NDArray[Any]],
-    shape: tuple[int, int, int],
-    dtype: np.dtype[Any],
-    affine: NDArray[np.float64],
-    path: Path,
-) -> Grid:
-    """An array [i, j, k] with its affine (index → mm, right-anterior-superior positive) → canonical voxels.
-
-    Args:
-        parts: the array in pieces along its last axis, from the first on: what holds the whole twice may not fit.
-        shape: of the whole.
-        dtype: of the pieces.
-        affine: 4 × 4.
-        path: the file, for messages.
-
-    Raises:
-        BadScan: the affine is degenerate, or the values are no numbers or do not fit int16.
-    """
-    from nibabel import orientations  # noqa: PLC0415
-
-    directions = affine[:3, :3]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(directions)) < 1e-9:
-        raise BadScan(path, f"has an affine without volume ({directions.tolist()})", "Export the file again")
-    now = orientations.io_orientation(affine)
-    turn = orientations.ornt_transform(now, orientations.axcodes2ornt(CANONICAL))
-    whole = WholeNumbers(dtype, path)
-    axes = [int(axis) for axis in turn[:, 0]]
-    voxels = np.empty([shape[axes.index(axis)] for axis in (2, 1, 0)], whole.dtype)
-    stored = voxels.transpose(2, 1, 0).transpose(axes)  # the same memory as [i, j, k]
-    stored = stored[tuple(slice(None, None, int(step)) for step in turn[:, 1])]
-    first = 0
-    for part in parts:
-        stored[:, :, first : first + part.shape[2]] = whole.take(part)
-        first += part.shape[2]
-    sizes = np.linalg.norm(directions, axis=0)
-    column, row, slice_ = (round(float(sizes[np.flatnonzero(now[:, 0] == axis)[0]]), 6) for axis in range(3))
-    return Grid(voxels, (slice_, row, column), (*whole.notes(), *_tilt_notes(directions / sizes)))
+def _read(file: BinaryIO, path: Path) -> Grid:
+    there = os.fstat(file.fileno()).st_size
+    packed = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    source: BinaryIO | Packed = Packed(file, there, many=True) if packed else file
+    header, used = _header(source, path)
+    shape = check_dimensions(tuple(int(n) for n in header.get_data_shape()), path)
+    affine, notes = _affine(header, path)
+    stored, gap = header.get_data_dtype(), int(header.get_data_offset()) - used
+    needed = int(np.prod(shape, dtype=object)) * stored.itemsize
+    if not 0 <= gap <= AFTER_BYTES:
+        raise BadScan(path, f"places its voxels at byte {gap + used}", "Export it again")
+    check_room(needed, there if packed else there - used - gap, packed=packed)
+    source.read(gap)
+    grid = canonical(_scaled(source, shape, header), shape, _dtype(header), affine, path)
+    extra = source.finish() if isinstance(source, Packed) else there - used - gap - needed
+    return Grid(grid.voxels, grid.spacing, (*grid.notes, *notes, *_extra_notes(extra, needed // shape[2], path)))
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
@@ -125,43 +83,82 @@ def write_nifti(path: Path, volume: Volume) -> None:
     path.write_bytes(imagecodecs.gzip_encode(content, level=1) if path.name.lower().endswith(".gz") else content)
 
 
-def unreadable(path: Path, error: Exception) -> BadScan:
-    """The BadScan for a file that a library gave up on."""
-    reason = (str(error).strip() or type(error).__name__).replace(str(path), "the file").splitlines()[0]
-    return BadScan(path, f"cannot be read ({reason})", "Download or export it again")
+# The header --------------------------------------------------------------------------------------------------------
 
 
-def check_dimensions(shape: tuple[int, ...], path: Path) -> None:
-    """Raises BadScan unless there are three dimensions, none of them empty."""
-    if len(shape) != 3:
-        what = f"holds {len(shape)} dimensions, expected 3 (slices, rows, columns)"
-        raise BadScan(path, what, "Save one three-dimensional volume a file")
-    if 0 in shape:
-        raise BadScan(path, f"has shape {shape}: it holds no voxel", "Export it again")
-
-
-@contextmanager
-def _unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The file's content, decompressed on the way, from its beginning."""
-    with path.open("rb") as file:
-        packed = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
-
-
-def _header(file: IO[bytes]) -> Any:
+def _header(source: BinaryIO | Packed, path: Path) -> tuple[Any, int]:
+    """The header without its extensions, which nobody needs and anyone may make long; and the bytes that it took."""
     from nibabel import Nifti1Header, Nifti2Header  # noqa: PLC0415  (late: a reader of DICOM never needs it)
 
-    start = file.read(4)
-    file.seek(0)
-    sizes = {int.from_bytes(start, order) for order in BYTE_ORDERS}
-    return (Nifti2Header if NIFTI2_HEADER_BYTES in sizes else Nifti1Header).from_fileobj(file)
+    block = source.read(NIFTI_HEADER_BYTES)
+    second = NIFTI2_HEADER_BYTES in {int.from_bytes(block[:4], order) for order in BYTE_ORDERS}
+    if second:
+        block += source.read(NIFTI2_HEADER_BYTES - NIFTI_HEADER_BYTES)
+    if len(block) < (NIFTI2_HEADER_BYTES if second else NIFTI_HEADER_BYTES):
+        raise EOFError(f"it ends within its header, after {len(block)} bytes")
+    header = (Nifti2Header if second else Nifti1Header)(block, check=False)
+    header.check_fix(logger=_quiet, error_level=40)
+    if header["magic"].item()[:2] == b"ni":
+        what = "is the header of a pair (.hdr and .img), not a volume"
+        raise BadScan(path, what, "Convert the pair to one .nii.gz file")
+    slope = float(header["scl_slope"])
+    if np.isinf(slope) or (slope and not np.isnan(slope) and not np.isfinite(float(header["scl_inter"]))):
+        what = f"scales its values by {slope:g} and {float(header['scl_inter']):g}"
+        raise BadScan(path, what, "Correct scl_slope and scl_inter, or export it again")
+    return header, len(block)
 
 
-def _check_orientation(header: Any, path: Path) -> None:
-    if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+def _affine(header: Any, path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Index → mm, and remarks: where sform and qform disagree, or one of them cannot be used."""
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if codes == (0, 0):
         what = "tells no orientation (sform_code and qform_code are 0)"
         raise BadScan(path, what, "Convert it from DICOM again, or set its sform")
+    sform = np.asarray(header.get_sform(), np.float64) if codes[0] else None
+    qform = _qform(header) if codes[1] else None
+    notes: tuple[str, ...] = ()
+    if sform is not None and is_flat(sform) and qform is not None and not is_flat(qform):
+        sform, notes = None, ("its sform has no volume; the qform was taken",)
+    elif sform is not None and codes[1]:
+        notes = _disagreement(sform, qform)
+    affine = sform if sform is not None else qform
+    if affine is None:
+        raise BadScan(path, "has a qform that is no rotation, and no sform", "Export the file again")
+    if is_flat(affine):
+        return affine, notes  # `canonical` refuses it
+    code = int(header["xyzt_units"]) & 7
+    factor, remarks = in_millimetres(np.linalg.norm(affine[:3, :3], axis=0), UNITS.get(code, f"unit {code}"))
+    affine = np.array(affine)
+    affine[:3] *= factor
+    return affine, (*notes, *remarks)
+
+
+def _qform(header: Any) -> NDArray[np.float64] | None:
+    try:
+        return np.asarray(header.get_qform(), np.float64)
+    except Exception:  # nibabel's HeaderDataError, numpy's LinAlgError: the quaternion is none
+        return None
+
+
+def _disagreement(sform: NDArray[np.float64], qform: NDArray[np.float64] | None) -> tuple[str, ...]:
+    if qform is None or is_flat(qform):
+        return ("its qform has no volume; the sform was taken",)
+    if is_flat(sform):
+        return ()
+    step = np.linalg.solve(qform[:3, :3], sform[:3, :3])
+    if np.abs(step - np.eye(3)).max() <= SAME_AFFINE:
+        return ()
+    return (f"sform ({_describe(sform)}) and qform ({_describe(qform)}) disagree; the sform was taken",)
+
+
+def _describe(affine: NDArray[np.float64]) -> str:
+    from nibabel.orientations import aff2axcodes  # noqa: PLC0415
+
+    sizes = " × ".join(f"{size:.4g}" for size in np.linalg.norm(affine[:3, :3], axis=0))
+    return f"{''.join(code or '?' for code in aff2axcodes(affine))}, {sizes}"
+
+
+# The voxels --------------------------------------------------------------------------------------------------------
 
 
 def _scaling(header: Any) -> tuple[float, float]:
@@ -175,27 +172,20 @@ def _dtype(header: Any) -> np.dtype[Any]:
     return stored if _scaling(header) == (1.0, 0.0) or stored.kind not in "iuf" else np.dtype(np.float64)
 
 
-def _parts(file: IO[bytes], header: Any) -> Iterator[NDArray[Any]]:
-    """Some planes [i, j, k] at a time, scaled; the file is read to its end, where a .gz keeps its checksum."""
+def _scaled(source: BinaryIO | Packed, shape: tuple[int, ...], header: Any) -> Iterator[NDArray[Any]]:
+    """Some planes [i, j, k] at a time, scaled."""
     from nibabel.volumeutils import apply_read_scaling  # noqa: PLC0415
 
-    (width, height, planes), stored, scaling = header.get_data_shape(), header.get_data_dtype(), _scaling(header)
-    file.seek(header.get_data_offset())
-    size = width * height * stored.itemsize
-    together = max(1, PART_BYTES // size)
-    for first in range(0, planes, together):
-        count = min(together, planes - first)
-        content = file.read(count * size)
-        if len(content) < count * size:
-            raise EOFError(f"it ends {(planes - first) * size - len(content)} bytes early")
-        part = np.frombuffer(content, stored).reshape(width, height, count, order="F")
+    scaling = _scaling(header)
+    for part in planes(source, shape, header.get_data_dtype()):
         yield part if scaling == (1.0, 0.0) else apply_read_scaling(part, *scaling)
-    while file.read(PART_BYTES):
-        pass
 
 
-def _tilt_notes(directions: NDArray[np.float64]) -> tuple[str, ...]:
-    tilt = float(np.degrees(np.arccos(np.clip(np.abs(directions).max(axis=0), 0, 1))).max())
-    if tilt <= MAX_TILT_DEGREES:
+def _extra_notes(extra: int, plane: int, path: Path) -> tuple[str, ...]:
+    """What follows the last voxel: nothing, or the sign that a header's dimensions are too small."""
+    if extra > AFTER_BYTES:
+        what = f"holds more than {AFTER_BYTES:,} bytes behind the last voxel that its header names"
+        raise BadScan(path, what, "Export it again: its dimensions do not fit its data")
+    if extra < plane:
         return ()
-    return (f"axes are tilted by {tilt:.1f}° against the patient's; the nearest axes were taken",)
+    return (f"{extra:,} bytes behind the last voxel are not read: its header may name too few slices",)

@@ -22,7 +22,7 @@ from elsewhere.files import write_whole
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.volume import Preparation, content_hash
 
-STORE_VERSION = 3  # also raised when what is kept beside the voxels changes
+STORE_VERSION = 4  # also raised when what is kept beside the voxels changes
 CHUNK_SLICES = 8
 _CODEC = {"codec": blosc2.Codec.LZ4, "clevel": 5, "nthreads": 1}
 _FILTERS = {1: blosc2.Filter.BITSHUFFLE, 2: blosc2.Filter.SHUFFLE}

@@ -36,6 +36,18 @@ def check_declared(units: str, offset: float | None, site: str) -> dict[str, Fac
     return {"declared_units": units, "declared_offset": offset}
 
 
+def check_window(window: tuple[float, float] | None, units: str, site: str) -> dict[str, Fact]:
+    """The site option `window` as facts of each scan. Raises BadSite where it contradicts `units` or is none."""
+    if window is None:
+        return {}
+    low, high = window
+    if units not in ("auto", "relative"):
+        raise BadSite(site, f"window is given with units '{units}'", "Leave it out: it is for relative values")
+    if not -(1 << 15) <= low < high < 1 << 15:
+        raise BadSite(site, f"window is ({low}, {high})", "Give two numbers in HU, the lower one first")
+    return {"declared_window_low": float(low), "declared_window_high": float(high)}
+
+
 def with_units(
     stored: NDArray[Any], facts: dict[str, Fact], path: Path, spacing: Spacing | None, notes: tuple[str, ...]
 ) -> Volume:
@@ -47,6 +59,8 @@ def with_units(
     Raises:
         BadScan: the units are not told and cannot be seen, or values do not fit int16.
     """
+    if stored.dtype.kind not in "iuf":
+        raise BadScan(path, f"holds {stored.dtype} values, expected one number a pixel", "Export it as int16 HU")
     if stored.dtype.kind == "f":
         rounding = _Rounding()
         for picture in stored:

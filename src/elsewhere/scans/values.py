@@ -99,8 +99,9 @@ def check_id(text: str) -> str:
 
 
 def normal_path(text: str) -> str:
-    """A path as tables write it (backslashes, "./", a leading or trailing "/") → parts joined by "/"."""
-    return "/".join(part for part in text.replace("\\", "/").split("/") if part not in ("", "."))
+    """A path as tables write it (backslashes, "./", a leading or trailing "/") → parts joined by "/"; "." stays."""
+    parts = text.replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", ".")) or ("." if "." in parts else "")
 
 
 def alike(name: str) -> str:

@@ -20,8 +20,9 @@ def examine(voxels: NDArray[Any]) -> dict[str, Any]:
         voxels: stored values, integers [slice, row, column].
 
     Returns:
-        `encoding` (words), `encoding_kind`, `lung_segmented`, `padding` ("none", "circle", "border"), `reversed`,
-        `order` (list of {kind, slices, words}), `fingerprint` (text, about 20 to 40 kB).
+        `encoding` (words), `encoding_kind`, `window` ([low, high] in HU, None where there is none), `lung_segmented`,
+        `padding` ("none", "circle", "border"), `reversed`, `order` (list of {kind, slices, words}), `fingerprint`
+        (text, about 20 to 40 kB).
 
     Raises:
         ValueError: no voxels, not three axes, or no integers.
@@ -31,6 +32,7 @@ def examine(voxels: NDArray[Any]) -> dict[str, Any]:
     return {
         "encoding": str(encoding),
         "encoding_kind": encoding.kind,
+        "window": [encoding.low, encoding.high] if encoding.kind == "window" else None,
         "lung_segmented": small.blackened,
         "padding": find_padding(small).kind,
         "reversed": find_orientation(fingerprint).is_reversed,

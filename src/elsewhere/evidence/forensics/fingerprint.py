@@ -3,6 +3,7 @@
 Two steps. The shape: where tissue lies in a box set by the lungs, 16 x 24 x 24, fine detail only; quick to compare over
 thousands of scans, and proof against window, 8 bits, kernel, field of view, matrix, slice distance and flips. Then the
 slices: the vessels inside the lungs, 24 x 24 for each of up to 64 slices, compared for the pairs whose shapes agree.
+A scan of one or two slices has no shape in three dimensions: its pictures themselves are kept, 48 x 48 in the same box.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ MOST_SLICES = 64
 REACH = 1.9
 """The box reaches so many standard deviations of the lungs' mass to each side of their centre of mass."""
 FLIPS = tuple(product((1, -1), repeat=3))
+FEWEST_SLICES = 3
+"""Scans that show lung on fewer slices are compared picture by picture."""
+PICTURE_GRID = (48, 48)
+PICTURE_DETAIL = 2.0
+"""Standard deviation (in pixels of `PICTURE_GRID`) of what is taken off a picture, so that its fine detail is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +39,18 @@ class Fingerprint:
     Attributes:
         shape: int8 [slice, row, column] of `SHAPE_GRID`.
         slices: int8 [slice, row, column], up to `MOST_SLICES` of `SLICE_GRID`, those that show lung.
+        pictures: int8 [slice, row, column], of `PICTURE_GRID`: the slices themselves where fewer than `FEWEST_SLICES`
+            show lung, at most `FEWEST_SLICES`, evenly spread; else none.
     """
 
     shape: NDArray[np.int8]
     slices: NDArray[np.int8]
+    pictures: NDArray[np.int8]
 
     def to_text(self) -> str:
         """As one line of text, for a record."""
-        content = self.shape.tobytes() + self.slices.tobytes()
+        count = len(self.pictures).to_bytes()
+        content = count + self.pictures.tobytes() + self.shape.tobytes() + self.slices.tobytes()
         return base64.b64encode(zlib.compress(content, 6)).decode()
 
     @classmethod
@@ -52,9 +62,10 @@ class Fingerprint:
         """
         try:
             content = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.int8)
-            cut = int(np.prod(SHAPE_GRID))
-            return cls(content[:cut].reshape(SHAPE_GRID), content[cut:].reshape(-1, *SLICE_GRID))
-        except (zlib.error, ValueError) as error:
+            first = 1 + int(content[0]) * int(np.prod(PICTURE_GRID))
+            pictures, last = content[1:first].reshape(-1, *PICTURE_GRID), first + int(np.prod(SHAPE_GRID))
+            return cls(content[first:last].reshape(SHAPE_GRID), content[last:].reshape(-1, *SLICE_GRID), pictures)
+        except (zlib.error, ValueError, IndexError) as error:
             raise ValueError(f"this is no fingerprint of a scan: {text[:20]!r}") from error
 
 
@@ -64,7 +75,9 @@ def take_fingerprint(small: Shrunk) -> Fingerprint:
     lung = enclosed(tissue < 0.5)
     core = _erode(lung)  # without the gaps of the table and the skin
     box = [_reach(core if core.any() else lung, axis) for axis in range(3)]
-    return Fingerprint(_shape(tissue, box), _slices(small, lung, box))
+    slices = _slices(small, lung, box)
+    pictures = _pictures(small, box) if len(slices) < FEWEST_SLICES else np.zeros((0, *PICTURE_GRID), np.int8)
+    return Fingerprint(_shape(tissue, box), slices, pictures)
 
 
 def _erode(mask: Mask) -> Mask:
@@ -107,6 +120,19 @@ def _slices(small: Shrunk, lung: Mask, box: list[tuple[float, float]]) -> NDArra
     detail = np.where(share > 0.5, mean - smooth, 0)
     enough = (share > 0.5).sum(axis=(1, 2)) >= 0.08 * share[0].size
     return _as_bytes(detail[enough], 2)
+
+
+def _pictures(small: Shrunk, box: list[tuple[float, float]]) -> NDArray[np.int8]:
+    """The slices in the box of the lungs: 0 air .. 1 soft tissue, fine detail only."""
+    chosen = np.unique(np.linspace(0, len(small.values) - 1, FEWEST_SLICES).round().astype(int))
+    rows, columns = (
+        _areas(n, *ends, m) for n, ends, m in zip(small.values.shape[1:], box[1:], PICTURE_GRID, strict=True)
+    )
+    levels = small.levels
+    density = np.clip((small.values[chosen] - levels.dark) / max(levels.bright - levels.dark, 1e-6), -0.25, 1.1)
+    pictures = _in_plane(density, rows, columns)
+    detail = pictures - ndimage.gaussian_filter(pictures, (0, PICTURE_DETAIL, PICTURE_DETAIL), mode="nearest")
+    return _as_bytes(detail - detail.mean(axis=(1, 2), keepdims=True), 2)
 
 
 def _areas(source: int, low: float, high: float, target: int) -> Array:

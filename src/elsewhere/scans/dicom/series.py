@@ -73,7 +73,8 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
     """
     groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     damaged: dict[Path, list[BadScan]] = defaultdict(list)
-    for folder, names in walk(root):
+    unread: list[BadScan] = []
+    for folder, names in walk(root, unread):
         for name in names:
             try:
                 for header in read_headers(folder / name):
@@ -84,7 +85,7 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
     holders = _holders([headers for _, (headers, _) in parts])
     series = [_series(key, headers, part, _lost(headers, damaged, holders)) for key, (headers, part) in parts]
     orphans = [bad for folder, errors in damaged.items() if holders.get(folder, 0) != 1 for bad in errors]
-    return series, orphans
+    return series, [*orphans, *unread]
 
 
 def _parts(headers: list[Header], root: Path) -> list[tuple[list[Header], str]]:

@@ -21,9 +21,10 @@ from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.scan import CLASSES, NEGATIVE, POSITIVE, Fact, Found, Scan
 from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, read_slices, suffix, walk
 from elsewhere.scans.tables import read_rows, write_rows
+from elsewhere.scans.units import check_window
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 LABELS = {"NCP": POSITIVE, "CP": NEGATIVE, "Normal": NEGATIVE}
 CLASS_FOLDER = re.compile(r"(?P<kind>NCP|COVID-?19|CP|Normal)(-\d+)?", re.IGNORECASE)
@@ -33,6 +34,8 @@ REPAIRS_TABLE = "CT_cleaned_v2.csv"
 UNZIP_TABLE = "unzip_filenames.csv"
 METADATA_TABLE = "metadata.csv"
 LISTS = ("ct_train.json", "ct_val.json", "ct_test.json")
+LONGEST_RANGE, LONGEST_NUMBER = 10_000, 9
+"""Slices in one range of `CT_cleaned_v2.csv`; digits of a slice's number. More is damage."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def find(
     *,
     lists: Sequence[str] = LISTS,
     listed_only: bool = False,
+    window: tuple[float, float] | None = None,
 ) -> Found:
     """List the scans of an unpacked CC-CCII; the class comes from the folders.
 
@@ -84,13 +88,17 @@ def find(
         labels: not used by this layout; `metadata.csv` is answered by a note, any other table refused.
         lists: names of slice lists of the cleaned release; those in the root give the slice order.
         listed_only: leave out the scans that no slice list names.
+        window: (low, high) HU that the images were cut with, where it is known; else `preparation.relative_window` is
+            assumed.
 
     Raises:
         BadSite: no scans, or archives that are still packed.
     """
     root = Path(root)
+    unread: list[BadScan] = []
+    declared = check_window(window, "relative", site)
     notes = _metadata_notes(root, labels)
-    tree = _walk_scans(root)
+    tree = _walk_scans(root, unread)
     if not tree.folders:
         raise _nothing_found(root, tree)
     release = _read_release(root, lists)
@@ -100,12 +108,12 @@ def find(
         if listed_only and folder.scan not in release.order:
             continue
         try:
-            scans.append(_as_scan(folder, site, release))
+            scans.append(_as_scan(folder, site, release, declared))
         except BadScan as error:
             bad.append(error)
     missing, unzip_notes = _check_unzipped(root, tree.folders)
     notes += [*doubles, *_tree_notes(tree), *_patient_notes(folders), *unzip_notes]
-    return Found(tuple(scans), (*bad, *missing), tuple(notes))
+    return Found(tuple(scans), (*bad, *missing, *unread), tuple(notes))
 
 
 def read(scan: Scan) -> Volume:
@@ -152,10 +160,10 @@ def _default_class(scan: Scan) -> str:
 # The tree ----------------------------------------------------------------------------------------------------------
 
 
-def _walk_scans(root: Path) -> _Tree:
+def _walk_scans(root: Path, unread: list[BadScan]) -> _Tree:
     tree = _Tree()
     above = root.resolve().parts
-    for path, names in walk(root) if root.is_dir() else ():
+    for path, names in walk(root, unread) if root.is_dir() else ():
         images = [name for name in names if suffix(name) in IMAGE_SUFFIXES]
         tree.archives.extend(name for name in names if name.endswith((".zip", ".ZIP")))
         if not images:
@@ -237,7 +245,7 @@ def _patient_notes(folders: Iterable[_Folder]) -> list[str]:
 # One scan ----------------------------------------------------------------------------------------------------------
 
 
-def _as_scan(folder: _Folder, site: str, release: _Release) -> Scan:
+def _as_scan(folder: _Folder, site: str, release: _Release, declared: Mapping[str, Fact]) -> Scan:
     if folder.doubled:
         what = f"holds the slice of {folder.doubled[0]} twice ({len(folder.doubled)} numbers stand twice)"
         raise BadScan(folder.path, what, "Keep one file for each slice number")
@@ -246,6 +254,7 @@ def _as_scan(folder: _Folder, site: str, release: _Release) -> Scan:
     label = LABELS[folder.kind]
     extensions = Counter(folder.slices[n].rpartition(".")[2].lower() for n in numbers)
     facts: dict[str, Fact] = {
+        **declared,
         "class": folder.kind,
         "extension": f".{extensions.most_common(1)[0][0]}",
         "slice_order": order,
@@ -298,13 +307,16 @@ def _ranges(text: str, separator: str) -> list[int]:
     numbers: list[int] = []
     for part in filter(None, text.split(separator)):
         first, _, last = part.partition("-")
-        numbers.extend(range(int(first), int(last or first) + 1))
+        ends = int(first), int(last or first)
+        if not 0 <= ends[1] - ends[0] <= LONGEST_RANGE:
+            raise ValueError(f"'{part}' is no range of slices")
+        numbers.extend(range(ends[0], ends[1] + 1))
     return numbers
 
 
 def _number(name: str) -> int:
     stem = name.rsplit("/", 1)[-1].partition(".")[0]
-    return int(stem) if stem.isdecimal() else -1
+    return int(stem) if stem.isdecimal() and len(stem) <= LONGEST_NUMBER else -1
 
 
 # The tables in the root --------------------------------------------------------------------------------------------
@@ -343,7 +355,7 @@ def _read_list(path: Path) -> list[tuple[str, Sequence[str]]]:
             for scans in patients.values()
             for scan, names in scans.items()
         ]
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BadSite(
             path, f"is no list {{class: {{patient: {{scan: [slices]}}}}}} ({error})", "Use it as published, or move it"
         ) from error
@@ -359,7 +371,11 @@ def _check_unzipped(root: Path, folders: Iterable[_Folder]) -> tuple[list[BadSca
     found = Counter(row["zip_file"] for row in rows if row["scan_id"] in slices)
     packed = Counter(row["zip_file"] for row in rows if not found[row["zip_file"]])
     notes = [f"{name} is not unpacked: its {scans} scans are not found" for name, scans in packed.items()]
-    listed = [row for row in rows if row["scan_id"] in slices and row["n_slice"].isdecimal()]
+    listed = [
+        row
+        for row in rows
+        if row["scan_id"] in slices and row["n_slice"].isdecimal() and len(row["n_slice"]) <= LONGEST_NUMBER
+    ]
     short = [row for row in listed if slices[row["scan_id"]] < int(row["n_slice"])]
     if short:
         row = short[0]

@@ -23,7 +23,7 @@ from elsewhere.scans.tables import known, read_rows, write_rows
 from elsewhere.scans.values import date_or_none, parse_age
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 OFFSET = 1024
 """Stored value = HU + 1024 (slope 1, intercept −1024 in every series of `Patients_metadata.csv`)."""
@@ -95,7 +95,8 @@ def find(root: Path, site: str, labels: Path | None = None, *, copies: Literal["
     """
     if copies not in ("merge", "keep"):
         raise BadSite(site, f"copies is '{copies}'", "Set it to merge or keep")
-    tree = _walk_series(Path(root))
+    unread: list[BadScan] = []
+    tree = _walk_series(Path(root), unread)
     if not tree.series:
         raise _nothing_found(Path(root), tree)
     if labels is not None:
@@ -115,7 +116,7 @@ def find(root: Path, site: str, labels: Path | None = None, *, copies: Literal["
         files = tuple(series.path / name for name in series.slices)
         facts = _facts(series, details.get(key), metadata.get(key))
         scans[scan] = Scan(site, patient, scan, label, files, CLASSES[label], facts)
-    return Found(tuple(scans.values()), tuple(bad), (*notes, *copy_notes))
+    return Found(tuple(scans.values()), (*bad, *unread), (*notes, *copy_notes))
 
 
 def read(scan: Scan) -> Volume:
@@ -167,10 +168,10 @@ def _folder_of(scan: Scan) -> str:
 # The tree ----------------------------------------------------------------------------------------------------------
 
 
-def _walk_series(root: Path) -> _Tree:
+def _walk_series(root: Path, unread: list[BadScan]) -> _Tree:
     tree = _Tree()
     above = root.resolve().parts
-    for path, names in walk(root) if root.is_dir() else ():
+    for path, names in walk(root, unread) if root.is_dir() else ():
         tree.archives.extend(name for name in names if suffix(name) == ".zip")
         for name in {DETAILS_TABLE, METADATA_TABLE}.intersection(names):
             tree.tables.setdefault(name, path / name)
@@ -311,7 +312,7 @@ def _facts(series: _Series, row: Mapping[str, str] | None, metadata: Mapping[str
     if facts["thickness_mm"] is None:
         facts["thickness_mm"] = folder_thickness
     spacing = re.findall(r"[\d.]+", (metadata or {}).get(f"{series.series} {PIXEL_SPACING}") or "")
-    facts["pixel_spacing_mm"] = float(spacing[0]) if spacing else None
+    facts["pixel_spacing_mm"] = _number(spacing[0]) if spacing else None
     return facts
 
 

@@ -6,18 +6,24 @@ most superior; or a single image, which is a scan of one slice (two-dimensional 
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from elsewhere.errors import BadSite
+from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, write_labels
+from elsewhere.scans.naming import number_of, slices_of
+from elsewhere.scans.pictures import picture_size
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, natural_key, read_slices, suffix, walk
-from elsewhere.scans.units import DeclaredUnits, check_declared, with_units
+from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, with_units
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 
 def find(
@@ -27,6 +33,9 @@ def find(
     *,
     units: DeclaredUnits = "auto",
     offset: float | None = None,
+    window: tuple[float, float] | None = None,
+    patient: str = "",
+    consecutive: int = 0,
 ) -> Found:
     """List the folders and images that the labels table names.
 
@@ -37,20 +46,41 @@ def find(
         units: "auto" takes 8-bit values as relative and deeper ones for HU when the lowest is at most −500; "HU",
             "ct_number" (HU + offset) and "relative" are taken as said, "HU" and "ct_number" for deeper ones only.
         offset: what to subtract to get HU, for "HU" (0) and "ct_number" (1024).
+        window: (low, high) HU that this site's relative values were cut with, where it is known; else
+            `preparation.relative_window` is assumed.
+        patient: a regular expression; what its first group (else all of it) finds in a row's path is the patient's id,
+            instead of the table's. Rows whose path it does not find keep theirs.
+        consecutive: so many single images, numbered one after the other in one folder under one name and of one label,
+            are one patient, where the table gives each an id of its own; 0 leaves the table's.
 
     Raises:
-        BadSite: no images, no table, or a table that is wrong.
+        BadSite: no images, no table, a table that is wrong, or options that contradict.
     """
-    root, declared = Path(root), check_declared(units, offset, site)
-    folders = _walk_images(root)
+    root = Path(root)
+    unread: list[BadScan] = []
+    declared = check_declared(units, offset, site) | check_window(window, units, site)
+    folders = _walk_images(root, unread)
     if not folders:
-        what = f"holds no {', '.join(sorted(IMAGE_SUFFIXES))} file"
-        raise BadSite(root, what, "Point `root` at the folder of the images (archives must be unpacked)")
+        raise _nothing_found(root)
     table = find_table(root, labels, site)
-    rows = read_labels(table, site, keys=("path",))
-    matched = match(rows, _scans_on_disk(root, folders, rows), table)
+    rows, notes = _grouped(read_labels(table, site, keys=("path",)), patient, consecutive, site)
+    on_disk, wrong, remarks = _scans_on_disk(root, folders, {row.path for row in rows})
+    matched = match(rows, on_disk, table, _look_up(wrong))
     scans = [row.as_scan(site, files, _facts(files, declared)) for row, files in matched.pairs]
-    return Found(tuple(scans), matched.bad, matched.notes)
+    return Found(tuple(scans), (*matched.bad, *unread), (*matched.notes, *notes, *remarks))
+
+
+def name_scans(root: Path) -> list[str]:
+    """Paths below the root, as a labels table names them, of all scans that lie there.
+
+    A folder is one scan where its images have one size and names of one row of numbers; else each image is one.
+    """
+    names = []
+    for folder, images in _walk_images(Path(root), []).items():
+        paths = [folder / name for name in images]
+        named = [folder] if _is_one_scan(folder, images) else paths
+        names += [path.relative_to(root).as_posix() for path in named]
+    return names
 
 
 def read(scan: Scan) -> Volume:
@@ -77,26 +107,136 @@ def write_tables(root: Path, scans: list[Scan]) -> None:
     write_labels(Path(root) / "labels.csv", [row_of(scan, path=scan.scan) for scan in scans])
 
 
-def _walk_images(root: Path) -> dict[Path, list[str]]:
+# Folders and images ------------------------------------------------------------------------------------------------
+
+
+def _walk_images(root: Path, unread: list[BadScan]) -> dict[Path, list[str]]:
     """Folder → the names of its images, in natural order."""
     found = {}
-    for folder, names in walk(root) if root.is_dir() else ():
+    for folder, names in walk(root, unread) if root.is_dir() else ():
         if images := [name for name in names if suffix(name) in IMAGE_SUFFIXES]:
             found[folder] = sorted(images, key=natural_key)
     return found
 
 
-def _scans_on_disk(root: Path, folders: dict[Path, list[str]], rows: list[LabelRow]) -> dict[str, tuple[Path, ...]]:
-    """Path below the root → files: a folder is one scan, unless the table names images in it one by one."""
-    wanted = {row.path for row in rows}
+def _nothing_found(root: Path) -> BadSite:
+    if not root.is_dir():
+        return BadSite(root, "no such folder", "Check the site's `root` in the study file")
+    what = f"holds no {', '.join(sorted(IMAGE_SUFFIXES))} file"
+    names = [name for _, files in walk(root, []) for name in files]
+    if arrays := [name for name in names if suffix(name) in {".npy", ".npz"}]:
+        then = "Save each slice as a 16-bit .tif, or each volume as NIfTI (kind volumes)"
+        return BadSite(root, f"{what}, but {len(arrays)} {suffix(arrays[0])} files, which tell no units", then)
+    return BadSite(root, what, "Point `root` at the folder of the images (archives must be unpacked)")
+
+
+def _scans_on_disk(
+    root: Path, folders: Mapping[Path, Sequence[str]], wanted: set[str]
+) -> tuple[dict[str, tuple[Path, ...]], dict[str, str], list[str]]:
+    """Path below the root → files: a folder is one scan, unless the table names images in it one by one.
+
+    Also path → why the folder's slices cannot be told, and remarks on what lies beside slices.
+    """
     found: dict[str, tuple[Path, ...]] = {}
+    wrong: dict[str, str] = {}
+    beside: dict[str, list[str]] = defaultdict(list)
     for folder, names in folders.items():
         files = {(folder / name).relative_to(root).as_posix(): folder / name for name in names}
-        if wanted.isdisjoint(files):
-            found[folder.relative_to(root).as_posix()] = tuple(files.values())
-        else:
+        if not wanted.isdisjoint(files):
             found.update({name: (path,) for name, path in files.items()})
-    return found
+            continue
+        below = folder.relative_to(root).as_posix()
+        found[below] = tuple(files.values())
+        try:
+            slices = slices_of(folder, names)
+        except ValueError as error:
+            if below in wanted:  # its row says so; no second entry
+                wrong[below] = str(error)
+                del found[below]
+            continue
+        found[below] = tuple(folder / name for name in slices.names)
+        beside["masks beside slices, told by their names,"] += [f"{below}/{name}" for name in slices.masks]
+        beside["copies of slices"] += [f"{below}/{name}" for name in slices.copies]
+    notes = [f"{len(n)} {what} are not read, first {n[0]}" for what, n in beside.items() if n]
+    return found, wrong, notes
+
+
+def _look_up(wrong: Mapping[str, str]) -> Callable[[LabelRow], str | None]:
+    def look_up(row: LabelRow) -> str | None:
+        if row.path in wrong:
+            raise BadScan(row.path, wrong[row.path], "Put each scan's slices into a folder of their own")
+        if suffix(row.path) in {".npy", ".npz"}:
+            what = f"is a {suffix(row.path)} file, which tells no units"
+            raise BadScan(row.path, what, "Save it as 16-bit .tif slices, or as NIfTI (kind volumes)")
+        return row.path
+
+    return look_up
+
+
+def _is_one_scan(folder: Path, names: Sequence[str]) -> bool:
+    """Whether a folder's images are the slices of one scan: one row of numbers, all of one size."""
+    try:
+        slices = slices_of(folder, names).names
+    except ValueError:
+        return False
+    rows = {number[0] for name in slices if (number := number_of(name)) is not None}
+    if len(rows) != 1 or any(number_of(name) is None for name in slices):
+        return False
+    return len({picture_size(folder / name) for name in slices}) == 1
+
+
+# Patients ----------------------------------------------------------------------------------------------------------
+
+
+def _grouped(rows: list[LabelRow], patient: str, consecutive: int, site: str) -> tuple[list[LabelRow], tuple[str, ...]]:
+    """Rows with the patients that the options `patient` or `consecutive` give them, and a remark."""
+    if patient and consecutive:
+        raise BadSite(site, "has the options `patient` and `consecutive`", "Give one of them")
+    if consecutive < 0 or consecutive == 1:
+        raise BadSite(site, f"consecutive is {consecutive}", "Set it to 2 or more, or 0 for the table's patients")
+    if patient:
+        return _by_pattern(rows, patient, site)
+    return _by_number(rows, consecutive) if consecutive else (rows, ())
+
+
+def _by_pattern(rows: Sequence[LabelRow], pattern: str, site: str) -> tuple[list[LabelRow], tuple[str, ...]]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise BadSite(site, f"patient is {pattern!r}, no regular expression ({error})", "Correct it") from error
+    found = [compiled.search(row.path) for row in rows]
+    ids = [hit and (hit[1] if compiled.groups else hit[0]) for hit in found]
+    if not any(ids):
+        what = f"the pattern {pattern!r} of the option `patient` is found in none of {len(rows)} paths ({rows[0].path})"
+        raise BadSite(site, what, "Correct it: its first group is the patient's id")
+    grouped = [replace(row, patient=name) if name else row for row, name in zip(rows, ids, strict=True)]
+    kept = sum(not name for name in ids)
+    notes = [f"{len(rows)} scans are of {len({row.patient for row in grouped})} patients by the option `patient`"]
+    if kept:
+        notes.append(f"{kept} paths do not hold its pattern and keep the table's patient")
+    return grouped, tuple(notes)
+
+
+def _by_number(rows: Sequence[LabelRow], size: int) -> tuple[list[LabelRow], tuple[str, ...]]:
+    keys = {row.path: _place(row.path) for row in rows}
+    ids: dict[str, str] = {}
+    first, count, last = "", 0, None
+    for row in sorted((r for r in rows if keys[r.path]), key=lambda r: keys[r.path] or ("", 0)):
+        text, number = keys[row.path] or ("", 0)
+        place = (text, number, row.label)
+        if last is None or count == size or last != (text, number - 1, row.label):
+            first, count = row.path, 0
+        ids[row.path], count, last = first, count + 1, place
+    grouped = [replace(row, patient=ids.get(row.path, row.patient)) for row in rows]
+    patients = len({row.patient for row in grouped})
+    return grouped, (f"{len(rows)} scans are of {patients} patients by the option `consecutive` = {size}",)
+
+
+def _place(path: str) -> tuple[str, int] | None:
+    """A single image's folder and name without its number, and the number; None for what is not one."""
+    folder, _, name = path.rpartition("/")
+    number = number_of(name) if suffix(name) in IMAGE_SUFFIXES else None
+    return number and (f"{folder}/{number[0]}", number[1])
 
 
 def _facts(files: tuple[Path, ...], declared: dict[str, Fact]) -> dict[str, Fact]:

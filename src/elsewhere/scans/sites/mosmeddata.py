@@ -21,7 +21,7 @@ from elsewhere.scans.tables import read_rows, write_rows
 from elsewhere.scans.values import normal_path
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 REGISTRY_NAMES = ("dataset_registry.xlsx", "dataset_registry.csv")
 REGISTRY_COLUMNS = ("study_id", "category", "study_file", "mask_file")
@@ -115,7 +115,7 @@ def _walk_studies(root: Path) -> tuple[dict[str, Path], list[BadScan], Path | No
     bad: list[BadScan] = []
     registries: list[Path] = []
     archives: list[str] = []
-    for folder, names in walk(root) if root.is_dir() else ():
+    for folder, names in walk(root, bad) if root.is_dir() else ():
         archives.extend(name for name in names if name.lower().endswith((".zip", ".rar", ".7z", ".tar")))
         registries.extend(folder / name for name in REGISTRY_NAMES if name in names)
         for name in names:

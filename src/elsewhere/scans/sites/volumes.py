@@ -1,32 +1,51 @@
 """NIfTI, MHA/MHD or NRRD files and a labels table in; volumes out. For any hospital, and for STOIC2021's layout.
 
-`<root>/<any depth>/<file>.nii.gz | .nii | .mha | .mhd | .nrrd` with `labels.csv` (`patient_id, label, path`), or with
-STOIC2021's `metadata/reference.csv` (`PatientID, probCOVID, probSevere`), whose ids are the files' names.
+`<root>/<any depth>/<file>.nii.gz | .nii | .mha | .mhd | .nrrd | .nhdr` with `labels.csv` (`patient_id, label, path`),
+or with STOIC2021's `metadata/reference.csv` (`PatientID, probCOVID, probSevere`), whose ids are the files' names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from elsewhere.errors import BadScan, BadSite
+from elsewhere.scans import metaimage, nrrd
 from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, write_labels
-from elsewhere.scans.nifti import Grid, canonical, check_dimensions, read_nifti, unreadable, write_nifti
+from elsewhere.scans.nifti import read_nifti, write_nifti
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.slices import walk
 from elsewhere.scans.tables import known, read_rows
-from elsewhere.scans.units import DeclaredUnits, check_declared, with_units
+from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, with_units
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".mha", ".mhd", ".nrrd")
-DATA_OF_MHD = (".raw", ".zraw")
+METAIMAGE = (".mha", ".mhd")
+NRRD = (".nrrd", ".nhdr")
+ENDS = (*NIFTI, *METAIMAGE, *NRRD)
+MASK = re.compile(r"(^|[^a-z])(mask|seg|segmentation|label|labelmap|lesion|lesions|annotation|roi)s?([^a-z]|$)")
+"""Names of what is drawn over a scan."""
+
+OTHERS = {
+    ".npy": "a .npy file tells neither spacing nor orientation: save the volumes as NIfTI, with their affine (nibabel)",
+    ".npz": "a .npz file tells neither spacing nor orientation: save the volumes as NIfTI, with their affine (nibabel)",
+    ".dcm": 'for DICOM write kind = "utsw"',
+    ".png": 'for folders of slices write kind = "images"',
+    ".jpg": 'for folders of slices write kind = "images"',
+    ".tif": 'for folders of slices write kind = "images"',
+    ".hdr": "convert .hdr/.img pairs to .nii.gz",
+    ".zip": "unpack the archives first",
+    ".tar": "unpack the archives first",
+    ".gz": "unpack the archives first",
+    ".rar": "unpack the archives first",
+    ".7z": "unpack the archives first",
+}
+"""What to do with files that this kind does not read, by their extension."""
 STOIC_TABLE = Path("metadata") / "reference.csv"
 
 
@@ -37,6 +56,7 @@ def find(
     *,
     units: DeclaredUnits = "auto",
     offset: float | None = None,
+    window: tuple[float, float] | None = None,
 ) -> Found:
     """List the volumes that the labels table names.
 
@@ -47,25 +67,40 @@ def find(
         units: "auto" takes values for HU when the lowest is at most −500 and refuses others; "HU", "ct_number"
             (HU + offset) and "relative" are taken as said.
         offset: what to subtract to get HU, for "HU" (0) and "ct_number" (1024).
+        window: (low, high) HU that this site's relative values were cut with, where it is known; else
+            `preparation.relative_window` is assumed.
 
     Raises:
         BadSite: no volumes, no table, or a table that is wrong.
     """
-    root, declared = Path(root), check_declared(units, offset, site)
-    files = _walk_volumes(root)
+    root, declared = Path(root), check_declared(units, offset, site) | check_window(window, units, site)
+    unread: list[BadScan] = []
+    files, others = _walk_volumes(root, unread)
     if not files:
-        what = f"holds no {', '.join((*NIFTI, *ITK))} file"
-        raise BadSite(root, what, "Point `root` at the folder of the volumes (archives must be unpacked)")
+        raise _nothing_found(root, others)
     table, rows, facts = _read_table(root, labels, site)
-    matched = match(rows, files, table, _look_up(files))
+    matched = match(rows, files, table, _look_up(files, others))
     scans = [row.as_scan(site, paths, {**facts.get(row.patient, {}), **declared}) for row, paths in matched.pairs]
-    return Found(tuple(scans), matched.bad, matched.notes)
+    return Found(tuple(scans), (*matched.bad, *unread), matched.notes)
+
+
+def name_scans(root: Path) -> list[str]:
+    """Paths below the root, as a labels table names them, of all volumes but masks that lie beside their volume."""
+    names = list(_walk_volumes(Path(root), [])[0])
+    return [name for name in names if not _is_mask_beside(name, names)]
 
 
 def read(scan: Scan) -> Volume:
     """The volume of one file, re-oriented to the canonical axes. Raises BadScan."""
     path = scan.files[0]
-    grid = read_nifti(path) if _extension(path.name) in NIFTI else _read_itk(path)
+    extension = _extension(path.name)
+    grid = (
+        read_nifti(path)
+        if extension in NIFTI
+        else metaimage.read_metaimage(path)
+        if extension in METAIMAGE
+        else nrrd.read_nrrd(path)
+    )
     return with_units(grid.voxels, dict(scan.facts), path, grid.spacing, grid.notes)
 
 
@@ -73,10 +108,13 @@ def write(root: Path, scan: Scan, volume: Volume) -> None:
     """Write `<scan id><extension>`; fact `extension` (.nii.gz) says how. Raises BadScan without spacing."""
     path = Path(root) / _path_of(scan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if _extension(path.name) in NIFTI:
+    extension = _extension(path.name)
+    if extension in NIFTI:
         write_nifti(path, volume)
+    elif extension in METAIMAGE:
+        metaimage.write_metaimage(path, volume)
     else:
-        _write_itk(path, volume)
+        nrrd.write_nrrd(path, volume)
 
 
 def write_tables(root: Path, scans: list[Scan]) -> None:
@@ -91,36 +129,81 @@ def _path_of(scan: Scan) -> str:
 # Files and table ---------------------------------------------------------------------------------------------------
 
 
-def _walk_volumes(root: Path) -> dict[str, tuple[Path, ...]]:
-    """Path below the root → the volume's files."""
+def _walk_volumes(root: Path, unread: list[BadScan]) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
+    """Path below the root → the volume's files, the header first; and the names of all other files."""
     found: dict[str, tuple[Path, ...]] = {}
-    for folder, names in walk(root) if root.is_dir() else ():
+    others: list[str] = []
+    for folder, names in walk(root, unread) if root.is_dir() else ():
         for name in names:
-            if extension := _extension(name):
-                data = tuple(folder / (name[:-4] + end) for end in DATA_OF_MHD if name[:-4] + end in names)
-                files = (folder / name, *(data if extension == ".mhd" else ()))
-                found[(folder / name).relative_to(root).as_posix()] = files
-    return found
+            below = (folder / name).relative_to(root).as_posix()
+            if _extension(name):
+                found[below] = _files(folder / name)
+            else:
+                others.append(below)
+    return found, others
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """A volume's file, and the data file that its header names: the store must know when either changes."""
+    format_ = {".mhd": metaimage, ".nhdr": nrrd, ".nrrd": nrrd}.get(path.suffix.lower())
+    try:
+        data = format_.data_file(path) if format_ else None
+    except BadScan:  # said again, and listed, when the scan is read
+        data = None
+    return (path,) if data is None else (path, data)
 
 
 def _extension(name: str) -> str:
     """The volume extension of a file name, or "" when it has none."""
-    return next((end for end in (*NIFTI, *ITK) if name.lower().endswith(end)), "")
+    return next((end for end in ENDS if name.lower().endswith(end)), "")
 
 
-def _look_up(files: Mapping[str, object]) -> Callable[[LabelRow], str | None]:
-    """Row → file: its path with or without extension, or, without a path, a file named after the patient."""
-    without: dict[str, str] = {}
-    by_stem: dict[str, str] = {}
+def _nothing_found(root: Path, others: list[str]) -> BadSite:
+    if not root.is_dir():
+        return BadSite(root, "no such folder", "Check the site's `root` in the study file")
+    ends = Counter(Path(name).suffix.lower() for name in others)
+    known = [end for end, _ in ends.most_common() if end in OTHERS]
+    what = f"holds no {', '.join(ENDS)} file"
+    if not known:
+        return BadSite(root, what, "Point `root` at the folder of the volumes (archives must be unpacked)")
+    number = f"{ends[known[0]]} {known[0]} file{'s' if ends[known[0]] > 1 else ''}"
+    return BadSite(root, f"{what}, but {number}", OTHERS[known[0]][0].upper() + OTHERS[known[0]][1:])
+
+
+def _is_mask_beside(name: str, names: Collection[str]) -> bool:
+    """Whether a name says mask, and another name is the same without it."""
+    bare = name[: -len(_extension(name))].lower()
+    others = {other[: -len(_extension(other))].lower() for other in names}
+    rest = MASK.sub("", bare.rpartition("/")[2]).strip("-_. ")
+    folder = bare.rpartition("/")[0]
+    return rest != bare.rpartition("/")[2] and (f"{folder}/{rest}" if folder else rest) in others - {bare}
+
+
+def _look_up(files: Mapping[str, object], others: Collection[str]) -> Callable[[LabelRow], str | None]:
+    """Row → file: its path with or without extension, or, without a path, a file named after the patient.
+
+    Raises BadScan where several files fit, or where the file is there and of a kind that is not read.
+    """
+    without: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
     for name in files:
         bare = name[: -len(_extension(name))]
-        without.setdefault(bare, name)
-        by_stem.setdefault(bare.rpartition("/")[2], name)
+        without[bare].append(name)
+        by_stem[bare.rpartition("/")[2]].append(name)
+    unreadable = set(others)
 
     def look_up(row: LabelRow) -> str | None:
-        if not row.path:
-            return by_stem.get(row.patient)
-        return row.path if row.path in files else without.get(row.path)
+        if row.path in files:
+            return row.path
+        fitting = without.get(row.path, []) if row.path else by_stem.get(row.patient, [])
+        if len(fitting) > 1:
+            what = f"'{row.path or row.patient}' fits {len(fitting)} files: {', '.join(fitting[:5])}"
+            raise BadScan(row.scan, what, "Give the table the whole path, with its extension")
+        if not fitting and row.path in unreadable:
+            end = Path(row.path).suffix.lower()
+            next_step = OTHERS.get(end, f"save it as one of {', '.join(ENDS)}")
+            raise BadScan(row.scan, f"is a {end or 'file without extension'}, which is not read as a volume", next_step)
+        return fitting[0] if fitting else None
 
     return look_up
 
@@ -138,39 +221,3 @@ def _read_table(
     severe = {row["PatientID"]: known(row.get("probSevere")) for row in read_rows(stoic, ("PatientID",))}
     facts: dict[str, dict[str, Fact]] = {k: {"severe": None if v is None else float(v) > 0} for k, v in severe.items()}
     return stoic, [replace(row, scan=row.patient) for row in rows], facts
-
-
-# MHA and NRRD ------------------------------------------------------------------------------------------------------
-
-
-def _read_itk(path: Path) -> Grid:
-    import SimpleITK  # noqa: PLC0415  (276 MB: only who reads MHA or NRRD loads it)
-
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise unreadable(path, RuntimeError(reason)) from error
-    check_dimensions(image.GetSize(), path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        what = f"holds {image.GetNumberOfComponentsPerPixel()} numbers a voxel, expected 1"
-        raise BadScan(path, what, "Save the CT as one grey volume")
-    if path.suffix.lower() == ".nrrd" and "NRRD_space" not in image.GetMetaDataKeys():
-        what = "tells no orientation (its header has no 'space')"
-        raise BadScan(path, what, "Convert it from DICOM again, or add space and space directions to its header")
-    directions = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag([-1.0, -1.0, 1.0]) @ directions  # ITK counts towards left and posterior
-    values = SimpleITK.GetArrayViewFromImage(image).transpose(2, 1, 0)
-    parts = (values[:, :, plane : plane + 1] for plane in range(values.shape[2]))
-    return canonical(parts, values.shape, values.dtype, affine, path)
-
-
-def _write_itk(path: Path, volume: Volume) -> None:
-    import SimpleITK  # noqa: PLC0415
-
-    if volume.spacing is None:
-        raise BadScan(path, "has no spacing, which the format must tell", "Give the volume its spacing")
-    image: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.voxels[::-1]))
-    image.SetSpacing(tuple(float(mm) for mm in reversed(volume.spacing)))
-    SimpleITK.WriteImage(image, str(path))
