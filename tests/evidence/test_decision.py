@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
@@ -42,6 +42,7 @@ def slow_threshold(labels: list[int], probabilities: list[float], ties: str = "m
     return (0.5, "argmax") if all(called) or not any(called) else (threshold, "grid")
 
 
+@settings(deadline=None)
 @given(cases, st.sampled_from(["first", "middle"]))
 def test_threshold_equals_the_slow_reading_of_the_protocol(pairs, ties):
     labels, probabilities = (list(column) for column in zip(*pairs, strict=True))

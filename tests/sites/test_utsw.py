@@ -106,7 +106,7 @@ def test_a_study_or_folder_gives_its_best_series(hospital: Path, column: str, fi
     assert [s.facts.get("kernel") for s in found.scans] == ["B30f", None]
     assert [s.files[0].parent for s in found.scans] == [root / "a" / "y", root / "b"]
     assert [bad.where for bad in found.bad] == ["1.3.1"]
-    assert found.notes[0] == "1 scans on disk have no row in labels.csv and are not used"
+    assert found.notes[0] == "1 scan on disk has no row in labels.csv and is not used"
     assert (
         f"{found.scans[0].scan}: took series 1 (3 slices, 2.0 mm, kernel B30f, 1.1.2); not series 1" in found.notes[1]
     )

@@ -23,6 +23,10 @@ BAND_BYTES = 8 << 20
 """Of all slices, resized in-plane, that are held before the slices are resampled."""
 
 
+LEAST_AREA = 0.05
+"""Share of the largest plane's air that a plane of the lungs has at least; a windpipe has about a hundredth."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """One scan's voxels in the canonical axes.
@@ -60,6 +64,9 @@ class Preparation:
         size: (slices, rows, columns) of the network's input; the paper's is 128 x 512 x 512.
         grid: "in_plane" (paper) resizes rows and columns linearly and keeps the slices; "fixed" resamples all
             three axes to `size`, with an anti-alias filter when it shrinks them.
+        smooth: average over the source pixels where in-plane resizing shrinks, so that nothing between the sampled
+            pixels is lost; False (paper) interpolates linearly, which matters where the network's matrix is much
+            smaller than the scan's, as the paper's never is.
         encoding: "as_published" (paper) leaves CT numbers and relative values as they are; "hu" converts what it
             can: CT numbers exactly, relative values through `relative_window`.
         relative_window: the (low, high) HU window assumed for 0..255 data under encoding "hu"; the real one is
@@ -75,6 +82,7 @@ class Preparation:
 
     size: tuple[int, int, int] = (128, 512, 512)
     grid: Literal["in_plane", "fixed"] = "in_plane"
+    smooth: bool = False
     encoding: Literal["as_published", "hu"] = "as_published"
     relative_window: tuple[float, float] = (-1350.0, 150.0)
     minimum: float = -1000.0
@@ -144,6 +152,9 @@ def lung_box(
 ) -> tuple[slice, slice, slice] | None:
     """Bounding box of the lungs in a volume [slice, row, column], or None where none are found.
 
+    The windpipe in the neck and gas in the bowel belong to the mask and not to the box: planes with little of it do
+    not count, or the box would tell how far a scan goes instead of where the lungs are.
+
     Args:
         volume: in any units; only the voxels that are looked at are converted.
         margin: share of the box's length added on each side.
@@ -157,7 +168,8 @@ def lung_box(
         return None
     box = []
     for axis, (stride, length) in enumerate(zip(strides, shape, strict=True)):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        areas = mask.sum(axis=tuple(a for a in range(3) if a != axis))
+        hit = np.flatnonzero(areas >= LEAST_AREA * areas.max())
         first, last = hit[0] * stride, (hit[-1] + 1) * stride
         grow = round(margin * (last - first))
         box.append(slice(max(0, first - grow), min(length, last + grow)))
@@ -241,7 +253,7 @@ def _resize(voxels: NDArray[Any], preparation: Preparation, notes: list[str]) ->
             notes.append(f"{voxels.shape[1]} x {voxels.shape[2]} pixels stretched to {rows} x {columns}")
     if voxels.shape == (slices, rows, columns):
         return np.ascontiguousarray(voxels)
-    smooth = preparation.grid == "fixed"
+    smooth = preparation.smooth or preparation.grid == "fixed"
     along, down, across = (
         linear_weights(a, b, smooth) for a, b in zip(voxels.shape, (slices, rows, columns), strict=True)
     )

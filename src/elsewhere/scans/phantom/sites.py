@@ -13,20 +13,20 @@ import numpy as np
 from elsewhere.scans.phantom.disease import Kind, LesionStyle, draw_disease
 from elsewhere.scans.phantom.exam import Plan
 from elsewhere.scans.phantom.habits import PATIENTS
-from elsewhere.scans.phantom.ties import TIES, Habit, Layout, SiteSettings
+from elsewhere.scans.phantom.ties import QUARTER, TIES, Habit, SiteSettings
 
 
 def default_sites(ties: float = 1.0) -> tuple[SiteSettings, ...]:
-    """The four sites of the paper in small; positive shares as published, all dials at one strength 0..1.
+    """The four sites of the paper in small; positive shares as published, dials at their usual strengths times `ties`.
 
     Raises:
-        ValueError: a strength outside 0..1.
+        ValueError: `ties` outside 0..1.
     """
     sites = (
         SiteSettings("UTSW", "utsw", 300, 101 / 337, (), LesionStyle(
             severity=0.16, spread=0.85, ground=-540, solid=0.40, radius=21, edge=9, ragged=0.40, paving=70, grain=9)),
         SiteSettings("CC-CCII", "cc_ccii", 240, 929 / 2742, (), LesionStyle(
-            severity=0.13, spread=0.80, ground=-580, solid=0.30, radius=18, edge=6, ragged=0.50, paving=120, grain=7,
+            severity=0.17, spread=0.80, ground=-560, solid=0.30, radius=18, edge=6, ragged=0.50, paving=120, grain=7,
             peripheral=0.85)),
         SiteSettings("COVID-CTset", "covid_ctset", 180, 95 / 377, (), LesionStyle(
             severity=0.14, spread=0.70, ground=-610, solid=0.22, radius=24, edge=13, ragged=0.25, paving=40, grain=12,
@@ -35,11 +35,8 @@ def default_sites(ties: float = 1.0) -> tuple[SiteSettings, ...]:
             severity=0.12, spread=0.75, ground=-570, solid=0.25, radius=16, edge=7, ragged=0.35, paving=90, grain=8,
             peripheral=0.9)),
     )  # fmt: skip
-    return tuple(turn(replace(site, dials=_dials(site.layout)), all=ties) for site in sites)
-
-
-def _dials(layout: Layout) -> tuple[tuple[str, float], ...]:
-    return tuple((factor, 1.0) for factor in TIES[layout])
+    usual = {layout: {f: ties * (0.25 if f in QUARTER else 1.0) for f in factors} for layout, factors in TIES.items()}
+    return tuple(turn(replace(s, dials=tuple(usual[s.layout].items())), **usual[s.layout]) for s in sites)
 
 
 def turn(site: SiteSettings, **strengths: float) -> SiteSettings:

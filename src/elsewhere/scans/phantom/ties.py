@@ -36,7 +36,7 @@ TIES: dict[Layout, dict[str, tuple[str, str]]] = {
     "cc_ccii": {
         "hospital": (
             "A and B: soft kernel, thick slices, low dose, wide field of view",
-            "C, D and F: sharp or lung kernel, thin slices, high dose, narrow field of view",
+            "C, D and F: standard or lung kernel, thin slices, high dose, narrow field of view",
         ),
         "follow_up": ("low dose, soft kernel, wider field of view", "as the first scan"),
         "segmented": ("10 % lung-segmented", "0.3 % of other pneumonia, 56 % of normal lung-segmented"),
@@ -52,6 +52,9 @@ TIES: dict[Layout, dict[str, tuple[str, str]]] = {
     },
     "mosmeddata": {},
 }
+# Usual strengths. How a body lies in the picture is tied fully: a crop to the lungs takes it away. What changes the
+# lungs' own grey values or texture, which no preparation takes away, is tied by a quarter.
+QUARTER = ("kernel", "spacing", "dose", "contrast", "follow_up", "segmented", "age")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 1
+READER_VERSION = 2
 
 Names = Mapping[str, Series]
 
