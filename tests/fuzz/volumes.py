@@ -1,5 +1,7 @@
 """Damaged volumes, pictures and layouts of slices: small good files, mutated at random.
 
+    python tests/fuzz/volumes.py --seed 1 --count 300
+
 `inputs(seed, folder)` yields (name, callable) pairs; each callable reads one mutated input as a site's reader would and
 ends quietly or with an error of `elsewhere.errors`. Anything else (a foreign exception, a dead process, minutes,
 gigabytes) is a fault of the readers.
@@ -7,12 +9,20 @@ gigabytes) is a fault of the readers.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
+import logging
 import re
+import resource
 import shutil
 import struct
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -193,7 +203,7 @@ def _mutate(path: Path, mutation: Callable[[bytearray, Random], None], random: R
 # Inputs -------------------------------------------------------------------------------------------------------------
 
 
-def inputs(seed: int, folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+def inputs(seed: int, folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
     """Mutated inputs, some 250 for one seed; each is written when its turn comes, and the one before it is gone.
 
     Args:
@@ -213,18 +223,20 @@ def inputs(seed: int, folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
             shutil.rmtree(root)
 
 
-def _read(kind: str, root: Path) -> None:
-    """List the site and read its scans; errors that a user is told are what is wanted."""
-    module = reader(kind)
+def _read(kind: str, root: Path) -> int:
+    """List the site and read its scans, how many could be; errors that a user is told are what is wanted."""
+    module, count = reader(kind), 0
     try:
         found = module.find(root, "Fuzz")
     except ElsewhereError:
-        return
+        return 0
     for scan in found.scans:
         try:
             module.read(scan)
+            count += 1
         except ElsewhereError:
             continue
+    return count
 
 
 Make = Callable[[Path], tuple[str, list[Path]]]
@@ -292,3 +304,33 @@ def _cleaned_release(root: Path) -> None:
         table = csv.writer(file)
         table.writerow(["scan_id", "is_seg", "repeat_ids", "re_order"])
         table.writerows([["100", "0", "1;3-5", "6-11+0-5"], ["102", "1", "", "reverse"]])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=300)
+    options = parser.parse_args()
+    logging.disable()  # tifffile's remarks on every broken tag
+    counts: Counter[str] = Counter()
+    slowest, seed = 0.0, options.seed
+    while counts.total() < options.count:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, call in inputs(seed, Path(folder)):
+                if counts.total() == options.count:
+                    break
+                began = time.process_time()
+                try:
+                    counts["read" if call() else "refused"] += 1
+                except Exception:
+                    counts["foreign exception"] += 1
+                    print(f"{name}:\n{traceback.format_exc()}", file=sys.stderr)
+                slowest = max(slowest, time.process_time() - began)
+        seed += 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"seeds {options.seed} to {seed - 1}: {dict(counts)}, slowest {slowest:.1f} s, peak {peak:.2f} GB")
+    return int(counts["foreign exception"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

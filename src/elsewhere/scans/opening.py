@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from elsewhere.errors import BadScan
 
-PART_BYTES = 4 << 20
+PART_BYTES = 1 << 20
 """Read, or unpacked, at once."""
 
 GZIP_MAGIC = b"\x1f\x8b"
