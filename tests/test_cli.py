@@ -20,7 +20,7 @@ import elsewhere
 from elsewhere import cli, files
 from elsewhere.scans import store
 
-SHARED = ("learned", "new_site")  # what several commands need and no lower wing can know
+SHARED = ("learned", "new_site", "shifting")  # what several commands need and no lower wing can know
 HEAVY = ("torch", "lightning", "numpy", "scipy", "matplotlib", "pydicom", "SimpleITK", "rich", "pyarrow")
 
 
