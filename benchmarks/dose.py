@@ -42,8 +42,9 @@ from elsewhere.evidence.learned import judge_learned
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import Network, NetworkSettings, load_checkpoint
+from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import Case, SampleSettings
-from elsewhere.model.training import TrainingSettings, train
+from elsewhere.model.training import train
 from elsewhere.scans.marks import marks, shifted_marks
 from elsewhere.scans.phantom.disease import INFECTION, worsen
 from elsewhere.scans.phantom.exam import Plan, make
@@ -91,7 +92,7 @@ NETWORK = NetworkSettings(
 )  # fmt: skip
 TRAINED = TrainingSettings(
     iterations=350, batch=8, learning_rate=5e-4, validate_every=35, save_every=350, threads=1, tensorboard=False,
-    accelerator="cpu",
+    accelerator="cpu", balanced_classes=True, select="log_loss", schedule="cosine", weight_decay=1e-4,
 )  # fmt: skip
 STRIDE, RESAMPLES = 12, 300
 
@@ -402,12 +403,10 @@ def answered(world: World, repetition: int) -> list[Site]:
         found.append(_ask(world, home, site, keys, ("listed", words, shift.name)))
         others = [key for key in keys if key[0] != shift.name]
         found.append(_ask(world, home, site, others, ("left out", words, "")))
-    drawn = np.random.default_rng([repetition, 2])
     for name, site in world.sites.items():
-        kept = drawn.permutation(site.labels.size) < 0.9 * site.labels.size
-        right = SCANNERS[name][0] if name in SCANNERS else ""
-        table = "scanner" if right else "off the list"
-        found.append(_ask(world, _part(world.pool, ~there), _part(site, kept), keys, (table, name, right)))
+        expected = SCANNERS[name][0] if name in SCANNERS else ""
+        table = "scanner" if expected else "off the list"
+        found.append(_ask(world, home, site, keys, (table, name, expected)))
     return found
 
 

@@ -23,7 +23,7 @@ def test_its_study_files_are_sound(protocol: str, quick: bool, tmp_path: Path) -
     assert study.origin == "simulated"
     assert len(study.models) == (3 if quick else 9)
     assert study.training.seed == 3
-    assert any("assumption, not a finding" in sentence for sentence in study.planted)
+    assert any("are assumptions, not findings" in sentence for sentence in study.planted)
     assert (study.preparation.crop == "lungs") == (protocol == "harmonised")
 
 

@@ -259,6 +259,23 @@ def test_pictures_are_measured_once_at_home_under_each_shift_and_at_the_other_si
     assert all(0 < f["body"] < 1 and f["floor"] < f["ceiling"] for f in away)
 
 
+def test_a_site_that_cannot_be_compared_has_its_row_and_the_reason(
+    again: tuple[Study, Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("no class has 5 scans at home and at the other site")
+
+    before = set(explanations(again[1])[0])
+    monkeypatch.setattr(command, "explain", refuse)
+    run_stress(*again, ["UTSW"], NOISE, scans=10, workers=1)
+    rows = explanations(again[1])
+    assert {(r["site"], r["shift"], r["best"], r["outcome"]) for r in rows} == {
+        (site, "none", True, "too few") for site in ("CC-CCII", "COVID-CTset", "MosMedData")
+    }
+    assert rows[0]["words"] == "no class has 5 scans at home and at the other site: too few to name a shift"
+    assert set(rows[0]) == before
+
+
 def test_a_degenerate_model_is_named_and_nothing_is_said_of_causes(
     again: tuple[Study, Folder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

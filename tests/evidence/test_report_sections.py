@@ -203,7 +203,7 @@ def a_diagnosis() -> Diagnosis:
         separation=[pair | {"view": "border", "model": ""}, pair | {"view": "features", "model": "A+B", "auc": 0.9}],
         shortcuts=[
             cell | {"view": "lungs_erased", "auc": 0.74, "p": 0.01},
-            cell | {"view": "label_shuffle", "auc": 0.51, "p": 0.01},
+            cell | {"view": "label_shuffle", "auc": 0.51, "p": None},
         ],
         saliency=maps,
         labels=[{"site": "A", "view": "objects", "auc": 0.72, "low": 0.6, "high": 0.8, "p": 0.01, "p_holm": 0.2}],
@@ -249,8 +249,8 @@ def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
 def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
     base = {"model": "A", "home": "A", "unit": "mm", "low": 0.5, "high": 0.95, "positive_share": 0.3, "scans": 40}
     rows = [
-        base | {"shift": "blur", "dose": dose, "auc": auc, "words": f"blurred by {dose:g} mm"}
-        for dose, auc in ((0.0, 0.9), (1.0, 0.88), (4.0, 0.6))
+        base | {"shift": "blur", "dose": dose, "auc": auc, "words": f"blurred by {dose:g} mm", "p_value_holm": p}
+        for dose, auc, p in ((0.0, 0.9, None), (1.0, 0.88, 0.4), (4.0, 0.6, 0.001))
     ]
     rows += [base | {"shift": "noise", "dose": d, "auc": 0.9, "words": f"noise {d:g}"} for d in (0.0, 25.0)]
     best = {"model": "A", "home": "A", "site": "B", "shift": "blur", "words": "Blur comes nearest.", "best": True}
@@ -258,12 +258,68 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
-    assert "No dose of these costs any network 0.05 or more: noise." in shown["words"]
+    assert "Falls of less than 0.05 at every dose and network: noise." in shown["words"]
+    assert shown["silent"] == []
     assert shown["best"] == ["Blur comes nearest."]
     svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
     assert "0.90 → 0.60" in svg
     assert len(rows_of(tmp_path, "paper-dose-response")) == 5
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: object) -> dict:
+    row = {"model": "A", "home": "A", "shift": "blur", "unit": "mm", "words": "blurred", "low": 0.5, "high": 0.95}
+    return row | {"dose": dose, "auc": auc, "p_value_holm": p, "scans": 40, "positive_share": 0.3} | more
+
+
+def test_no_shift_is_the_costliest_where_none_surely_costs_anything() -> None:
+    plain = a_dose(0.9, None, dose=0.0)
+    assert stress.sentence([plain, a_dose(0.6, 0.01)]).startswith("The costliest: blurred, which takes 0.30")
+    unsure = stress.sentence([plain, a_dose(0.6, 0.06)])
+    assert unsure == "No shift surely lowers the AUC; the largest fall is 0.30 (blurred, A)."
+    others = [a_dose(0.9, None, 0.0, shift=f"s{i}") for i in range(9)] + [
+        a_dose(0.9, 1, shift=f"s{i}") for i in range(9)
+    ]
+    assert "No shift surely lowers" in stress.sentence([plain, a_dose(0.6, 0.01), *others])  # one of ten was tried
+    assert stress.sentence([plain, a_dose(0.93, 0.001)]) == "No shift lowers the AUC."
+
+
+def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> None:
+    row = {"model": "A", "home": "A", "shift": "degenerate", "dose": 0.0, "unit": "", "auc": None, "scans": 0}
+    kept = Stress([row | {"words": "degenerate: its scores hardly differ"}], [])
+    shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["silent"] == ["A: degenerate: its scores hardly differ."]
+    assert (shown["words"], shown["pictures"], shown["best"]) == ("", [], [])
+
+
+def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
+    named = {"site": "A", "view": "body", "auc": 0.8, "p_holm": 0.001}
+    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}])
+    assert "a network that uses the lungs alone stands at 0.5" in clean
+    body = diagnosis.battery_words([named])
+    assert "Outside the lungs, too, positive is told from negative at A: " in body
+    assert "At A it is the body itself: age, sex, size or the disease can do that" in body
+    air = diagnosis.battery_words([named | {"view": "background"}])
+    assert "may stand above 0.5 there" in air
+    assert "age, sex, size" not in air
+    assert "stands at 0.5" not in diagnosis.battery_words([])
+
+
+def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_path: Path) -> None:
+    cell = {"model": "A", "site": "A", "low": 0.5, "high": 0.9, "patients": 20, "scans": 20, "permutations": 1999}
+    rows = [
+        cell | {"view": "lungs_erased", "auc": 0.74, "p": 1 / 2000, "degenerate": "it did not learn"},
+        cell | {"view": "label_shuffle", "auc": 0.51, "p": None, "degenerate": "it did not learn"},
+    ]
+    out = Folder(tmp_path)
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", out)
+    assert shown is not None
+    (table,) = shown["tables"].values()
+    printed = [[column.print(row) for column in table.columns] for row in table.rows]
+    assert printed[0][0] == "A (did not learn)"
+    assert "≤ 0.0005" in printed[0]
+    assert "–" in printed[1]
 
 
 # Sheets -----------------------------------------------------------------------------------------------------------

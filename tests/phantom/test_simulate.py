@@ -35,7 +35,7 @@ def test_dials_from_text():
     sites = set_dials(choose_sites(["UTSW", "CC-CCII"], 5), ["UTSW.all=0", "UTSW.kernel=0.5", "CC-CCII.hospital=0.25"])
     utsw, ccii = sites
     assert (utsw.patients, utsw.dial("kernel"), utsw.dial("dose")) == (5, 0.5, 0.0)
-    assert (ccii.dial("hospital"), ccii.dial("segmented")) == (0.25, 1.0)
+    assert (ccii.dial("hospital"), ccii.dial("segmented")) == (0.25, 0.25)
 
 
 def test_all_sites_where_none_is_named():
@@ -63,14 +63,17 @@ def test_an_unknown_site_is_named():
 
 
 def test_one_number_turns_every_tie():
-    assert {strength for s in choose_sites([], None, ties=0.25) for _, strength in s.dials} == {0.25}
+    assert {strength for s in choose_sites([], None, ties=0.0) for _, strength in s.dials} == {0.0}
+    usual, half = ([s for site in choose_sites([], None, ties=t) for _, s in site.dials] for t in (1.0, 0.5))
+    assert set(usual) == {0.25, 1.0}
+    assert half == [strength / 2 for strength in usual]
     one = set_dials(choose_sites(["UTSW"], None, ties=0.0), ["UTSW.kernel=1"])[0]
     assert (one.dial("kernel"), one.dial("spacing")) == (1.0, 0.0)
 
 
 def test_what_is_planted_in_words():
     utsw, *_, mosmed = default_sites()
-    assert "kernel 1 (positives: sharp or lung; negatives: standard or soft)" in in_words(utsw)
+    assert "kernel 0.25 (positives: sharp or lung; negatives: standard or soft)" in in_words(utsw)
     assert "independent of it: kernel" in in_words(turn(utsw, kernel=0.0))
     assert "sharp" not in in_words(turn(utsw, kernel=0.0))
     assert "nothing is tied" in in_words(turn(utsw, all=0.0))

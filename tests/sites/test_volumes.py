@@ -129,8 +129,8 @@ def test_stoic_layout(tmp_path: Path) -> None:
         ("12", "12", 0, False),
     ]
     assert found.notes == (
-        "1 rows of reference.csv have no usable scan",
-        "1 scans on disk have no row in reference.csv and are not used",
+        "1 row of reference.csv has no usable scan",
+        "1 scan on disk has no row in reference.csv and is not used",
     )
     named = volumes.find(tmp_path / "data", "STOIC", tmp_path / "metadata" / "reference.csv")
     assert [s.patient for s in named.scans] == ["11", "12"]

@@ -24,7 +24,7 @@ def simulate(  # noqa: PLR0917 - one option each
     matrix: Annotated[int, typer.Option(min=32, max=1024, help="Rows and columns.")] = 96,
     finest: Annotated[float, typer.Option(min=0.5, help="Finest slice distance in mm.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other patients.")] = 0,
-    ties: Annotated[float, typer.Option(min=0, max=1, help="All ties to the label: 0 none, 1 full.")] = 1.0,
+    ties: Annotated[float, typer.Option(min=0, max=1, help="All ties to the label, times their usual strength.")] = 1.0,
     dial: Annotated[list[str] | None, typer.Option(help="One tie: UTSW.kernel=0.5, CC-CCII.all=0 …")] = None,
     workers: Workers = None,
 ) -> None:

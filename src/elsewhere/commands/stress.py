@@ -55,6 +55,12 @@ SCANS = FEWEST
 UNLEARNED = "degenerate"
 """Name, in the records, of the one row of a model that did not learn."""
 
+COLUMNS = (
+    *("shift", "dose", "distance", "words", "best", "shown", "p_left", "fits", "sureness"),
+    *("outcome", "distance_unshifted", "p", "p_difference", "tried", "of"),
+)
+"""Of explanations.parquet, after the model, its home and the site."""
+
 UNSCORED = {field.name: None for field in fields(Dosed) if field.name != "dose"} | {"scans": 0}
 """What stands in the row of a dose without scores."""
 
@@ -297,13 +303,14 @@ def _explanations(
     tried = len({s.name for s in ready}), len({s.name for s in shifts})
     rows = []
     for site in _others(plan, folder, home):
+        base = {"model": home.model, "home": home.site, "site": site}
         there = _predicted(folder, home.model, site, "test")
         theirs = ([r["label"] for r in there], [r["patient"] for r in there], [r["probability"] for r in there])
         try:
             said = explain(ours, shifted, theirs, shown(as_is, columns, seen[site]), seed=plan.seed)
-        except ValueError:  # no class with enough scans at both sites: nothing to compare
+        except ValueError as error:  # no class with enough scans at both sites: nothing to compare
+            rows.append(base | _incomparable(str(error), tried))
             continue
-        base = {"model": home.model, "home": home.site, "site": site}
         rows += [base | row for row in _explained(said, home.site, site, tried)]
     return rows
 
@@ -314,6 +321,12 @@ def _own(shift: str) -> list[str]:
 
 def _columns(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> Columns:
     return {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in names}
+
+
+def _incomparable(why: str, tried: tuple[int, int]) -> Row:
+    """The one row of a site whose scores cannot be compared with home's."""
+    row: Row = dict.fromkeys(COLUMNS) | {"shift": NOTHING, "dose": 0.0, "best": True, "outcome": "too few"}
+    return row | {"words": f"{why}: too few to name a shift", "tried": tried[0], "of": tried[1]}
 
 
 def _explained(said: Explanation, home: str, site: str, tried: tuple[int, int]) -> Iterable[Row]:

@@ -30,7 +30,7 @@ from elsewhere.evidence.permutation import p_words
 FEWEST = 100
 """Scans of each site, in the classes compared, below which no shift is named."""
 
-LEAST_SCANS = 10
+LEAST_SCANS = 5
 """Scans of a class at a site below which its scores are no distribution."""
 
 LEAST_DISTANCE = 0.2
@@ -144,7 +144,7 @@ def explain(
         seed: of the resamples.
 
     Raises:
-        ValueError: no shift; no class with 10 scans at both sites; NaN; lengths that differ.
+        ValueError: no shift; no class with 5 scans at both sites; NaN; lengths that differ.
     """
     if not shifted:
         raise ValueError("no shift was tried; give at least one")
@@ -154,7 +154,8 @@ def explain(
     parts, keys = list(classes.values()), list(shifted)
     apart = np.array([_distances(c, *_everyone(c))[:, 0] for c in parts])
     distances = apart.mean(axis=0)
-    luck = _luck(parts, resamples, seed)
+    twins = _twin_masses(parts, resamples, seed)
+    luck = np.mean([_rows(c.home, c.home[0], mass) for c, mass in zip(parts, twins, strict=True)], axis=0)
     p_value = _beyond(luck[0] - luck[1:].min(axis=0), distances[0] - distances[1:].min())
     p_difference = _beyond(_exchanged(parts, resamples, seed), distances[0])
     scans = (sum(c.home.shape[1] for c in parts), sum(c.site.size for c in parts))
@@ -162,7 +163,7 @@ def explain(
     left: list[float | None] = [None] * len(keys)
     if not few and not alike:
         near = [bool(shows[key]) and distances[i + 1] <= LEFT * distances[0] for i, key in enumerate(keys)]
-        left = [_p_left(parts, apart[:, i + 1], i + 1, resamples, seed) if near[i] else None for i in range(len(keys))]
+        left = [_p_left(parts, twins, apart[:, i + 1], i + 1) if near[i] else None for i in range(len(keys))]
     fits = [p is not None and p > CHANCE and p_value <= CHANCE for p in left]
     firsts = _firsts(parts, fits, resamples, seed)
     candidates = tuple(
@@ -256,9 +257,8 @@ def pictures_show(
         spread = float(np.subtract(*np.percentile(ours, (75, 25)))) / 1.349
         if way == 0 or abs(way) < LEAST_MARK * spread:
             continue
-        progress = (np.median(theirs) - start) / way
-        differs = mannwhitneyu(ours, theirs).pvalue <= MARK_LEVEL
-        found.append(bool(differs and PROGRESS[0] <= progress <= PROGRESS[1]))
+        on_the_way = PROGRESS[0] <= (np.median(theirs) - start) / way <= PROGRESS[1]
+        found.append(bool(on_the_way and mannwhitneyu(ours, theirs).pvalue <= MARK_LEVEL))
     return all(found) if found else None
 
 
@@ -290,8 +290,12 @@ def _everyone(c: _Class) -> tuple[Floats, Floats]:
 
 def _distances(c: _Class, ours: Floats, theirs: Floats) -> Floats:
     """Wasserstein-1 distance of each row of home to the site (rows, resamples), scans weighted (resamples, scans)."""
-    mass = _mass(ours, theirs)
-    return np.stack([_area(np.concatenate([row, c.site]), mass) for row in c.home])
+    return _rows(c.home, c.site, _mass(ours, theirs))
+
+
+def _rows(rows: Floats, other: Floats, mass: Floats) -> Floats:
+    """Distance of each row (rows, scans) to another sample, in each resample of `_mass`."""
+    return np.stack([_area(np.concatenate([row, other]), mass) for row in rows])
 
 
 def wasserstein(first: Floats, second: Floats, ours: Floats, theirs: Floats) -> Floats:
@@ -338,24 +342,22 @@ def _firsts(classes: Sequence[_Class], fits: Sequence[bool], resamples: int, see
     return shares
 
 
-def _luck(classes: Sequence[_Class], resamples: int, seed: int) -> Floats:
-    """Distances (rows, resamples) were the site nothing but other patients of home as its first row has it."""
-    return np.asarray(np.mean(_twins(classes, resamples, seed), axis=0))
-
-
-def _twins(classes: Sequence[_Class], resamples: int, seed: int) -> list[Floats]:
-    parts = []
+def _twin_masses(classes: Sequence[_Class], resamples: int, seed: int) -> list[Floats]:
+    """`_mass` of each class were the site other patients of home: two draws of them, of both sites' sizes."""
+    masses = []
     for number, c in enumerate(classes):
         ours = _draw(c.home_patients, None, resamples, [seed, number, 2])
         theirs = _draw(c.home_patients, int(c.site_patients.max()) + 1, resamples, [seed, number, 3])
-        parts.append(_distances(_Class(c.home, c.home[0], c.home_patients, c.home_patients), ours, theirs))
-    return parts
+        masses.append(_mass(ours, theirs))
+    return masses
 
 
-def _p_left(classes: Sequence[_Class], apart: Floats, row: int, resamples: int, seed: int) -> float:
+def _p_left(classes: Sequence[_Class], twins: Sequence[Floats], apart: Floats, row: int) -> float:
     """Chance of the distances (classes,) that are left under one row, were the site home as this row has it."""
-    alone = [_Class(c.home[[row]], c.site, c.home_patients, c.site_patients) for c in classes]
-    found = [_beyond(d[0], float(left)) for d, left in zip(_twins(alone, resamples, seed), apart, strict=True)]
+    found = [
+        _beyond(_rows(c.home[[row]], c.home[row], mass)[0], float(left))
+        for c, mass, left in zip(classes, twins, apart, strict=True)
+    ]
     return min(1.0, min(found) * len(found))
 
 

@@ -76,7 +76,8 @@ def take_fingerprint(small: Shrunk) -> Fingerprint:
     core = _erode(lung)  # without the gaps of the table and the skin
     box = [_reach(core if core.any() else lung, axis) for axis in range(3)]
     slices = _slices(small, lung, box)
-    pictures = _pictures(small, box) if len(slices) < FEWEST_SLICES else np.zeros((0, *PICTURE_GRID), np.int8)
+    few = len(slices) < FEWEST_SLICES
+    pictures = _pictures(small, lung, core) if few else np.zeros((0, *PICTURE_GRID), np.int8)
     return Fingerprint(_shape(tissue, box), slices, pictures)
 
 
@@ -122,17 +123,22 @@ def _slices(small: Shrunk, lung: Mask, box: list[tuple[float, float]]) -> NDArra
     return _as_bytes(detail[enough], 2)
 
 
-def _pictures(small: Shrunk, box: list[tuple[float, float]]) -> NDArray[np.int8]:
-    """The slices in the box of the lungs: 0 air .. 1 soft tissue, fine detail only."""
+def _pictures(small: Shrunk, lung: Mask, core: Mask) -> NDArray[np.int8]:
+    """The slices, each in the box of its own lungs: 0 air .. 1 soft tissue, fine detail only."""
     chosen = np.unique(np.linspace(0, len(small.values) - 1, FEWEST_SLICES).round().astype(int))
-    rows, columns = (
-        _areas(n, *ends, m) for n, ends, m in zip(small.values.shape[1:], box[1:], PICTURE_GRID, strict=True)
-    )
     levels = small.levels
-    density = np.clip((small.values[chosen] - levels.dark) / max(levels.bright - levels.dark, 1e-6), -0.25, 1.1)
-    pictures = _in_plane(density, rows, columns)
+    density = np.clip((small.values - levels.dark) / max(levels.bright - levels.dark, 1e-6), -0.25, 1.1)
+    pictures = np.concatenate([_own_box(density[i : i + 1], lung[i : i + 1], core[i : i + 1]) for i in chosen])
     detail = pictures - ndimage.gaussian_filter(pictures, (0, PICTURE_DETAIL, PICTURE_DETAIL), mode="nearest")
     return _as_bytes(detail - detail.mean(axis=(1, 2), keepdims=True), 2)
+
+
+def _own_box(density: Array, lung: Mask, core: Mask) -> Array:
+    """One slice in the box of its lungs: the same beside whatever other slices."""
+    inside = core if core.any() else lung
+    ends = [_reach(inside, axis) for axis in (1, 2)]
+    rows, columns = (_areas(n, *e, m) for n, e, m in zip(density.shape[1:], ends, PICTURE_GRID, strict=True))
+    return _in_plane(density, rows, columns)
 
 
 def _areas(source: int, low: float, high: float, target: int) -> Array:

@@ -11,6 +11,7 @@ from elsewhere.evidence.figures import Canvas, ForestPanel, ForestRow, ForestSca
 from elsewhere.evidence.permutation import p_value
 from elsewhere.evidence.report.content import Record, Study
 from elsewhere.evidence.report.folder import Folder
+from elsewhere.evidence.report.learned import MARK
 from elsewhere.evidence.report.records import number
 from elsewhere.evidence.report.table import Column, Table
 from elsewhere.evidence.report.words import estimate, figure, listed, spaced
@@ -245,7 +246,7 @@ def _battery_table(rows: Sequence[Record], name: str) -> Table:
 
 def _network(value: Any, row: Record) -> str:
     """A network's name, and whether it learned."""
-    return spaced(value) + (" (degenerate)" if row.get("degenerate") else "")
+    return spaced(value) + (f" ({MARK})" if row.get("degenerate") else "")
 
 
 def _saliency_table(rows: Sequence[Record], name: str) -> Table:

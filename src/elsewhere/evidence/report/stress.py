@@ -1,4 +1,4 @@
-"""What graded CT shifts did to the scores in; dose–response curves and what explains each new site out."""
+"""What graded CT shifts did to the scores in; dose–response curves and what could explain each new site, out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from elsewhere.evidence.report.words import estimate, figure, spaced
 NOTABLE = 0.05
 """A fall of the AUC by this much counts (as elsewhere on the page)."""
 
+SURE = 0.05
+"""Largest p of a fall that is spoken of: after Holm over a shift's doses, times the shifts and networks tried."""
+
+UNLEARNED = "degenerate"
+"""What stands for the shift in the one row of a network that did not learn."""
+
 ACROSS = 5  # shifts side by side in one figure, so that it can be read in print
 
 
@@ -26,8 +32,10 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     if not s.curves and not s.explanations:
         return None
     best = [str(r["words"]) for r in s.explanations if r.get("best")]
+    silent = [f"{spaced(str(r['model']))}: {r['words']}." for r in s.curves if r["shift"] == UNLEARNED]
     return {
         "words": sentence(s.curves),
+        "silent": list(dict.fromkeys(silent)),
         "best": list(dict.fromkeys(best)),
         "pictures": [(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
         "curves": out.add_table(_curve_table(s.curves, f"{slug}-dose-response")) if s.curves else None,
@@ -38,7 +46,7 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
 
 
 def sentence(curves: Sequence[Record]) -> str:
-    """Which shift costs most, over all networks."""
+    """Which shift costs most, over all networks, if one surely costs anything; and which cost little at any dose."""
     falls: dict[str, list[tuple[float, Record]]] = {}
     for row in curves:
         plain = _as_is(curves, row)
@@ -47,12 +55,27 @@ def sentence(curves: Sequence[Record]) -> str:
             falls.setdefault(str(row["shift"]), []).append((plain - auc, row))
     if not falls:
         return ""
-    worst = max((pair for pairs in falls.values() for pair in pairs), key=lambda pair: pair[0])
+    every = [pair for pairs in falls.values() for pair in pairs]
+    tests = len(falls) * len({(row["model"], row["home"]) for _, row in every})
+    sure = [(fall, row) for fall, row in every if fall > 0 and _surely(row, tests)]
+    fall, row = max(sure or every, key=lambda pair: pair[0])
+    if sure:
+        words = f"The costliest: {row['words']}, which takes {fall:.2f} of AUC from {spaced(row['model'])}."
+    elif fall > 0:
+        words = (
+            f"No shift surely lowers the AUC; the largest fall is {fall:.2f} ({row['words']}, {spaced(row['model'])})."
+        )
+    else:
+        words = "No shift lowers the AUC."
     harmless = [shift for shift, pairs in falls.items() if max(fall for fall, _ in pairs) < NOTABLE]
-    words = f"The costliest: {worst[1]['words']}, which takes {worst[0]:.2f} of AUC from {spaced(worst[1]['model'])}."
-    if harmless:
-        words += f" No dose of these costs any network {NOTABLE:.2f} or more: {', '.join(harmless)}."
+    if harmless and fall > 0:
+        words += f" Falls of less than {NOTABLE:.2f} at every dose and network: {', '.join(harmless)}."
     return words
+
+
+def _surely(row: Record, tests: int) -> bool:
+    p = number(row.get("p_value_holm"))
+    return p is not None and p * tests <= SURE
 
 
 def _as_is(curves: Sequence[Record], row: Record) -> float | None:
@@ -68,7 +91,7 @@ def _pictures(study: Study, slug: str) -> list[tuple[bool, Canvas]]:
     blocks = [shifts[i : i + ACROSS] for i in range(0, len(shifts), ACROSS)]
     canvases = []
     for letter, several in (("a", False), ("b", True)):
-        rows = [r for r in study.stress.curves if ("+" in r["model"]) == several]
+        rows = [r for r in study.stress.curves if ("+" in r["model"]) == several and r["shift"] != UNLEARNED]
         for place, block in enumerate(blocks if rows else ()):
             name = f"{slug}-dose-response-{letter}{place + 1}"
             canvases.append((several, _picture(study, name, rows, block)))
@@ -131,10 +154,14 @@ def _explanation_table(rows: Sequence[Record], name: str) -> Table:
         Column("model", "Network", lambda v, _: spaced(v)),
         Column("home", "Home"),
         Column("site", "New site"),
-        Column("words", "What explains the scores there best"),
+        Column("words", "Which shift could explain the scores there"),
         Column("distance_unshifted", "Distance unshifted", lambda v, _: figure(v, 3), numeric=True),
         Column("distance", "Distance shifted", lambda v, _: figure(v, 3), numeric=True),
     ]
     best = [r for r in rows if r.get("best")] or list(rows)
-    note = "Distance between the scores of shifted home scans and those of the new site, within each class; 0 is equal."
+    note = (
+        "Mean log-odds by which the scores of home must be moved to lie as those of the new site, within each class: 0 "
+        "is equal. A shift is named only where the scans of the new site show it and it leaves no more than chance; "
+        "what else moves the scores alike is not excluded."
+    )
     return Table(name, "Which shift makes home scans score like those of the new site.", columns, best, note)
