@@ -269,7 +269,8 @@ def test_a_path_in_square_brackets_is_told_as_it_is(
     tiny_study: Path, tiny_sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moved = _copy_site(tiny_study, tiny_sites, tmp_path, "MosMedData")
-    odd = moved.with_name("CT [thorax] [/old] [red]x[")
+    odd = moved.parent / "CT [thorax] [" / "old] [red]x["
+    odd.parent.mkdir()
     moved.rename(odd)
     tiny_study.write_text(tiny_study.read_text().replace(str(moved), str(odd)))
     broken = next((odd / "studies").rglob("*.nii.gz"))
