@@ -14,7 +14,8 @@ from elsewhere.commands.audit import audit, confounding, read_rows, rule_score, 
 from elsewhere.errors import BadScan
 from elsewhere.evidence.report.content import Audit
 from elsewhere.evidence.report.tables import audit_tables
-from elsewhere.plan import Folder, read_table
+from elsewhere.kept import read_scans
+from elsewhere.plan import Folder
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +52,10 @@ def test_again_it_reads_no_scan_and_says_the_same(
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
     rows = read_rows(audited)
     assert rows[0]["forensics"]["fingerprint"]
-    path = Path(read_table(audited.scans)[0]["file"])
+    path = Path(read_scans(audited)[0]["file"])
     kept = path.read_bytes()
     path.write_bytes(kept[:100])
-    with pytest.raises(BadScan, match=r"the prepared volume is damaged or gone. Run `elsewhere prepare` again"):
+    with pytest.raises(BadScan, match=r"the prepared volume is damaged\. Delete this file and run `elsewhere prepare`"):
         read_rows(audited)
     path.write_bytes(kept)
 

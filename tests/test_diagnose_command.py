@@ -14,7 +14,7 @@ from elsewhere.cli import app
 from elsewhere.commands import diagnose as command
 from elsewhere.commands.diagnose import diagnose_study, probing
 from elsewhere.commands.study import run_study
-from elsewhere.errors import BadCheckpoint, BadStudy
+from elsewhere.errors import BadStudy
 from elsewhere.evidence.learned import Learned
 from elsewhere.kept import read_findings
 from elsewhere.plan import Folder, read_table
@@ -224,6 +224,6 @@ def test_a_study_that_has_not_run_is_refused(made: tuple[Path, Folder], tmp_path
     with pytest.raises(BadStudy, match="does not exist"):
         diagnose_study(made[0], Folder(tmp_path))
     shutil.copy(made[1].scans, tmp_path / "scans.parquet")
-    with pytest.raises(BadCheckpoint, match=r"checkpoint\.json"):
+    with pytest.raises(BadStudy, match=r"predictions.*does not exist\. Run `elsewhere study` again"):
         diagnose_study(made[0], Folder(tmp_path))
     assert command.PERMUTATIONS >= 999

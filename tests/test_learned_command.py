@@ -12,7 +12,9 @@ from elsewhere.commands.learned import learned_models
 from elsewhere.errors import BadStudy
 from elsewhere.evidence.learned import judge_learned
 from elsewhere.model.prediction import write_predictions
-from elsewhere.plan import Folder
+from elsewhere.plan import Folder, read_table, write_table
+
+SCAN = {"status": "ok", "file": "../store/x.b2nd", "facts": "{}"}
 
 
 def write(folder: Folder, model: str, site: str, gap: float, subset: str = "validation", passes: int = 1) -> None:
@@ -22,12 +24,16 @@ def write(folder: Folder, model: str, site: str, gap: float, subset: str = "vali
     odds = random.normal(0, 1, 40) + gap * labels
     base = {"model": model, "site": site, "subset": subset, "windows": 1}
     rows = [
-        {**base, "patient": f"p{i // 4}{labels[i]}", "scan": f"s{i}", "label": labels[i], "pass": number}
+        {**base, "patient": f"p{i // 4}{labels[i]}", "scan": f"s{i}", "label": int(labels[i]), "pass": number}
         | {"probability": float(expit(odds[i])) if number < 0 else 0.5}
         for number in range(-1, passes)
         for i in range(40)
     ]
     write_predictions(folder.predictions(model, site), rows)
+    kept = {(r["site"], r["scan"]): r for r in (read_table(folder.scans) if folder.scans.is_file() else [])}
+    for row in rows:
+        kept[site, row["scan"]] = {k: row[k] for k in ("site", "patient", "scan", "label", "subset")} | SCAN
+    write_table(folder.scans, list(kept.values()))
 
 
 def test_each_model_is_judged_by_its_own_sites_alone(tmp_path: Path) -> None:
@@ -56,5 +62,5 @@ def test_a_model_without_validation_scans_is_refused(tmp_path: Path) -> None:
     write(folder, "A", "A", 4.0, subset="test")
     with pytest.raises(BadStudy, match="holds no validation scan of A, so that nothing tells whether A learned"):
         learned_models(folder, {"A": ("A",)})
-    with pytest.raises(BadStudy, match="cannot be read"):
+    with pytest.raises(BadStudy, match="does not exist"):
         learned_models(folder, {"B": ("B",)})

@@ -37,6 +37,7 @@ def prepared(once: tuple[Folder, dict[str, Any]], tmp_path: Path) -> tuple[Folde
     """Its records in a folder of their own, and its settings, for a test to change."""
     folder = Folder(tmp_path / "out")
     folder.root.mkdir()
+    (tmp_path / "store").symlink_to(once[0].root.parent / "store")  # the records keep its place beside the folder
     shutil.copy(once[0].scans, folder.scans)
     return folder, copy.deepcopy(once[1])
 

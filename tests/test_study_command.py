@@ -23,7 +23,7 @@ from elsewhere.evidence.roc import exact_auc
 from elsewhere.kept import read_audit, read_identity, read_scans
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.model.prediction import read_predictions
-from elsewhere.plan import Folder, load_study, read_table
+from elsewhere.plan import Folder, load_study, read_table, write_table
 
 
 def whole_study(file: Path, out: Path, workers: int = 1) -> None:
@@ -219,7 +219,10 @@ def test_corrected_labels_are_refused_and_the_study_stays_as_it_was(
     report([folder.root])
     found = Folder(folder.refused)
     assert {r["scan"]: r["label"] for r in read_scans(found)} != {r["scan"]: r["label"] for r in read_scans(folder)}
-    shutil.copy(found.scans, folder.scans)  # what earlier versions left behind
+    rows = read_table(folder.scans)  # what earlier versions left behind: a table of other labels than the predictions'
+    changed = next(row for row in rows if (row["site"], row["subset"]) == ("UTSW", "test"))
+    changed["label"] = 1 - changed["label"]
+    write_table(folder.scans, rows)
     with pytest.raises(BadStudy, match=r"UTSW\.parquet: is older than scans\.parquet.*Run `elsewhere study` again"):
         report([folder.root])
     run_study(tiny_study, folder, workers=1)

@@ -204,10 +204,10 @@ def test_wrong_probabilities_are_not_written(tmp_path, probability):
 
 
 def test_missing_and_damaged_tables(tmp_path):
-    with pytest.raises(BadStudy, match=r"p\.parquet: the predictions cannot be read"):
+    with pytest.raises(BadStudy, match=r"p\.parquet: does not exist\. Run `elsewhere study` again"):
         read_predictions(tmp_path / "p.parquet")
     (tmp_path / "p.parquet").write_bytes(b"nonsense")
-    with pytest.raises(BadStudy, match="the predictions cannot be read"):
+    with pytest.raises(BadStudy, match=r"p\.parquet.*Run `elsewhere study` again"):
         read_predictions(tmp_path / "p.parquet")
 
 
