@@ -269,7 +269,7 @@ def find_unlabelled(
     named = name_scans(root)
     on_disk, _, remarks = _scans_on_disk(root, folders, set(named))
     scans = {scan.scan: scan for scan in unlabelled(site, {name: on_disk[name] for name in named}, declared)}
-    rows, notes = [LabelRow(name, None, path=name, scan=name) for name in scans], ()
+    rows, notes = [LabelRow(name, None, path=name, scan=name) for name in scans], tuple[str, ...]()
     if patient or consecutive:
         rows, notes = _grouped(rows, patient, consecutive, site)
     found = [replace(scans[r.scan], patient=r.patient, facts=_facts(scans[r.scan].files, declared)) for r in rows]
