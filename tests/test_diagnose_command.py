@@ -152,6 +152,7 @@ def test_a_chunk_that_is_lost_is_made_again_alone(
 ) -> None:
     copy = Folder(tmp_path / "out")
     shutil.copytree(made[1].root, copy.root)
+    (tmp_path / "store").symlink_to(made[1].root.parent / "store")
     parts = sorted((copy.root / "diagnosis" / "parts").iterdir())
     parts[0].unlink()
     (copy.root / "diagnosis" / "parts" / "old.parquet").write_bytes(b"")
@@ -193,6 +194,7 @@ def test_a_model_that_learned_is_spoken_of(
     fine = Learned(0.9, 0.8, 1.0, 0.9, 0.5, 1.0, 40, (), ())
     monkeypatch.setattr(command, "learned_models", lambda _, models: dict.fromkeys(models, fine))
     copy = Folder(shutil.copytree(made[1].root, tmp_path / "out"))
+    (tmp_path / "store").symlink_to(made[1].root.parent / "store")
     again = diagnose_study(made[0], copy, permutations=199, workers=1)
     assert not any(r["degenerate"] for r in again["shortcuts"])
     assert "degenerate" not in {f["cause"] for f in again["findings"]}
@@ -202,6 +204,7 @@ def test_a_model_that_learned_is_spoken_of(
 def test_models_and_sites_can_be_chosen(made: tuple[Path, Folder], tmp_path: Path) -> None:
     copy = Folder(tmp_path / "out")
     shutil.copytree(made[1].root, copy.root)
+    (tmp_path / "store").symlink_to(made[1].root.parent / "store")
     found = diagnose_study(made[0], copy, ["A+B"], ["A"], permutations=99, workers=1)
     assert {r["model"] for r in found["shortcuts"]} == {"A+B"}
     assert {r["site"] for r in found["shortcuts"]} == {"A"}
