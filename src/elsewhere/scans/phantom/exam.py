@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from elsewhere.scans.phantom.mediastinum import hila, paint_airway, paint_medias
 from elsewhere.scans.phantom.patient import Patient, generator
 from elsewhere.scans.phantom.shape import Array, Grid, paint
 from elsewhere.scans.phantom.texture import texture
-from elsewhere.scans.phantom.tree import grow, join, lung_points, occupancy
+from elsewhere.scans.phantom.tree import Tree, grow, join, lung_points, occupancy
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Volume
 
@@ -117,18 +118,23 @@ def _average(plan: Plan, grid: Grid) -> tuple[Array, Array, Array]:
 
 def _paint_trees(chest: Chest, agent: Blood) -> None:
     """Arteries, veins and bronchi of both lungs, drawn over healthy and sick parenchyma alike."""
-    p, grid = chest.patient, chest.grid
+    arteries, veins, airway = _grow_trees(chest.patient)
+    walls = replace(airway, radius=airway.radius * 1.25 + 0.4)
+    for tree, level in ((arteries, agent.right), (veins, agent.left), (walls, 20.0)):
+        _overlay(chest, occupancy(tree, chest.grid), level)
+    paint(chest.hu, (slice(None),) * 3, occupancy(airway, chest.grid) * chest.lung, -950.0)
+
+
+@lru_cache(maxsize=1)  # both halves of a thick slice show the same trees
+def _grow_trees(p: Patient) -> tuple[Tree, Tree, Tree]:
+    """Arteries, veins and bronchi of both lungs."""
     arteries, veins, bronchi = [], [], []
-    for side, (z, y, x) in hila(chest).items():
+    for side, (z, y, x) in hila(p).items():
         rng = generator(p.key, "tree", "left" if side > 0 else "right")
         arteries.append(grow((z, y, x), lung_points(p, side, TIPS, rng), rng.uniform(0.90, 1.10), rng))
         veins.append(grow((z + 14, y + 4, x), lung_points(p, side, TIPS, rng), rng.uniform(0.90, 1.10), rng))
         bronchi.append(grow((z + 6, y + 8, x), lung_points(p, side, TWIGS, rng, 0.8), 0.9, rng))
-    airway = join(bronchi)
-    walls = replace(airway, radius=airway.radius * 1.25 + 0.4)
-    for tree, level in ((join(arteries), agent.right), (join(veins), agent.left), (walls, 20.0)):
-        _overlay(chest, occupancy(tree, grid), level)
-    paint(chest.hu, (slice(None),) * 3, occupancy(airway, grid) * chest.lung, -950.0)
+    return join(arteries), join(veins), join(bronchi)
 
 
 def _overlay(chest: Chest, share: Array, level: float) -> None:

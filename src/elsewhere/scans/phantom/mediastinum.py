@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from elsewhere.scans.phantom.anatomy import MUSCLE, Blood, Chest, spine_bend, spine_front
+from elsewhere.scans.phantom.patient import Patient
 from elsewhere.scans.phantom.shape import Array, capsule, column, ellipsoid, turn_towards
 
 LUMEN = -985.0
@@ -159,11 +160,10 @@ def _bronchi(chest: Chest, carina: Point, s: float) -> list[tuple[tuple[Point, P
     return found
 
 
-def hila(chest: Chest) -> dict[int, tuple[float, float, float]]:
+def hila(patient: Patient) -> dict[int, tuple[float, float, float]]:
     """Where vessels and bronchi enter each lung: {-1 right, +1 left} -> (z, y, x) in mm."""
-    s = _scale(chest)
-    dz, dy, dx = chest.patient.form.carina
+    dz, dy, dx = patient.form.carina
+    x, half = patient.shift_x + dx, 40 * (patient.lung_width / 132)
     return {
-        side: (chest.at(0.44 if side > 0 else 0.46) + dz, 12.0 + dy, chest.patient.shift_x + dx + side * 40 * s)
-        for side in (-1, 1)
+        side: ((0.44 if side > 0 else 0.46) * patient.lung_height + dz, 12.0 + dy, x + side * half) for side in (-1, 1)
     }

@@ -56,15 +56,16 @@ def _span(axis: Array, limits: tuple[float, float]) -> slice:
 def profile(points: list[tuple[float, float]], at: Array) -> Array:
     """Smooth curve through (position, value) points, [n]; constant beyond the ends."""
     position, value = np.array(points, np.float64).T
-    tangent = np.gradient(value, position)
-    clipped = np.clip(at, position[0], position[-1])
-    i = np.clip(np.searchsorted(position, clipped) - 1, 0, len(position) - 2)
-    width = position[i + 1] - position[i]
-    s = (clipped - position[i]) / width
-    rise = value[i + 1] - value[i]
-    # cubic Hermite, written out: scipy's interpolators cost more than the whole curve
-    a, b = tangent[i] * width - rise, rise - tangent[i + 1] * width
-    return ((1 - s) * value[i] + s * value[i + 1] + s * (1 - s) * ((1 - s) * a + s * b)).astype(np.float32)
+    # cubic Hermite, written out: numpy's gradient and scipy's interpolators cost more than the whole curve
+    step, rise = np.diff(position), np.diff(value)
+    slope = rise / step
+    inner = (slope[:-1] * step[1:] + slope[1:] * step[:-1]) / (step[:-1] + step[1:])
+    tangent = np.concatenate([slope[:1], inner, slope[-1:]])
+    clipped = np.minimum(np.maximum(at, position[0]), position[-1])
+    i = np.searchsorted(position[1:-1], clipped)
+    s = (clipped - position[i]) / step[i]
+    a, b = (tangent[:-1] * step - rise)[i], (rise - tangent[1:] * step)[i]
+    return (value[i] + s * (rise[i] + (1 - s) * ((1 - s) * a + s * b))).astype(np.float32)
 
 
 def soft(distance: Array, width: float) -> Array:
