@@ -75,8 +75,8 @@ balanced_classes = true
 schedule = "cosine"
 weight_decay = 1e-4
 select = "log_loss"
-validate_every = 30
-save_every = 90
+validate_every = 60
+save_every = 120
 threads = 1
 
 [prediction]

@@ -155,7 +155,7 @@ def noise(grid: Grid, patient: Patient, protocol: Protocol, key: tuple[int | str
 def nested_spectrum(slices: int, matrix: int, key: tuple[int | str, ...]) -> NDArray[np.complex64]:
     """White noise as Fourier coefficients [slice, row, column ≥ 0]: a larger matrix adds bands, and keeps the rest."""
     spectrum = np.zeros((slices, matrix, matrix // 2 + 1), np.complex64)
-    for size in (s for s in BANDS[::-1] if s < 1.5 * matrix):
+    for size in (s for s in BANDS[::-1] if s < 1.5 * matrix and (s <= matrix or matrix not in BANDS)):
         rng = generator(*key, "noise", size)
         parts = rng.standard_normal((slices, size, size // 2 + 1, 2), np.float32)
         band = parts.view(np.complex64)[..., 0]

@@ -21,7 +21,7 @@ from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Volume
 
 TIPS, TWIGS = 512, 32  # ends of one vessel tree and of the bronchi of one lung
-THICK = 6.0  # mm; a thicker slice is the mean of two thinner ones
+THICK = 6.5  # mm; a thicker slice is the mean of two thinner ones
 
 
 @dataclass(frozen=True)

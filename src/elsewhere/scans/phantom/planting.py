@@ -25,7 +25,7 @@ from elsewhere.scans.phantom.ties import TIES, SiteSettings
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 
-SIMULATOR_VERSION = 2
+SIMULATOR_VERSION = 3
 PLANTED = (
     "Simulated. Disease, body and scanner are planted, and so is the tie between label and acquisition: "
     "its strength (dials, 0 none .. 1 full) and its direction, which differs from site to site, are assumptions, "
