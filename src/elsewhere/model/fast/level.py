@@ -166,7 +166,8 @@ def takes(network: Network, index: int, maps: Tensor) -> bool:
     large = index == 0 and math.prod(shape) >= LARGE
     if max(size) > 4 or not (large or _compiled(maps)):
         return False
-    blocks = settings.filters[index] % 8 == 0 and (index == 0 or maps.shape[1] % 8 == 0)  # also of the way back
+    back = index > 0 or maps.requires_grad  # then the input's channels are filters too, on the way back
+    blocks = settings.filters[index] % 8 == 0 and not (back and maps.shape[1] % 8)
     return blocks and (large or maps.shape[4] >= NARROW)
 
 

@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from elsewhere.errors import BadKernelCall
 from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
 from elsewhere.model.fast import kernel, level2, streamed
 from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
+from elsewhere.model.fast.library import REPORT, library
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 
 def available() -> bool:
     """Whether the compiled kernel is there; without it the same results come from torch operations."""
-    return kernel.library() is not None
+    return library() is not None
 
 
 def streams(settings: NetworkSettings) -> bool:
@@ -181,6 +183,7 @@ def read_level1(network: Network) -> Level1:
 
 
 def _array(parameter: Tensor | None) -> NDArray[np.float32]:
-    assert parameter is not None
+    if parameter is None:
+        raise BadKernelCall("level 1", "has a convolution without a bias, or a norm without parameters", REPORT)
     array: NDArray[np.float32] = parameter.detach().contiguous().numpy()
     return array

@@ -13,7 +13,9 @@
 #include <exception>
 #include <vector>
 
+#include "abi.h"
 #include "crew.h"
+#include "targets.h"
 
 // One call, filled in by turning.py; arrays are C-contiguous.
 struct Sample {
@@ -56,23 +58,20 @@ typedef uint8_t Bytes __attribute__((vector_size(8), aligned(1), may_alias));
 #define MIX(a, b, ...) __builtin_shuffle(a, b, Eight{__VA_ARGS__})
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DISPATCHED 1
+#if DISPATCHED
 #define LANES 16
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl")
+BEGIN_TARGET("avx512f,avx512bw,avx512vl")
 namespace avx512 {
 #include "turn.h"
 }
-#pragma GCC pop_options
+END_TARGET
 #undef LANES
 #define LANES 8
-#pragma GCC push_options
-#pragma GCC target("avx2")
+BEGIN_TARGET("avx2")
 namespace avx2 {
 #include "turn.h"
 }
-#pragma GCC pop_options
+END_TARGET
 #undef LANES
 #endif
 
@@ -84,7 +83,7 @@ namespace plain {
 template <class Stored>
 void fill(const Sample& sample) {
     auto slice = plain::fill<Stored>;
-#ifdef DISPATCHED
+#if DISPATCHED
     if (sample.lanes >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
         slice = avx512::fill<Stored>;
     else if (sample.lanes >= 8)
@@ -95,12 +94,24 @@ void fill(const Sample& sample) {
 
 }  // namespace
 
+extern "C" {
+
+const Place* elsewhere_sample_layout() {
+    static const Place places[] = {
+        WHOLE(Sample), PLACE(Sample, voxels), PLACE(Sample, wide), PLACE(Sample, slices), PLACE(Sample, rows),
+        PLACE(Sample, columns), PLACE(Sample, reversed), PLACE(Sample, swapped), PLACE(Sample, clip),
+        PLACE(Sample, lower), PLACE(Sample, upper), PLACE(Sample, factor), PLACE(Sample, aside), PLACE(Sample, out),
+        PLACE(Sample, lanes), PLACE(Sample, threads), {nullptr, 0, 0}};
+    return places;
+}
+
 // Fills the output. Returns 0, or 1 when memory runs out.
-extern "C" int elsewhere_sample(const Sample* sample) {
+int elsewhere_sample(const Sample* sample) {
     try {
         sample->wide ? fill<int16_t>(*sample) : fill<uint8_t>(*sample);
         return 0;
     } catch (const std::exception&) {
         return 1;
     }
+}
 }
