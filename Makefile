@@ -5,8 +5,8 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo real test test-all check wheel sanitize bench kills fuzz evidence-bench niivue docs clean
 
-KERNEL_TESTS := model/kernels model/test_fast.py model/test_level.py model/test_sample.py
-KERNEL := setup.py $(wildcard src/elsewhere/model/fast/*.cpp src/elsewhere/model/fast/*.h)
+KERNEL_TESTS := model/kernels model/test_fast_prediction.py model/test_fast_training.py model/test_sample.py
+KERNEL := setup.py $(wildcard src/elsewhere/model/kernels/*.cpp src/elsewhere/model/kernels/*.h)
 
 .venv/installed: pyproject.toml constraints.txt $(KERNEL)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
@@ -37,7 +37,7 @@ wheel: .venv/installed          ## build the wheel, and run its tests on it inst
 	rm -rf build/wheel dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast.py -m "not slow"
+	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast_prediction.py model/kernels -m "not slow"
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -c "import elsewhere; assert 'build/wheel' in elsewhere.__file__, elsewhere.__file__"
 
 SANITIZED := LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elsewhere.errors import BadKernelCall
+from elsewhere.model import level1_prediction, level1_streamed, level2_prediction
 from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
-from elsewhere.model.fast import kernel, level2, streamed
-from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
-from elsewhere.model.fast.library import REPORT, library
+from elsewhere.model.kernels.library import REPORT, library
+from elsewhere.model.level1_prediction import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 
@@ -62,18 +62,18 @@ def predict_level1(network: Network, window: Window, *, fast: bool = False) -> T
     """
     weight = network.last.weight
     if _compiled(network, window):
-        return torch.from_numpy(kernel.level1(read_level1(network), window, fast=fast))[None]
+        return torch.from_numpy(level1_prediction.level1(read_level1(network), window, fast=fast))[None]
     if streams(network.settings) and weight.device.type == "cpu" and weight.dtype in {torch.float32, torch.float64}:
-        return streamed.level1(read_level1(network), window, weight.dtype)[None]
+        return level1_streamed.level1(read_level1(network), window, weight.dtype)[None]
     return network.level1(_inputs(network, window))
 
 
 def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
     """`network.rest`, its second level through the compiled kernel where that is the paper's."""
     settings, plain = network.settings, maps.device.type == "cpu" and maps.dtype == torch.float32
-    if not plain or not available() or not level2.fits(settings):
+    if not plain or not available() or not level2_prediction.fits(settings):
         return network.rest(maps)
-    maps = level2.level2(network, maps[0].contiguous().numpy(), fast=fast)
+    maps = level2_prediction.level2(network, maps[0].contiguous().numpy(), fast=fast)
     for level, pool in zip_longest(list(network.levels)[2:], settings.pools[2:]):
         maps = level(maps) if pool is None else max_pool(level(maps), pool)
     return maps.flatten(1)
@@ -99,8 +99,10 @@ def predict_windows(
     for run in share(starts, length):
         first, last = starts[run[0]], starts[run[-1]]
         union = replace(scan, start=scan.start + first, length=last - first + length)
-        if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > kernel.LANES:
-            maps = kernel.level1_windows(read_level1(network), union, [starts[index] - first for index in run], length)
+        if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > level1_prediction.LANES:
+            maps = level1_prediction.level1_windows(
+                read_level1(network), union, [starts[index] - first for index in run], length
+            )
             features.update(
                 (index, _rest(network, torch.from_numpy(maps[i][None]), fast=fast)) for i, index in enumerate(run)
             )
@@ -125,7 +127,7 @@ class TrunkPasses:
 
     def __init__(self, network: Network, window: Window, *, fast: bool = False) -> None:
         self._network, self._fast = network, fast
-        self._level1 = kernel.Passes(read_level1(network), window) if _compiled(network, window) else None
+        self._level1 = level1_prediction.Passes(read_level1(network), window) if _compiled(network, window) else None
         self._inputs = None if self._level1 else _inputs(network, window)
 
     @torch.inference_mode()
@@ -139,11 +141,11 @@ class TrunkPasses:
         return _rest(self._network, torch.from_numpy(self._level1.level1((first, second)))[None], fast=self._fast)
 
 
-def _draw_drops(shape: Sequence[int], share: float, size: int) -> kernel.Drops:
+def _draw_drops(shape: Sequence[int], share: float, size: int) -> level1_prediction.Drops:
     """Blocks as `dropblock.draw_blocks` draws them, without their map of 268 MB."""
     block, grid, gamma = plan_blocks(shape[1:], share, size)
     corners = bernoulli_positions(shape[0] * math.prod(grid), gamma, None) if share else torch.empty(0)
-    return kernel.Drops.of(corners.numpy().astype(np.int64), shape, block)
+    return level1_prediction.Drops.of(corners.numpy().astype(np.int64), shape, block)
 
 
 def share(starts: Sequence[int], length: int) -> list[list[int]]:
@@ -165,7 +167,7 @@ def _inputs(network: Network, window: Window) -> Tensor:
 def _compiled(network: Network, window: Window) -> bool:
     weight = network.last.weight
     usual = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return usual and streams(network.settings) and available() and kernel.fits(window)
+    return usual and streams(network.settings) and available() and level1_prediction.fits(window)
 
 
 def read_level1(network: Network) -> Level1:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elsewhere.model.fast import abi
-from elsewhere.model.fast.library import address, kernels, lanes, require
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import address, kernels, lanes, require
 
 FILTERS, POOL, LANES, MOST_WINDOWS = 8, 4, 16, 8
 """What the kernel is built for: the paper's level 1, columns in whole vectors, and windows of one shared call."""

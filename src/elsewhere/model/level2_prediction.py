@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elsewhere.model.dropblock import DropBlock
-from elsewhere.model.fast import abi
-from elsewhere.model.fast.kernel import LANES
-from elsewhere.model.fast.library import address, kernels, lanes, require
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import address, kernels, lanes, require
+from elsewhere.model.level1_prediction import LANES
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 KERNEL, POOL, BLOCK = (5, 5, 5), (2, 4, 4), 8

@@ -1,4 +1,4 @@
-"""Maps and weights as for `operations.py` in, the same results out, in float32 through the kernel of training.cpp."""
+"""What `training_operations.py` computes, with the same arguments, in float32 through the kernel of training.cpp."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from elsewhere.errors import BadKernelCall
-from elsewhere.model.fast import abi
-from elsewhere.model.fast.blocks import Blocks
-from elsewhere.model.fast.library import REPORT, address, lanes, load, require
-from elsewhere.model.fast.library import library as other_kernels
-from elsewhere.model.fast.operations import Line, Maps, Pooled, Run, Size
+from elsewhere.model.dropped_blocks import Blocks
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import REPORT, address, lanes, load, require
+from elsewhere.model.kernels.library import library as other_kernels
+from elsewhere.model.training_operations import Line, Maps, Pooled, Run, Size
 
 BLOCK, WIDEST = 8, 4
 """Filters computed together at most, so that all maps written must be whole multiples; the widest pool."""
@@ -36,7 +36,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def convolve(maps: Maps, weights: Tensor, bias: Tensor | None, run: Run, out: Maps, *, rectify: bool) -> Tensor:
-    """See `operations.convolve`."""
+    """See `training_operations.convolve`."""
     (samples, filters), channels = out.data.shape[:2], maps.data.shape[1]
     _check_pair(maps, out, run)
     require(filters % BLOCK == 0, "filters", f"{filters}, must be a multiple of {BLOCK}")
@@ -48,7 +48,7 @@ def convolve(maps: Maps, weights: Tensor, bias: Tensor | None, run: Run, out: Ma
 
 
 def weigh(maps: Maps, gradients: Maps, run: Run) -> Tensor:
-    """See `operations.weigh`."""
+    """See `training_operations.weigh`."""
     filters, channels = gradients.data.shape[1], maps.data.shape[1]
     _check_pair(maps, gradients, run)
     require(filters % BLOCK == 0, "filters", f"{filters}, must be a multiple of {BLOCK}")
@@ -58,7 +58,7 @@ def weigh(maps: Maps, gradients: Maps, run: Run) -> Tensor:
 
 
 def pool(maps: Maps, run: Run, size: Size, sign: Tensor, pooled: Pooled) -> None:
-    """See `operations.pool`."""
+    """See `training_operations.pool`."""
     require(run[0] % size[0] == run[1] % size[0] == 0, "run", f"{run} must be of whole pools of {size[0]} slices")
     best, index, total = _pooled(maps, run, size, pooled)
     signs = _address("sign", sign, np.float32, (maps.data.shape[1],))
@@ -66,7 +66,7 @@ def pool(maps: Maps, run: Run, size: Size, sign: Tensor, pooled: Pooled) -> None
 
 
 def unpool(maps: Maps, run: Run, size: Size, pooled: Pooled, line: Line) -> Tensor:
-    """See `operations.unpool`."""
+    """See `training_operations.unpool`."""
     best, index, total = _pooled(maps, run, size, pooled)
     sums = torch.zeros(run[1] - run[0], *maps.data.shape[:2], dtype=torch.float64)
     parts = _floats(line)
@@ -77,7 +77,7 @@ def unpool(maps: Maps, run: Run, size: Size, pooled: Pooled, line: Line) -> Tens
 
 
 def gate(gradients: Maps, maps: Maps, run: Run, kept: Tensor, line: Line | None) -> Tensor:
-    """See `operations.gate`."""
+    """See `training_operations.gate`."""
     _check_pair(gradients, maps, run)
     _check_run(gradients, run)
     require(gradients.data.shape[1] == maps.data.shape[1], "channels", "of maps and of gradients must be as many")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import re
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from elsewhere.errors import BadInstallation
-from elsewhere.model.fast import abi, library
+from elsewhere.model.kernels import abi, library
 
 PACKAGE = Path(library.__file__).parent
 BUILT = {name: list(PACKAGE.glob(f"{name}.*.so")) for name in abi.FUNCTIONS}
@@ -26,8 +27,9 @@ def test_what_is_built_fits_and_every_function_is_typed(name: str) -> None:
     for function, (result, arguments) in abi.FUNCTIONS[name].items():
         assert getattr(loaded, function).restype is result
         assert tuple(getattr(loaded, function).argtypes) == arguments
+    call, arguments = (loaded.elsewhere_weigh, 7) if name == "_training" else (loaded.elsewhere_level1, 1)
     with pytest.raises(ctypes.ArgumentError):
-        loaded.elsewhere_weigh("maps") if name == "_training" else loaded.elsewhere_level1("job")
+        call(*["maps"] * arguments)
 
 
 class SwappedJob(ctypes.Structure):
@@ -86,6 +88,20 @@ def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
 
 def test_where_nothing_was_built_there_is_none(tmp_path: Path) -> None:
     assert library.load("_level1", tmp_path) is None
+
+
+def test_the_kernels_know_nothing_of_ours_but_errors() -> None:
+    imported = set()
+    for file in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                imported.add(node.module or "")
+            if isinstance(node, ast.Import):
+                imported.update(name.name for name in node.names)
+    ours = {name for name in imported if name.startswith("elsewhere")}
+    assert "elsewhere.errors" in ours
+    assert all(name == "elsewhere.errors" or name.startswith("elsewhere.model.kernels") for name in ours)
+    assert "torch" not in imported
 
 
 SOURCES = sorted(PACKAGE.glob("*.cpp"))

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from elsewhere.model.fast import compiled, kernel, level2, library, turning
-from elsewhere.model.fast.blocks import Blocks
-from elsewhere.model.fast.kernel import Drops, Level1, Window
-from elsewhere.model.fast.operations import Maps
+from elsewhere.model import level1_prediction, level2_prediction, training_kernel
+from elsewhere.model.dropped_blocks import Blocks
+from elsewhere.model.kernels import library, sample
+from elsewhere.model.level1_prediction import Drops, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.training_operations import Maps
 
 PACKAGE = Path(library.__file__).parent
 SOURCES = {"_level1": ("level1", "level2", "sample"), "_training": ("training",)}
@@ -47,8 +48,8 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
 def swapped(failing: dict[str, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch) -> dict[str, ctypes.CDLL]:
     """The program calls these."""
     monkeypatch.setattr(library, "library", lambda: failing["_level1"])
-    monkeypatch.setattr(turning, "library", lambda: failing["_level1"])
-    monkeypatch.setattr(compiled, "library", lambda: failing["_training"])
+    monkeypatch.setattr(sample, "library", lambda: failing["_level1"])
+    monkeypatch.setattr(training_kernel, "library", lambda: failing["_training"])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     return failing
 
@@ -68,13 +69,13 @@ DEEP = NetworkSettings(
 MAPS, LINE = torch.rand(2, 8, 6, 8, 20), (torch.ones(2, 8),) * 3
 POOLED = torch.zeros(2, 8, 3, 4, 10), torch.zeros(2, 8, 3, 4, 10, dtype=torch.uint8)
 CALLS: dict[str, tuple[str, Callable[[], object]]] = {
-    "level 1": ("_level1", lambda: kernel.level1(PARAMETERS, WINDOW)),
-    "level 1 of windows": ("_level1", lambda: kernel.level1_windows(PARAMETERS, WINDOW, [0, 8, 16], 16)),
-    "level 1 with blocks": ("_level1", lambda: kernel.Passes(PARAMETERS, WINDOW).level1((DROPS, DROPS))),
-    "level 2": ("_level1", lambda: level2.level2(Network(DEEP).eval(), np.ones((8, 6, 16, 32), np.float32))),
+    "level 1": ("_level1", lambda: level1_prediction.level1(PARAMETERS, WINDOW)),
+    "level 1 of windows": ("_level1", lambda: level1_prediction.level1_windows(PARAMETERS, WINDOW, [0, 8, 16], 16)),
+    "level 1 with blocks": ("_level1", lambda: level1_prediction.Passes(PARAMETERS, WINDOW).level1((DROPS, DROPS))),
+    "level 2": ("_level1", lambda: level2_prediction.level2(Network(DEEP).eval(), np.ones((8, 6, 16, 32), np.float32))),
     "sample": (
         "_level1",
-        lambda: turning.fill(
+        lambda: sample.fill(
             np.zeros((5, 40, 30), np.float32),
             np.zeros((5, 30, 40), np.int16),
             backwards=(True,) * 3,
@@ -89,15 +90,15 @@ CALLS: dict[str, tuple[str, Callable[[], object]]] = {
     "drops counted": ("_level1", lambda: DROPS.count((8, 32, 8, 32))),
     "convolve": (
         "_training",
-        lambda: compiled.convolve(
+        lambda: training_kernel.convolve(
             Maps(MAPS), torch.ones(8, 8, 3, 3, 3), None, (0, 6), Maps(MAPS.clone()), rectify=True
         ),
     ),
-    "weigh": ("_training", lambda: compiled.weigh(Maps(MAPS), Maps(MAPS), (0, 6))),
-    "pool": ("_training", lambda: compiled.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(8), POOLED)),
-    "unpool": ("_training", lambda: compiled.unpool(Maps(MAPS.clone()), (0, 6), (2, 2, 2), POOLED, LINE)),
-    "gate": ("_training", lambda: compiled.gate(Maps(MAPS.clone()), Maps(MAPS), (0, 6), torch.ones(2), LINE)),
-    "blocks counted": ("_training", lambda: compiled.count(Blocks.draw((8, 6, 8, 20), 0.5, 3))),
+    "weigh": ("_training", lambda: training_kernel.weigh(Maps(MAPS), Maps(MAPS), (0, 6))),
+    "pool": ("_training", lambda: training_kernel.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(8), POOLED)),
+    "unpool": ("_training", lambda: training_kernel.unpool(Maps(MAPS.clone()), (0, 6), (2, 2, 2), POOLED, LINE)),
+    "gate": ("_training", lambda: training_kernel.gate(Maps(MAPS.clone()), Maps(MAPS), (0, 6), torch.ones(2), LINE)),
+    "blocks counted": ("_training", lambda: training_kernel.count(Blocks.draw((8, 6, 8, 20), 0.5, 3))),
 }
 
 
@@ -133,7 +134,7 @@ class InTheCaller:
 
 @pytest.mark.parametrize(("name", "call"), CALLS.values(), ids=CALLS.keys())
 def test_threads_take_no_memory(swapped, monkeypatch, name, call) -> None:
-    monkeypatch.setattr(kernel, "ThreadPoolExecutor", InTheCaller)
+    monkeypatch.setattr(level1_prediction, "ThreadPoolExecutor", InTheCaller)
     swapped[name].fail_after(-1)
     call()
     assert swapped[name].taken_in_threads() == 0

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from elsewhere.errors import BadKernelCall
-from elsewhere.model.fast import compiled, kernel, level2, turning
-from elsewhere.model.fast.blocks import Blocks
-from elsewhere.model.fast.kernel import Drops, Level1, Window
-from elsewhere.model.fast.library import library
-from elsewhere.model.fast.operations import Maps
+from elsewhere.model import level1_prediction, level2_prediction, training_kernel
+from elsewhere.model.dropped_blocks import Blocks
+from elsewhere.model.kernels import sample
+from elsewhere.model.kernels.library import library
+from elsewhere.model.level1_prediction import Drops, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.training_operations import Maps
 
 pytestmark = pytest.mark.skipif(library() is None, reason="elsewhere was installed without a C++ compiler")
 
@@ -33,16 +34,16 @@ WINDOW = Window(np.zeros((24, 16, 32), np.int16), 0, 24)
 
 
 def window(voxels: np.ndarray, length: int = 24) -> Callable[[], object]:
-    return lambda: kernel.level1(PARAMETERS, Window(voxels, 0, length))
+    return lambda: level1_prediction.level1(PARAMETERS, Window(voxels, 0, length))
 
 
 def weights(index: int, array: np.ndarray) -> Callable[[], object]:
     pair = tuple(array if i == index else one for i, one in enumerate(PARAMETERS.weights))
-    return lambda: kernel.level1(replace(PARAMETERS, weights=pair), WINDOW)
+    return lambda: level1_prediction.level1(replace(PARAMETERS, weights=pair), WINDOW)
 
 
 def windows(starts: list[int], length: int = 12) -> Callable[[], object]:
-    return lambda: kernel.level1_windows(PARAMETERS, WINDOW, starts, length)
+    return lambda: level1_prediction.level1_windows(PARAMETERS, WINDOW, starts, length)
 
 
 def drops(shape: tuple[int, ...]) -> Drops:
@@ -59,12 +60,12 @@ OTHER = (Blocks.draw((8, 6, 8, 24), 0.5, 3),) * 2
 def convolve(
     maps: Maps, out: Maps, filters: torch.Tensor = FILTERS, run: tuple[int, int] = (0, 6)
 ) -> Callable[[], object]:
-    return lambda: compiled.convolve(maps, filters, None, run, out, rectify=True)
+    return lambda: training_kernel.convolve(maps, filters, None, run, out, rectify=True)
 
 
 def fill(out: np.ndarray, voxels: np.ndarray, **changes: bool) -> Callable[[], object]:
     turn = {"backwards": (False,) * 3, "swapped": False, "aside": False, **changes}
-    return lambda: turning.fill(out, voxels, lower=0, upper=None, factor=1.0, threads=1, **turn)  # type: ignore[arg-type]
+    return lambda: sample.fill(out, voxels, lower=0, upper=None, factor=1.0, threads=1, **turn)  # type: ignore[arg-type]
 
 
 def second_level(maps: np.ndarray) -> Callable[[], object]:
@@ -76,7 +77,7 @@ def second_level(maps: np.ndarray) -> Callable[[], object]:
         dense=(64,),
         dense_groups=4,
     )
-    return lambda: level2.level2(Network(settings).eval(), maps)
+    return lambda: level2_prediction.level2(Network(settings).eval(), maps)
 
 
 VOXELS = np.zeros((3, 9, 11), np.int16)
@@ -96,7 +97,7 @@ REFUSED = {
     "a window beyond the scan": windows([0, 16]),
     "a window before the scan": windows([-4, 0]),
     "short windows": windows([0, 4], 8),
-    "drops of other maps": lambda: kernel.Passes(PARAMETERS, WINDOW).level1((drops((8, 24, 16, 48)),) * 2),
+    "drops of other maps": lambda: level1_prediction.Passes(PARAMETERS, WINDOW).level1((drops((8, 24, 16, 48)),) * 2),
     "drops counted in other maps": lambda: drops((8, 24, 16, 48)).count((9, 24, 16, 48)),
     "level 2 in float64": second_level(np.zeros((8, 6, 16, 32))),
     "level 2 of other channels": second_level(np.zeros((6, 6, 16, 32), np.float32)),
@@ -114,17 +115,19 @@ REFUSED = {
     "blocks of one sample": convolve(Maps(MAPS, blocks=OTHER[:1]), Maps(MAPS)),
     "an affine of other channels": convolve(Maps(MAPS, scale=torch.ones(2, 4), shift=torch.ones(2, 4)), Maps(MAPS)),
     "a scale without a shift": convolve(Maps(MAPS, scale=torch.ones(2, 8)), Maps(MAPS)),
-    "gradients of no whole block": lambda: compiled.weigh(Maps(MAPS), Maps(FEW), (0, 6)),
-    "half a pool": lambda: compiled.pool(Maps(MAPS), (0, 3), (2, 2, 2), torch.ones(8), POOLED),
-    "pools that leave a rest": lambda: compiled.pool(Maps(MAPS), (0, 6), (2, 3, 2), torch.ones(8), POOLED),
-    "pools too wide": lambda: compiled.pool(Maps(MAPS), (0, 6), (2, 2, 5), torch.ones(8), POOLED),
-    "pooled maps of another size": lambda: compiled.pool(Maps(MAPS), (0, 6), (2, 2, 4), torch.ones(8), POOLED),
-    "places in float32": lambda: compiled.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(8), POOLED[:1] * 2),
-    "too few signs": lambda: compiled.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(4), POOLED),
-    "a line of other filters": lambda: compiled.unpool(Maps(MAPS), (0, 6), (2, 2, 2), POOLED, (torch.ones(2, 4),) * 3),
-    "more slices than were pooled": lambda: compiled.unpool(Maps(MAPS, 2), (2, 8), (2, 2, 2), POOLED, LINE),
-    "gradients of other maps": lambda: compiled.gate(Maps(MAPS), Maps(FEW), (0, 6), torch.ones(2), None),
-    "factors of other samples": lambda: compiled.gate(Maps(MAPS), Maps(MAPS), (0, 6), torch.ones(3), None),
+    "gradients of no whole block": lambda: training_kernel.weigh(Maps(MAPS), Maps(FEW), (0, 6)),
+    "half a pool": lambda: training_kernel.pool(Maps(MAPS), (0, 3), (2, 2, 2), torch.ones(8), POOLED),
+    "pools that leave a rest": lambda: training_kernel.pool(Maps(MAPS), (0, 6), (2, 3, 2), torch.ones(8), POOLED),
+    "pools too wide": lambda: training_kernel.pool(Maps(MAPS), (0, 6), (2, 2, 5), torch.ones(8), POOLED),
+    "pooled maps of another size": lambda: training_kernel.pool(Maps(MAPS), (0, 6), (2, 2, 4), torch.ones(8), POOLED),
+    "places in float32": lambda: training_kernel.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(8), POOLED[:1] * 2),
+    "too few signs": lambda: training_kernel.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(4), POOLED),
+    "a line of other filters": lambda: training_kernel.unpool(
+        Maps(MAPS), (0, 6), (2, 2, 2), POOLED, (torch.ones(2, 4),) * 3
+    ),
+    "more slices than were pooled": lambda: training_kernel.unpool(Maps(MAPS, 2), (2, 8), (2, 2, 2), POOLED, LINE),
+    "gradients of other maps": lambda: training_kernel.gate(Maps(MAPS), Maps(FEW), (0, 6), torch.ones(2), None),
+    "factors of other samples": lambda: training_kernel.gate(Maps(MAPS), Maps(MAPS), (0, 6), torch.ones(3), None),
     "an input in float64": fill(np.zeros(VOXELS.shape), VOXELS),
     "an input of another size": fill(np.zeros((3, 9, 10), np.float32), VOXELS),
     "an input that is not turned": fill(np.zeros(VOXELS.shape, np.float32), VOXELS, swapped=True),
@@ -145,15 +148,15 @@ def test_it_is_refused_without_assertions_too() -> None:
 
 
 def test_what_fits_is_not_refused() -> None:
-    assert kernel.level1(PARAMETERS, WINDOW).shape == (8, 6, 4, 8)
-    assert kernel.level1_windows(PARAMETERS, WINDOW, [0, 4, 12], 12).shape == (3, 8, 3, 4, 8)
-    assert kernel.Passes(PARAMETERS, WINDOW).level1((drops((8, 24, 16, 32)),) * 2).shape == (8, 6, 4, 8)
+    assert level1_prediction.level1(PARAMETERS, WINDOW).shape == (8, 6, 4, 8)
+    assert level1_prediction.level1_windows(PARAMETERS, WINDOW, [0, 4, 12], 12).shape == (3, 8, 3, 4, 8)
+    assert level1_prediction.Passes(PARAMETERS, WINDOW).level1((drops((8, 24, 16, 32)),) * 2).shape == (8, 6, 4, 8)
     assert second_level(np.zeros((8, 6, 16, 32), np.float32))().shape == (1, 16, 3, 4, 8)
     assert convolve(Maps(MAPS), Maps(MAPS.clone()))().shape == (2, 8, 2)
-    assert compiled.weigh(Maps(MAPS), Maps(MAPS, 2), (2, 8)).shape == (8, 8, 3, 3, 3)
-    compiled.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(8), POOLED)
-    assert compiled.unpool(Maps(MAPS.clone()), (1, 5), (2, 2, 2), POOLED, LINE).shape == (4, 2, 8)
-    assert compiled.gate(Maps(MAPS.clone()), Maps(MAPS), (0, 6), torch.ones(2), LINE).shape == (2, 8, 4)
+    assert training_kernel.weigh(Maps(MAPS), Maps(MAPS, 2), (2, 8)).shape == (8, 8, 3, 3, 3)
+    training_kernel.pool(Maps(MAPS), (0, 6), (2, 2, 2), torch.ones(8), POOLED)
+    assert training_kernel.unpool(Maps(MAPS.clone()), (1, 5), (2, 2, 2), POOLED, LINE).shape == (4, 2, 8)
+    assert training_kernel.gate(Maps(MAPS.clone()), Maps(MAPS), (0, 6), torch.ones(2), LINE).shape == (2, 8, 4)
     assert fill(np.zeros((3, 11, 9), np.float32), VOXELS, swapped=True)()
 
 

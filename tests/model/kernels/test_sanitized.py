@@ -1,4 +1,4 @@
-"""Under `make sanitize`: what the sanitizers are there to see ends the process, so silence means that nothing was seen."""
+"""Under `make sanitize`: what the sanitizers are there to see ends the process, so silence means that all is well."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(os.environ.get("ELSEWHERE_SANITIZE") != "1", rea
 
 PLANTED = """
 import numpy as np
-from elsewhere.model.fast import abi
-from elsewhere.model.fast.library import kernels
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import kernels
 
 slices, rows, columns, filters = 24, 16, 32, 8
 single = lambda *shape: np.zeros(shape, np.float32)
@@ -28,7 +28,8 @@ arrays = {
     "touched": np.zeros(filters * slices * rows * columns // 64, np.bool_),
 }
 job = abi.Job(kind=1, slices=slices, rows=rows, columns=columns, length=slices, last=slices, window_count=1,
-              window_length=slices, lanes=LANES, threads=1, **{name: array.ctypes.data for name, array in arrays.items()})
+              window_length=slices, lanes=LANES, threads=1,
+              **{name: array.ctypes.data for name, array in arrays.items()})
 setattr(job, "pass", 1)
 job.high = job.unit = 1.0
 job.sums += OFF

@@ -1,1 +1,1 @@
-"""Stored voxels in, predictions out: level 1 streamed through a compiled kernel, the plain module's values."""
+"""The C++ kernels and their loader, which compares both sides of every call; knows arrays, no networks."""

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "abi.h"
-#include "crew.h"
+#include "threads.h"
 #include "winograd.h"
 
 namespace {
@@ -66,7 +66,7 @@ struct Drops {
     }
 };
 
-// One call, filled in by kernel.py; arrays are C-contiguous.
+// One call, filled in by level1_prediction.py; arrays are C-contiguous.
 struct Job {
     const void* voxels;  // [slices][rows][columns] as stored
     int kind;            // 0 uint8, 1 int16, 2 float32
@@ -163,9 +163,9 @@ void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float val
         }
 }
 
-#define KERNEL "lanes.h"
+#define KERNEL "level1_kernel.h"
 #define HALVES 1
-#include "sets.h"
+#include "dispatch.h"
 
 typedef void (*Slab)(const Plan&, Workspace&, int slice, int depth);
 struct Set {

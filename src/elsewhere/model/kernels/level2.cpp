@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "abi.h"
-#include "crew.h"
+#include "threads.h"
 #include "winograd.h"
 
 namespace {
@@ -31,7 +31,7 @@ constexpr float NOTHING = -std::numeric_limits<float>::max();
 
 }  // namespace
 
-// One call, filled in by level2.py; arrays are C-contiguous.
+// One call, filled in by level2_prediction.py; arrays are C-contiguous.
 struct Layer {
     const float* maps;                 // [channels][slices][rows][columns]
     int channels, slices, rows, columns, filters;
@@ -75,9 +75,9 @@ struct Workspace {
     }
 };
 
-#define KERNEL "wide.h"
+#define KERNEL "level2_kernel.h"
 #define HALVES 1
-#include "sets.h"
+#include "dispatch.h"
 
 struct Set {
     void (*convolve)(const Layer&, Workspace&, int);

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadInstallation, BadKernelCall
-from elsewhere.model.fast.abi import ABI, FUNCTIONS, STRUCTS, Place, layout
+from elsewhere.model.kernels.abi import ABI, FUNCTIONS, STRUCTS, Place, layout
 
 REPORT = "This is a fault of elsewhere, not of your data: please report this line"
 REINSTALL = "Reinstall elsewhere: pip install --force-reinstall . (or `make` in a checkout)"

@@ -1,6 +1,6 @@
-// Stored slices go in, a network input comes out: shifted, clipped, scaled and turned in one pass; for sample.py.
+// Stored slices go in, a network input comes out: shifted, clipped, scaled and turned in one pass.
 //
-// Each output is (float)(uint16)(stored - lower) * factor, as numpy computes it in sample.py: the same bytes. A plane is
+// Each output is (float)(uint16)(stored - lower) * factor, as numpy computes it in model/sample.py: the same bytes. A plane is
 // turned in strips that stay in the cache; a large output is written past the cache, which it would only empty.
 
 #if defined(__x86_64__)
@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "abi.h"
-#include "crew.h"
+#include "threads.h"
 #include "targets.h"
 
-// One call, filled in by turning.py; arrays are C-contiguous.
+// One call, filled in by kernels/sample.py; arrays are C-contiguous.
 struct Sample {
     const void* voxels;  // [slices][rows][columns] as stored
     int wide;            // 0 uint8, 1 int16
@@ -62,14 +62,14 @@ typedef uint8_t Bytes __attribute__((vector_size(8), aligned(1), may_alias));
 #define LANES 16
 BEGIN_TARGET("avx512f,avx512bw,avx512vl")
 namespace avx512 {
-#include "turn.h"
+#include "sample_kernel.h"
 }
 END_TARGET
 #undef LANES
 #define LANES 8
 BEGIN_TARGET("avx2")
 namespace avx2 {
-#include "turn.h"
+#include "sample_kernel.h"
 }
 END_TARGET
 #undef LANES
@@ -77,7 +77,7 @@ END_TARGET
 
 #define LANES 4
 namespace plain {
-#include "turn.h"
+#include "sample_kernel.h"
 }
 
 template <class Stored>

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.model.fast import abi
-from elsewhere.model.fast.library import address, lanes, library, require
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import address, lanes, library, require
 
 WIDE = {"uint8": 0, "int16": 1}
 

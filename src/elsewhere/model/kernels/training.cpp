@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "abi.h"
-#include "crew.h"
+#include "threads.h"
 
 namespace {
 
@@ -112,9 +112,9 @@ struct Gating {
     double* sums;                 // [slice - first][sample][channel][gradient, gradient * map, what leaves, maps above 0]
 };
 
-#define KERNEL "training.h"
+#define KERNEL "training_kernel.h"
 #define HALVES 0
-#include "sets.h"
+#include "dispatch.h"
 
 struct Set {
     int lanes, out_block;

@@ -1,6 +1,6 @@
 // Rows of maps in, convolved rows and sums of products out; one instruction set per inclusion.
 //
-// training.cpp includes this file as level1.cpp includes lanes.h. Winograd's F(2x2, 3x3) over slices and rows, plain
+// training.cpp includes this file as level1.cpp includes level1_kernel.h. Winograd's F(2x2, 3x3) over slices and rows, plain
 // along the columns, forwards; its transpose for the weights' gradient. The samples of a batch lie side by side along
 // the columns, a zero between two, so that small maps fill whole vectors too.
 
