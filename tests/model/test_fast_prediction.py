@@ -28,8 +28,8 @@ DEEP = NetworkSettings(
     dense_groups=4,
 )
 
-EXACT = {"atol": 1e-5, "rtol": 0.0}  # issue 3: logits within 1e-5 of float64
-MAPS = {"atol": 2e-5, "rtol": 0.0}  # level 1's values here reach 40; the plain module's own error is 1e-5
+NEAR, FLOOR = 10, 1e-6
+"""How many times torch's own error against float64 ours may be, and the share of the largest value it counts as."""
 
 needs_kernel = pytest.mark.skipif(
     not fast_prediction.available(), reason="elsewhere was installed without a C++ compiler"
@@ -57,12 +57,20 @@ def draw_window(dtype: str = "int16", slices: int = 16, columns: int = 64, **fie
     return Window(stored, **{"start": 0, "length": 16, "zero": 5.0, "unit": 1 / 250, **fields})  # type: ignore[arg-type]
 
 
-def plain(network: Network, window: Window) -> dict[str, torch.Tensor]:
-    """The slow obvious way, in float64."""
-    exact = copy.deepcopy(network).double()
-    x = window.normalise(0, window.length, torch.float64)[None, None]
+def plain(network: Network, window: Window, dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
+    """The slow obvious way."""
+    exact = copy.deepcopy(network).to(dtype)
+    x = window.normalise(0, window.length, dtype)[None, None]
     with torch.inference_mode():
         return {"level1": exact.level1(x), "logits": exact(x)}
+
+
+def assert_near(found: torch.Tensor, network: Network, window: Window, what: str = "logits") -> None:
+    """As near to float64 as torch's own layers in float32, but for a factor: no compiler's rounding decides it."""
+    exact = plain(network, window)[what]
+    theirs = float((plain(network, window, torch.float32)[what] - exact).abs().max())
+    ours = float((found - exact).abs().max())
+    assert ours <= NEAR * max(theirs, FLOOR * float(exact.abs().max())), (ours, theirs)
 
 
 @needs_kernel
@@ -71,9 +79,35 @@ def plain(network: Network, window: Window) -> dict[str, torch.Tensor]:
 def test_every_instruction_set_and_stored_type_gives_the_plain_logits(network, monkeypatch, lanes, dtype):
     monkeypatch.setenv("ELSEWHERE_LANES", lanes)
     window = draw_window(dtype)
-    expected = plain(network, window)
-    torch.testing.assert_close(fast_prediction.predict_level1(network, window).double(), expected["level1"], **MAPS)
-    torch.testing.assert_close(fast_prediction.predict_logits(network, window).double(), expected["logits"], **EXACT)
+    assert_near(fast_prediction.predict_level1(network, window), network, window, "level1")
+    assert_near(fast_prediction.predict_logits(network, window), network, window)
+
+
+def train_briefly(network: Network, steps: int) -> Network:
+    """Weights that a training has moved: a darker block tells positive from negative."""
+    rng, optimiser = np.random.default_rng(0), torch.optim.AdamW(network.parameters(), 1e-3)
+    network.train()
+    for _ in range(steps):
+        x = torch.from_numpy(rng.random((2, 1, *network.settings.input), np.float32))
+        x[1, :, 4:8, 8:20, 8:20] *= 0.5
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(x), torch.tensor([0, 1])).backward()
+        optimiser.step()
+    return network.eval()
+
+
+@needs_kernel
+@pytest.mark.parametrize("settings", [SMALL, DEEP], ids=["two levels", "three levels"])
+@pytest.mark.parametrize("steps", [0, 10], ids=["random", "trained"])
+@pytest.mark.parametrize("seed", range(4))
+def test_logits_are_as_near_to_float64_as_torchs_but_for_a_factor(settings, steps, seed):
+    torch.manual_seed(seed)
+    network = signed(Network(settings))
+    if steps:
+        network = train_briefly(network, steps)
+    voxels = np.random.default_rng(seed).integers(0, 250, settings.input).astype(np.int16)
+    window = Window(voxels, 0, settings.input[0], zero=5.0, unit=1 / 250)
+    assert_near(fast_prediction.predict_logits(network, window), network, window)
 
 
 WINDOWS = {
@@ -88,9 +122,7 @@ WINDOWS = {
 @pytest.mark.parametrize("fields", WINDOWS.values(), ids=WINDOWS.keys())
 def test_windows_are_cut_padded_and_clipped_as_the_plain_way_does(network, fields):
     window = draw_window(**fields)
-    torch.testing.assert_close(
-        fast_prediction.predict_level1(network, window).double(), plain(network, window)["level1"], **MAPS
-    )
+    assert_near(fast_prediction.predict_level1(network, window), network, window, "level1")
 
 
 @pytest.mark.parametrize("fields", WINDOWS.values(), ids=WINDOWS.keys())
@@ -127,7 +159,7 @@ def test_without_the_kernel_the_result_is_the_same_and_the_log_says_so_once(netw
     finally:
         level1_prediction.library.cache_clear()
     assert sum("Install a compiler" in record.message for record in caplog.records) == 1
-    torch.testing.assert_close(logits[1].double(), plain(network, window)["logits"], **EXACT)
+    assert_near(logits[1], network, window)
 
 
 def test_columns_that_fill_no_whole_vector_go_through_torch_operations():
@@ -135,9 +167,7 @@ def test_columns_that_fill_no_whole_vector_go_through_torch_operations():
     network = Network(NetworkSettings(input=(16, 32, 40), filters=(8, 8), kernels=((3, 3, 3),) * 2, pools=((4, 4, 4),)))
     window = draw_window(columns=40)
     assert not level1_prediction.fits(window)
-    torch.testing.assert_close(
-        fast_prediction.predict_logits(network.eval(), window).double(), plain(network, window)["logits"], **EXACT
-    )
+    assert_near(fast_prediction.predict_logits(network.eval(), window), network, window)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +178,7 @@ def test_another_first_level_is_left_to_the_plain_module(other):
     torch.manual_seed(1)
     network, window = Network(settings).eval(), draw_window()
     assert not fast_prediction.streams(settings)
-    torch.testing.assert_close(
-        fast_prediction.predict_logits(network, window).double(), plain(network, window)["logits"], **EXACT
-    )
+    assert_near(fast_prediction.predict_logits(network, window), network, window)
 
 
 SCANS = {
@@ -171,9 +199,8 @@ def test_overlapping_windows_equal_the_plain_network_on_each(monkeypatch, lanes,
     scan.voxels[40:] //= 3  # windows differ in their statistics
     features = fast_prediction.predict_windows(network, scan, starts, 24)
     for start, found in zip(starts, features, strict=True):
-        expected = plain(network, replace(scan, start=1 + start, length=24))["logits"]
         with torch.inference_mode():
-            torch.testing.assert_close(network.head(found).double(), expected, **EXACT)
+            assert_near(network.head(found), network, replace(scan, start=1 + start, length=24))
 
 
 def test_windows_share_a_call_when_they_overlap_by_whole_pools():
@@ -288,5 +315,4 @@ def test_another_second_level_is_left_to_torch(other):
     torch.manual_seed(1)
     network = Network(settings).eval()
     window = Window(np.zeros((24, *settings.input[1:]), np.int16) + np.arange(settings.input[2], dtype=np.int16), 0, 24)
-    expected = plain(network, window)["logits"]
-    torch.testing.assert_close(fast_prediction.predict_logits(network, window).double(), expected, **EXACT)
+    assert_near(fast_prediction.predict_logits(network, window), network, window)

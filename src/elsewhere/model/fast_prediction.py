@@ -34,7 +34,7 @@ def streams(settings: NetworkSettings) -> bool:
 
 @torch.inference_mode()
 def predict_logits(network: Network, window: Window, *, fast: bool = False) -> Tensor:
-    """Logits (1, classes) of one window, as `network` gives them in evaluation mode, within 1e-5 of float64.
+    """Logits (1, classes) of one window, as `network` gives them in evaluation mode but for rounding.
 
     `fast` multiplies in bfloat16 where the processor can: `fast_error` says what that costs.
     """
@@ -83,7 +83,7 @@ def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
 def predict_windows(
     network: Network, scan: Window, starts: Sequence[int], length: int, *, fast: bool = False
 ) -> list[Tensor]:
-    """The trunk's features (1, flat) of several windows of one scan, each what `predict_trunk` gives within 1e-5.
+    """The trunk's features (1, flat) of several windows of one scan, each what `predict_trunk` gives but for rounding.
 
     Overlapping windows that lie whole pools of four slices apart share their convolutions exactly; the others are
     predicted one by one. At most eight windows' pooled maps (134 MB at full size) are held at once.
@@ -117,7 +117,7 @@ class TrunkPasses:
     """The trunk's features of one window in passes with DropBlock on; what does not depend on the blocks, once.
 
     Every call draws from torch's random state what `network.trunk` in training mode draws, so that the same seed
-    gives the same blocks and the plain network's features within 1e-5 or so.
+    gives the same blocks, and the plain network's features but for rounding.
 
     Args:
         network: in training mode.
