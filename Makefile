@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo real test test-all check wheel bench kills fuzz evidence-bench niivue docs clean
+.PHONY: demo real test test-all check wheel sanitize bench kills fuzz evidence-bench niivue docs clean
 
-KERNEL := setup.py $(wildcard src/elsewhere/model/fast/*.cpp src/elsewhere/model/fast/*.h)
+KERNEL_TESTS := model/kernels model/test_fast_prediction.py model/test_fast_training.py model/test_sample.py
+KERNEL := setup.py $(wildcard src/elsewhere/model/kernels/*.cpp src/elsewhere/model/kernels/*.h)
 
 .venv/installed: pyproject.toml constraints.txt $(KERNEL)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
@@ -36,8 +37,16 @@ wheel: .venv/installed          ## build the wheel, and run its tests on it inst
 	rm -rf build/wheel dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast.py -m "not slow"
+	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast_prediction.py model/kernels -m "not slow"
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -c "import elsewhere; assert 'build/wheel' in elsewhere.__file__, elsewhere.__file__"
+
+SANITIZED := LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 ELSEWHERE_SANITIZE=1 PYTHONPATH=../build/sanitize/lib
+
+sanitize: .venv/installed       ## the kernel tests under AddressSanitizer and UndefinedBehaviorSanitizer (needs g++)
+	rm -rf build/sanitize
+	CC=gcc CXX=g++ ELSEWHERE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
+	cd tests && $(SANITIZED) ../$(BIN)/python -m pytest -q -c ../pyproject.toml $(KERNEL_TESTS)
 
 bench: .venv/installed          ## speed and memory beside the usual libraries, as a table (15 minutes, machine idle)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'

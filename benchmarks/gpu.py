@@ -22,8 +22,8 @@ from measure import FIGURE_HEAD, HEAD, Figure, Missing, Part, machine, table
 from predict import LENGTH, make_scan
 
 from elsewhere.model import training
-from elsewhere.model.fast.device import carry_out, compiled, finish, fuse
-from elsewhere.model.fast.level import Trained
+from elsewhere.model.cuda import carry_out, compiled, finish, fuse
+from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, SampleSettings, evaluation_plan

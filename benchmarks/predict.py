@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from measure import HEAD, Row, in_subprocess, interleave, machine, peak_above, table
 
-from elsewhere.model.fast import kernel, predict, streamed
-from elsewhere.model.fast.kernel import Window
+from elsewhere.model import fast_prediction, level1_prediction, level1_streamed
+from elsewhere.model.level1_prediction import Window
 from elsewhere.model.network import Network
 
 LOW, HIGH = -1000, 1500
@@ -51,18 +51,18 @@ def plain(network: Network, window: Window) -> torch.Tensor:
 
 def without_kernel(network: Network, window: Window) -> torch.Tensor:
     with torch.inference_mode():
-        return network.head(network.rest(streamed.level1(predict.read_level1(network), window)[None]))
+        return network.head(network.rest(level1_streamed.level1(fast_prediction.read_level1(network), window)[None]))
 
 
 def windows(network: Network, scan: Window) -> list[torch.Tensor]:
     with torch.inference_mode():
-        return [network.head(features) for features in predict.predict_windows(network, scan, STARTS, LENGTH)]
+        return [network.head(features) for features in fast_prediction.predict_windows(network, scan, STARTS, LENGTH)]
 
 
 WAYS: dict[str, Callable[[Network, Window], object]] = {
     "plain": plain,
-    "fused": predict.predict_logits,
-    "fast": lambda network, window: predict.predict_logits(network, window, fast=True),
+    "fused": fast_prediction.predict_logits,
+    "fast": lambda network, window: fast_prediction.predict_logits(network, window, fast=True),
     "without compiler": without_kernel,
 }
 
@@ -111,7 +111,7 @@ def pass_rows(network: Network, window: Window, rounds: int, passes: int) -> lis
 
     @torch.inference_mode()
     def ours() -> None:
-        fused = predict.TrunkPasses(network, window)  # once per window, its share of the work is counted
+        fused = fast_prediction.TrunkPasses(network, window)  # once per window, its share of the work is counted
         for _ in range(passes):
             network.head(fused())
 
@@ -147,7 +147,7 @@ def error_table(network: Network) -> str:
     exact = copy.deepcopy(network).double()
 
     def truth(window: Window) -> torch.Tensor:
-        maps = streamed.level1(predict.read_level1(network), window, torch.float64)
+        maps = level1_streamed.level1(fast_prediction.read_level1(network), window, torch.float64)
         with torch.inference_mode():
             return exact.head(exact.rest(maps[None]))
 
@@ -156,9 +156,9 @@ def error_table(network: Network) -> str:
     found = {name: way(network, window) for name, way in WAYS.items()}
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        found[f"fused, {threads} threads"] = predict.predict_logits(network, window)
+        found[f"fused, {threads} threads"] = fast_prediction.predict_logits(network, window)
     rows = [[name, f"{float((logits - expected).abs().max()):.1e}"] for name, logits in found.items()]
-    shared = windows(network, scan)[-1] - predict.predict_logits(network, replace(scan, start=STARTS[-1]))
+    shared = windows(network, scan)[-1] - fast_prediction.predict_logits(network, replace(scan, start=STARTS[-1]))
     return table(
         ["way", "largest logit error against float64"],
         [*rows, ["the last of 7 windows, against itself alone", f"{float(shared.abs().max()):.1e}"]],
@@ -168,7 +168,8 @@ def error_table(network: Network) -> str:
 def report(rounds: int, threads: int, passes: int, slow_rounds: int, *, errors: bool) -> str:
     torch.set_num_threads(threads)
     network = make_network()
-    where = f"{machine(['torch', 'numpy'])}, {threads} threads, vectors of {kernel.lanes()} floats, medians of {rounds}"
+    vectors = f"vectors of {level1_prediction.lanes()} floats"
+    where = f"{machine(['torch', 'numpy'])}, {threads} threads, {vectors}, medians of {rounds}"
     rows = [row.cells() for row in time_rows(network, rounds, passes, slow_rounds)]
     parts = [where, table(HEAD, rows), memory_table(), *([error_table(network)] if errors else [])]
     return "\n\n".join(parts)

@@ -32,8 +32,8 @@ from predict import UsualDropBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elsewhere.model.fast import level
-from elsewhere.model.fast.level import Trained
+from elsewhere.model import fast_training
+from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network, NetworkSettings
 
 FULL = NetworkSettings()
@@ -168,7 +168,7 @@ def memory(name: str) -> float:
 
 def error_table(settings: NetworkSettings, *, plain: bool = True) -> str:
     """Largest relative error of the gradients against the streamed way in float64, itself tested against autograd."""
-    level.LARGE = 1  # streamed at any size
+    fast_training.LARGE = 1  # streamed at any size
     network = make_network(settings)
     truth = gradients(Trained(copy.deepcopy(network).double()), settings)
     ways = {"ours": Trained(network), **({"plain": network} if plain else {})}

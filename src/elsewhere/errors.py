@@ -36,3 +36,11 @@ class BadStudy(ElsewhereError):
 
 class BadCheckpoint(ElsewhereError):
     """A checkpoint is damaged or does not fit what it is used for."""
+
+
+class BadInstallation(ElsewhereError):
+    """Parts of the installed program do not belong together."""
+
+
+class BadKernelCall(ElsewhereError):
+    """Memory that a compiled kernel would misread was about to be handed to it: a fault of the program."""

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.model.fast.library import lanes, library
-from elsewhere.model.fast.predict import streams
+from elsewhere.model.fast_prediction import streams
+from elsewhere.model.kernels.library import lanes, library
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.prediction import (
     PredictionSettings,

@@ -17,7 +17,7 @@ from test_network import mutate
 from test_training import CASES, NETWORK, RECORD, SAMPLE, SETTINGS, Killed, kill_at, read, results, run
 
 from elsewhere.errors import BadCheckpoint, BadStudy
-from elsewhere.model.fast.loader import DeviceBatches, Volumes
+from elsewhere.model.cuda_loader import DeviceBatches, Volumes
 from elsewhere.model.network import Network, read_checkpoint_record
 from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
 from elsewhere.model.sample import Case, Samples

@@ -15,7 +15,7 @@ from scipy import stats
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model import sample
-from elsewhere.model.fast.library import library
+from elsewhere.model.kernels.library import library
 from elsewhere.model.sample import (
     Case,
     Plan,

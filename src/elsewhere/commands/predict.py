@@ -16,7 +16,7 @@ import typer
 from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.errors import BadStudy
-from elsewhere.model.fast.device import fuse
+from elsewhere.model.cuda import fuse
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import (
     SUBSETS,

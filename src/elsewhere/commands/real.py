@@ -24,7 +24,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
 from elsewhere.errors import BadSite
 from elsewhere.files import write_whole
-from elsewhere.model.fast.level import Trained
+from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, Samples, SampleSettings

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.model.fast.device import carry_out
-from elsewhere.model.fast.kernel import Window
-from elsewhere.model.fast.predict import TrunkPasses, fast_error, predict_trunk, predict_windows, streams
+from elsewhere.model.cuda import carry_out
+from elsewhere.model.fast_prediction import TrunkPasses, fast_error, predict_trunk, predict_windows, streams
+from elsewhere.model.level1_prediction import Window
 from elsewhere.model.network import Network, seed_torch
 from elsewhere.model.sample import (
     WINDOW_STRIDE,

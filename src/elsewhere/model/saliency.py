@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d
 
 from elsewhere.model.batch import SMALL, TOGETHER
-from elsewhere.model.fast.predict import predict_level1, streams
+from elsewhere.model.fast_prediction import predict_level1, streams
 from elsewhere.model.network import Network, max_pool
 from elsewhere.model.prediction import POSITIVE, window_at
 from elsewhere.model.sample import (

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.fast.turning import fill
+from elsewhere.model.kernels.sample import fill
 
 WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
 WINDOW_STRIDE = 32  # protocol page, "Volume"

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.batch import predict_many
+from elsewhere.model.cuda import fuse
+from elsewhere.model.cuda_loader import GIB, DeviceBatches, Volumes
 from elsewhere.model.curves import Curves
-from elsewhere.model.fast.device import fuse
-from elsewhere.model.fast.level import Trained
-from elsewhere.model.fast.loader import GIB, DeviceBatches, Volumes
+from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import (
     Network,
     NetworkSettings,

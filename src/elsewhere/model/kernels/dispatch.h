@@ -1,40 +1,38 @@
-// Includes KERNEL once per instruction set that a compiler can choose at run time, each in a namespace of its own.
+// Includes KERNEL once per instruction set that can be chosen at run time, each in a namespace of its own.
 //
 // LANES: floats in a vector. OUT_BLOCK: filters computed together, as many as the registers hold. HALF: products in
-// bfloat16, a set of its own for kernels that set HALVES. Other compilers and processors get `plain`, 128 bits: SSE2,
+// bfloat16, a set of its own for kernels that set HALVES. Other processors and compilers get `plain`, 128 bits: SSE2,
 // NEON, or whatever the compiler makes of it.
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DISPATCHED 1
+#include "targets.h"
+
+#if DISPATCHED
 #define LANES 16
 #define OUT_BLOCK 8
 #if HALVES
 #define HALF 1
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bf16,fma")
+BEGIN_TARGET("avx512f,avx512bf16,fma")
 namespace avx512_bf16 {
 #include KERNEL
 }
-#pragma GCC pop_options
+END_TARGET
 #undef HALF
 #endif
 #define HALF 0
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
+BEGIN_TARGET("avx512f,fma")
 namespace avx512 {
 #include KERNEL
 }
-#pragma GCC pop_options
+END_TARGET
 #undef LANES
 #undef OUT_BLOCK
 #define LANES 8
 #define OUT_BLOCK 4
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
+BEGIN_TARGET("avx2,fma")
 namespace avx2 {
 #include KERNEL
 }
-#pragma GCC pop_options
+END_TARGET
 #undef LANES
 #undef OUT_BLOCK
 #endif

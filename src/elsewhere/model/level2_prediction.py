@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elsewhere.model.dropblock import DropBlock
-from elsewhere.model.fast.kernel import LANES, lanes, library
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import address, kernels, lanes, require
+from elsewhere.model.level1_prediction import LANES
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 KERNEL, POOL, BLOCK = (5, 5, 5), (2, 4, 4), 8
 """What the kernel is built for: the paper's level 2, filters in blocks of 8."""
-
-
-class Layer(ctypes.Structure):
-    """One call of the kernel, field by field as `struct Layer` of level2.cpp."""
-
-    _fields_ = (
-        ("maps", ctypes.c_void_p),
-        *((name, ctypes.c_int) for name in ("channels", "slices", "rows", "columns", "filters")),
-        *((name, ctypes.c_void_p) for name in ("scale", "shift", "weights", "bias", "sign")),
-        ("pools", ctypes.c_int),
-        *((name, ctypes.c_void_p) for name in ("out", "sums")),
-        *((name, ctypes.c_int) for name in ("lanes", "threads")),
-    )
 
 
 def fits(settings: NetworkSettings) -> bool:
@@ -102,21 +90,29 @@ def _convolve(
     fast: bool,
 ) -> NDArray[np.float64]:
     """One convolution of the normalised maps, rectified, into `out`, whole or pooled; its sums per slice."""
-    loaded = library()
-    assert loaded is not None
-    assert conv.bias is not None
+    filters, (channels, *size), single = conv.out_channels, maps.shape, np.float32
+    require(conv.bias is not None, "bias", "is missing")
+    fits = size[0] % POOL[0] == size[1] % POOL[1] == size[2] % LANES == filters % BLOCK == channels % 2 == 0
+    require(fits, "maps", f"{list(maps.shape)}, for {filters} filters, must be whole pools, vectors and blocks")
     weights, bias = (tensor.detach().contiguous().numpy() for tensor in (conv.weight, conv.bias))
-    scale, shift, signs = (array.astype(np.float32) for array in (*norm, sign))
-    sums = np.zeros((maps.shape[1], conv.out_channels, 2))
-    layer = Layer(
-        maps.ctypes.data,
+    scale, shift, signs = (array.astype(single) for array in (*norm, sign))
+    sums = np.zeros((size[0], filters, 2))
+    pools = out.shape[1] != size[0]
+    made = [edge // by for edge, by in zip(size, POOL, strict=True)] if pools else size
+    layer = abi.Layer(
+        address("maps", maps, single),
         *maps.shape,
-        conv.out_channels,
-        *(array.ctypes.data for array in (scale, shift, weights, bias, signs)),
-        out.shape[1] != maps.shape[1],
-        *(out.ctypes.data, sums.ctypes.data),
+        filters,
+        address("scale", scale, single, (channels,)),
+        address("shift", shift, single, (channels,)),
+        address("weights", weights, single, (filters, channels, *KERNEL)),
+        address("bias", bias, single, (filters,)),
+        address("sign", signs, single, (filters,)),
+        pools,
+        address("out", out, single, (filters, *made), filled=True),
+        address("sums", sums, np.float64, filled=True),
         *(lanes(fast=fast), torch.get_num_threads()),
     )
-    if loaded.elsewhere_level2(ctypes.byref(layer)):
+    if kernels().elsewhere_level2(layer):
         raise MemoryError("the level-2 kernel found no memory (under 1 MB a thread)")
     return sums

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from elsewhere.errors import BadCheckpoint
+from elsewhere.model import cuda
+from elsewhere.model.cuda import carry_out, compiled, finish, fuse
 from elsewhere.model.dropblock import _positions_unasked
-from elsewhere.model.fast import device
-from elsewhere.model.fast.device import carry_out, compiled, finish, fuse
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.sample import Case, SampleSettings, apply_plan, draw_plan
 
@@ -150,7 +150,7 @@ def test_a_card_without_a_compiler_falls_back_and_says_so_once(
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("no C compiler\nand a long story")
 
-    monkeypatch.setattr(device, "_try", refuse)
+    monkeypatch.setattr(cuda, "_try", refuse)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old card")
     compiled.cache_clear()
     with caplog.at_level(logging.WARNING):

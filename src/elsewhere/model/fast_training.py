@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from elsewhere.model import training_kernel, training_operations
 from elsewhere.model.dropblock import DropBlock
-from elsewhere.model.fast import compiled, operations
-from elsewhere.model.fast.blocks import Blocks
-from elsewhere.model.fast.operations import NOTHING, TOUCHED, Line, Maps, Run, Size
+from elsewhere.model.dropped_blocks import Blocks
 from elsewhere.model.network import Network, max_pool
+from elsewhere.model.training_operations import NOTHING, TOUCHED, Line, Maps, Run, Size
 
 KERNEL = (3, 3, 3)
 SLICES = 8
@@ -166,7 +166,8 @@ def takes(network: Network, index: int, maps: Tensor) -> bool:
     large = index == 0 and math.prod(shape) >= LARGE
     if max(size) > 4 or not (large or _compiled(maps)):
         return False
-    blocks = settings.filters[index] % 8 == 0 and (index == 0 or maps.shape[1] % 8 == 0)  # also of the way back
+    back = index > 0 or maps.requires_grad  # then the input's channels are filters too, on the way back
+    blocks = settings.filters[index] % 8 == 0 and not (back and maps.shape[1] % 8)
     return blocks and (large or maps.shape[4] >= NARROW)
 
 
@@ -177,7 +178,7 @@ def run(network: Network, index: int, maps: Tensor) -> Tensor:
     depth, height, width = (1 if edge == 1 else by for edge, by in zip(maps.shape[2:], pooled, strict=True))
     shape = network.settings.filters[index], *maps.shape[2:]
     (drop,) = (module for module in level.modules() if isinstance(module, DropBlock))
-    through = compiled if _compiled(maps) else operations
+    through = training_kernel if _compiled(maps) else training_operations
     draws = [_draw(drop, shape, maps, through) for _ in range(2)]
     norms = [module for module in level.modules() if isinstance(module, nn.GroupNorm)]
     convs = [module for module in level.modules() if isinstance(module, nn.Conv3d)]
@@ -189,7 +190,7 @@ def run(network: Network, index: int, maps: Tensor) -> Tensor:
 
 
 def _compiled(maps: Tensor) -> bool:
-    return compiled.library() is not None and maps.dtype == torch.float32
+    return training_kernel.library() is not None and maps.dtype == torch.float32
 
 
 def _draw(drop: DropBlock, shape: Sequence[int], maps: Tensor, through: ModuleType) -> Drops:
@@ -197,7 +198,7 @@ def _draw(drop: DropBlock, shape: Sequence[int], maps: Tensor, through: ModuleTy
     if drop.share == 0:
         return Drops(None, torch.ones(len(maps), dtype=torch.float64))
     blocks = tuple(Blocks.draw(shape, drop.share, drop.size) for _ in maps)
-    count = compiled.count if through is compiled else Blocks.count
+    count = training_kernel.count if through is training_kernel else Blocks.count
     kept = 1 - torch.tensor([count(one) for one in blocks], dtype=torch.float64) / math.prod(shape)
     return Drops(blocks, torch.where(kept > 0, 1 / kept, 0.0))
 

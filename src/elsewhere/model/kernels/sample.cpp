@@ -1,6 +1,6 @@
-// Stored slices go in, a network input comes out: shifted, clipped, scaled and turned in one pass; for sample.py.
+// Stored slices go in, a network input comes out: shifted, clipped, scaled and turned in one pass.
 //
-// Each output is (float)(uint16)(stored - lower) * factor, as numpy computes it in sample.py: the same bytes. A plane is
+// Each output is (float)(uint16)(stored - lower) * factor, as numpy computes it in model/sample.py: the same bytes. A plane is
 // turned in strips that stay in the cache; a large output is written past the cache, which it would only empty.
 
 #if defined(__x86_64__)
@@ -13,9 +13,11 @@
 #include <exception>
 #include <vector>
 
-#include "crew.h"
+#include "abi.h"
+#include "threads.h"
+#include "targets.h"
 
-// One call, filled in by turning.py; arrays are C-contiguous.
+// One call, filled in by kernels/sample.py; arrays are C-contiguous.
 struct Sample {
     const void* voxels;  // [slices][rows][columns] as stored
     int wide;            // 0 uint8, 1 int16
@@ -56,35 +58,32 @@ typedef uint8_t Bytes __attribute__((vector_size(8), aligned(1), may_alias));
 #define MIX(a, b, ...) __builtin_shuffle(a, b, Eight{__VA_ARGS__})
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DISPATCHED 1
+#if DISPATCHED
 #define LANES 16
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl")
+BEGIN_TARGET("avx512f,avx512bw,avx512vl")
 namespace avx512 {
-#include "turn.h"
+#include "sample_kernel.h"
 }
-#pragma GCC pop_options
+END_TARGET
 #undef LANES
 #define LANES 8
-#pragma GCC push_options
-#pragma GCC target("avx2")
+BEGIN_TARGET("avx2")
 namespace avx2 {
-#include "turn.h"
+#include "sample_kernel.h"
 }
-#pragma GCC pop_options
+END_TARGET
 #undef LANES
 #endif
 
 #define LANES 4
 namespace plain {
-#include "turn.h"
+#include "sample_kernel.h"
 }
 
 template <class Stored>
 void fill(const Sample& sample) {
     auto slice = plain::fill<Stored>;
-#ifdef DISPATCHED
+#if DISPATCHED
     if (sample.lanes >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
         slice = avx512::fill<Stored>;
     else if (sample.lanes >= 8)
@@ -95,12 +94,24 @@ void fill(const Sample& sample) {
 
 }  // namespace
 
+extern "C" {
+
+const Place* elsewhere_sample_layout() {
+    static const Place places[] = {
+        WHOLE(Sample), PLACE(Sample, voxels), PLACE(Sample, wide), PLACE(Sample, slices), PLACE(Sample, rows),
+        PLACE(Sample, columns), PLACE(Sample, reversed), PLACE(Sample, swapped), PLACE(Sample, clip),
+        PLACE(Sample, lower), PLACE(Sample, upper), PLACE(Sample, factor), PLACE(Sample, aside), PLACE(Sample, out),
+        PLACE(Sample, lanes), PLACE(Sample, threads), {nullptr, 0, 0}};
+    return places;
+}
+
 // Fills the output. Returns 0, or 1 when memory runs out.
-extern "C" int elsewhere_sample(const Sample* sample) {
+int elsewhere_sample(const Sample* sample) {
     try {
         sample->wide ? fill<int16_t>(*sample) : fill<uint8_t>(*sample);
         return 0;
     } catch (const std::exception&) {
         return 1;
     }
+}
 }

@@ -314,7 +314,7 @@ static inline void fold(const Plan& plan, const Window& window, const Vec (*part
 }
 
 // POOL rows of the slab's slice s for the windows `inside`.
-static void share_rows(const Plan& plan, Workspace& work, int slice, int s, int row, const std::vector<int>& inside) {
+static void share_rows(const Plan& plan, Workspace& work, int slice, int s, int row, const Inside& inside) {
     const float* const points[3] = {work.row_points(s), work.row_points(s + 1), work.row_points(s + 2)};
     Vec tally[MOST_WINDOWS][2][FILTERS] = {};
     for (int x = 0; x < plan.columns; x += LANES)
@@ -335,9 +335,9 @@ static void share_rows(const Plan& plan, Workspace& work, int slice, int s, int 
 
 // Slices [slice, slice + depth) for every window that holds them away from its first and last four slices.
 static void share_slab(const Plan& plan, Workspace& work, int slice, int depth) {
-    std::vector<int> inside[DEPTH / POOL];
+    Inside inside[DEPTH / POOL];
     for (int s = 0; s < depth; s += POOL) inside[s / POOL] = plan.windows_inside(slice + s);
-    if (inside[0].empty() && inside[DEPTH / POOL - 1].empty()) return;
+    if (!inside[0].count && !inside[DEPTH / POOL - 1].count) return;
     for (int row = 0; row < plan.rows; row += POOL) {
         read_rows(plan, work, slice - 2, depth + 4, row - 2, POOL + 4);
         for (int r = row ? row + 1 : -1; r < row + POOL; r += 2) hide_rows(plan, work, slice, depth, r, row - 2);

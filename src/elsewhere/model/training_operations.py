@@ -1,7 +1,7 @@
 """Maps and weights of a level of 3×3×3 convolutions in, what one training step needs of it out, in torch operations.
 
-The reference of `compiled.py`, for machines without a compiler and for other dtypes. Every operation works on a run of
-slices of maps of which only some slices are held; what is not held counts as 0.
+The reference of `training_kernel.py`, for machines without a compiler and for other dtypes. Every operation works on a
+run of slices of maps of which only some slices are held; what is not held counts as 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv3d_weight
 
-from elsewhere.model.fast.blocks import Blocks
+from elsewhere.model.dropped_blocks import Blocks
 
 TOUCHED, NOTHING = 64, 128
 """Marks of a pool that DropBlock reached, and of one of which it kept nothing, beside the place of its maximum."""

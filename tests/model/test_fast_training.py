@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from elsewhere.model import fast_training as under_test
+from elsewhere.model import training_kernel
 from elsewhere.model.dropblock import draw_blocks
-from elsewhere.model.fast import compiled
-from elsewhere.model.fast import level as under_test
-from elsewhere.model.fast.blocks import Blocks
-from elsewhere.model.fast.level import Trained, takes
+from elsewhere.model.dropped_blocks import Blocks
+from elsewhere.model.fast_training import Trained, takes
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.sample import Case
 from elsewhere.model.training import SampleSettings, TrainingSettings, train
@@ -48,7 +48,9 @@ FLAT = NetworkSettings(
 )
 NETWORKS = {"paper": PAPER, "demo": DEMO, "odd": ODD, "flat": FLAT}
 
-needs_kernel = pytest.mark.skipif(compiled.library() is None, reason="elsewhere was installed without a C++ compiler")
+needs_kernel = pytest.mark.skipif(
+    training_kernel.library() is None, reason="elsewhere was installed without a C++ compiler"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,7 @@ def one_thread():
 
 @pytest.fixture
 def without_kernel(monkeypatch):
-    monkeypatch.setattr(compiled, "library", lambda: None)
+    monkeypatch.setattr(training_kernel, "library", lambda: None)
 
 
 @pytest.fixture
@@ -235,8 +237,8 @@ def test_blocks_are_those_of_dropblock(shape, share):
     assert torch.equal(blocks.mask(0, shape[1]), expected)
     assert torch.equal(blocks.mask(shape[1] // 2, shape[1]), expected[:, shape[1] // 2 :])
     assert blocks.count() == int(expected.sum())
-    if compiled.library() is not None:
-        assert compiled.count(blocks) == int(expected.sum())
+    if training_kernel.library() is not None:
+        assert training_kernel.count(blocks) == int(expected.sum())
 
 
 @needs_kernel

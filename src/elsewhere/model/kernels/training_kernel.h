@@ -1,6 +1,6 @@
 // Rows of maps in, convolved rows and sums of products out; one instruction set per inclusion.
 //
-// training.cpp includes this file as level1.cpp includes lanes.h. Winograd's F(2x2, 3x3) over slices and rows, plain
+// training.cpp includes this file as level1.cpp includes level1_kernel.h. Winograd's F(2x2, 3x3) over slices and rows, plain
 // along the columns, forwards; its transpose for the weights' gradient. The samples of a batch lie side by side along
 // the columns, a zero between two, so that small maps fill whole vectors too.
 
@@ -184,6 +184,11 @@ struct Tally {
     }
 };
 
+// Those of a pair of slices, [slice][sample][filter], behind a thread's other floats.
+static size_t tally_floats(const Maps& out) {
+    return 2 * (size_t)out.samples * out.channels * sizeof(Tally<2>) / sizeof(float);
+}
+
 // One row of all samples to where it belongs, and its sums.
 static inline void put_row(const Convolution& job, Tally<2>* tallies, int filter, int slice, int row,
                            const float* from) {
@@ -210,7 +215,9 @@ static void convolve_pair(const Convolution& job, float* own, int pair) {
     const size_t stride = width + 2 * PAD;
     float *points = own + PAD, *inside = points + POINTS * in.channels * stride, *tile = inside + stride;
     Rows rows(in, width, tile + 4 * OUT_BLOCK * stride - PAD);
-    std::vector<Tally<2>> tallies(2 * (size_t)out.samples * out.channels, Tally<2>{});
+    const size_t each = (size_t)out.samples * out.channels;
+    Tally<2>* const tallies = reinterpret_cast<Tally<2>*>(rows.four + Rows::floats(in, width));
+    for (size_t i = 0; i < 2 * each; i++) new (tallies + i) Tally<2>{};
     for (int n = 0; n < in.samples; n++) std::fill_n(inside + n * (in.columns + 1), in.columns, 1.0f);
     for (int row = 0; row < in.rows; row += 2) {
         for (int c = 0; c < in.channels; c++) rows.to_points(c, slice, row, points + c * stride, in.channels * stride);
@@ -225,8 +232,8 @@ static void convolve_pair(const Convolution& job, float* own, int pair) {
             for (int o = 0; o < OUT_BLOCK; o++)
                 for (int i = 0; i < 2 && slice + i < job.last; i++)
                     for (int j = 0; j < 2 && row + j < out.rows; j++)
-                        put_row(job, tallies.data() + i * (size_t)out.samples * out.channels, block + o, slice + i,
-                                row + j, tile + (o * 4 + i * 2 + j) * stride);
+                        put_row(job, tallies + i * each, block + o, slice + i, row + j,
+                                tile + (o * 4 + i * 2 + j) * stride);
         }
     }
 }

@@ -19,7 +19,8 @@
 #include <new>
 #include <vector>
 
-#include "crew.h"
+#include "abi.h"
+#include "threads.h"
 
 namespace {
 
@@ -111,9 +112,9 @@ struct Gating {
     double* sums;                 // [slice - first][sample][channel][gradient, gradient * map, what leaves, maps above 0]
 };
 
-#define KERNEL "training.h"
+#define KERNEL "training_kernel.h"
 #define HALVES 0
-#include "sets.h"
+#include "dispatch.h"
 
 struct Set {
     int lanes, out_block;
@@ -121,17 +122,18 @@ struct Set {
     void (*weigh)(const Weighing&, float*, int);
     void (*arrange)(const float*, int, int, float*);
     size_t (*rows)(const Maps&, size_t);
+    size_t (*tallies)(const Maps&);
     void (*pool)(const Pooling&, int, float*, float*, int*);
     void (*unpool)(const Pooling&, const float*, const float*, const float*, int, float*, int*, double*);
     void (*gate)(const Gating&, int, float*);
 };
 
 #define SET(name, lanes, block)                                                                                   \
-    {lanes, block, name::convolve_pair, name::weigh_run, name::arrange, name::Rows::floats, name::pool_slices, name::unpool_slice, \
-     name::gate_slice}
+    {lanes, block, name::convolve_pair, name::weigh_run, name::arrange, name::Rows::floats, name::tally_floats,   \
+     name::pool_slices, name::unpool_slice, name::gate_slice}
 
 Set choose(int lanes) {
-#ifdef DISPATCHED
+#if DISPATCHED
     if (lanes == 16) return SET(avx512, 16, 8);
     if (lanes == 8) return SET(avx2, 8, 4);
 #endif
@@ -145,21 +147,23 @@ struct Freed {
 
 struct Room {
     int threads;
-    size_t floats;
+    size_t floats, ints;
 };
 
 struct Zeros {
     std::unique_ptr<float[], Freed> memory;
+    std::unique_ptr<int[]> whole;
 
-    explicit Zeros(const Room& room) : memory(new (std::align_val_t(LINE)) float[room.floats]) {
+    explicit Zeros(const Room& room)
+        : memory(new (std::align_val_t(LINE)) float[room.floats]), whole(new int[room.ints]()) {
         std::fill_n(memory.get(), room.floats, 0.0f);
     }
 };
 
-// task(index, workspace of `floats` zeros) for every index below `count`.
+// task(index, a thread's own `floats` zeros, its own `ints`) for every index below `count`.
 template <class Task>
-void share(int count, int threads, size_t floats, Task task) {
-    share_out<Zeros>(Room{threads, floats}, count, [&](Zeros& own, int index) { task(index, own.memory.get()); });
+void share(int count, const Room& room, Task task) {
+    share_out<Zeros>(room, count, [&](Zeros& own, int index) { task(index, own.memory.get(), own.whole.get()); });
 }
 
 // Sums of Winograd points to gradients of the weights, [filter][channel][27].
@@ -206,8 +210,10 @@ int elsewhere_convolve(const Maps* in, const Maps* out, const float* weights, co
         const Convolution job{*in, *out, arranged.data(), bias, first, last, rectifies, sums};
         const size_t width = rounded(in->spread(), 2 * set.lanes), stride = width + 2 * PAD;
         const size_t lines = POINTS * (size_t)in->channels + 1 + 4 * set.out_block;
-        const size_t floats = lines * stride + set.rows(*in, width);
-        share((last - first + 1) / 2, threads, floats, [&](int pair, float* own) { set.convolve(job, own, pair); });
+        const size_t floats = lines * stride + set.rows(*in, width) + set.tallies(*out);
+        share((last - first + 1) / 2, {threads, floats, 0}, [&](int pair, float* own, int*) {
+            set.convolve(job, own, pair);
+        });
     });
 }
 
@@ -226,7 +232,7 @@ int elsewhere_weigh(const Maps* in, const Maps* gradients, int first, int last, 
         const size_t stride = (size_t)job.tiles * job.width + 2 * PAD;
         const size_t floats = values * set.lanes + (in->channels + gradients->channels) * POINTS * stride +
                               4 * (size_t)job.width + set.rows(*in, job.width);
-        share(runs, threads, floats, [&](int run, float* own) { set.weigh(job, own, run); });
+        share(runs, {threads, floats, 0}, [&](int run, float* own, int*) { set.weigh(job, own, run); });
         finish_weights(job, set.out_block, weights);
     });
 }
@@ -239,9 +245,8 @@ int elsewhere_pool(const Maps* maps, int first, int last, const int* size, const
         const Set set = choose(lanes);
         const Pooling job{*maps, size[0], size[1], size[2], sign, best, index, total};
         const size_t columns = maps->columns;
-        share((last - first) / size[0], threads, 3 * columns, [&](int task, float* own) {
-            std::vector<int> place(columns);
-            set.pool(job, first + task * size[0], own, own + columns, place.data());
+        share((last - first) / size[0], {threads, 2 * columns, columns}, [&](int task, float* own, int* place) {
+            set.pool(job, first + task * size[0], own, own + columns, place);
         });
     });
 }
@@ -254,10 +259,10 @@ int elsewhere_unpool(const Maps* maps, int first, int last, const int* size, flo
     return guarded([&] {
         const Set set = choose(lanes);
         const Pooling job{*maps, size[0], size[1], size[2], nullptr, gradients, index, total};
-        share(last - first, threads, maps->columns, [&](int task, float* own) {
-            std::vector<int> place(maps->columns);
-            set.unpool(job, gain, base, slope, first + task, own, place.data(),
-                         sums + (size_t)task * maps->samples * maps->channels);
+        const size_t columns = maps->columns;
+        share(last - first, {threads, columns, columns}, [&](int task, float* own, int* place) {
+            set.unpool(job, gain, base, slope, first + task, own, place,
+                       sums + (size_t)task * maps->samples * maps->channels);
         });
     });
 }
@@ -268,19 +273,34 @@ int elsewhere_gate(const Maps* gradients, const Maps* maps, int first, int last,
     return guarded([&] {
         const Set set = choose(lanes);
         const Gating job{*gradients, *maps, first, kept, gain, base, slope, sums};
-        share(last - first, threads, maps->columns, [&](int task, float* own) { set.gate(job, first + task, own); });
+        share(last - first, {threads, (size_t)maps->columns, 0}, [&](int task, float* own, int*) {
+            set.gate(job, first + task, own);
+        });
     });
 }
 
-// Voxels of channels x slices x rows x columns that one sample's blocks cover.
+// Voxels of channels x slices x rows x columns that one sample's blocks cover; -1 when memory runs out.
 long long elsewhere_count_blanked(const Blocks* blocks, int channels, int slices, int rows, int columns) {
-    std::vector<float> row(columns);
+    std::unique_ptr<float[]> row(new (std::nothrow) float[columns]);
+    if (!row) return -1;
     long long count = 0;
     for (int line = 0; line < channels * slices * rows; line++) {
-        std::fill(row.begin(), row.end(), 1.0f);
-        blocks->blank(line / (slices * rows), line / rows % slices, line % rows, row.data());
-        for (float one : row) count += one == 0;
+        std::fill_n(row.get(), columns, 1.0f);
+        blocks->blank(line / (slices * rows), line / rows % slices, line % rows, row.get());
+        for (int x = 0; x < columns; x++) count += row[x] == 0;
     }
     return count;
+}
+
+int elsewhere_abi() { return ELSEWHERE_ABI; }
+
+const Place* elsewhere_training_layout() {
+    static const Place places[] = {
+        WHOLE(Blocks), PLACE(Blocks, offsets), PLACE(Blocks, columns), PLACE(Blocks, slices), PLACE(Blocks, rows),
+        PLACE(Blocks, depth), PLACE(Blocks, height), PLACE(Blocks, width),
+        WHOLE(Maps), PLACE(Maps, data), PLACE(Maps, samples), PLACE(Maps, channels), PLACE(Maps, slices),
+        PLACE(Maps, rows), PLACE(Maps, columns), PLACE(Maps, origin), PLACE(Maps, scale), PLACE(Maps, shift),
+        PLACE(Maps, blocks), PLACE(Maps, step), {nullptr, 0, 0}};
+    return places;
 }
 }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elsewhere.model.fast.kernel import FILTERS, POOL, Level1, Window
+from elsewhere.model.level1_prediction import FILTERS, POOL, Level1, Window
 
 Block = tuple[int, int, int]
 """First slice, first row and rows of POOL slices of the window."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elsewhere import stages
 from elsewhere.errors import BadScan
-from elsewhere.model.fast.loader import GIB, DeviceBatches, Volumes
+from elsewhere.model.cuda_loader import GIB, DeviceBatches, Volumes
 from elsewhere.model.network import NetworkSettings
 from elsewhere.model.sample import Case, SampleSettings
 from elsewhere.model.training import Batches, Job, TrainingSettings, make_batches

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elsewhere.model.fast.device import carry_out
+from elsewhere.model.cuda import carry_out
 from elsewhere.model.sample import Case, Plan, Read, Samples, SampleSettings
 from elsewhere.stages import stage
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elsewhere.model.fast.library import lanes, library
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import address, kernels, lanes, require
 
 FILTERS, POOL, LANES, MOST_WINDOWS = 8, 4, 16, 8
 """What the kernel is built for: the paper's level 1, columns in whole vectors, and windows of one shared call."""
@@ -83,13 +83,8 @@ class Level1:
         return scale, self.shifts[layer] - mean * scale
 
 
-class Drops(ctypes.Structure):
-    """DropBlock's blocks of one layer, as `struct Drops` of level1.cpp; keeps its arrays alive."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("offsets", "entries")),
-        *((name, ctypes.c_int) for name in ("slices", "rows", "columns", "depth", "height", "width")),
-    )
+class Drops(abi.Drops):
+    """DropBlock's blocks of one layer; keeps its arrays alive."""
 
     @classmethod
     def of(cls, corners: NDArray[np.int64], shape: Sequence[int], block: Sequence[int]) -> Drops:
@@ -108,31 +103,16 @@ class Drops(ctypes.Structure):
         counts = np.bincount(line, minlength=grid[0] * grid[1])
         offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
         drops = cls(offsets.ctypes.data, entries.ctypes.data, *grid[:2], shape[3], *block)
-        drops.arrays = offsets, entries
+        drops.arrays, drops.shape = (offsets, entries), tuple(shape)
         return drops
 
     def count(self, shape: Sequence[int]) -> int:
         """Voxels of maps (filter, slice, row, column) that the blocks cover."""
-        loaded = library()
-        assert loaded is not None
-        loaded.elsewhere_count_dropped.restype = ctypes.c_longlong
-        return int(loaded.elsewhere_count_dropped(ctypes.byref(self), *shape[:3]))
-
-
-class Job(ctypes.Structure):
-    """One call of the kernel, field by field as `struct Job` of level1.cpp."""
-
-    _fields_ = (
-        ("voxels", ctypes.c_void_p),
-        *((name, ctypes.c_int) for name in ("kind", "slices", "rows", "columns", "start", "length", "first", "last")),
-        *((name, ctypes.c_float) for name in ("zero", "unit", "low", "high", "padding")),
-        *((name, ctypes.c_int) for name in ("pass_", "window_count", "window_length")),
-        *((name, ctypes.c_void_p) for name in ("starts", "scales", "shifts")),
-        *((name, ctypes.c_void_p) for name in ("weights1", "bias1", "weights2", "bias2", "sign", "pooled", "sums")),
-        *((name, Drops) for name in ("drops1", "drops2")),
-        ("touched", ctypes.c_void_p),
-        *((name, ctypes.c_int) for name in ("lanes", "threads")),
-    )
+        require(self.shape == tuple(shape), "Drops", f"are of maps {list(self.shape)}, not {list(shape)}")
+        count = int(kernels().elsewhere_count_dropped(self, *shape[:3]))
+        if count < 0:
+            raise MemoryError("the level-1 kernel found no memory to count dropped voxels (one row)")
+        return count
 
 
 def fits(window: Window) -> bool:
@@ -175,8 +155,6 @@ def level1_windows(
         length: slices of a window, a multiple of 4 and at least 12.
         threads: default torch's; the result does not depend on it.
     """
-    assert len(starts) <= MOST_WINDOWS
-    assert all(start % POOL == 0 for start in starts)
     whole = _Work.of(parameters, scan, [0], scan.length, threads)
     whole.run(SUM)
     shared = _Work.of(parameters, scan, starts, length, threads)
@@ -295,30 +273,58 @@ class _Work:
 
     def run(self, pass_: int, first: int = 0, last: int | None = None, *drops: Drops) -> None:
         """Slices first:last (all of them) through one pass, their sums anew."""
-        loaded = library()
-        assert loaded is not None
         last = self.scan.length if last is None else last
+        job = self._job(pass_, first, last, drops or (abi.Drops(), abi.Drops()))
         self.sums[:, first:last] = 0
-        if loaded.elsewhere_level1(ctypes.byref(self._job(pass_, first, last, drops or (Drops(), Drops())))):
+        if kernels().elsewhere_level1(job):
             raise MemoryError("the level-1 kernel found no memory for its slabs (under 6 MB a thread)")
 
-    def _job(self, pass_: int, first: int, last: int, drops: Sequence[Drops]) -> Job:
+    def _job(self, pass_: int, first: int, last: int, drops: Sequence[abi.Drops]) -> abi.Job:
         scan, parameters = self.scan, self.parameters
+        self._check(pass_, first, last, drops)
         sign = np.where(parameters.scales[1] < 0, -1, 1).astype(np.float32)
         scales, shifts = np.ascontiguousarray(self.folds)
-        weights = (parameters.weights[0], parameters.biases[0], parameters.weights[1], parameters.biases[1])
-        arrays = (self.starts, scales, shifts, *weights, sign, self.pooled, self.sums)
-        job = Job(
-            scan.voxels.ctypes.data,
+        count, length = self.sums.shape[:2]
+        pools = (FILTERS, length // POOL, scan.voxels.shape[1] // POOL, scan.voxels.shape[2] // POOL)
+        single, double, edges = np.float32, np.float64, (3, 3, 3)
+        job = abi.Job(
+            address("voxels", scan.voxels, scan.voxels.dtype),
             KINDS[scan.voxels.dtype.name],
             *scan.voxels.shape,
             *(scan.start, scan.length, first, last),
             *(scan.zero, scan.unit, scan.low, scan.high, scan.padding),
-            *(pass_, len(self.starts), self.sums.shape[1]),
-            *(array.ctypes.data for array in arrays),
+            *(pass_, count, length),
+            address("starts", self.starts, np.int32, (count,)),
+            address("scales", scales, single, (count, FILTERS)),
+            address("shifts", shifts, single, (count, FILTERS)),
+            address("weights1", parameters.weights[0], single, (FILTERS, 1, *edges)),
+            address("bias1", parameters.biases[0], single, (FILTERS,)),
+            address("weights2", parameters.weights[1], single, (FILTERS, FILTERS, *edges)),
+            address("bias2", parameters.biases[1], single, (FILTERS,)),
+            address("sign", sign, single, (FILTERS,)),
+            address("pooled", self.pooled, single, (count, *pools), filled=True),
+            address("sums", self.sums, double, (count, length, FILTERS, 2), filled=True),
             *drops,
-            self.touched.ctypes.data,
+            address("touched", self.touched, np.bool_, pools, filled=True),
             *(self.lanes, self.threads),
         )
-        job.arrays = arrays  # addresses hold nothing alive
+        job.arrays = scales, shifts, sign, drops  # addresses hold nothing alive
         return job
+
+    def _check(self, pass_: int, first: int, last: int, drops: Sequence[abi.Drops]) -> None:
+        """Sizes that the kernel takes for granted; `address` looks at the arrays."""
+        scan, (count, length) = self.scan, self.sums.shape[:2]
+        shape, whole = scan.voxels.shape, 2 if pass_ == SUM else POOL
+        known = scan.voxels.dtype.name in KINDS and len(shape) == 3
+        require(known, "voxels", f"must be {', '.join(KINDS)} [slice, row, column], are {scan.voxels.dtype} {shape}")
+        fits = shape[1] % POOL == shape[2] % LANES == length % POOL == scan.length % POOL == 0
+        require(fits, "voxels", f"[{length} or {scan.length} slices, {shape[1:]}] must be whole pools and vectors")
+        inside = 0 <= first <= last <= scan.length and first % whole == last % whole == 0
+        require(inside, "slices", f"{first}:{last} must lie in 0:{scan.length}, in steps of {whole}")
+        alone = count == 1 and self.starts[0] == 0 and length == scan.length
+        shared = 0 < count <= MOST_WINDOWS and length >= 3 * POOL
+        steps = all(start % POOL == 0 and 0 <= start <= scan.length - length for start in self.starts)
+        require((shared and steps) if pass_ == SHARED else alone, "windows", f"{self.starts} of {length} slices")
+        maps = (FILTERS, length, *shape[1:])
+        same = all(not drop.offsets or getattr(drop, "shape", None) == maps for drop in drops)
+        require(same, "Drops", f"must be of maps {maps}")

@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from elsewhere.errors import BadKernelCall
+from elsewhere.model import level1_prediction, level1_streamed, level2_prediction
 from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
-from elsewhere.model.fast import kernel, level2, streamed
-from elsewhere.model.fast.kernel import FILTERS, MOST_WINDOWS, POOL, Level1, Window
+from elsewhere.model.kernels.library import REPORT, library
+from elsewhere.model.level1_prediction import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 
 
 def available() -> bool:
     """Whether the compiled kernel is there; without it the same results come from torch operations."""
-    return kernel.library() is not None
+    return library() is not None
 
 
 def streams(settings: NetworkSettings) -> bool:
@@ -32,7 +34,7 @@ def streams(settings: NetworkSettings) -> bool:
 
 @torch.inference_mode()
 def predict_logits(network: Network, window: Window, *, fast: bool = False) -> Tensor:
-    """Logits (1, classes) of one window, as `network` gives them in evaluation mode, within 1e-5 of float64.
+    """Logits (1, classes) of one window, as `network` gives them in evaluation mode but for rounding.
 
     `fast` multiplies in bfloat16 where the processor can: `fast_error` says what that costs.
     """
@@ -60,18 +62,18 @@ def predict_level1(network: Network, window: Window, *, fast: bool = False) -> T
     """
     weight = network.last.weight
     if _compiled(network, window):
-        return torch.from_numpy(kernel.level1(read_level1(network), window, fast=fast))[None]
+        return torch.from_numpy(level1_prediction.level1(read_level1(network), window, fast=fast))[None]
     if streams(network.settings) and weight.device.type == "cpu" and weight.dtype in {torch.float32, torch.float64}:
-        return streamed.level1(read_level1(network), window, weight.dtype)[None]
+        return level1_streamed.level1(read_level1(network), window, weight.dtype)[None]
     return network.level1(_inputs(network, window))
 
 
 def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
     """`network.rest`, its second level through the compiled kernel where that is the paper's."""
     settings, plain = network.settings, maps.device.type == "cpu" and maps.dtype == torch.float32
-    if not plain or not available() or not level2.fits(settings):
+    if not plain or not available() or not level2_prediction.fits(settings):
         return network.rest(maps)
-    maps = level2.level2(network, maps[0].contiguous().numpy(), fast=fast)
+    maps = level2_prediction.level2(network, maps[0].contiguous().numpy(), fast=fast)
     for level, pool in zip_longest(list(network.levels)[2:], settings.pools[2:]):
         maps = level(maps) if pool is None else max_pool(level(maps), pool)
     return maps.flatten(1)
@@ -81,7 +83,7 @@ def _rest(network: Network, maps: Tensor, *, fast: bool = False) -> Tensor:
 def predict_windows(
     network: Network, scan: Window, starts: Sequence[int], length: int, *, fast: bool = False
 ) -> list[Tensor]:
-    """The trunk's features (1, flat) of several windows of one scan, each what `predict_trunk` gives within 1e-5.
+    """The trunk's features (1, flat) of several windows of one scan, each what `predict_trunk` gives but for rounding.
 
     Overlapping windows that lie whole pools of four slices apart share their convolutions exactly; the others are
     predicted one by one. At most eight windows' pooled maps (134 MB at full size) are held at once.
@@ -97,8 +99,10 @@ def predict_windows(
     for run in share(starts, length):
         first, last = starts[run[0]], starts[run[-1]]
         union = replace(scan, start=scan.start + first, length=last - first + length)
-        if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > kernel.LANES:
-            maps = kernel.level1_windows(read_level1(network), union, [starts[index] - first for index in run], length)
+        if len(run) > 1 and _compiled(network, union) and union.voxels.shape[2] > level1_prediction.LANES:
+            maps = level1_prediction.level1_windows(
+                read_level1(network), union, [starts[index] - first for index in run], length
+            )
             features.update(
                 (index, _rest(network, torch.from_numpy(maps[i][None]), fast=fast)) for i, index in enumerate(run)
             )
@@ -113,7 +117,7 @@ class TrunkPasses:
     """The trunk's features of one window in passes with DropBlock on; what does not depend on the blocks, once.
 
     Every call draws from torch's random state what `network.trunk` in training mode draws, so that the same seed
-    gives the same blocks and the plain network's features within 1e-5 or so.
+    gives the same blocks, and the plain network's features but for rounding.
 
     Args:
         network: in training mode.
@@ -123,7 +127,7 @@ class TrunkPasses:
 
     def __init__(self, network: Network, window: Window, *, fast: bool = False) -> None:
         self._network, self._fast = network, fast
-        self._level1 = kernel.Passes(read_level1(network), window) if _compiled(network, window) else None
+        self._level1 = level1_prediction.Passes(read_level1(network), window) if _compiled(network, window) else None
         self._inputs = None if self._level1 else _inputs(network, window)
 
     @torch.inference_mode()
@@ -137,11 +141,11 @@ class TrunkPasses:
         return _rest(self._network, torch.from_numpy(self._level1.level1((first, second)))[None], fast=self._fast)
 
 
-def _draw_drops(shape: Sequence[int], share: float, size: int) -> kernel.Drops:
+def _draw_drops(shape: Sequence[int], share: float, size: int) -> level1_prediction.Drops:
     """Blocks as `dropblock.draw_blocks` draws them, without their map of 268 MB."""
     block, grid, gamma = plan_blocks(shape[1:], share, size)
     corners = bernoulli_positions(shape[0] * math.prod(grid), gamma, None) if share else torch.empty(0)
-    return kernel.Drops.of(corners.numpy().astype(np.int64), shape, block)
+    return level1_prediction.Drops.of(corners.numpy().astype(np.int64), shape, block)
 
 
 def share(starts: Sequence[int], length: int) -> list[list[int]]:
@@ -163,7 +167,7 @@ def _inputs(network: Network, window: Window) -> Tensor:
 def _compiled(network: Network, window: Window) -> bool:
     weight = network.last.weight
     usual = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return usual and streams(network.settings) and available() and kernel.fits(window)
+    return usual and streams(network.settings) and available() and level1_prediction.fits(window)
 
 
 def read_level1(network: Network) -> Level1:
@@ -181,6 +185,7 @@ def read_level1(network: Network) -> Level1:
 
 
 def _array(parameter: Tensor | None) -> NDArray[np.float32]:
-    assert parameter is not None
+    if parameter is None:
+        raise BadKernelCall("level 1", "has a convolution without a bias, or a norm without parameters", REPORT)
     array: NDArray[np.float32] = parameter.detach().contiguous().numpy()
     return array

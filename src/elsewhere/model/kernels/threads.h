@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -30,7 +31,7 @@ inline void call_together(int threads, const std::function<void()>& work) {
     std::vector<std::thread> crew;
     for (int i = 1; i < threads; i++) {
         try {
-            crew.emplace_back(work);
+            crew.emplace_back(std::cref(work));
         } catch (const std::exception&) {
             break;  // the system gives no more threads: the others take the work
         }
@@ -39,13 +40,22 @@ inline void call_together(int threads, const std::function<void()>& work) {
     for (auto& one : crew) one.join();
 }
 
+// All memory is taken before the threads start, so that what is missing is an exception of the caller's: a task takes
+// none, as an exception that leaves a thread ends the process. Should one arise all the same, the others finish and the
+// caller gets std::bad_alloc.
 template <class Workspace, class Job, class Task>
 void share_out(const Job& job, int tasks, const Task& task) {
     std::vector<std::unique_ptr<Workspace>> workspaces;
-    for (int i = 0; i < std::min(job.threads, tasks); i++) workspaces.emplace_back(new Workspace(job));
+    for (int i = 0; i < std::min(std::max(job.threads, 1), tasks); i++) workspaces.emplace_back(new Workspace(job));
     std::atomic<int> thread{0}, next{0};
+    std::atomic<bool> failed{false};
     call_together((int)workspaces.size(), [&] {
         const int mine = thread.fetch_add(1);
-        for (int number; (number = next.fetch_add(1)) < tasks;) task(*workspaces[mine], number);
+        try {
+            for (int number; (number = next.fetch_add(1)) < tasks;) task(*workspaces[mine], number);
+        } catch (...) {
+            failed = true;
+        }
     });
+    if (failed) throw std::bad_alloc();
 }

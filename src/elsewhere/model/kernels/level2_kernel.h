@@ -1,6 +1,6 @@
 // Maps of level 1 or of level 2's first half go in, rectified maps or pooled maxima come out; once per instruction set.
 //
-// level2.cpp includes this file as level1.cpp includes lanes.h. The 5x5x5 convolutions are Winograd's F(2x2, 5x5) over
+// level2.cpp includes this file as level1.cpp includes level1_kernel.h. The 5x5x5 convolutions are Winograd's F(2x2, 5x5) over
 // slices and rows, at the points 0, 1/2, -1/2, 3/2, -3/2 and infinity, and plain along the columns: 45 products where
 // the direct sum needs 125. In float32 one dimension of it loses 1.2 times what the direct sum loses.
 

@@ -16,10 +16,12 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
-#include "crew.h"
+#include "abi.h"
+#include "threads.h"
 #include "winograd.h"
 
 namespace {
@@ -64,7 +66,7 @@ struct Drops {
     }
 };
 
-// One call, filled in by kernel.py; arrays are C-contiguous.
+// One call, filled in by level1_prediction.py; arrays are C-contiguous.
 struct Job {
     const void* voxels;  // [slices][rows][columns] as stored
     int kind;            // 0 uint8, 1 int16, 2 float32
@@ -96,6 +98,13 @@ struct Window {
     float constant[FILTERS][3][3];  // what bias and shifts come to, by [first, inner, last] row and column
 };
 
+struct Inside {  // some of the windows; threads take no memory
+    int count, windows[MOST_WINDOWS];
+
+    const int* begin() const { return windows; }
+    const int* end() const { return windows + count; }
+};
+
 struct Plan : Job {
     size_t stride;
     const float *scale, *shift;  // GroupNorm 1, applied to the first convolution; 1 and 0 where windows share it
@@ -104,11 +113,11 @@ struct Plan : Job {
 
     bool holds(int slice, int row) const { return slice >= 0 && slice < length && row >= 0 && row < rows; }
 
-    std::vector<int> windows_inside(int slice) const {
-        std::vector<int> found;
+    Inside windows_inside(int slice) const {
+        Inside found{};
         for (int w = 0; w < window_count; w++) {
             const int at = slice - windows[w].start;
-            if (at >= POOL && at + 2 * POOL <= window_length) found.push_back(w);
+            if (at >= POOL && at + 2 * POOL <= window_length) found.windows[found.count++] = w;
         }
         return found;
     }
@@ -154,9 +163,9 @@ void paint_mask(const Plan& plan, Workspace& work, int slice, int row, float val
         }
 }
 
-#define KERNEL "lanes.h"
+#define KERNEL "level1_kernel.h"
 #define HALVES 1
-#include "sets.h"
+#include "dispatch.h"
 
 typedef void (*Slab)(const Plan&, Workspace&, int slice, int depth);
 struct Set {
@@ -169,7 +178,7 @@ struct Set {
     {{name::sum_slab, name::pool_slab<false>, name::share_slab, name::pool_slab<true>}, name::arrange, name::arrange_rows}
 
 Set choose(int lanes) {
-#ifdef DISPATCHED
+#if DISPATCHED
     if (lanes == 32) return SET(avx512_bf16);
     if (lanes == 16) return SET(avx512);
     if (lanes == 8) return SET(avx2);
@@ -229,18 +238,19 @@ extern "C" {
 
 // Floats in the widest vector that this processor runs: 16 (AVX-512), 8 (AVX2 with FMA), 4.
 int elsewhere_lanes() {
-#ifdef DISPATCHED
+#if DISPATCHED
     if (__builtin_cpu_supports("avx512f")) return 16;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
 #endif
     return 4;
 }
 
-// Voxels of filters x slices x rows x columns that the blocks cover.
+// Voxels of filters x slices x rows x columns that the blocks cover; -1 when memory runs out.
 long long elsewhere_count_dropped(const Drops* drops, int filters, int slices, int rows) {
     long long count = 0;
     const size_t words = drops->columns / 64 + 1;
-    std::vector<uint64_t> line(filters * words);
+    std::unique_ptr<uint64_t[]> line(new (std::nothrow) uint64_t[filters * words]());
+    if (!line) return -1;
     for (int slice = 0; slice < slices; slice++)
         for (int row = 0; row < rows; row++) {
             drops->visit(slice, row, [&](int filter, int column) {
@@ -250,17 +260,33 @@ long long elsewhere_count_dropped(const Drops* drops, int filters, int slices, i
                     column += here, left -= here;
                 }
             });
-            for (auto& word : line) count += __builtin_popcountll(std::exchange(word, 0));
+            for (size_t i = 0; i < filters * words; i++) count += __builtin_popcountll(std::exchange(line[i], 0));
         }
     return count;
 }
 
 // The same for the fast mode: 32 bfloat16 where the processor multiplies them, else as above.
 int elsewhere_fast_lanes() {
-#ifdef DISPATCHED
+#if DISPATCHED
     if (__builtin_cpu_supports("avx512bf16")) return 32;
 #endif
     return elsewhere_lanes();
+}
+
+int elsewhere_abi() { return ELSEWHERE_ABI; }
+
+const Place* elsewhere_level1_layout() {
+    static const Place places[] = {
+        WHOLE(Drops), PLACE(Drops, offsets), PLACE(Drops, entries), PLACE(Drops, slices), PLACE(Drops, rows),
+        PLACE(Drops, columns), PLACE(Drops, depth), PLACE(Drops, height), PLACE(Drops, width),
+        WHOLE(Job), PLACE(Job, voxels), PLACE(Job, kind), PLACE(Job, slices), PLACE(Job, rows), PLACE(Job, columns),
+        PLACE(Job, start), PLACE(Job, length), PLACE(Job, first), PLACE(Job, last), PLACE(Job, zero), PLACE(Job, unit),
+        PLACE(Job, low), PLACE(Job, high), PLACE(Job, padding), PLACE(Job, pass), PLACE(Job, window_count),
+        PLACE(Job, window_length), PLACE(Job, starts), PLACE(Job, scales), PLACE(Job, shifts), PLACE(Job, weights1),
+        PLACE(Job, bias1), PLACE(Job, weights2), PLACE(Job, bias2), PLACE(Job, sign), PLACE(Job, pooled),
+        PLACE(Job, sums), PLACE(Job, drops1), PLACE(Job, drops2), PLACE(Job, touched), PLACE(Job, lanes),
+        PLACE(Job, threads), {nullptr, 0, 0}};
+    return places;
 }
 
 // Runs one pass. Returns 0, or 1 when memory runs out.

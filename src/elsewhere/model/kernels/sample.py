@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.model.fast.library import lanes, library
+from elsewhere.model.kernels import abi
+from elsewhere.model.kernels.library import address, lanes, library, require
 
 WIDE = {"uint8": 0, "int16": 1}
-
-
-class Sample(ctypes.Structure):
-    """One call of the kernel, field by field as `struct Sample` of sample.cpp."""
-
-    _fields_ = (
-        ("voxels", ctypes.c_void_p),
-        *((name, ctypes.c_int) for name in ("wide", "slices", "rows", "columns")),
-        ("reversed", ctypes.c_int * 3),
-        *((name, ctypes.c_int) for name in ("swapped", "clip", "lower", "upper")),
-        ("factor", ctypes.c_float),
-        ("aside", ctypes.c_int),
-        ("out", ctypes.c_void_p),
-        *((name, ctypes.c_int) for name in ("lanes", "threads")),
-    )
 
 
 def fill(
@@ -52,21 +37,26 @@ def fill(
         factor: the intensity of one stored unit.
         aside: write past the processor's cache, for inputs that it cannot hold.
         threads: the bytes are the same for any number of them.
+
+    Raises:
+        BadKernelCall: `out` is not of float32, or not of the turned voxels' shape.
     """
     loaded = library()
     whole = voxels.flags.c_contiguous and out.flags.c_contiguous
     if loaded is None or not whole or voxels.dtype.name not in WIDE:
         return False
-    sample = Sample(
-        voxels.ctypes.data,
+    require(voxels.ndim == 3, "voxels", f"must be [slice, row, column], are {list(voxels.shape)}")
+    slices, rows, columns = voxels.shape
+    sample = abi.Sample(
+        address("voxels", voxels, voxels.dtype),
         WIDE[voxels.dtype.name],
         *voxels.shape,
         tuple(backwards),
         *(swapped, upper is not None, lower, upper or 0),
         *(factor, aside),
-        out.ctypes.data,
+        address("out", out, np.float32, (slices, columns, rows) if swapped else voxels.shape, filled=True),
         *(lanes(), threads),
     )
-    if loaded.elsewhere_sample(ctypes.byref(sample)):
+    if loaded.elsewhere_sample(sample):
         raise MemoryError("the sampling kernel found no memory (under 100 kB a thread)")
     return True

@@ -17,7 +17,8 @@
 #include <memory>
 #include <vector>
 
-#include "crew.h"
+#include "abi.h"
+#include "threads.h"
 #include "winograd.h"
 
 namespace {
@@ -30,7 +31,7 @@ constexpr float NOTHING = -std::numeric_limits<float>::max();
 
 }  // namespace
 
-// One call, filled in by kernel.py; arrays are C-contiguous.
+// One call, filled in by level2_prediction.py; arrays are C-contiguous.
 struct Layer {
     const float* maps;                 // [channels][slices][rows][columns]
     int channels, slices, rows, columns, filters;
@@ -74,9 +75,9 @@ struct Workspace {
     }
 };
 
-#define KERNEL "wide.h"
+#define KERNEL "level2_kernel.h"
 #define HALVES 1
-#include "sets.h"
+#include "dispatch.h"
 
 struct Set {
     void (*convolve)(const Layer&, Workspace&, int);
@@ -84,7 +85,7 @@ struct Set {
 };
 
 Set choose(int lanes) {
-#ifdef DISPATCHED
+#if DISPATCHED
     if (lanes == 32) return {avx512_bf16::convolve, avx512_bf16::arrange};
     if (lanes == 16) return {avx512::convolve, avx512::arrange};
     if (lanes == 8) return {avx2::convolve, avx2::arrange};
@@ -103,12 +104,24 @@ void run(Layer layer) {
 
 }  // namespace
 
+extern "C" {
+
+const Place* elsewhere_level2_layout() {
+    static const Place places[] = {
+        WHOLE(Layer), PLACE(Layer, maps), PLACE(Layer, channels), PLACE(Layer, slices), PLACE(Layer, rows),
+        PLACE(Layer, columns), PLACE(Layer, filters), PLACE(Layer, scale), PLACE(Layer, shift), PLACE(Layer, weights),
+        PLACE(Layer, bias), PLACE(Layer, sign), PLACE(Layer, pools), PLACE(Layer, out), PLACE(Layer, sums),
+        PLACE(Layer, lanes), PLACE(Layer, threads), {nullptr, 0, 0}};
+    return places;
+}
+
 // Runs one layer. Returns 0, or 1 when memory runs out.
-extern "C" int elsewhere_level2(const Layer* layer) {
+int elsewhere_level2(const Layer* layer) {
     try {
         run(*layer);
         return 0;
     } catch (const std::exception&) {
         return 1;
     }
+}
 }
