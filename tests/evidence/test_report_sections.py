@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
-    assert "At home the median calibration error (ECE) is 0.21, and of 1 cells 1 overconfident" in shown["words"]
+    assert "At home the median calibration error (ECE) is 0.21, and of 1 cell 1 overconfident" in shown["words"]
     assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
         "paper-calibration-a.svg",
         "paper-net-benefit-a.svg",
@@ -140,7 +141,18 @@ def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None
     assert calibration.slope_verdict(record) == said
 
 
-# Where decisions were lost ----------------------------------------------------------------------------------------
+def test_calibration_speaks_of_networks_that_learned_alone() -> None:
+    score = {"model": "A", "site": "A", "ece": 0.21, "calibration_slope": 0.4}
+    constant = curves([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
+    study = a_study(calibrations=[constant], scores=[score])
+    assert calibration.sentence(study).endswith(
+        "In 1 of 1 cell the net benefit is at no threshold above that of treat-all and treat-none."
+    )
+    without = replace(study, models=[replace(model, degenerate=("it did not learn",)) for model in study.models])
+    assert calibration.sentence(without) == ""
+
+
+# Where accuracy was lost ----------------------------------------------------------------------------------------
 
 
 def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
@@ -159,6 +171,8 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
         float(row["drop"])
     )
     assert "made_from" not in row
+    said = " ".join([*shown["meanings"].values(), shown["table"].caption, shown["table"].note])
+    assert not re.search(r"mend|sick|healthy|right decision|commoner|luck", said)
     assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
@@ -184,6 +198,9 @@ def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> Non
     assert "0.80 (0.70–0.90)" in html
     assert "3 trainings of each network" in html
     assert "paper-seeds" not in {path.stem for path in write_tables(tmp_path / "once", a_study())}
+    once = (tmp_path / "once" / "report.html").read_text(encoding="utf-8")
+    assert "Neither tells where another training would land" in once
+    assert "the means over several trainings" not in once
 
 
 def write_tables(folder: Path, study: Study) -> list[Path]:
@@ -295,15 +312,49 @@ def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> 
 
 def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
     named = {"site": "A", "view": "body", "auc": 0.8, "p_holm": 0.001}
-    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}])
-    assert "a network that uses the lungs alone stands at 0.5" in clean
-    body = diagnosis.battery_words([named])
+    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}], [])
+    assert "Nothing outside the lungs was found" in clean
+    assert "is no proof" in clean
+    body = diagnosis.battery_words([named], [])
     assert "Outside the lungs, too, positive is told from negative at A: " in body
     assert "At A it is the body itself: age, sex, size or the disease can do that" in body
-    air = diagnosis.battery_words([named | {"view": "background"}])
-    assert "may stand above 0.5 there" in air
+    air = diagnosis.battery_words([named | {"view": "background"}], [])
+    assert "a network may use that there" in air
     assert "age, sex, size" not in air
-    assert "stands at 0.5" not in diagnosis.battery_words([])
+    for words in (clean, body, air, diagnosis.battery_words([], [])):
+        assert "With the lungs erased" not in words  # nobody looked
+        assert "stands at 0.5" not in words
+
+
+def an_erased(auc: float, **more: object) -> dict:
+    return {"model": "A", "site": "A", "view": "lungs_erased", "low": auc - 0.1, "high": auc + 0.1, "auc": auc} | more
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([an_erased(0.55), an_erased(0.45)], "in 2 tests of networks that learned, none is distinguishable from"),
+        ([an_erased(0.7)], "in 1 test of networks that learned, with the whole interval 1 lies above chance (0.50):"),
+        ([an_erased(0.7), an_erased(0.8), an_erased(0.3)], "2 lie above chance (0.50): there some discrimination is"),
+        ([an_erased(0.3), an_erased(0.5)], "with the whole interval 1 lies below: there what is outside the lungs"),
+        ([an_erased(0.7, degenerate="it did not learn"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+        ([an_erased(0.7, view="whole"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+    ],
+)
+def test_an_auc_with_the_lungs_erased_is_judged_by_its_whole_interval(rows: list[dict], words: str) -> None:
+    assert words in diagnosis.battery_words([], rows)
+
+
+def test_no_p_stands_beside_shuffled_labels_even_where_an_older_record_holds_one(tmp_path: Path) -> None:
+    """The p of the row above was once kept for it: neither the table nor the square may show that."""
+    rows = [an_erased(0.74, p=0.01, scans=20), an_erased(0.51, view="label_shuffle", p=0.01, scans=20)]
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", Folder(tmp_path))
+    assert shown is not None
+    (table,) = shown["tables"].values()
+    printed = [[column.print(row) for column in table.columns] for row in table.rows]
+    assert ["0.010" in printed[0], "–" in printed[1]] == [True, True]
+    battery = (tmp_path / "figures" / "paper-battery.svg").read_text(encoding="utf-8")
+    assert battery.count('width="7" height="7"') == 1
 
 
 def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_path: Path) -> None:

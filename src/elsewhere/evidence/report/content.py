@@ -246,7 +246,7 @@ class Study:
             Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
-        drops: where right decisions were lost from home to elsewhere, one record per model and unseen two-class site:
+        drops: where accuracy was lost from home to elsewhere, one record per model and unseen two-class site:
             `model`, `site`, `home`, and for each of `home_accuracy`, `accuracy`, `drop`, `case_mix`, `threshold`,
             `calibration`, `ranking` the value, `_low` and `_high`; `note`.
         local: what n labelled local scans would give: `model`, `site`, `scans`, `draws`, and for each of `as_is`,
