@@ -31,6 +31,7 @@ from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.kept import read_audit, read_findings
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
+from elsewhere.wording import numbered, verb
 
 FORMS = {
     "utsw": "DICOM, HU",
@@ -226,12 +227,12 @@ def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
 
 def _repaired(findings: dict[str, Any]) -> list[str]:
     notes = []
-    if findings["copies_left_out"]:
-        notes.append(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
-    if findings["repaired"]:
-        notes.append(
-            f"{len(findings['repaired'])} remarks on scans that were read with repairs are kept in audit.json."
-        )
+    if copies := findings["copies_left_out"]:
+        was = verb(copies, "was", "were")
+        notes.append(f"{numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
+    if remarks := len(findings["repaired"]):
+        verb_ = verb(remarks, "is", "are")
+        notes.append(f"{numbered(remarks, 'remark')} on scans that were read with repairs {verb_} kept in audit.json.")
     return notes
 
 

@@ -203,7 +203,7 @@ def _twins(oddities: Sequence[Row], rows: Sequence[Row]) -> Iterator[str]:
             found = len(twins[site])
             yield (
                 f"{site}: {found} of {count} test scans ({found / count:.0%}) of one or two slices have a copy or a "
-                "neighbouring slice on the training side. Discrimination (AUC) and accuracy there are too high, and "
+                "neighbouring slice on the training side. Discrimination (AUC) and accuracy there can be too high, and "
                 "are not those on new patients: give all pictures of a patient one patient id (site options `patient` "
                 "and `consecutive`)."
             )
