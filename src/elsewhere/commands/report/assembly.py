@@ -27,6 +27,7 @@ from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
 from elsewhere.evidence.learned import Learned
+from elsewhere.evidence.report.selection import flat_record
 from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.kept import read_audit, read_findings
 from elsewhere.model.network import read_checkpoint_record
@@ -67,7 +68,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     settings, findings = identity["settings"], read_audit(folder)
     scores, cells = read_table(folder.scores), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
-    models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
+    checkpoints = {name: read_checkpoint_record(folder.model(name) / "checkpoint") for name in identity["models"]}
+    models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(folder, cells, able, scores, findings)
@@ -84,6 +86,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         calibrations=list(calibrations(cells)),
         drops=drops(folder, cells, able, scores, settings),
         local=local_gains(folder, cells, able, scores, settings),
+        selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         over_sites=over_unseen_sites(cells, able),
         hardest=hard.scans,
@@ -191,8 +194,7 @@ def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
-def _model(folder: Folder, name: str, sites: Sequence[str], learned: Learned) -> page.Model:
-    record = read_checkpoint_record(folder.model(name) / "checkpoint")
+def _model(record: dict[str, Any], name: str, sites: Sequence[str], learned: Learned) -> page.Model:
     return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
 
 

@@ -259,7 +259,12 @@ def model_table(study: Study, name: str) -> Table:
     columns = [
         Column("trained_on", "Trained on"),
         Column("best_iteration", "Kept iteration", None, numeric=True),
-        Column("best_validation_accuracy", "Best validation accuracy", lambda v, _: figure(v, 3), numeric=True),
+        Column(
+            "best_validation_accuracy",
+            "Highest validation accuracy",
+            lambda v, _: figure(v, 3),
+            numeric=True,
+        ),
         Column("weights", "Checkpoint checksum", lambda v, _: v[:12] if v else "–"),
     ]
     return Table(name, "Trained networks.", columns, rows)

@@ -11,16 +11,11 @@ from typing import Any
 from elsewhere import __version__
 from elsewhere.evidence.report.content import Report, Study
 from elsewhere.evidence.report.records import READINGS, cell, index, kin_of, number
+from elsewhere.evidence.report.selection import KEPT
 from elsewhere.evidence.report.sheets.common import ORIGINS, each, first, setting
 from elsewhere.evidence.report.words import ODD_SCANS, count, spaced
 from elsewhere.evidence.strata import age_words
 from elsewhere.wording import numbered
-
-KEPT = {
-    "accuracy": "Highest accuracy (at threshold 0.5, the first maximum kept)",
-    "log_loss": "Lowest log loss (the last minimum kept)",
-    "auc": "Highest AUC within sites (the last maximum kept)",
-}
 
 
 def title(report: Report) -> str:
