@@ -338,7 +338,7 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
-    assert "Falls of less than 0.05 at every dose and network: noise." in shown["words"]
+    assert "Measured falls of less than 0.05 at every dose and network: noise (the intervals in the" in shown["words"]
     assert shown["silent"] == []
     assert shown["best"] == ["Blur comes nearest."]
     svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
