@@ -32,8 +32,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from dose_sites import CAUSES, SCANNERS, Change, eight_bits, number_of, plans, same, scan
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from elsewhere import engine
 from elsewhere.engine import cores
@@ -46,16 +46,11 @@ from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import Case, SampleSettings
 from elsewhere.model.training import train
 from elsewhere.scans.marks import marks, shifted_marks
-from elsewhere.scans.phantom.disease import INFECTION, worsen
-from elsewhere.scans.phantom.exam import Plan, make
-from elsewhere.scans.phantom.patient import draw_patient
-from elsewhere.scans.phantom.sites import SiteSettings, default_sites, plan_site, turn, with_disease
+from elsewhere.scans.phantom.exam import Plan
 from elsewhere.scans.shifts import LUNG_WINDOW, Shift, apply_shift, obstacle, plan_shift, plan_shifts
 from elsewhere.scans.volume import Preparation, Volume, prepare
 
-MATRIX, SPACING, THICKNESS = 64, 8.0, 5.0  # pixels a side; mm from slice to slice; mm
 TRAINING, VALIDATION, POOL, OTHERS = 140, 60, 200, 100
-STYLE = default_sites()[0].style
 BETWEEN = {"sharpen": 150, "noise": 35, "narrow": 15, "wide": 15, "contrast": 150, "darker": 7, "brighter": 7,
            "flatter": 30, "steeper": 15}  # fmt: skip
 """Doses that are planted and not tried."""
@@ -95,118 +90,6 @@ TRAINED = TrainingSettings(
     accelerator="cpu", balanced_classes=True, select="log_loss", schedule="cosine", weight_decay=1e-4,
 )  # fmt: skip
 STRIDE, RESAMPLES = 12, 300
-
-
-# Sites -------------------------------------------------------------------------------------------------------------
-
-
-def plans(seed: int, name: str, patients: int) -> list[Plan]:
-    site = SiteSettings(name, "utsw", patients, 0.5, default_sites()[0].dials, STYLE)
-    return [protocol(p, thickness=THICKNESS, spacing=SPACING) for p in plan_site(turn(site, all=0), seed, SPACING)]
-
-
-def _number(plan: Plan) -> int:
-    number = plan.key[2]
-    assert isinstance(number, int), plan.key
-    return number
-
-
-def severity(plan: Plan, factor: float) -> Plan:
-    return replace(plan, disease=worsen(plan.disease, factor)) if plan.label else plan
-
-
-def negatives(plan: Plan, kinds: Sequence[Any]) -> Plan:
-    return plan if plan.label else replace(with_disease(plan, kinds[_number(plan) % len(kinds)], STYLE), label=0)
-
-
-def lesions(plan: Plan) -> Plan:
-    style = replace(STYLE, ground=-440, solid=0.8, edge=4, paving=160, radius=12, grain=6)
-    return with_disease(plan, "covid", style) if plan.label else plan
-
-
-def older(plan: Plan) -> Plan:
-    return replace(plan, patient=replace(draw_patient(plan.key, 80), key=plan.patient.key))
-
-
-def body(plan: Plan, change: Callable[[Any], dict[str, Any]]) -> Plan:
-    return replace(plan, patient=replace(plan.patient, **change(plan.patient)))
-
-
-def protocol(plan: Plan, **change: Any) -> Plan:
-    return replace(plan, protocol=replace(plan.protocol, **change))
-
-
-def motion(hu: NDArray[np.float32], _: Plan) -> NDArray[np.float32]:
-    """Three blurred copies, moved up and down: breathing."""
-    moved = [ndimage.shift(hu, (dz, dy, 0), order=1, mode="nearest") for dz, dy in ((-1, -2), (0, 0), (1, 2))]
-    return np.mean(moved, axis=0)
-
-
-def rings(hu: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
-    place = np.arange(MATRIX) - (MATRIX - 1) / 2
-    radius = np.rint(np.hypot(place[:, None], place[None, :])).astype(int)
-    gain = np.random.default_rng([_number(plan), 5]).normal(0, 60, radius.max() + 1)
-    return hu + gain[radius].astype(np.float32)
-
-
-def metal(hu: NDArray[np.float32], _: Plan) -> NDArray[np.float32]:
-    """A port on the chest wall with streaks, in the upper third."""
-    out = hu.copy()
-    y, x = np.mgrid[:MATRIX, :MATRIX] - np.array([16, 22])[:, None, None]
-    angle, distance = np.arctan2(y, x), np.hypot(y, x)
-    streaks = 250 * np.sin(9 * angle) * np.exp(-distance / 18)
-    part = slice(len(out) // 8, len(out) // 3)
-    out[part] += streaks.astype(np.float32)
-    out[part, 15:18, 21:24] = 3071
-    return out
-
-
-def same(hu: NDArray[np.float32], _: Plan) -> NDArray[np.float32]:
-    return hu
-
-
-Change = tuple[Callable[[Plan], Plan], Callable[[NDArray[np.float32], Plan], NDArray[np.float32]], float]
-
-CAUSES: dict[str, Change] = {
-    "milder disease": (partial(severity, factor=0.3), same, 0.0),
-    "severer disease": (partial(severity, factor=3.0), same, 0.0),
-    "negatives healthy": (partial(negatives, kinds=("normal",)), same, 0.0),
-    "negatives with pneumonia": (partial(negatives, kinds=INFECTION), same, 0.0),
-    "other lesions (denser, smaller)": (lesions, same, 0.0),
-    "older patients (80 for 58 years)": (older, same, 0.0),
-    "expiration": (
-        partial(body, change=lambda p: {"lung_hu": p.lung_hu + 110, "lung_height": 0.8 * p.lung_height}), same, 0.0),
-    "obesity": (partial(body, change=lambda p: {"fat": p.fat + 18}), same, 0.0),
-    "breathing during the scan": (lambda plan: plan, motion, 0.0),
-    "ring artefacts": (lambda plan: plan, rings, 0.0),
-    "metal and streaks": (lambda plan: plan, metal, 0.0),
-    "a quarter of the labels wrong": (lambda plan: plan, same, 0.25),
-}  # fmt: skip
-"""Cause off the list -> how the plan changes, how the picture changes, share of labels that are wrong."""
-
-SCANNERS: dict[str, tuple[str, Change]] = {
-    "soft kernel": ("blur", (partial(protocol, kernel="soft"), same, 0.0)),
-    "sharp kernel": ("sharpen", (partial(protocol, kernel="sharp"), same, 0.0)),
-    "a tenth of the dose": ("noise", (partial(protocol, dose=0.1), same, 0.0)),
-    "slices of 10 mm": ("thickness", (partial(protocol, thickness=10.0), same, 0.0)),
-    "CT angiography": ("contrast", (partial(protocol, contrast="angiography"), same, 0.0)),
-    "field of view 280 mm": ("narrow", (partial(protocol, fov=280.0), same, 0.0)),
-    "field of view 450 mm": ("wide", (partial(protocol, fov=450.0), same, 0.0)),
-}
-"""Cause on the list, made by the simulated scanner -> (shift, how)."""
-
-
-def scan(plan: Plan, change: Change) -> Volume:
-    """One scan in HU."""
-    volume = make(change[0](plan), MATRIX).volume
-    hu = change[1](volume.voxels.astype(np.float32), plan)
-    return replace(volume, voxels=np.rint(np.clip(hu, -2000, 3071)).astype(np.int16))
-
-
-def eight_bits(volume: Volume) -> Volume:
-    low, high = LUNG_WINDOW
-    grey = np.rint(np.clip((volume.voxels - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
-    return Volume(grey, "relative", None, None)
 
 
 # Networks and their scores -----------------------------------------------------------------------------------------
@@ -269,7 +152,7 @@ def scored(network: Network, way: Way, plan: Plan, volume: Volume, shifts: Seque
     volume = eight_bits(volume) if way.eight_bits else volume
     pictures, found = [], {}
     for shift in (plan_shift("blur", 0), *shifts):
-        moved = apply_shift(volume, shift, (_number(plan),))
+        moved = apply_shift(volume, shift, (number_of(plan),))
         voxels, _ = prepare(moved, way.preparation)
         pictures.append((case_of(plan, voxels), partial(_slices, voxels)))
         key = (shift.name, shift.dose) if shift.dose else AS_IS

@@ -46,7 +46,7 @@ def test_again_it_reads_no_scan_and_says_the_same(
     monkeypatch.setattr(command, "prepare_study", lambda *_: pytest.fail("prepared again"))
     audit(tiny_study_file, audited.root, workers=1, permutations=19)
     assert audited.audit.read_text() == before
-    assert "What gives the label away" in capsys.readouterr().err
+    assert "Label information in metadata" in capsys.readouterr().err
 
 
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_page_shows_it_in_tables(audited: Folder) -> None:
     shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
     tables = {table.name: table for table in shown}
     assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
-    assert tables["x-forensics"].caption.endswith("2, of them 1 suspected leaks.")
+    assert tables["x-forensics"].caption.endswith("2, of them 1 suspected leak.")
     assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
     assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
     assert len(tables["x-looks"].rows) == len(found["looks"])

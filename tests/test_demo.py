@@ -6,12 +6,16 @@ import csv
 import json
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import pytest
+import typer
 
-from elsewhere.commands.demo import demo, study_text
+from elsewhere.commands.demo import Steps, demo, run_demo, study_text
+from elsewhere.commands.learned import DEGENERATE, write_learned
+from elsewhere.evidence.learned import Learned
 from elsewhere.kept import read_findings
-from elsewhere.plan import load_study, read_table
+from elsewhere.plan import Folder, load_study, read_table
 
 PROTOCOLS = ("paper", "harmonised")
 
@@ -28,6 +32,68 @@ def test_its_study_files_are_sound(protocol: str, quick: bool, tmp_path: Path) -
     assert study.training.seed == 3
     assert any("are assumptions, not findings" in sentence for sentence in study.planted)
     assert (study.preparation.crop == "lungs") == (protocol == "harmonised")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_several_trainings_differ_in_their_seed_alone(protocol: str, tmp_path: Path) -> None:
+    files = [tmp_path / f"{seeds}.toml" for seeds in (1, 3)]
+    for file, seeds in zip(files, (1, 3), strict=True):
+        file.write_text(study_text(protocol, 4, True, seeds), encoding="utf-8")
+    once, thrice = map(load_study, files)
+    assert (once.seeds, list(once.repeats)) == ((), [])
+    assert thrice.seeds == (4, 5, 6)  # the first gives all other results, as with one training
+    assert len(thrice.repeats) == 2 * 3
+    assert thrice.training == once.training
+    assert thrice.training_of("UTSW~6").seed == 6
+    assert (thrice.seed, thrice.split) == (once.seed, once.split)
+
+
+class Walk:
+    """The demo's steps without a simulation or a training: the study step leaves the judgements of its networks."""
+
+    def __init__(self, unlearned: dict[str, tuple[str, ...]]) -> None:
+        self.unlearned, self.walked = unlearned, []
+
+    def steps(self) -> Steps:
+        names = ("simulate", "diagnose", "stress", "view", "report")
+        return Steps(study=self.study, **{name: self._note(name) for name in names})
+
+    def _note(self, name: str) -> Any:
+        return lambda *_, **__: self.walked.append(name)
+
+    def study(self, file: Path, folder: Folder, _: int | None) -> None:
+        plan = load_study(file)
+        poor = Learned(0.5, 0.4, 0.6, 0.5, 0.5, 1.0, 40, ("its discrimination is not surely above chance",), (), 0.7)
+        good = Learned(0.9, 0.8, 0.95, 0.8, 0.5, 1.0, 40, (), (), 0.7)
+        failed = self.unlearned.get(plan.name, ())
+        names = [*plan.models, *plan.repeats]
+        write_learned(folder, {name: poor if name in failed else good for name in names})
+        self.walked.append("study")
+
+
+def test_the_demo_ends_with_30_where_a_network_did_not_learn_and_names_it(tmp_path: Path, capsys: Any) -> None:
+    walk = Walk({"paper": ("CC-CCII",), "harmonised": ("UTSW", "UTSW+CC-CCII")})
+    with pytest.raises(typer.Exit) as ended:
+        run_demo(tmp_path, steps=walk.steps())
+    assert ended.value.exit_code == DEGENERATE == 30
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Did not learn: CC-CCII (paper), UTSW (harmonised), UTSW+CC-CCII (harmonised) (exit code 30" in said
+    assert walk.walked[-1] == "report"  # the page is there all the same
+    assert walk.walked.count("stress") == 2
+
+
+def test_the_demo_ends_with_0_where_all_learned(tmp_path: Path, capsys: Any) -> None:
+    walk = Walk({})
+    run_demo(tmp_path, quick=True, steps=walk.steps())
+    assert "Did not learn" not in capsys.readouterr().err
+    assert walk.walked == ["simulate", "study", "diagnose", "study", "diagnose", "view", "report"]
+
+
+def test_a_further_training_that_did_not_learn_counts_too(tmp_path: Path, capsys: Any) -> None:
+    walk = Walk({"paper": ("UTSW~1",)})
+    with pytest.raises(typer.Exit):
+        run_demo(tmp_path, quick=True, seeds=2, steps=walk.steps())
+    assert "Did not learn: UTSW~1 (paper)" in " ".join(capsys.readouterr().err.split())
 
 
 SINGLE = ("UTSW", "CC-CCII", "COVID-CTset")

@@ -303,7 +303,7 @@ def test_a_path_in_square_brackets_is_told_as_it_is(
     (root / "Q3.nii.gz").write_bytes(b"no volume")
     judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "[v]", workers=1)
     said = "".join(capsys.readouterr().err.split("\n"))
-    assert "1 scans could not be used; the first: Q3" in said
+    assert "1 scan could not be used; the first: Q3" in said
     assert str(tmp_path / "[v]" / "verdict.html") in said
 
 

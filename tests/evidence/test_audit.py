@@ -76,6 +76,10 @@ def test_copies_and_leaks() -> None:
     moved = [*ROWS, row("A", "p1", "s9", 1, "test")]
     assert leaks(moved) == [{"kind": "patient", "what": "A/p1", "subsets": ["test", "train"]}]
     assert leaks(ROWS) == []
+    assert "1 volume stands under more than one patient." in audit(rows)["warnings"]
+    two = [*rows, row("B", "q8", "s8", 0, content_hash="x"), row("B", "q9", "s9", 0, content_hash="x")]
+    assert "2 volumes stand under more than one patient." in audit(two)["warnings"]
+    assert not any("more than one patient" in words for words in audit(ROWS)["warnings"])
 
 
 def test_one_class_everywhere_has_no_site_only_auc() -> None:

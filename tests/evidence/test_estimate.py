@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit, logit
-from scipy.stats import t
 
 from elsewhere.evidence.estimate import KnownSite, estimate_auc, expected_auc, expected_auc_influence, outside
+from elsewhere.evidence.over_sites import auc_log_odds, new_site
 
 
 def test_expected_auc_by_hand() -> None:
@@ -79,13 +79,18 @@ def test_two_sites_give_no_range_and_three_do() -> None:
     assert f"{three.low:.2f} to {three.high:.2f}" in three.range_words
 
 
-def test_the_range_is_the_prediction_interval_of_the_excess() -> None:
-    """Three sites of 400 scans, the new one no smaller: t(2) · s · √(4 / 3) on the log-odds scale."""
+def test_the_range_is_that_of_the_page_widened_by_the_new_sites_own_error() -> None:
+    """`over_sites.new_site` over the excesses: many scans of the new site give its interval, few a wider one."""
     known = [_home(), _known("B", 2.5, 2), _known("C", 1.5, 3, noise=0.3), _known("D", 2.2, 5)]
-    found = estimate_auc(_columns(known[0]), known, _known("new", 2.0, 4).probabilities)
-    half = t.ppf(0.975, 2) * found.spread * np.sqrt(4 / 3)
-    assert found.low is not None
-    assert logit(found.auc) - logit(found.low) == pytest.approx(half, rel=1e-9)
+    home, many = _columns(known[0]), _known("new", 2.0, 4).probabilities
+    found, few = (estimate_auc(home, known, scores) for scores in (np.repeat(many, 50), np.asarray(many)[:40]))
+    sites = [estimate_auc(home, known, site.probabilities).confidence_only for site in known[1:]]
+    excess = logit(sites) - logit([site.measured for site in found.left_out])
+    errors = [auc_log_odds(site.labels, site.patients, site.probabilities)[1] for site in known[1:]]
+    least, most = new_site(excess, errors)
+    middle = logit(found.confidence_only)
+    assert logit([found.low, found.high]) == pytest.approx([middle - most, middle - least], rel=0.05)
+    assert logit(few.high) - logit(few.low) > 1.02 * (logit(found.high) - logit(found.low))
 
 
 def test_a_site_left_out_says_nothing_of_its_own_excess() -> None:

@@ -152,7 +152,9 @@ def test_leaks_that_nobody_looked_for_are_not_counted_as_none() -> None:
     title = "The same patient on both sides"
     audit = Audit(leaks=[{}], forensics=[{"suspected_leak": True}, {"suspected_leak": False}])
     assert "one leak by patient id or equal voxels between its sides; no groups of" in here(a_study(audit=audit), title)
-    assert "one pair on two sides look like one patient" in here(a_study(audit=audit), title)
+    assert "one pair on two sides looks like one patient" in here(a_study(audit=audit), title)
+    twice = Audit(duplicates=[[{}, {}]], forensics=[{"suspected_leak": True}] * 2)
+    assert "one group of scans has equal voxels; two pairs on two sides look like" in here(a_study(audit=twice), title)
     unseen = a_study(absent={ODD_SCANS: "elsewhere audit"})
     assert here(unseen, title).endswith("pairs that look alike were not searched for.")
 
@@ -172,9 +174,14 @@ def test_metadata_rules_are_set_against_what_chance_gives() -> None:
     said = here(chance, title)
     assert "an AUC of 0.50 over all sites, which is chance" in said
     assert said.endswith(
-        "1 tell the classes apart at p of 0.05 or less, where chance alone gives about 1.0: no more than "
+        "1 tells the classes apart at p of 0.05 or less, where chance alone gives about 1.0: no more than "
         "chance explains."
     )
+    insecure = weak[0] | {"rule": "age", "auc": 0.95, "p_value": 0.2}  # a few patients: the largest AUC, and no find
+    told = a_study(audit=Audit(confounding=[rule, rule | {"sites": "B", "auc": 0.8}, insecure]))
+    assert "the strongest is kernel at A (AUC 0.90)" in here(told, title)
+    none = a_study(audit=Audit(confounding=[insecure]))
+    assert "Of 1 rule that knows only metadata, each within one site, 0 tell the classes apart" in here(none, title)
 
 
 def test_lung_segmented_scans_are_counted_or_said_to_be_none() -> None:

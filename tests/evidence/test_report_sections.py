@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +25,15 @@ from elsewhere.evidence.report import (
     calibration,
     diagnosis,
     drop,
+    selection,
     stress,
     write_report,
 )
 from elsewhere.evidence.report.folder import Folder
 from elsewhere.evidence.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
 from elsewhere.evidence.report.words import holdings, signed
+from elsewhere.model.sample import Case
+from elsewhere.model.selection import Check, describe_selection
 
 DROP = {
     "model": "A",
@@ -116,7 +123,7 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
-    assert "At home the median calibration error (ECE) is 0.21, and of 1 cells 1 overconfident" in shown["words"]
+    assert "At home the median calibration error (ECE) is 0.21, and of 1 cell 1 overconfident" in shown["words"]
     assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
         "paper-calibration-a.svg",
         "paper-net-benefit-a.svg",
@@ -140,7 +147,18 @@ def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None
     assert calibration.slope_verdict(record) == said
 
 
-# Where decisions were lost ----------------------------------------------------------------------------------------
+def test_calibration_speaks_of_networks_that_learned_alone() -> None:
+    score = {"model": "A", "site": "A", "ece": 0.21, "calibration_slope": 0.4}
+    constant = curves([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
+    study = a_study(calibrations=[constant], scores=[score])
+    assert calibration.sentence(study).endswith(
+        "In 1 of 1 cell the net benefit is at no threshold above that of treat-all and treat-none."
+    )
+    without = replace(study, models=[replace(model, degenerate=("it did not learn",)) for model in study.models])
+    assert calibration.sentence(without) == ""
+
+
+# Where accuracy was lost ----------------------------------------------------------------------------------------
 
 
 def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
@@ -159,6 +177,8 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
         float(row["drop"])
     )
     assert "made_from" not in row
+    said = " ".join([*shown["meanings"].values(), shown["table"].caption, shown["table"].note])
+    assert not re.search(r"mend|sick|healthy|right decision|commoner|luck", said)
     assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
@@ -183,12 +203,72 @@ def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> Non
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "0.80 (0.70–0.90)" in html
     assert "3 trainings of each network" in html
+    assert "the means over several trainings hold that spread" in html
+    assert "Neither tells where another training would land" not in html
     assert "paper-seeds" not in {path.stem for path in write_tables(tmp_path / "once", a_study())}
+    once = (tmp_path / "once" / "report.html").read_text(encoding="utf-8")
+    assert "Neither tells where another training would land" in once
+    assert "the means over several trainings" not in once
 
 
 def write_tables(folder: Path, study: Study) -> list[Path]:
     write_report(Report("Once", [study]), folder)
     return list((folder / "tables").iterdir())
+
+
+# How the kept weights were chosen ---------------------------------------------------------------------------------
+
+
+def a_selection(select: str, *checks: tuple[int, float, float, float | None], labels: Sequence[int]) -> dict[str, Any]:
+    """What a checkpoint records of checks of (iteration, accuracy, log loss, AUC)."""
+    found = [Check(iteration, 0.7, accuracy, loss, auc) for iteration, accuracy, loss, auc in checks]
+    cases = [Case("A", f"p{i}", f"s{i}", label, 9, -1000, 100) for i, label in enumerate(labels)]
+    return describe_selection(found, select, cases, balanced=False)
+
+
+HALF = [0, 1] * 5
+
+
+def printed_row(study: Study) -> dict[str, str]:
+    table = selection.selection_table(study, "selection")
+    return {column.key: column.print(table.rows[0]) for column in table.columns}
+
+
+def test_kept_weights_at_the_majority_share_are_marked_and_warned_of(tmp_path: Path) -> None:
+    """The paper's rule: no check leaves the majority share, the first is kept, and the last ranks far better."""
+    kept = a_selection("accuracy", (35, 0.5, 0.7, 0.55), (70, 0.5, 0.6, 0.7), (105, 0.5, 0.55, 0.77), labels=HALF)
+    study = a_study(selections=[selection.flat_record("A", kept)])
+    row = printed_row(study)
+    assert row["criterion"] == "Highest accuracy (at threshold 0.5, the first maximum kept)"
+    assert (row["kept_iteration"], row["tied"]) == ("35 (105)", "3 of 3")
+    assert (row["kept_auc"], row["kept_accuracy"], row["majority_share"]) == ("0.55 (0.77)", "0.50* (0.50)", "0.50")
+    (said,) = selection.warnings(study)
+    assert said.startswith("A: the kept weights (iteration 35) have a validation accuracy at threshold 0.5 of 0.50")
+    assert "reached by 3 of 3 checks, no better than always answering the majority class" in said
+    write_report(Report("Kept", [study]), tmp_path)
+    assert said in unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    (csv_row,) = rows_of(tmp_path, "paper-selection")
+    assert (csv_row["last_auc"], csv_row["equals_majority"]) == ("0.77", "True")
+
+
+def test_weights_well_chosen_are_shown_without_a_word(tmp_path: Path) -> None:
+    kept = a_selection("log_loss", (30, 0.6, 0.65, 0.7), (60, 0.9, 0.3, 0.95), (90, 0.8, 0.4, 0.93), labels=HALF)
+    study = a_study(selections=[selection.flat_record("A", kept)])
+    row = printed_row(study)
+    assert (row["kept_iteration"], row["tied"], row["kept_log_loss"]) == ("60 (90)", "1 of 3", "0.30 (0.40)")
+    assert "*" not in row["kept_accuracy"]
+    assert "*" not in selection.selection_table(study, "selection").note
+    assert selection.warnings(study) == []
+    write_report(Report("Kept", [study]), tmp_path)
+    assert "How the kept weights were chosen" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_rule_that_could_not_be_followed_is_said_and_a_model_without_a_record_has_no_row(tmp_path: Path) -> None:
+    kept = a_selection("auc", (30, 0.9, 0.3, None), labels=HALF)
+    row = printed_row(a_study(selections=[selection.flat_record("A", kept)]))
+    assert row["criterion"].endswith("(the last minimum kept); no site has both classes, so not by AUC")
+    assert row["kept_auc"] == "not measured"
+    assert "paper-selection" not in {path.stem for path in write_tables(tmp_path, a_study())}
 
 
 # Diagnosis and stress ---------------------------------------------------------------------------------------------
@@ -258,7 +338,7 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
-    assert "Falls of less than 0.05 at every dose and network: noise." in shown["words"]
+    assert "Measured falls of less than 0.05 at every dose and network: noise (the intervals in the" in shown["words"]
     assert shown["silent"] == []
     assert shown["best"] == ["Blur comes nearest."]
     svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
@@ -295,15 +375,49 @@ def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> 
 
 def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
     named = {"site": "A", "view": "body", "auc": 0.8, "p_holm": 0.001}
-    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}])
-    assert "a network that uses the lungs alone stands at 0.5" in clean
-    body = diagnosis.battery_words([named])
+    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}], [])
+    assert "Nothing outside the lungs was found" in clean
+    assert "is no proof" in clean
+    body = diagnosis.battery_words([named], [])
     assert "Outside the lungs, too, positive is told from negative at A: " in body
     assert "At A it is the body itself: age, sex, size or the disease can do that" in body
-    air = diagnosis.battery_words([named | {"view": "background"}])
-    assert "may stand above 0.5 there" in air
+    air = diagnosis.battery_words([named | {"view": "background"}], [])
+    assert "a network may use that there" in air
     assert "age, sex, size" not in air
-    assert "stands at 0.5" not in diagnosis.battery_words([])
+    for words in (clean, body, air, diagnosis.battery_words([], [])):
+        assert "With the lungs erased" not in words  # nobody looked
+        assert "stands at 0.5" not in words
+
+
+def an_erased(auc: float, **more: object) -> dict:
+    return {"model": "A", "site": "A", "view": "lungs_erased", "low": auc - 0.1, "high": auc + 0.1, "auc": auc} | more
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([an_erased(0.55), an_erased(0.45)], "in 2 tests of networks that learned, none is distinguishable from"),
+        ([an_erased(0.7)], "in 1 test of networks that learned, with the whole interval 1 lies above chance (0.50):"),
+        ([an_erased(0.7), an_erased(0.8), an_erased(0.3)], "2 lie above chance (0.50): there some discrimination is"),
+        ([an_erased(0.3), an_erased(0.5)], "with the whole interval 1 lies below: there what is outside the lungs"),
+        ([an_erased(0.7, degenerate="it did not learn"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+        ([an_erased(0.7, view="whole"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+    ],
+)
+def test_an_auc_with_the_lungs_erased_is_judged_by_its_whole_interval(rows: list[dict], words: str) -> None:
+    assert words in diagnosis.battery_words([], rows)
+
+
+def test_no_p_stands_beside_shuffled_labels_even_where_an_older_record_holds_one(tmp_path: Path) -> None:
+    """The p of the row above was once kept for it: neither the table nor the square may show that."""
+    rows = [an_erased(0.74, p=0.01, scans=20), an_erased(0.51, view="label_shuffle", p=0.01, scans=20)]
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", Folder(tmp_path))
+    assert shown is not None
+    (table,) = shown["tables"].values()
+    printed = [[column.print(row) for column in table.columns] for row in table.rows]
+    assert ["0.010" in printed[0], "–" in printed[1]] == [True, True]
+    battery = (tmp_path / "figures" / "paper-battery.svg").read_text(encoding="utf-8")
+    assert battery.count('width="7" height="7"') == 1
 
 
 def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_path: Path) -> None:

@@ -78,6 +78,22 @@ def test_sheets_say_what_was_left_out_and_what_was_not_done() -> None:
     assert "None" not in answers(study, CLAIM)["29"]
 
 
+def test_side_by_side_is_called_the_same_sites_only_where_it_is_so() -> None:
+    study = a_study(HOME, AWAY)
+    sheet = {r["item"]: r["answer"] for r in fill(CLAIM, Report("T", (study, replace(study, name="b")))).rows}
+    assert any("The same sites under 2 settings side by side." in said for said in sheet.values())
+    other = replace(study, name="b", sites=study.sites[:2])
+    sheet = {r["item"]: r["answer"] for r in fill(CLAIM, Report("T", (study, other))).rows}
+    assert any("Sites that differ under 2 settings side by side." in said for said in sheet.values())
+    assert not any("The same sites" in said for said in sheet.values())
+
+
+def test_patients_and_scans_agree_with_their_number() -> None:
+    row = {"site": "A", "label": 1, "subset": "test", "patients": 1, "scans": 1}
+    said = " ".join(answers(a_study(counts=[row, row | {"label": 0, "patients": 2, "scans": 3}])).values())
+    assert "1 positive patient (1 scan); test: 2 negative patients (3 scans)" in said
+
+
 def test_a_difference_between_sites_is_not_claimed_without_records() -> None:
     assert answers(a_study())["16"] == ""
     assert answers(a_study(audit=Audit(site_only_auc=0.7)))["16"] == (

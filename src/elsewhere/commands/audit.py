@@ -217,7 +217,7 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _print(findings: Row, folder: Folder) -> None:
-    table = Table("a rule that knows only", "sites", "AUC", "p", "scans", title="What gives the label away")
+    table = Table("a rule that knows only", "sites", "AUC", "p", "scans", title="Label information in metadata")
     for r in findings["confounding"]:
         table.add_row(r["rule"], r["sites"], f"{r['auc']:.2f}", f"{r['p_value']:.3f}", str(r["n"]))
     engine.console.print(table)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.diagnose import diagnose_study
+from elsewhere.commands.learned import stop_if_unlearned
 from elsewhere.commands.report import report
 from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
@@ -45,7 +47,7 @@ title = "Simulated sites: the paper's protocol and the harmonised one"
 origin = "simulated"
 planted = {planted}
 protocol = "{name}"
-seed = {seed}
+seed = {seed}{seeds}
 store = "store"
 combinations = {combinations}
 
@@ -85,41 +87,71 @@ stride = 24
 """
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The commands on the demo's path; a test puts others in their place."""
+
+    simulate: Callable[..., Any] = write_sites
+    study: Callable[..., Any] = run_study
+    diagnose: Callable[..., Any] = diagnose_study
+    stress: Callable[..., Any] = run_stress
+    view: Callable[..., Any] = view
+    report: Callable[..., Any] = report
+
+
 def demo(
     out: Annotated[Path | None, typer.Argument(help="Folder for it all [runs/demo, runs/demo-quick].")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Three single-site models on fewer patients, no shifts.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network, for the spread between them.")] = 1,
     workers: Workers = None,
 ) -> None:
     """Simulate four sites and run the whole path on them, by the paper's protocol and by the harmonised one.
 
     The same commands as a user would type: simulate, study (prepare, audit, train, predict), diagnose, stress, view,
     report. Started again it goes on where it was stopped. Research use only. Not a medical device.
+
+    Exit codes: 0 done, 30 done, but a network did not learn (it is named here and on the page), 1 error.
     """
-    out = out or Path("runs/demo-quick" if quick else "runs/demo")
-    patients = QUICK_PATIENTS if quick else PATIENTS
-    sites = tuple(replace(site, patients=patients[site.name]) for site in default_sites())
-    write_sites(Simulation(seed, MATRIX, FINEST, sites), out / "sites", partial(engine.run, workers=workers))
-    folders = []
-    for protocol in ("paper", "harmonised"):
-        file = out / f"{protocol}.toml"
-        write_whole(file, study_text(protocol, seed, quick))
-        run_study(file, Folder(out / protocol), workers)
-        diagnose_study(file, Folder(out / protocol), workers=workers)
-        if not quick:
-            run_stress(load_study(file), Folder(out / protocol), scans=STRESSED, workers=workers)
-        folders.append(out / protocol)
-    view(file, folders[-1], model=VIEWED, hardest=2, grid="original", page=out / "hardest.html")
-    report(folders, out)
-    engine.console.print(
-        "The sites are simulated: the page shows how the product works, not how the paper's models do."
+    run_demo(
+        out or Path("runs/demo-quick" if quick else "runs/demo"), quick=quick, seed=seed, seeds=seeds, workers=workers
     )
 
 
-def study_text(protocol: str, seed: int, quick: bool) -> str:
-    """The study file of one protocol over the simulated sites."""
+def run_demo(
+    out: Path, *, quick: bool = False, seed: int = 0, seeds: int = 1, workers: int | None = None, steps: Steps = Steps()
+) -> None:
+    """The demo in a folder, step by step.
+
+    Raises:
+        typer.Exit: code 30, once all is written, where a network did not learn.
+        ElsewhereError: as the steps.
+    """
+    patients = QUICK_PATIENTS if quick else PATIENTS
+    sites = tuple(replace(site, patients=patients[site.name]) for site in default_sites())
+    steps.simulate(Simulation(seed, MATRIX, FINEST, sites), out / "sites", partial(engine.run, workers=workers))
+    studies = []
+    for protocol in ("paper", "harmonised"):
+        file = out / f"{protocol}.toml"
+        write_whole(file, study_text(protocol, seed, quick, seeds))
+        plan, folder = load_study(file), Folder(out / protocol)
+        steps.study(file, folder, workers)
+        steps.diagnose(file, folder, workers=workers)
+        if not quick:
+            steps.stress(plan, folder, scans=STRESSED, workers=workers)
+        studies.append((plan, folder))
+    steps.view(file, folder.root, model=VIEWED, hardest=2, grid="original", page=out / "hardest.html")
+    steps.report([folder.root for _, folder in studies], out)
+    engine.console.print(
+        "The sites are simulated: the page shows how the product works, not how the paper's models do."
+    )
+    stop_if_unlearned(studies)
+
+
+def study_text(protocol: str, seed: int, quick: bool, seeds: int = 1) -> str:
+    """The study file of one protocol over the simulated sites; each network is trained with `seeds` seeds."""
     smooth, size, pools = SCALED[protocol]
     text = STUDY.format(
         name=protocol,
@@ -127,6 +159,7 @@ def study_text(protocol: str, seed: int, quick: bool) -> str:
         input=size,
         pools=pools,
         seed=seed,
+        seeds=f"\nseeds = {list(range(seed, seed + seeds))}  # of the trainings" if seeds > 1 else "",
         planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
         iterations=240 if quick else 360,

@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+import typer
+
+from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.evidence.learned import Learned, judge_learned
 from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.prediction import DETERMINISTIC
-from elsewhere.plan import Folder, read_table, write_table
+from elsewhere.plan import Folder, Study, read_table, write_table
+
+DEGENERATE = 30
+"""Exit code where all was done, but a model learned nothing."""
 
 LINE = "\n"
 """Between the sentences of one column."""
@@ -71,6 +77,33 @@ def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[st
     rows = {row["model"]: row for row in kept if all(field.name in row for field in fields(Learned))}
     missing = learned_models(folder, {name: sites for name, sites in models.items() if name not in rows})
     return {name: missing[name] if name in missing else _learned(rows[name]) for name in models}
+
+
+def stop_if_unlearned(studies: Sequence[tuple[Study, Folder]]) -> None:
+    """End with exit code 30 where a model of a finished study did not learn, and say which, further trainings too.
+
+    Raises:
+        typer.Exit: code 30.
+        BadStudy: as `read_learned`.
+    """
+    named = unlearned(studies)
+    if named:
+        engine.say(f"{', '.join(named)} (exit code {DEGENERATE}; the pages say why).", "Did not learn:", "bold")
+        raise typer.Exit(DEGENERATE)
+
+
+def unlearned(studies: Sequence[tuple[Study, Folder]]) -> list[str]:
+    """Names of the models that did not learn, with their study where there are several.
+
+    Raises:
+        BadStudy: as `read_learned`.
+    """
+    return [
+        f"{name} ({plan.name})" if len(studies) > 1 else name
+        for plan, folder in studies
+        for name, found in read_learned(folder, {n: plan.trained_on(n) for n in (*plan.models, *plan.repeats)}).items()
+        if found.degenerate
+    ]
 
 
 def _learned(row: Mapping[str, Any]) -> Learned:

@@ -25,6 +25,7 @@ from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_has
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
+from elsewhere.wording import numbered, verb
 
 Row = dict[str, Any]
 AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "black_share", "slice_spacing_mm")
@@ -205,7 +206,7 @@ def _check_leaks(study: Study, findings: Row) -> None:
     if findings["leaks"] and not study.allow_leak:
         raise BadStudy(
             study.name,
-            f"{len(findings['leaks'])} leaks between subsets, the first: {_leak(findings['leaks'][0])}",
+            f"{numbered(len(findings['leaks']), 'leak')} between subsets, the first: {_leak(findings['leaks'][0])}",
             "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
         )
 
@@ -271,17 +272,20 @@ def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan
         table.add_row(row["site"], label, row["subset"], *(str(row[k]) for k in ("patients", "scans", "slices")))
     engine.console.print(table)
     engine.console.print(_facts_table(findings["facts"]))
-    if findings["duplicates"]:
-        engine.say(f"{len(findings['duplicates'])} groups of scans have equal voxels, see audit.json.")
+    if groups := len(findings["duplicates"]):
+        engine.say(f"{numbered(groups, 'group')} of scans {verb(groups, 'has', 'have')} equal voxels, see audit.json.")
     if findings["site_only_auc"] is not None:
         engine.say(f"A rule that knows only the site reaches AUC {findings['site_only_auc']:.2f}.")
     for sentence in [*findings["warnings"], *findings["notes"]]:
         engine.say(sentence, "Note:", "yellow")
-    if findings["copies_left_out"]:
-        engine.say(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
+    if copies := findings["copies_left_out"]:
+        was = verb(copies, "was", "were")
+        engine.say(f"{numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
     for leak in findings["leaks"][:5]:
         engine.say(_leak(leak), "Leak:", "red")
     if len(findings["leaks"]) > 5:
-        engine.say(f"… and {len(findings['leaks']) - 5} more leaks, see audit.json")
+        engine.say(f"… and {numbered(len(findings['leaks']) - 5, 'more leak')}, see audit.json")
     if bad:
-        engine.say(f"see bad_scans.csv; the first: {bad[0][2]}", f"{len(bad)} scans could not be used,", "red")
+        engine.say(
+            f"see bad_scans.csv; the first: {bad[0][2]}", f"{numbered(len(bad), 'scan')} could not be used,", "red"
+        )

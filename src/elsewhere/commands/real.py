@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from elsewhere import engine
 from elsewhere.commands import Workers
+from elsewhere.commands.learned import unlearned
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
@@ -28,11 +29,12 @@ from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, Samples, SampleSettings
-from elsewhere.plan import Folder
+from elsewhere.plan import Folder, load_study
 from elsewhere.scans.labels import LabelRow, write_labels
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, prepare, to_hu
+from elsewhere.wording import numbered
 
 SUBJECTS = {
     "COVID-19 subjects/P001": 1,
@@ -98,7 +100,10 @@ def real(
     workers: Workers = None,
     full_size: Annotated[bool, typer.Option(help="Also one forward pass and one training step at full size.")] = True,
 ) -> None:
-    """Run the study commands on real CT: re-packed sites, all cells, the page. Shows the path, measures nothing."""
+    """Run the study commands on real CT: re-packed sites, all cells, the page. Shows the path, measures nothing.
+
+    Its networks see twenty batches and are not meant to learn: the exit code is 0 whether or not they did.
+    """
     source = data or Path(os.environ.get("ELSEWHERE_REAL_DATA", "../shared/data/real"))
     if not (source / "covid-ct-md").is_dir():
         raise BadSite(source, "holds no real CT data", "Set ELSEWHERE_REAL_DATA to the folder with covid-ct-md")
@@ -111,6 +116,12 @@ def real(
     marks = _write_marks(source, out / "marks.csv")
     view(study, out / "study", scan=list(VIEWED), model="UTSW", marks=marks, page=out / "study" / "viewer.html")
     report([out / "study"])
+    plan = load_study(study)
+    if named := unlearned([(plan, Folder(out / "study"))]):
+        engine.say(
+            f"{len(named)} of {numbered(len(plan.models), 'network')} did not learn, as is to be expected of so short "
+            "a training: this run shows that the path runs on real pixels (exit code 0)."
+        )
     if full_size:
         _full_size(source)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.audit import audit_study
-from elsewhere.commands.learned import learned_models, read_learned, write_learned
+from elsewhere.commands.learned import learned_models, stop_if_unlearned, write_learned
 from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
@@ -30,8 +30,6 @@ from elsewhere.scans.scan import split_hash
 from elsewhere.stages import stage
 
 DETERMINISTIC = -1
-DEGENERATE = 30
-"""Exit code of a study with a model that learned nothing."""
 Columns = dict[str, NDArray[Any]]
 Points = dict[tuple[Reading, str], OperatingPoint]
 
@@ -56,8 +54,7 @@ def study(
         run_study(study, folder, workers)
         with stage("page"):
             report([folder.root])
-    if any(found.degenerate for found in read_learned(folder, plan.models).values()):
-        raise typer.Exit(DEGENERATE)
+    stop_if_unlearned([(plan, folder)])
 
 
 def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:

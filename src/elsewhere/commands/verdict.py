@@ -41,6 +41,7 @@ from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.sites import KINDS
 from elsewhere.scans.store import Stored
 from elsewhere.scans.volume import Preparation
+from elsewhere.wording import numbered, verb
 
 Row = dict[str, Any]
 Bad = tuple[str, str, str]
@@ -282,7 +283,9 @@ def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: 
     )
     notes = []
     if len(labelled) < len(rows):
-        notes.append(f"{len(rows) - len(labelled)} scans without a label were predicted, and did not count.")
+        spare = len(rows) - len(labelled)
+        was = verb(spare, "was", "were")
+        notes.append(f"{numbered(spare, 'scan')} without a label {was} predicted, and did not count.")
     if len(home_sites) > 1:
         notes.append(
             f"Home is the internal test sets of {' and '.join(home_sites)}; its AUC compares scans of one site."
@@ -386,5 +389,5 @@ def _print(answer: Verdict, bad: Sequence[Bad], target: Path) -> None:
     for words in answer.lines:
         typer.echo(words)
     if bad:
-        engine.say(f"{len(bad)} scans could not be used; the first: {_first(bad)}")
+        engine.say(f"{numbered(len(bad), 'scan')} could not be used; the first: {_first(bad)}")
     engine.say(target / "verdict.html", "The page:")

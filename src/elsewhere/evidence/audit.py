@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from elsewhere.evidence.confounding import site_only_auc
+from elsewhere.wording import numbered, verb
 
 Row = Mapping[str, Any]
 SHARES = ("padding_share", "black_share")
@@ -217,15 +218,16 @@ def _black(rows: Sequence[Row]) -> list[str]:
             label = "positive" if fact["label"] else "negative"
             sentences.append(
                 f"{fact['site']}: {fact['lung_segmented_share']:.0%} of the {label} scans look lung-segmented "
-                "(everything but the lungs is black); where the share differs between classes, the background "
-                "gives the label away."
+                "(everything but the lungs is black); where the share differs between classes, the background tells "
+                "the label."
             )
     return sentences
 
 
 def _copies(copies: Sequence[Sequence[Row]]) -> list[str]:
     across = sum(len({(s["site"], s["patient"]) for s in group}) > 1 for group in copies)
-    return [f"{across} volumes stand under more than one patient."] if across else []
+    stand = verb(across, "stands", "stand")
+    return [f"{numbered(across, 'volume')} {stand} under more than one patient."] if across else []
 
 
 def _one_picture(rows: Sequence[Row]) -> list[str]:

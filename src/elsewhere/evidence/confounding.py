@@ -1,4 +1,4 @@
-"""Sites, labels and facts known before any pixel is looked at in; how well they alone give the label away out."""
+"""Sites, labels and facts known before any pixel is looked at in; how well they alone tell the label out."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Baselines:
 
     Attributes:
         chance_auc: 0.5.
-        majority_accuracy: accuracy of calling everything the commoner class.
+        majority_accuracy: accuracy of calling everything the majority class.
         site_only_auc: AUC of each scan's site's share of positives; None where there is one class only.
-        site_only_accuracy: accuracy of calling each scan its own site's commoner class.
+        site_only_accuracy: accuracy of calling each scan its own site's majority class.
     """
 
     chance_auc: float

@@ -1,6 +1,6 @@
-"""One model's labels, patients and scores at home and elsewhere in; why right decisions were lost between them out.
+"""One model's labels, patients and scores at home and elsewhere in; where accuracy was lost between them out.
 
-The scale is the share of right decisions (accuracy) at the model's own operating point: what the paper's threshold
+The scale is accuracy at the model's own operating point: what the paper's threshold
 maximises, and a number of scans that a reader can count. A log loss would not do: on it a model whose scores are noise
 would look mostly miscalibrated, though recalibration makes nothing useful of it. The parts are differences between
 counterfactual scorings in a fixed order, after the reweighting of Cai, Namkoong & Yadlowsky 2023 ("Diagnosing model
@@ -63,7 +63,7 @@ BLOCK = 2_000_000
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The drop in right decisions from home to elsewhere and its parts, each positive where something was lost.
+    """The drop in accuracy from home to elsewhere and its parts, each positive where something was lost.
 
     Attributes:
         home: accuracy at home.
@@ -414,7 +414,7 @@ class LocalGain:
     """What local labels would bring per scan, each scan scored by a fit that never saw its patient.
 
     Attributes:
-        rethreshold: right decisions gained per scan by a local threshold.
+        rethreshold: accuracy gained by a local threshold.
         recalibrate: log loss (nats) saved per scan by a local recalibration.
     """
 

@@ -12,15 +12,14 @@ from scipy.stats import ks_2samp
 
 from elsewhere.evidence.columns import Floats, check_both_classes, check_groups, check_labels, check_probabilities
 from elsewhere.evidence.decision import Recalibration, fit_recalibration, recalibrate
-from elsewhere.evidence.delong import auc_covariance
-from elsewhere.evidence.random_effects import predict_new_site
+from elsewhere.evidence.over_sites import auc_log_odds, new_site, over_sites
 from elsewhere.evidence.roc import exact_auc
 
 LEAST_SITES = 2
 """Sites that the model was not trained on, with both classes, without which nothing corrects an estimate."""
 
 SITES_FOR_A_RANGE = 3
-"""Such sites without which no range is given: from two, the prediction interval is nearly 0 to 1 (t with 1 degree)."""
+"""Such sites without which no range is given: from two, the prediction interval is nearly 0 to 1."""
 
 LEAST_SCANS = 20
 """Scans of the new site below which its scores are no distribution."""
@@ -37,7 +36,7 @@ CLOSEST_TO_PERFECT = 0.01
 METHOD = (
     "expected AUC of the scores after calibration at home (confidence-based estimation), less its mean excess at the "
     "known sites the model had not seen, on the log-odds scale; random-effects prediction interval over those sites "
-    "(equal weights, Hartung-Knapp variance of the mean, t with one degree of freedom less than sites)"
+    "(REML mean; interval over the confidence distribution of the variance between sites)"
 )
 
 
@@ -86,7 +85,7 @@ class Estimate:
         low: lower end of the 95 % prediction interval for the AUC at a new site; None with fewer than three sites.
         high: upper end.
         confidence_only: the expected AUC before the known sites corrected it.
-        spread: standard deviation of the excess over sites (log-odds), sampling error included.
+        spread: standard deviation of the excess between sites (log-odds, REML), without sampling error.
         left_out: each known unseen site in turn.
         largest_error: largest absolute error among them.
         mean_error: mean absolute error.
@@ -174,7 +173,9 @@ def estimate_auc(
     measured = np.array([float(exact_auc(s.labels, s.probabilities)) for s in usable])
     expected = np.array([_expected(s.probabilities, scale) for s in usable])
     excess = _log_odds(expected) - _log_odds(measured)
-    others = (excess.sum() - excess) / (excess.size - 1)
+    variances = np.array([_excess_variance(s, scale) for s in usable])
+    rest = [np.arange(excess.size) != place for place in range(excess.size)]
+    others = np.array([over_sites(excess[kept], variances[kept]).mean for kept in rest])
     guesses = expit(_log_odds(expected) - others)
     left_out = tuple(
         LeftOut(s.name, float(m), float(g), float(g - m)) for s, m, g in zip(usable, measured, guesses, strict=True)
@@ -182,12 +183,13 @@ def estimate_auc(
     errors = np.abs(guesses - measured)
     alone = _expected(values, scale)
     middle = _log_odds(np.array([alone]))[0]
-    variances = np.array([_excess_variance(s, scale) for s in usable])
-    found = predict_new_site(excess, variances, _expected_variance(values, patients, scale))
-    ends = [float(expit(middle - found.mean + side * found.half_width)) for side in (-1, 1)]
-    low, high = ends if len(usable) >= SITES_FOR_A_RANGE else (None, None)
-    auc = float(expit(middle - found.mean))
-    return Estimate(auc, low, high, alone, found.spread, left_out, float(errors.max()), float(errors.mean()))
+    found = over_sites(excess, variances)
+    low = high = None
+    if len(usable) >= SITES_FOR_A_RANGE:
+        least, most = new_site(excess, variances, _expected_variance(values, patients, scale))
+        low, high = float(expit(middle - most)), float(expit(middle - least))
+    auc, spread = float(expit(middle - found.mean)), found.between or 0.0
+    return Estimate(auc, low, high, alone, spread, left_out, float(errors.max()), float(errors.mean()))
 
 
 def _is_measurable(site: KnownSite) -> bool:
@@ -203,9 +205,9 @@ def _log_odds(aucs: Floats) -> Floats:
 
 def _excess_variance(site: KnownSite, scale: Recalibration) -> float:
     """Sampling variance of the excess (log-odds): of the expected AUC, and of the measured one (DeLong)."""
-    aucs, covariance = auc_covariance(site.labels, site.probabilities, site.patients)
-    auc = float(np.clip(aucs[0], CLOSEST_TO_PERFECT, 1 - CLOSEST_TO_PERFECT))
-    measured = float(covariance[0, 0]) / (auc * (1 - auc)) ** 2
+    found = auc_log_odds(site.labels, site.patients, site.probabilities)
+    assert found is not None, f"{site.name} is not measurable"
+    measured = found[1]
     return measured + _expected_variance(np.asarray(site.probabilities, np.float64), site.patients, scale)
 
 

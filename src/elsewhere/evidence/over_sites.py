@@ -1,4 +1,4 @@
-"""One model's AUCs at several sites in; their mean over hospitals, and what to expect of a new one, out."""
+"""Values at several sites in; their mean over hospitals, and the interval for one more, out: the only such interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from elsewhere.evidence.delong import auc_covariance, effective_scans
 from elsewhere.evidence.intervals import LEVEL
 
 LEAST_SITES = 4
-"""Fewer sites cannot tell how far hospitals differ: the intervals reach over most of the scale."""
+"""Of fewer hospitals the page says that they cannot tell how far hospitals differ: the intervals reach over most of
+the scale."""
 
 STEPS = 200
 """Points of the confidence distribution of the variance between sites."""
@@ -56,16 +57,12 @@ def over_sites(estimates: ArrayLike, variances: ArrayLike) -> OverSites:
 
     >>> found = over_sites([0.9, 0.5, 0.7, 0.6, 0.8], [0.01, 0.02, 0.01, 0.03, 0.02])
     >>> round(found.mean, 2), found.sites
-    (0.74, 5)
+    (0.72, 5)
 
     Raises:
         ValueError: no site, lengths that differ, values that are not finite, a variance of 0 or less.
     """
-    values, errors = (np.asarray(given, dtype=np.float64) for given in (estimates, variances))
-    if values.ndim != 1 or values.size == 0 or values.shape != errors.shape:
-        raise ValueError(f"{values.size} estimates and {errors.size} variances; expected one of each per site")
-    if not (np.isfinite(values).all() and np.isfinite(errors).all() and (errors > 0).all()):
-        raise ValueError("estimates must be finite, and variances finite and above 0")
+    values, errors = _checked(estimates, variances)
     sites = values.size
     if sites == 1:
         return OverSites(1, float(values[0]), None, None, None, None, None)
@@ -74,8 +71,17 @@ def over_sites(estimates: ArrayLike, variances: ArrayLike) -> OverSites:
     mean = float(weights @ values / weights.sum())
     factor = max(float(weights @ (values - mean) ** 2) / (sites - 1), 1.0)
     half = float(t.ppf(0.5 + LEVEL / 2, sites - 1)) * (factor / float(weights.sum())) ** 0.5
-    new = _new_site(values, errors) if sites >= LEAST_SITES else (None, None)
+    new = new_site(values, errors) if sites >= LEAST_SITES else (None, None)
     return OverSites(sites, mean, mean - half, mean + half, between**0.5, *new)
+
+
+def _checked(estimates: ArrayLike, variances: ArrayLike) -> tuple[Floats, Floats]:
+    values, errors = (np.asarray(given, dtype=np.float64) for given in (estimates, variances))
+    if values.ndim != 1 or values.size == 0 or values.shape != errors.shape:
+        raise ValueError(f"{values.size} estimates and {errors.size} variances; expected one of each per site")
+    if not (np.isfinite(values).all() and np.isfinite(errors).all() and (errors > 0).all()):
+        raise ValueError("estimates must be finite, and variances finite and above 0")
+    return values, errors
 
 
 def _restricted_between(values: Floats, errors: Floats) -> float:
@@ -92,13 +98,35 @@ def _restricted_between(values: Floats, errors: Floats) -> float:
     return between if loss(between) < loss(0.0) else 0.0
 
 
-def _new_site(values: Floats, errors: Floats) -> tuple[float, float]:
-    """Ends of the prediction interval: quantiles of normals around each mean that a variance between sites gives."""
+def new_site(estimates: ArrayLike, variances: ArrayLike, own_variance: float = 0.0) -> tuple[float, float]:
+    """Ends of the 95 % prediction interval at a new site (Nagashima, Noma & Furukawa 2019).
+
+    Quantiles over normals, one around each mean that a variance between sites gives, the variance running through its
+    confidence distribution. Two sites leave nearly the whole scale.
+
+    Args:
+        estimates: one per site (sites,), two or more, independent.
+        variances: their known sampling variances (sites,), above 0.
+        own_variance: sampling variance of what is known of the new site itself; 0 for its true value.
+
+    Raises:
+        ValueError: fewer than two sites, lengths that differ, values that are not finite, a variance of 0 or less,
+            an own variance below 0.
+
+    >>> low, high = new_site([0.9, 0.5, 0.7, 0.6, 0.8], [0.01, 0.02, 0.01, 0.03, 0.02])
+    >>> low < 0.5 < 0.9 < high
+    True
+    """
+    values, errors = _checked(estimates, variances)
+    if values.size < 2:
+        raise ValueError("a prediction interval takes two or more sites, is given 1")
+    if not own_variance >= 0:
+        raise ValueError(f"own_variance must be 0 or above, is {own_variance}")
     law = chi2.ppf((np.arange(STEPS) + 0.5) / STEPS, values.size - 1)
     between = _between(values, errors, law)
     weights = 1 / (errors + between[:, None])
     means = weights @ values / weights.sum(axis=1)
-    spread = np.sqrt(between + 1 / weights.sum(axis=1))
+    spread = np.sqrt(between + 1 / weights.sum(axis=1) + own_variance)
 
     def quantile(share: float) -> float:
         low, high = float((means - 10 * spread).min()), float((means + 10 * spread).max())
@@ -139,7 +167,7 @@ def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> O
     Raises:
         ValueError: one class only at a site, no site with a variance, NaN, lengths that differ.
     """
-    pairs = [pair for columns in sites for pair in [_log_odds(*columns)] if pair]
+    pairs = [pair for columns in sites for pair in [auc_log_odds(*columns)] if pair]
     if not pairs:
         raise ValueError("at every site one class comes from a single patient: nothing tells how sure its AUC is")
     found = over_sites(*zip(*pairs, strict=True))
@@ -149,10 +177,17 @@ def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> O
     return OverSites(found.sites, float(expit(found.mean)), low, high, found.between, new_low, new_high)
 
 
-def _log_odds(labels: ArrayLike, patients: ArrayLike, scores: ArrayLike) -> tuple[float, float] | None:
-    """Log-odds of the (mean) AUC and their variance; None where one class comes from a single patient."""
+def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLike) -> tuple[float, float] | None:
+    """Log-odds of the (mean) AUC at one site and their variance; None where one class comes from a single patient.
+
+    Columns as in `auc_over_sites`; without patients every scan is its own.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
     truth = check_labels(labels)
-    groups, values = check_groups(patients, truth.size), np.atleast_2d(check_scores(scores, truth.size))
+    groups = np.arange(truth.size) if patients is None else check_groups(patients, truth.size)
+    values = np.atleast_2d(check_scores(scores, truth.size))
     aucs, covariance = auc_covariance(truth, values, groups)
     if not np.isfinite(covariance).all():
         return None

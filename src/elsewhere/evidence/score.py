@@ -185,7 +185,7 @@ class CellScore:
         observed_expected_sampling_low: lower end.
         observed_expected_sampling_high: upper end.
         calibration_note: why the slope, or all of them, cannot be estimated; empty where they can.
-        baseline_majority_accuracy: accuracy of calling every scan the commoner class here.
+        baseline_majority_accuracy: accuracy of calling every scan the majority class here.
         baseline_chance_auc: 0.5, and also what a rule reaches within one site that knows only the site.
     """
 

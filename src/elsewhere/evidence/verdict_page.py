@@ -10,6 +10,7 @@ from markupsafe import Markup
 from elsewhere import __version__
 from elsewhere.evidence.intervals import Interval
 from elsewhere.evidence.verdict import DISCLAIMER, Verdict, said
+from elsewhere.wording import numbered
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def render(verdict: Verdict, occasion: Occasion) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"said": said, "ratio": _ratio, "count_of": _count, "capitalize_first": _capital}
+    environment.filters |= {"said": said, "ratio": _ratio, "count_of": numbered, "capitalize_first": _capital}
     template = environment.get_template("verdict.html.j2")
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
     return template.render(
@@ -61,10 +62,6 @@ def _ratio(ratio: Interval | None) -> str:
         "infinite" if v == float("inf") else f"{v:.2f}" for v in (ratio.estimate, ratio.low, ratio.high)
     )
     return f"{estimate} ({low} to {high})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _capital(words: str) -> str:

@@ -27,10 +27,12 @@ from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.evidence import report as page
 from elsewhere.evidence.learned import Learned
+from elsewhere.evidence.report.selection import flat_record
 from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.kept import read_audit, read_findings
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
+from elsewhere.wording import numbered, verb
 
 FORMS = {
     "utsw": "DICOM, HU",
@@ -66,7 +68,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     settings, findings = identity["settings"], read_audit(folder)
     scores, cells = read_table(folder.scores), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
-    models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
+    checkpoints = {name: read_checkpoint_record(folder.model(name) / "checkpoint") for name in identity["models"]}
+    models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(folder, cells, able, scores, findings)
@@ -83,6 +86,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         calibrations=list(calibrations(cells)),
         drops=drops(folder, cells, able, scores, settings),
         local=local_gains(folder, cells, able, scores, settings),
+        selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         over_sites=over_unseen_sites(cells, able),
         hardest=hard.scans,
@@ -190,8 +194,7 @@ def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
-def _model(folder: Folder, name: str, sites: Sequence[str], learned: Learned) -> page.Model:
-    record = read_checkpoint_record(folder.model(name) / "checkpoint")
+def _model(record: dict[str, Any], name: str, sites: Sequence[str], learned: Learned) -> page.Model:
     return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
 
 
@@ -226,12 +229,12 @@ def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
 
 def _repaired(findings: dict[str, Any]) -> list[str]:
     notes = []
-    if findings["copies_left_out"]:
-        notes.append(f"{findings['copies_left_out']} copies of a scan under the same patient were left out.")
-    if findings["repaired"]:
-        notes.append(
-            f"{len(findings['repaired'])} remarks on scans that were read with repairs are kept in audit.json."
-        )
+    if copies := findings["copies_left_out"]:
+        was = verb(copies, "was", "were")
+        notes.append(f"{numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
+    if remarks := len(findings["repaired"]):
+        verb_ = verb(remarks, "is", "are")
+        notes.append(f"{numbered(remarks, 'remark')} on scans that were read with repairs {verb_} kept in audit.json.")
     return notes
 
 

@@ -30,7 +30,7 @@ def _point(record: Mapping[str, Any]) -> OperatingPoint:
 
 
 def _threshold(cells: Cells, models: Sequence[page.Model], points: Points) -> Iterable[dict[str, Any]]:
-    """Right decisions at unseen sites with two classes, threshold of the tested site less that of the network's own."""
+    """Accuracy at unseen sites with two classes, threshold of the tested site less that of the network's own."""
     right: dict[str, list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]] = {}
     patients: dict[str, NDArray[np.str_]] = {}
     for (model, site), cell in cells.items():

@@ -1,4 +1,4 @@
-"""Each model's scores at home and elsewhere in; where right decisions were lost, and what local scans would bring, out.
+"""Each model's scores at home and elsewhere in; where accuracy was lost, and what local scans would bring, out.
 
 Both tables are kept in the study's folder (`decomposition.parquet`, `local_scans.parquet`), and made again only when
 predictions, thresholds or settings have changed: each row carries the fingerprint of what it was made from.
@@ -65,7 +65,7 @@ def drops(
     scores: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
 ) -> list[Row]:
-    """Where each model lost right decisions between home and each site it never saw (`evidence.decomposition`)."""
+    """Where each model lost accuracy between home and each site it never saw (`evidence.decomposition`)."""
     path = folder.root / "decomposition.parquet"
     return _kept(
         path, _key(cells, models, scores, settings), lambda: map(_drop, _trials(folder, cells, models, scores))

@@ -47,7 +47,7 @@ def closed_curve(fpr: ArrayLike, tpr: ArrayLike) -> tuple[NDArray[np.float64], N
 def roc_grid(
     name: str, alt: str, rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[RocPanel]]
 ) -> Canvas:
-    """The grid of ROC curves: models × sites, each with its diagonal (guessing) and its dropout band."""
+    """The grid of ROC curves: models × sites, each with its diagonal (chance) and its dropout band."""
     width = MARGIN + LEFT + len(columns) * (PANEL + GAP) - GAP + MARGIN
     canvas = Canvas(name, alt, width, len(rows) * PITCH)
     for row, model in enumerate(rows):

@@ -10,6 +10,7 @@ from typing import Any
 from elsewhere.evidence.audit import equal_voxels
 from elsewhere.evidence.forensics.fingerprint import FEWEST_SLICES, Fingerprint
 from elsewhere.evidence.forensics.matching import Match, MatchSettings, find_matches
+from elsewhere.wording import numbered, verb
 
 Row = Mapping[str, Any]
 
@@ -141,7 +142,7 @@ def _oddities(row: Row) -> Iterator[dict[str, Any]]:
 
 
 def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One record per site and class: how its scans look; a share that differs between classes gives the label away."""
+    """One record per site and class: how its scans look; a share that differs between classes tells the label."""
     groups: dict[tuple[Any, Any], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["site"], row["label"]].append(row["forensics"])
@@ -174,13 +175,13 @@ def warn_of_oddities(oddities: Sequence[Row], rows: Sequence[Row] = ()) -> list[
     said = list(_twins(oddities, rows))
     if leaks:
         said.append(
-            f"{_number(leaks, 'pair')} of scans on two sides of the split {_looks(leaks)} like one patient's anatomy: "
-            "suspected leaks, to be looked at one by one."
+            f"{numbered(leaks, 'pair')} of scans on two sides of the split {verb(leaks, 'looks', 'look')} like one "
+            "patient's anatomy: suspected leaks, to be looked at one by one."
         )
     if strangers > leaks:
         said.append(
-            f"{_number(strangers, 'pair')} of scans {_looks(strangers)} like one patient's anatomy but "
-            f"{'stands' if strangers == 1 else 'stand'} under two patients."
+            f"{numbered(strangers, 'pair')} of scans {verb(strangers, 'looks', 'look')} like one patient's anatomy but "
+            f"{verb(strangers, 'stands', 'stand')} under two patients."
         )
     for finding, (one, many) in SENTENCES.items():
         if counts[finding]:
@@ -202,7 +203,7 @@ def _twins(oddities: Sequence[Row], rows: Sequence[Row]) -> Iterator[str]:
             found = len(twins[site])
             yield (
                 f"{site}: {found} of {count} test scans ({found / count:.0%}) of one or two slices have a copy or a "
-                "neighbouring slice on the training side. Discrimination (AUC) and accuracy there are too high, and "
+                "neighbouring slice on the training side. Discrimination (AUC) and accuracy there can be too high, and "
                 "are not those on new patients: give all pictures of a patient one patient id (site options `patient` "
                 "and `consecutive`)."
             )
@@ -227,14 +228,6 @@ def _windows(rows: Sequence[Row]) -> Iterator[str]:
                 f"{len(group)} scans), but were turned into HU with {taken[0]:.0f} to {taken[1]:.0f}. If the site's "
                 f"window is known, set the site option `window = [low, high]`."
             )
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _looks(count: int) -> str:
-    return "looks" if count == 1 else "look"
 
 
 SENTENCES = {

@@ -18,6 +18,7 @@ from elsewhere.evidence.report.pictures import FAMILIES, family
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import Column, Table, plain_table
 from elsewhere.evidence.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, spaced
+from elsewhere.wording import numbered
 
 Found = dict[tuple[str, str], Calibration]
 
@@ -59,12 +60,14 @@ def useful_range(curve: Calibration) -> tuple[float, float] | None:
 
 
 def sentence(study: Study) -> str:
-    """How calibration at home compares with elsewhere, in words."""
+    """Calibration of the networks that learned, at home and elsewhere, in words."""
     cells, sides = index(study.scores), {"at home": ("home", "seen"), "elsewhere": ("unseen",)}
     said, useless = [], 0
+    able = {model.name for model in study.able}
+    curves = [c for c in study.calibrations if c.model in able]
     for words, kins in sides.items():
         records = []
-        for c in study.calibrations:
+        for c in curves:
             if kin_of(_model(study, c.model), c.site) in kins:
                 records.append(cell(cells, c.model, c.site) or {})
                 useless += useful_range(c) is None
@@ -74,7 +77,7 @@ def sentence(study: Study) -> str:
     if not said:
         return ""
     text = "; ".join(said)
-    ending = f" In {useless} of {len(study.calibrations)} cells the net benefit is at no threshold above that of "
+    ending = f" In {useless} of {numbered(len(curves), 'cell')} the net benefit is at no threshold above that of "
     return f"{text[0].upper()}{text[1:]}.{ending}treat-all and treat-none."
 
 
@@ -99,7 +102,7 @@ SLOPES = {
 def _slopes(records: Sequence[Record]) -> str:
     counts = Counter(slope_verdict(record) for record in records)
     parts = [f"{counts[key]} {words}" for key, words in SLOPES.items() if counts[key]]
-    return f"of {len(records)} cells {listed(parts)}"
+    return f"of {numbered(len(records), 'cell')} {listed(parts)}"
 
 
 def calibration_table(study: Study, name: str, found: Found) -> Table:
@@ -175,8 +178,8 @@ def _reliability(study: Study, name: str, models: Sequence[Model], found: Found)
             record, curve = cell(cells, model.name, site.name), found.get((model.name, site.name))
             row.append(_reliability_panel(record or {}, curve) if curve else _why_not(record))
         rows.append(row)
-    alt = f"Reliability curves of study {study.name}, {len(models)} models (rows) at each site (columns): share of "
-    alt += "positives against the probability said. "
+    alt = f"Reliability curves of study {study.name}, {numbered(len(models), 'model')} (rows) at each site (columns): "
+    alt += "share of positives against the probability said. "
     return reliability_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
 
 
@@ -200,8 +203,8 @@ def _benefit(study: Study, name: str, models: Sequence[Model], found: Found) -> 
             curve = found.get((model.name, site.name))
             row.append(_benefit_panel(curve) if curve else _why_not(cell(cells, model.name, site.name)))
         rows.append(row)
-    alt = f"Decision curves of study {study.name}, {len(models)} models (rows) at each site (columns): net benefit "
-    alt += "against the probability from which one would act. "
+    alt = f"Decision curves of study {study.name}, {numbered(len(models), 'model')} (rows) at each site (columns): "
+    alt += "net benefit against the threshold probability. "
     return benefit_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
 
 

@@ -11,6 +11,7 @@ from elsewhere.evidence.report.published import RESULTS, UTSW
 from elsewhere.evidence.report.records import number
 from elsewhere.evidence.report.table import Column, Table
 from elsewhere.evidence.report.words import count, figure, listed, signed, spaced, spread
+from elsewhere.wording import verb
 
 SURE = 0.05
 PLACES = {
@@ -132,7 +133,7 @@ def _counted(rows: Sequence[Record]) -> str:
     higher = sum(float(r["difference"]) > 0 for r in sure)
     parts = [f"{times} {word}" for times, word in ((higher, "higher"), (len(sure) - higher, "lower")) if times]
     tests = {int(r["tests"]) for r in rows}
-    after = f"after Holm's adjustment for {listed([str(n) for n in sorted(tests)])} tests"
+    after = f"after Holm's adjustment for {listed([str(n) for n in sorted(tests)])} {verb(max(tests), 'test', 'tests')}"
     if not parts:
         return f"No single difference is significant {after} (p ≤ {SURE})."
     return f"Significant {after}: {listed(parts)} of {len(rows)} (first less second)."

@@ -246,7 +246,7 @@ class Study:
             Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
-        drops: where right decisions were lost from home to elsewhere, one record per model and unseen two-class site:
+        drops: where accuracy was lost from home to elsewhere, one record per model and unseen two-class site:
             `model`, `site`, `home`, and for each of `home_accuracy`, `accuracy`, `drop`, `case_mix`, `threshold`,
             `calibration`, `ranking` the value, `_low` and `_high`; `note`.
         local: what n labelled local scans would give: `model`, `site`, `scans`, `draws`, and for each of `as_is`,
@@ -266,6 +266,10 @@ class Study:
             `standard_deviation`, `smallest`, `largest`; empty where each model was trained once.
         learned: whether each model learned anything, from validation scans of its training sites, one record each:
             `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
+        selections: how each model's kept weights were chosen, one record each (`evidence.report.selection`): `model`,
+            `select` (the rule), `criterion` (what it came to), `checks`, `tied` (as good as the best),
+            `kept_iteration`, `kept_accuracy`, `kept_log_loss`, `kept_auc`, the same of `last`, `majority_share`,
+            `equals_majority`, `warnings` (sentences); models of older versions have none.
         comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
@@ -308,6 +312,7 @@ class Study:
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[Record] = ()
     learned: Sequence[Record] = ()
+    selections: Sequence[Record] = ()
     comparisons: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
     ties: Sequence[Record] = ()

@@ -15,6 +15,7 @@ from elsewhere.evidence.report.learned import MARK
 from elsewhere.evidence.report.records import number
 from elsewhere.evidence.report.table import Column, Table
 from elsewhere.evidence.report.words import estimate, figure, listed, spaced
+from elsewhere.wording import numbered, verb
 
 VIEWS = {
     "facts": "Header-like metadata alone",
@@ -38,7 +39,7 @@ CAUSES = {
     "facts": "header-like metadata",
     "lung_histogram": "to compare: inside the lungs",
 }
-SURE = 0.05
+SURE, CHANCE = 0.05, 0.5
 PANELS = 8  # that the battery's figure holds; the table holds all
 SENTENCES = 8
 
@@ -48,10 +49,11 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     d = study.diagnosis
     if not (d.separation or d.shortcuts or d.saliency or d.findings):
         return None
+    shortcuts = [{**r, "p": None} if r["view"] == "label_shuffle" else r for r in d.shortcuts]  # no test belongs to it
     tables = [
         _separation_table(d.separation, f"{slug}-separation"),
         _label_table(d.labels, f"{slug}-label-causes"),
-        _battery_table(d.shortcuts, f"{slug}-shortcuts"),
+        _battery_table(shortcuts, f"{slug}-shortcuts"),
         _saliency_table(d.saliency, f"{slug}-saliency"),
         _finding_table(d.findings, f"{slug}-findings"),
     ]
@@ -63,8 +65,8 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
         "further": len(d.findings) - len(said[:SENTENCES]),
         "separation": out.add_picture(_pairs(study, f"{slug}-separation")) if d.separation else None,
         "labels": out.add_picture(_labels(study, f"{slug}-label-causes")) if d.labels else None,
-        "battery": out.add_picture(_battery(study, f"{slug}-battery")) if d.shortcuts else None,
-        "battery_words": battery_words(d.labels),
+        "battery": out.add_picture(_battery(study, shortcuts, f"{slug}-battery")) if shortcuts else None,
+        "battery_words": battery_words(d.labels, shortcuts),
         "tables": {table.name.removeprefix(f"{slug}-"): out.add_table(table) for table in tables if table.rows},
     }
 
@@ -102,10 +104,10 @@ def _sure(row: Record) -> bool:
     return p is not None and p <= SURE
 
 
-def _battery(study: Study, name: str) -> Canvas:
+def _battery(study: Study, shortcuts: Sequence[Record], name: str) -> Canvas:
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     trained = {model.name: model.trained_on for model in study.models}
-    for row in study.diagnosis.shortcuts:
+    for row in shortcuts:
         groups[row["model"], row["site"]].append(row)
     own = {key: rows for key, rows in groups.items() if key[1] in trained.get(key[0], ())} or dict(groups)
     first = dict(sorted(own.items(), key=lambda item: "+" in item[0][0]))
@@ -115,32 +117,55 @@ def _battery(study: Study, name: str) -> Canvas:
     ]
     alt = f"Shortcut battery of study {study.name}, AUC of each network on scans with parts erased: "
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
-    return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = guessing"))
+    return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
-def battery_words(labels: Sequence[Record]) -> str:
-    """How to read an AUC without lungs, from what was found to tell the classes apart outside them."""
-    named = {
-        r["site"]: r["view"] for r in labels if r["view"] in CAUSES and r["view"] != "lung_histogram" and is_cause(r)
-    }
-    body = [str(r["site"]) for r in labels if r["view"] == "body" and is_cause(r)]
-    start = (
+def battery_words(labels: Sequence[Record], shortcuts: Sequence[Record]) -> str:
+    """What the AUCs with the lungs erased show of networks that learned, and what was found outside the lungs."""
+    said = [
         "AUC for the disease, with 95 % interval, when the network sees only a part of each scan. Squares: p of 0.05 "
-    )
-    start += "or less. "
-    if not labels:
-        return start + "Above 0.5 without lungs, some of the discrimination does not come from them."
-    if not named:
-        return start + (
-            "With the lungs erased a network that uses the lungs alone stands at 0.5: nothing outside them was found "
-            "to tell positive from negative at these sites."
+        "or less.",
+        _erased_words([r for r in shortcuts if r["view"] == "lungs_erased" and not r.get("degenerate")]),
+    ]
+    causes = [r for r in labels if r["view"] in CAUSES and r["view"] != "lung_histogram" and is_cause(r)]
+    named = list(dict.fromkeys(str(r["site"]) for r in causes))
+    body = [str(r["site"]) for r in causes if r["view"] == "body"]
+    if named:
+        said.append(
+            f"Outside the lungs, too, positive is told from negative at {listed(named)}: a network may use that there."
         )
-    words = start + f"Outside the lungs, too, positive is told from negative at {listed(list(named))}: "
-    words += "with the lungs erased a network may stand above 0.5 there. "
+    elif labels:
+        said.append(
+            "Nothing outside the lungs was found to tell positive from negative at these sites, which is no proof that "
+            "nothing does (power in the table)."
+        )
     if body:
-        words += f"At {listed(body)} it is the body itself: age, sex, size or the disease can do that, and no fault of "
-        words += "the scans is needed."
-    return words.strip()
+        said.append(
+            f"At {listed(body)} it is the body itself: age, sex, size or the disease can do that, and no fault of the "
+            "scans is needed."
+        )
+    return " ".join(part for part in said if part)
+
+
+def _erased_words(rows: Sequence[Record]) -> str:
+    """In how many tests with the lungs erased the whole interval lies above, around or below chance; "" without any."""
+    ends = [(low, high) for r in rows for low, high in [(number(r.get("low")), number(r.get("high")))]]
+    known = [(low, high) for low, high in ends if low is not None and high is not None]
+    if not known:
+        return ""
+    above, below = sum(low > CHANCE for low, _ in known), sum(high < CHANCE for _, high in known)
+    start = f"With the lungs erased, in {numbered(len(known), 'test')} of networks that learned,"
+    if not above and not below:
+        return f"{start} none is distinguishable from chance (0.50)."
+    parts = []
+    if above:
+        lie = verb(above, "lies", "lie")
+        parts.append(f"{above} {lie} above chance (0.50): there some discrimination is not from the lungs")
+    if below:
+        parts.append(
+            f"{below} {verb(below, 'lies', 'lie')} below: there what is outside the lungs points the other way"
+        )
+    return f"{start} with the whole interval {'; '.join(parts)}. By chance alone about {0.05 * len(known):.1f} would."
 
 
 def _in_order(rows: Sequence[Record]) -> list[Record]:
@@ -160,7 +185,7 @@ def _labels(study: Study, name: str) -> Canvas:
     panels = [ForestPanel(site, tuple(_label_row(r) for r in rows)) for site, rows in groups.items()]
     alt = f"AUC of telling positive from negative without any lung, by what is looked at, study {study.name}: "
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
-    return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = guessing"))
+    return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
 def _label_row(row: Record) -> ForestRow:

@@ -1,4 +1,4 @@
-"""One study's decompositions in; where right decisions were lost, and what local scans would bring, on the page out."""
+"""One study's decompositions in; where accuracy was lost, and what local scans would bring, on the page out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from elsewhere.evidence.report.folder import Folder
 from elsewhere.evidence.report.records import number
 from elsewhere.evidence.report.table import Column, Table
 from elsewhere.evidence.report.words import count, estimate, listed, signed, spaced
+from elsewhere.wording import verb
 
 PARTS = {
     "drop": "together",
@@ -22,11 +23,11 @@ PARTS = {
 }
 MEANINGS = {
     "case_mix": "other ages and sexes than at home",
-    "threshold": "more or fewer sick patients than the threshold was chosen for",
-    "calibration": "the scores themselves have moved; a new threshold mends it",
-    "ranking": "sick and healthy are told apart less well; no threshold mends it",
+    "threshold": "another share of positives than the threshold was chosen for",
+    "calibration": "the scores have moved; can be corrected by a new threshold or recalibration",
+    "ranking": "discrimination is lower; no threshold can restore it",
 }
-WIDEST = 60  # right decisions in 100, either way, that the figure's scale reaches to
+WIDEST = 60  # percentage points of accuracy, either way, that the figure's scale reaches to
 
 
 def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
@@ -51,7 +52,7 @@ def sentence(drops: Sequence[Record]) -> str:
     clear = [r for r in drops if (number(r["drop_low"]) or 0) > 0]
     said = (
         f"Of {count(len(drops), 'move')} of a network to a site it never saw, {len(clear)} "
-        f"{'loses' if len(clear) == 1 else 'lose'} accuracy beyond sampling error"
+        f"{verb(len(clear), 'loses', 'lose')} accuracy beyond sampling error"
     )
     if not clear:
         return f"{said}."
@@ -76,7 +77,7 @@ def local_sentence(local: Sequence[Record]) -> str:
         )
     if not said:
         return ""
-    return f"Right decisions per 100 scans, mean over all moves: {'; '.join(said)}."
+    return f"Accuracy gained (percentage points), mean over all moves, without an interval: {'; '.join(said)}."
 
 
 def drop_table(study: Study, name: str) -> Table:
@@ -84,21 +85,21 @@ def drop_table(study: Study, name: str) -> Table:
     columns = [
         Column("model", "Trained on", lambda v, _: spaced(v)),
         Column("site", "Tested at"),
-        Column("home_accuracy", "Right at home", _share("home_accuracy"), numeric=True),
-        Column("accuracy", "Right there", _share("accuracy"), numeric=True),
+        Column("home_accuracy", "Accuracy at home", _share("home_accuracy"), numeric=True),
+        Column("accuracy", "Accuracy there", _share("accuracy"), numeric=True),
         *(
-            Column(key, "Lost per 100" if key == "drop" else words.capitalize(), _lost(key), numeric=True)
+            Column(key, "Accuracy lost" if key == "drop" else words.capitalize(), _lost(key), numeric=True)
             for key, words in PARTS.items()
         ),
     ]
     note = (
-        "Right decisions lost per 100 scans from home to the new site, at the threshold chosen at home; below 0 "
-        "something was gained. The parts add up. In brackets 95 %, by patient, the share of positives sampled as "
+        "Accuracy lost (percentage points) from home to the new site, at the threshold chosen at home; below 0 "
+        "accuracy is higher there. The parts add up. In brackets 95 %, by patient, the share of positives sampled as "
         "patients come; threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
         "Case mix stands only where age and sex are known on both sides; elsewhere it is inside the other parts."
     )
     rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.drops]
-    return Table(name, "Where right decisions were lost.", columns, rows, note)
+    return Table(name, "Where accuracy was lost.", columns, rows, note)
 
 
 def local_table(study: Study, name: str) -> Table:
@@ -107,17 +108,19 @@ def local_table(study: Study, name: str) -> Table:
         Column("model", "Trained on", lambda v, _: spaced(v)),
         Column("site", "New site"),
         Column("scans", "Labelled scans", None, numeric=True),
-        Column("as_is", "Right as it is", _share("as_is"), numeric=True),
+        Column("as_is", "As it is", _share("as_is"), numeric=True),
         Column("rethresholded", "New threshold", _share("rethresholded"), numeric=True),
         Column("recalibrated", "Recalibrated", _share("recalibrated"), numeric=True),
     ]
     note = (
-        "Share of right decisions on the patients that were not drawn; in brackets the middle 95 % of the draws. "
-        "That is the luck of which patients get labelled, not how far another hospital may differ. A network that "
-        "ranks no better than chance can gain here only by calling everyone the commoner class."
+        "Accuracy on the patients that were not drawn; in brackets the middle 95 % of the draws. That is the chance of "
+        "which patients get labelled, not how far another hospital may differ. A network that ranks no better than "
+        "chance can gain here only by calling everyone the majority class."
     )
     rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.local]
-    return Table(name, "If you merely re-threshold or recalibrate with n labelled local scans.", columns, rows, note)
+    return Table(
+        name, "Accuracy after a new threshold or a recalibration from n labelled local scans.", columns, rows, note
+    )
 
 
 def _share(name: str) -> Callable[[Any, Record], str]:
@@ -129,7 +132,7 @@ def _lost(name: str) -> Callable[[Any, Record], str]:
 
 
 def lost_words(value: Any, low: Any, high: Any) -> str:
-    """Right decisions lost per 100 scans with the interval: "+12 (+3 to +21)"."""
+    """Accuracy lost in percentage points with the interval: "+12 (+3 to +21)"."""
     if number(value) is None:
         return "–"
     ends = [signed(100 * end, 0) for end in (number(low), number(high)) if end is not None]
@@ -143,7 +146,7 @@ def _picture(study: Study, name: str, drops: Sequence[Record]) -> Canvas:
         )
         for r in drops
     ]
-    alt = f"Right decisions lost per 100 scans from home to new sites in study {study.name}: "
+    alt = f"Accuracy lost (percentage points) from home to new sites in study {study.name}: "
     alt += "; ".join(f"{spaced(r['model'])} to {r['site']} {lost_words(r['drop'], None, None)}" for r in drops) + "."
     return forest(
         name, alt, panels, ForestScale(-WIDEST, WIDEST, 0.0, "gained | lost", digits=0, higher_is_better=False)

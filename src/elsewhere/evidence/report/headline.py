@@ -9,6 +9,7 @@ from statistics import median
 from elsewhere.evidence.report.content import Record, Report, Study
 from elsewhere.evidence.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
 from elsewhere.evidence.report.words import count, estimate, interval, listed, signed, spaced
+from elsewhere.wording import numbered, verb
 
 NOTABLE_DROP = 0.05
 """A smaller difference of two mean AUCs is called small (the mark of Yu et al. 2022, external validation of 86
@@ -68,10 +69,9 @@ def left_out_words(study: Study) -> str:
             f"{who} to tell the classes apart, as far as the validation scans of its training sites show, so nothing "
             "is concluded from the scores."
         )
-    verb = "is" if len(failed) == 1 else "are"
     return (
-        f"{len(failed)} of {total} networks did not learn, as far as their validation scans show, and {verb} left out "
-        f"({listed(failed)})."
+        f"{len(failed)} of {total} networks did not learn, as far as their validation scans show, and "
+        f"{verb(len(failed), 'is', 'are')} left out ({listed(failed)})."
     )
 
 
@@ -199,7 +199,9 @@ def comparison(report: Report) -> str:
     said += "; means over different networks, as those that did not learn are left out of each." * (len(networks) > 1)
     said += "." * (len(networks) == 1)
     for paired in (r for r in report.protocols if r["model"] == "mean" and r["relation"] == "unseen"):
-        said += f" On the same scans, over {_many(int(paired['cells']), 'cell')} of networks that learned under both, "
+        said += (
+            f" On the same scans, over {numbered(int(paired['cells']), 'cell')} of networks that learned under both, "
+        )
         said += f"“{paired['first']}” less “{paired['second']}” is {paired_words(paired)}."
     return said
 
@@ -222,11 +224,7 @@ def _home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
 
 
 def _cells(group: Group) -> str:
-    return _many(len(group.aucs), "cell")
-
-
-def _many(how_many: int, what: str) -> str:
-    return f"{how_many} {what}{'' if how_many == 1 else 's'}"
+    return numbered(len(group.aucs), "cell")
 
 
 def _new_hospital(study: Study) -> NewHospital | None:

@@ -21,6 +21,7 @@ from elsewhere.evidence.report.headline import against, left_out_words
 from elsewhere.evidence.report.records import cell, index, kin_of, number, one_class
 from elsewhere.evidence.report.table import plain_table
 from elsewhere.evidence.report.words import ODD_SCANS, count, figure, listed, signed, spaced
+from elsewhere.wording import numbered, verb
 
 SURE = 0.05
 """A metadata rule counts at this p or below; so do more of them than chance gives, by the binomial law, at this one."""
@@ -74,7 +75,8 @@ def _threshold(study: Study) -> Lesson | None:
     local, own = float(found["first"]), float(found["second"])
     start = (
         f"At sites never seen the mean accuracy is {own:.2f} with the network's own threshold (a) and {local:.2f} with "
-        f"one chosen on labelled scans of the tested site (b), over {_cells_words(int(found['cells']))} of two classes"
+        f"one chosen on labelled scans of the tested site (b), over "
+        f"{numbered(int(found['cells']), 'cell')} of two classes"
     )
     return Lesson(
         "Whose validation scans choose the threshold?",
@@ -108,7 +110,7 @@ def _spread(study: Study) -> Lesson | None:
         said = f"The sampling error is the larger one in {larger} of {len(pairs)} cells and the smaller one, or equal, "
         said += f"in {len(pairs) - larger}: neither can stand for the other"
     else:
-        said = f"In none of {_cells_words(len(pairs))} is the sampling error the larger one: here the ± did not "
+        said = f"In none of {numbered(len(pairs), 'cell')} is the sampling error the larger one: here the ± did not "
         said += "understate it, though it measures something else"
     ratios = [sampling / dropout for sampling, dropout in pairs if dropout > 0]
     numbers = (
@@ -136,9 +138,10 @@ def _grid(study: Study) -> Lesson | None:
         "The AUC is read off a coarse grid",
         "Thresholds in steps of 0.01 make ties of all scans between two steps.",
         f"The grid AUC differs from the exact one by {fmean(g for g, _ in gaps):.3f} on average over "
-        f"{_cells_words(len(gaps))} and by {gap:.3f} at most ({where})."
+        f"{numbered(len(gaps), 'cell')} and by {gap:.3f} at most ({where})."
         if gap >= 0.0005
-        else f"Here it does no harm: the grid AUC equals the exact one to three digits in {_cells_words(len(gaps))}.",
+        else "Here it does no harm: the grid AUC equals the exact one to three digits in "
+        f"{numbered(len(gaps), 'cell')}.",
         "ranking",
     )
 
@@ -149,7 +152,7 @@ def _one_class(study: Study) -> Lesson | None:
         return None
     sites = {str(r["site"]): one_class(r) for r in single}
     said = [f"{site} has {kind}s only" for site, kind in sites.items()]
-    said = [f"{listed(said)}: {_cells_words(len(single))} {'has' if len(single) == 1 else 'have'} no AUC"]
+    said = [f"{listed(said)}: {numbered(len(single), 'cell')} {verb(len(single), 'has', 'have')} no AUC"]
     for found in (r for r in study.contrasts if r["contrast"] == "one class"):
         kind = sites.get(str(found["site"]), "positive")
         shares = (
@@ -191,8 +194,8 @@ def _floor(study: Study) -> Lesson | None:
     return Lesson(
         "Accuracy without its floor",
         "Its text gives accuracies without the share of the majority class, which calling every scan so reaches.",
-        f"Of {_cells_words(len(found))} with two classes the accuracy is not above the majority share in {under}; it "
-        f"is above it with its whole 95 % interval in {clear}.",
+        f"Of {numbered(len(found), 'cell')} with two classes the accuracy is not above the majority share in {under}; "
+        f"it is above it with its whole 95 % interval in {clear}.",
         "decisions",
     )
 
@@ -204,18 +207,16 @@ def _below(study: Study) -> Lesson | None:
     if not total:
         return None
     under = sum(float(r["auc"]) < 0.5 for r in (*above, *around, *below))
-    lie = "lies" if under == 1 else "lie"
-    start = f"Here {under} of {_cells_words(total)} at sites never seen {lie} below 0.5"
+    start = f"Here {under} of {numbered(total, 'cell')} at sites never seen {verb(under, 'lies', 'lie')} below 0.5"
     if not under:
-        said = f"Here none of {_cells_words(total)} at sites never seen lies below 0.5."
+        said = f"Here none of {numbered(total, 'cell')} at sites never seen lies below 0.5."
     elif not below:
         said = f"{start}, none of them with its whole interval: no score is shown to point the wrong way."
     else:
-        verb = "does" if len(below) == 1 else "do"
         said = (
-            f"{start}; {len(below)} {verb} so with the whole 95 % interval (at chance about {0.025 * total:.1f} of "
-            f"{total} would): there negatives score above positives, which chance alone seldom gives "
-            f"({listed(_names(below))})."
+            f"{start}; {len(below)} {verb(len(below), 'does', 'do')} so with the whole 95 % interval (at chance "
+            f"about {0.025 * total:.1f} of {total} would): there negatives score above positives, which "
+            f"chance alone seldom gives ({listed(_names(below))})."
         )
     return Lesson(
         "Below 0.5 is not always “random”",
@@ -229,12 +230,13 @@ def _below(study: Study) -> Lesson | None:
 def _copies(study: Study) -> Lesson | None:
     audit = study.audit
     said = f"This run's split has {count(len(audit.leaks), 'leak')} by patient id or equal voxels between its sides"
-    said += f"; {count(len(audit.duplicates), 'group')} of scans have equal voxels"
+    copies = len(audit.duplicates)
+    said += f"; {count(copies, 'group')} of scans {verb(copies, 'has', 'have')} equal voxels"
     if ODD_SCANS in study.absent:
         said += "; pairs that look alike were not searched for"
     else:
         pairs = sum(bool(r.get("suspected_leak")) for r in audit.forensics)
-        said += f"; {count(pairs, 'pair')} on two sides look like one patient"
+        said += f"; {count(pairs, 'pair')} on two sides {verb(pairs, 'looks', 'look')} like one patient"
     return Lesson(
         "The same patient on both sides",
         "It counts 360 negative patients of COVID-CTset, of whom 78 lie in the archive twice; split at random by "
@@ -256,12 +258,13 @@ def _site_only(study: Study) -> Lesson | None:
         said.append(f"a rule that knows only the site has an AUC of {auc:.2f} over all sites, {what}")
     if tried:
         sure = [r for r in tried if float(r["p_value"]) <= SURE and float(r["auc"]) > 0.5]
-        best = max(tried, key=lambda r: float(r["auc"]))
         start = (
-            f"of {len(tried)} rules that know only metadata, each within one site, {len(sure)} tell the classes apart "
+            f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only metadata, each within "
+            f"one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or less, where "
+            f"chance alone gives about {SURE * len(tried):.1f}"
         )
-        start += f"at p of {SURE} or less, where chance alone gives about {SURE * len(tried):.1f}"
-        if binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:
+        if sure and binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:
+            best = max(sure, key=lambda r: float(r["auc"]))
             said.append(f"{start}; the strongest is {best['rule']} at {best['sites']} (AUC {figure(best['auc'])})")
         else:
             said.append(f"{start}: no more than chance explains")
@@ -311,7 +314,7 @@ def nature(report: Report) -> Lesson | None:
         said += "so this run does not compare them."
     else:
         first, second = float(found["auc_first"]), float(found["auc_second"])
-        said = f"On the same scans of sites never seen, over {_cells_words(int(found['cells']))}, the mean AUC is "
+        said = f"On the same scans of sites never seen, over {numbered(int(found['cells']), 'cell')}, the mean AUC is "
         said += f"{first:.2f} under “{names[0]}” and {second:.2f} under “{names[1]}”: "
         said += _judged(
             found,
@@ -338,10 +341,6 @@ def _judged(found: Record, more: str, fewer: str, within: str) -> str:
     size = figure(abs(mean)) if words is not within else signed(mean)
     ends = f"(95\u00a0%: {signed(low)} to {signed(high)})"
     return words.replace("{size}", size).replace("{ends}", ends) + "."
-
-
-def _cells_words(how_many: int) -> str:
-    return f"{how_many} cell{'' if how_many == 1 else 's'}"
 
 
 def _names(records: Sequence[Record]) -> list[str]:

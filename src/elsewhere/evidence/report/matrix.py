@@ -73,5 +73,5 @@ def baseline_rows(study: Study) -> list[tuple[str, list[str]]]:
     return [
         ("Chance (AUC)", aucs),
         ("Knows only the site (AUC)", aucs),
-        ("Always the commoner class (accuracy)", majority),
+        ("Always the majority class (accuracy)", majority),
     ]

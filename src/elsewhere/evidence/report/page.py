@@ -23,6 +23,7 @@ from elsewhere.evidence.report import (
     lessons,
     pictures,
     published,
+    selection,
     story,
     stress,
     tables,
@@ -116,6 +117,10 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "finding": headline.result(study),
         "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
+        "selection_table": out.add_table(selection.selection_table(study, f"{slug}-selection"))
+        if study.selections
+        else None,
+        "selection_warnings": selection.warnings(study),
         "over_sites": out.add_table(over_sites_table(study, f"{slug}-new-hospital")) if study.over_sites else None,
         "comparisons": comparisons.section(study, slug, out),
         "groups": {group.kin: group for group in groups(study)},

@@ -51,6 +51,7 @@ from elsewhere.evidence.report.words import (
     spread,
     threshold_words,
 )
+from elsewhere.wording import numbered
 
 SURE = 0.05  # p at or below which a rule is drawn full
 LARGEST_SLICE = 256  # pixels a side on the page; larger pictures are averaged down
@@ -66,7 +67,9 @@ def family(study: Study, name: str) -> list[Model]:
 def strip(study: Study, name: str) -> Canvas:
     """Every AUC of one study on one scale."""
     rows = [StripRow(KINS[g.kin], g.kin, g.aucs, (g.mean, g.low, g.high)) for g in groups(study)]
-    words = [f"{row.name}: mean {estimate(*row.mean)} over {len(row.aucs)} cells" for row in rows if row.mean]
+    words = [
+        f"{row.name}: mean {estimate(*row.mean)} over {numbered(len(row.aucs), 'cell')}" for row in rows if row.mean
+    ]
     return auc_strip(name, f"AUC of every model at every site of study {study.name}. {'; '.join(words)}.", rows)
 
 
@@ -77,8 +80,8 @@ def matrix(study: Study, name: str) -> Canvas:
         [_matrix_cell(m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites]
         for m in study.models
     ]
-    alt = f"Cross-site matrix of study {study.name}: AUC of {len(study.models)} models (rows) at "
-    alt += f"{len(study.sites)} sites (columns); the table of all cells holds the same numbers."
+    alt = f"Cross-site matrix of study {study.name}: AUC of {numbered(len(study.models), 'model')} (rows) at "
+    alt += f"{numbered(len(study.sites), 'site')} (columns); the table of all cells holds the same numbers."
     names = [marked_name(model) for model in study.models]
     return auc_matrix(name, alt, names, [site.name for site in study.sites], rows)
 
@@ -105,8 +108,9 @@ def confusions(study: Study, name: str, models: Sequence[Model], reading: str) -
         panels = [_confusion_panel(cell(cells, model.name, site.name, reading)) for site in study.sites]
         by_name = {a.name: _averaged_panel(a) for a in means[model.name]}
         rows.append([*panels, *(by_name.get(column) for column in extra)])
-    alt = f"Confusion matrices of study {study.name}: {len(models)} models (rows) at each site, averaged and combined "
-    alt += "(columns); each matrix has the true class down and the called class across, normalised per true class."
+    alt = f"Confusion matrices of study {study.name}: {numbered(len(models), 'model')} (rows) at each site, averaged "
+    alt += "and combined (columns); each matrix has the true class down and the called class across, normalised per "
+    alt += "true class."
     columns = [site.name for site in study.sites] + extra
     return confusion_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
@@ -225,7 +229,7 @@ def rules(study: Study, name: str) -> Canvas | None:
     panels = [ForestPanel(_capital(sites), tuple(_rule_row(r) for r in rows)) for sites, rows in found.items()]
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
     alt = f"AUC of rules that never see a lung, study {study.name}: {'; '.join(said)}."
-    return forest(name, alt, panels, ForestScale(0.0, 1.0, 0.5, "0.5 = guessing"))
+    return forest(name, alt, panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
 def _rule_row(rule: Record) -> ForestRow:

@@ -69,7 +69,8 @@ def sentence(curves: Sequence[Record]) -> str:
         words = "No shift lowers the AUC."
     harmless = [shift for shift, pairs in falls.items() if max(fall for fall, _ in pairs) < NOTABLE]
     if harmless and fall > 0:
-        words += f" Falls of less than {NOTABLE:.2f} at every dose and network: {', '.join(harmless)}."
+        words += f" Measured falls of less than {NOTABLE:.2f} at every dose and network: {', '.join(harmless)} (the "
+        words += "intervals in the table may hold larger ones)."
     return words
 
 

@@ -22,6 +22,7 @@ from elsewhere.evidence.report.records import (
 from elsewhere.evidence.report.table import Column, Table, plain, plain_table
 from elsewhere.evidence.report.words import NOT_MEASURED, estimate, figure, one_class_words, signed, spread
 from elsewhere.evidence.strata import age_words
+from elsewhere.wording import numbered
 
 CLASSES = {1: "positive", 0: "negative", None: "unlabelled"}
 SUBSETS = {"train": "train", "validation": "val.", "test": "test"}
@@ -258,7 +259,12 @@ def model_table(study: Study, name: str) -> Table:
     columns = [
         Column("trained_on", "Trained on"),
         Column("best_iteration", "Kept iteration", None, numeric=True),
-        Column("best_validation_accuracy", "Best validation accuracy", lambda v, _: figure(v, 3), numeric=True),
+        Column(
+            "best_validation_accuracy",
+            "Highest validation accuracy",
+            lambda v, _: figure(v, 3),
+            numeric=True,
+        ),
         Column("weights", "Checkpoint checksum", lambda v, _: v[:12] if v else "–"),
     ]
     return Table(name, "Trained networks.", columns, rows)
@@ -380,7 +386,7 @@ def _confounding_table(name: str, rows: Sequence[Record], headings: Mapping[str,
 
 def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
     leaks = sum(bool(row.get("suspected_leak")) for row in rows)
-    caption = f"Odd scans, seen in the pictures alone: {len(rows)}, of them {leaks} suspected leaks."
+    caption = f"Odd scans, seen in the pictures alone: {len(rows)}, of them {numbered(leaks, 'suspected leak')}."
     note = (
         "Suspicions, to be looked at one by one; nothing was left out because of them. Pairs of one patient stand last."
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from elsewhere.evidence.report.content import Record, Report, Study
 from elsewhere.evidence.report.records import KINS, kin_of, number, one_class
+from elsewhere.wording import numbered, verb
 
 NOT_MEASURED = "not measured"
 ODD_SCANS = "rules without lungs and odd scans"
@@ -98,7 +99,7 @@ def details(study: Study, model: str, site: str, record: Record | None) -> str:
     if record is None:
         return head + NOT_MEASURED + "."
     scans = (
-        f"{figure(record.get('scans'), 0)} scans of {figure(record.get('patients'), 0)} patients, "
+        f"{_numbered(record.get('scans'), 'scan')} of {_numbered(record.get('patients'), 'patient')}, "
         f"{figure(record.get('positives'), 0)} positive and {figure(record.get('negatives'), 0)} negative. "
     )
     reading = "threshold reading (b)" if record.get("threshold_reading") == "site" else "threshold reading (a)"
@@ -120,13 +121,17 @@ def opening(study: Study) -> str:
     singles = sum(len(model.trained_on) == 1 for model in study.models)
     networks = count(len(study.models), "network").capitalize()
     split = "" if singles in {0, len(study.models)} else f" ({singles} on one site each, the others on several)"
-    verb = "was" if len(study.models) == 1 else "were"
-    start = f"{networks} {verb} trained to classify chest CT scans as positive or negative on {listed(trained)}{split}"
+    start = f"{networks} {verb(len(study.models), 'was', 'were')} trained to classify chest CT scans as positive or "
+    start += f"negative on {listed(trained)}{split}"
     if not tested:
         return f"{start}; no test score is in the records."
     missing = len(study.models) * len(study.sites) - len({(r["model"], r["site"]) for r in study.scores})
     which = "each was tested" if not missing else "they were tested"
-    gap = f" ({missing} of {len(study.models) * len(study.sites)} cells are missing)" if missing else ""
+    gap = (
+        f" ({missing} of {len(study.models) * len(study.sites)} cells {verb(missing, 'is', 'are')} missing)"
+        if missing
+        else ""
+    )
     return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
 
 
@@ -136,7 +141,7 @@ def holdings(report: Report) -> str:
     listed_ = any(s.hardest or s.bad_scans or s.audit.forensics or s.audit.duplicates for s in report.studies)
     parts = ["counts and scores"]
     if slices:
-        parts.append(f"{slices} example slices")
+        parts.append(numbered(slices, "example slice"))
     if listed_:
         parts.append("scan and patient ids as the data sets give them, with metadata such as age, sex, kernel and date")
     ending = "Every patient is simulated." if report.origin == "simulated" else "Look it over before you hand it on."
@@ -156,6 +161,11 @@ def banners(report: Report) -> list[str]:
         "that the software reads those layouts; they say nothing about the sites whose names stand here."
     )
     return {"simulated": [simulated], "repacked": [repacked], "real": []}[report.origin]
+
+
+def _numbered(value: Any, noun: str) -> str:
+    found = number(value)
+    return f"– {noun}s" if found is None else numbered(int(found), noun)
 
 
 def _ends(record: Record, name: str) -> tuple[Any, Any]:

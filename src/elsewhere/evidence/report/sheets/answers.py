@@ -13,6 +13,7 @@ from elsewhere.evidence.report.headline import headline, left_out_words
 from elsewhere.evidence.report.records import groups, number
 from elsewhere.evidence.report.sheets.common import ORIGINS, each, first, setting
 from elsewhere.evidence.report.words import count, estimate, figure, listed
+from elsewhere.wording import numbered
 
 GROUPS = {"home": "at home", "seen": "at one of several training sites", "unseen": "at sites never seen"}
 
@@ -99,7 +100,7 @@ def _group_words(report: Report, kins: tuple[str, ...]) -> str:
     for study in report.studies:
         found = [g for g in groups(study) if g.kin in kins]
         text = "; ".join(
-            f"{len(g.aucs)} cell{'s' * (len(g.aucs) != 1)} {GROUPS[g.kin]}, mean AUC {estimate(g.mean, g.low, g.high)}"
+            f"{numbered(len(g.aucs), 'cell')} {GROUPS[g.kin]}, mean AUC {estimate(g.mean, g.low, g.high)}"
             for g in found
         )
         said.append((study.name, f"{left_out_words(study)} {text}{'.' * bool(text)}".strip()))
@@ -144,7 +145,9 @@ def robustness(report: Report) -> str:
     if len({r.get("threshold_reading", "model") for r in study.scores}) > 1:
         said.append("Both threshold readings are shown.")
     if len(report.studies) > 1:
-        said.append(f"The same sites under {len(report.studies)} protocols.")
+        sites = {tuple(sorted(site.name for site in s.sites)) for s in report.studies}
+        which = "The same sites" if len(sites) == 1 else "Sites that differ"
+        said.append(f"{which} under {len(report.studies)} settings side by side.")
     if study.stress.curves:
         shifts = dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0)
         said.append(f"Graded shifts of the scans: {', '.join(shifts)}.")

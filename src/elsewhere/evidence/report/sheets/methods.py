@@ -11,15 +11,11 @@ from typing import Any
 from elsewhere import __version__
 from elsewhere.evidence.report.content import Report, Study
 from elsewhere.evidence.report.records import READINGS, cell, index, kin_of, number
+from elsewhere.evidence.report.selection import KEPT
 from elsewhere.evidence.report.sheets.common import ORIGINS, each, first, setting
 from elsewhere.evidence.report.words import ODD_SCANS, count, spaced
 from elsewhere.evidence.strata import age_words
-
-KEPT = {
-    "accuracy": "Highest accuracy (at threshold 0.5, the first maximum kept)",
-    "log_loss": "Lowest log loss (the last minimum kept)",
-    "auc": "Highest AUC within sites (the last maximum kept)",
-}
+from elsewhere.wording import numbered
 
 
 def title(report: Report) -> str:
@@ -73,7 +69,10 @@ def _totals(study: Study, key: str) -> dict[str, dict[str, int]]:
 def flow(report: Report) -> str:
     """Patients and scans by site, used and not."""
     study = first(report)
-    said = [f"{site} {n['patients']} patients, {n['scans']} scans" for site, n in _totals(study, "site").items()]
+    said = [
+        f"{site} {numbered(n['patients'], 'patient')}, {numbered(n['scans'], 'scan')}"
+        for site, n in _totals(study, "site").items()
+    ]
     bad = _unread(study)
     return f"{'; '.join(said)}. {bad[0].upper()}{bad[1:]}." if said else ""
 
@@ -82,8 +81,8 @@ def _unread(study: Study) -> str:
     bad = len(study.bad_scans)
     if not bad:
         return "no scan had to be left out as unusable"
-    verb, each = ("was", "it is") if bad == 1 else ("were", "each is")
-    return f"{count(bad, 'scan')} {verb} left out as unusable; {each} listed with its reason"
+    was, it = ("was", "it is") if bad == 1 else ("were", "each is")
+    return f"{count(bad, 'scan')} {was} left out as unusable; {it} listed with its reason"
 
 
 def missing(report: Report) -> str:
@@ -105,7 +104,10 @@ def events(report: Report) -> str:
     names = {1: "positive", 0: "negative"}
     places = {"train": 0, "validation": 1, "test": 2}
     ordered = sorted(rows.items(), key=lambda item: (places.get(item[0][0], 3), -(item[0][1] or 0)))
-    said = [f"{s}: {p} {names.get(label, 'unlabelled')} patients ({n} scans)" for (s, label), (p, n) in ordered]
+    said = [
+        f"{s}: {numbered(p, names.get(label, 'unlabelled') + ' patient')} ({numbered(n, 'scan')})"
+        for (s, label), (p, n) in ordered
+    ]
     return f"All sites together, {'; '.join(said)}. By site in Table 1." if said else ""
 
 
