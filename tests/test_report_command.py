@@ -323,7 +323,7 @@ def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_conclude
 def test_a_kept_judgement_is_read_and_a_missing_one_is_made(made: Folder) -> None:
     models = identity_of(made)["models"]
     judged = learned_models(made, models)
-    write_learned(made, {"A": replace(judged["A"], reasons=("kept as it is",))})
+    write_learned(made, {"A": replace(judged["A"], reasons=("kept as it is",))}, models)
     again = read_learned(made, models)
     assert again["A"].reasons == ("kept as it is",)
     assert (again["B"], again["C"]) == (judged["B"], judged["C"])

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +320,24 @@ def test_names_that_no_text_holds_are_no_obstacle(made: Path, tmp_path: Path) ->
     assert (record["scans"], [b["scan"] for b in record["bad_scans"]]) == (24, [r"b\xf6se.nii.gz"])
     with (tmp_path / "v" / "scans.csv").open(encoding="utf-8", newline="") as file:
         assert {r["scan"] for r in csv.DictReader(file)} >= {r"M\xfcller.nii.gz", " lead.nii.gz"}
+
+
+@pytest.mark.parametrize(("workers", "labelled"), [("1", True), ("2", False)])
+def test_a_file_that_ends_its_reader_costs_its_own_scan(
+    made: Path, tmp_path: Path, inject: Callable[[dict[str, str]], None], workers: str, labelled: bool
+) -> None:
+    root = _new_site(tmp_path / "new", "volumes", labelled)
+    inject({"Q3.nii": "SIGSEGV", "Q5.nii": "SIGABRT"})
+    asked = ["verdict", str(made), "UTSW", str(root), "--kind", "volumes", "--out", str(tmp_path / "v")]
+    result = CliRunner().invoke(app, [*asked, "--workers", workers])
+    record = _record(tmp_path / "v")
+    assert result.exit_code == record["exit_code"] != 1
+    assert record["scans"] == 22
+    reasons = [b["reason"] for b in record["bad_scans"]]
+    assert ["SIGSEGV" in r or "SIGABRT" in r for r in reasons] == [True, True]
+    inject({})
+    CliRunner().invoke(app, asked)
+    assert [b["reason"] for b in _record(tmp_path / "v")["bad_scans"]] == reasons  # not tried until its file changes
+    os.utime(root / "Q3.nii.gz", (1, 1))
+    CliRunner().invoke(app, asked)
+    assert _record(tmp_path / "v")["scans"] == 23

@@ -25,10 +25,11 @@ from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
+from elsewhere.commands.train import check_trained_scans, usable_rows
 from elsewhere.evidence import report as page
 from elsewhere.evidence.learned import Learned
 from elsewhere.evidence.report.words import ODD_SCANS
-from elsewhere.kept import read_audit, read_findings
+from elsewhere.kept import read_audit, read_findings, read_scores, read_seed_scores
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
 
@@ -64,9 +65,10 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         BadStudy: scores or predictions are missing or damaged.
     """
     settings, findings = identity["settings"], read_audit(folder)
-    scores, cells = read_table(folder.scores), cells or read_cells(folder, identity)
+    scores, cells = read_scores(folder, identity), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
-    models = [_model(folder, name, sites, learned[name]) for name, sites in identity["models"].items()]
+    rows = usable_rows(folder)
+    models = [_model(folder, name, sites, learned[name], rows) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(folder, cells, able, scores, findings)
@@ -90,7 +92,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
-        trainings=_records(folder.root / "seeds.parquet"),
+        trainings=read_seed_scores(folder, identity),
         learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
@@ -190,8 +192,11 @@ def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
 
-def _model(folder: Folder, name: str, sites: Sequence[str], learned: Learned) -> page.Model:
+def _model(
+    folder: Folder, name: str, sites: Sequence[str], learned: Learned, rows: Sequence[dict[str, Any]]
+) -> page.Model:
     record = read_checkpoint_record(folder.model(name) / "checkpoint")
+    check_trained_scans(folder, name, sites, record, rows)
     return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
 
 
