@@ -119,6 +119,7 @@ def test_a_table_elsewhere_by_series(hospital: Path, tmp_path_factory: pytest.Te
     assert [s.facts["kernel"] for s in found.scans] == ["B70f"]
     assert "mine.csv lists it as '1.9' (patient q), but no such scan was found" in found.bad[0].what
     assert {bad.where for bad in found.bad} == {"1.9", "1.2.1", "1.3.1"}
+    assert found.missing == (0,)
 
 
 def test_a_series_that_is_no_axial_ct_says_why(hospital: Path) -> None:

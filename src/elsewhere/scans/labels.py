@@ -7,7 +7,8 @@ series with a labels table"). Readers use it in three calls::
     table = find_table(root, labels, site)
     rows = read_labels(table, site, keys=("path",))
     matched = match(rows, {name: scan_on_disk, ...}, table)        # name: what the key column says
-    Found(tuple(row.as_scan(site, files) for row, files in matched.pairs), matched.bad, matched.notes)
+    scans = tuple(row.as_scan(site, files) for row, files in matched.pairs)
+    Found(scans, matched.bad, matched.notes, matched.missing)
 """
 
 from __future__ import annotations
@@ -346,11 +347,13 @@ class Matched(Generic[T]):
         pairs: (row, scan on disk), in the table's order.
         bad: one BadScan for each row without a scan and each scan without a row.
         notes: one sentence for each kind of leftover, with its number.
+        missing: labels of the rows without a scan.
     """
 
     pairs: tuple[tuple[LabelRow, T], ...]
     bad: tuple[BadScan, ...]
     notes: tuple[str, ...]
+    missing: tuple[int | None, ...] = ()
 
 
 def match(
@@ -372,6 +375,7 @@ def match(
     """
     pairs: list[tuple[LabelRow, T]] = []
     bad: list[BadScan] = []
+    missing: list[int | None] = []
     taken: dict[str, LabelRow] = {}
     names, otherwise = Names(found), 0
     for row in rows:
@@ -383,6 +387,7 @@ def match(
             _check_name(row, name, found, taken, table)
         except BadScan as error:
             bad.append(error)
+            missing.append(row.label)
             continue
         assert name is not None
         taken[name] = row
@@ -395,9 +400,8 @@ def match(
             f"{_count(otherwise, 'scan')} spelt otherwise in {table.name} than on disk (case, accents, spaces)"
         )
     next_step = "Add it to the table, or leave it: it is not used"
-    return Matched(
-        tuple(pairs), (*bad, *(BadScan(name, f"no row in {table.name}", next_step) for name in spare)), tuple(notes)
-    )
+    without = (BadScan(name, f"no row in {table.name}", next_step) for name in spare)
+    return Matched(tuple(pairs), (*bad, *without), tuple(notes), tuple(missing))
 
 
 class Names:
