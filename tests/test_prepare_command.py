@@ -129,7 +129,7 @@ def test_ids_that_excel_keeps_as_numbers_stay_whole_or_are_refused(study: Path) 
     book.save(root / "labels.xlsx")
     refused = CliRunner().invoke(app, ["prepare", str(study), str(study.parent / "out"), "--workers", "1"])
     assert refused.exit_code == 1
-    assert "format the column as text" in str(refused.exception)
+    assert "Format the column as text" in str(refused.exception)
     assert len(scans(Folder(study.parent / "out"))) == 4
 
 

@@ -131,6 +131,19 @@ def test_a_series_that_is_no_axial_ct_says_why(hospital: Path) -> None:
     assert "1 series not used: is a localizer (ORIGINAL PRIMARY SCOUT)" in found.notes
 
 
+def test_where_no_row_has_a_scan_the_reason_that_is_one_comes_with_its_next_step(hospital: Path) -> None:
+    for path in (hospital / "b").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"PRIMARY\\AXIAL", b"PRIMARY\\SCOUT"))
+    with pytest.raises(
+        BadSite, match=r"First reason: has no axial CT series .*\. Name the series to use by its series_uid"
+    ):
+        utsw.find(table(hospital, "patient_id,path,label\ng,gone,0\nq,b,0\n"), "home")
+    with pytest.raises(
+        BadSite, match=r"First reason: .*no such scan was found\. Make series_uid, path, study_uid in the"
+    ):
+        utsw.find(table(hospital, "patient_id,path,label\ng,gone,0\n"), "home")
+
+
 def test_two_rows_for_one_series(hospital: Path) -> None:
     found = utsw.find(table(hospital, "patient_id,path,label\np,b,1\nq,b/IM00001.dcm,0\n"), "home")
     assert [s.patient for s in found.scans] == ["p"]

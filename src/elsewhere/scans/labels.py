@@ -47,6 +47,7 @@ TITLES = 10  # lines above the header that may be titles
 KEYS = ("series_uid", "path", "study_uid")
 FACTS = ("contrast", "date", "age", "sex")
 COLUMNS = ("patient_id", "scan_id", *KEYS, "label", "subset", *FACTS)
+NOT_FOUND = "no such scan was found"
 SYNONYMS = {
     "patient": "patient_id",
     "patientid": "patient_id",
@@ -459,7 +460,7 @@ def _check_name(
     row: LabelRow, name: str | None, found: Mapping[str, T], taken: Mapping[str, LabelRow], table: Path
 ) -> None:
     if name is None or name not in found:
-        what = f"{table.name} lists it as '{row.key}' (patient {row.patient}), but no such scan was found"
+        what = f"{table.name} lists it as '{row.key}' (patient {row.patient}), but {NOT_FOUND}"
         raise BadScan(row.scan, what, "Check the id or path in the table, and that the scan was copied")
     if name in taken:
         other = taken[name]
@@ -474,8 +475,10 @@ def _check_any(
         return
     wanted, seen = _some([row.key for row in rows], 3), _some(list(found), 3) or "none"
     what = f"none of its {len(rows)} rows matches a scan (table: {wanted}; on disk: {seen})"
-    reason = f". First reason: {bad[0].what}" if bad else ""
-    raise BadSite(table, what + reason, f"Make {', '.join(KEYS)} in the table agree with the files")
+    known = [error for error in bad if NOT_FOUND not in error.what]  # found, and of no use
+    reason = f". First reason: {(known or bad)[0].what}" if bad else ""
+    then = f"Make {', '.join(KEYS)} in the table agree with the files"
+    raise BadSite(table, what + reason, known[0].next_step if known else then)
 
 
 def _leftovers(rows: int, spare: int, table: Path) -> tuple[str, ...]:
