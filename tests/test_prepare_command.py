@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,3 +147,19 @@ def test_rows_without_files_count_in_the_comparison_between_the_classes(study: P
     assert "X: 10 of 20 positive scans (50%) and 0 of 10 negative scans (0%) could not be used" in notes(folder)
     table(root, [*rows, *((f"g{i}", f"gone{i}.nii", i % 2) for i in range(10))])  # as many of each class
     assert "could not be used" not in notes(prepare(study))
+
+
+def test_links_and_names_that_no_text_holds_cost_nothing_else(study: Path) -> None:
+    """A link to itself, one that leads nowhere, and a damaged file whose name is Latin-1."""
+    root = study.parent / "x"
+    put(root / "sound.nii", 0)
+    table(root, [("p", "sound.nii", 1)])
+    (root / "loop").symlink_to("loop")
+    (root / "gone").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(root) + b"/M\xfcller.nii")).write_bytes(b"broken")
+    folder = prepare(study)
+    assert scans(folder) == {"sound.nii": "p"}
+    listed = {Path(path).name: reason for path, reason in bad(folder)}
+    assert listed["loop"].startswith("is a link that cannot be followed")
+    assert listed["gone"] == "is a link that leads nowhere"
+    assert "no row in labels.csv" in next(reason for name, reason in listed.items() if name.startswith("M"))
