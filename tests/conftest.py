@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,39 @@ def tiny_study_file(tiny_sites: Path, tmp_path_factory: pytest.TempPathFactory) 
 def tiny_study(tiny_study_file: Path, tmp_path: Path) -> Path:
     """A copy of that study file for a test to change."""
     return Path(shutil.copy(tiny_study_file, tmp_path / "tiny.toml"))
+
+
+FAULT = """
+import os, signal, sys
+
+def meet(event, given):
+    how = next((how for text, how in {faults!r}.items() if text in str(given[0])), "") if event == "open" else ""
+    if how.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, how))
+    if how == "EIO":
+        raise OSError(5, os.strerror(5))
+    if how:
+        raise RuntimeError(how)
+
+sys.addaudithook(meet)
+"""
+
+
+@pytest.fixture
+def inject(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, str]], None]:
+    """Makes processes that are started from now on meet a fault where they open a file, as a decoder's would be.
+
+    What is in the file's path -> the signal that ends the process, "EIO", or the text of a RuntimeError; {} ends it.
+    """
+    folder, before = tmp_path_factory.mktemp("fault"), os.environ.get("PYTHONPATH", "")
+
+    def inject(faults: dict[str, str]) -> None:
+        (folder / "sitecustomize.py").write_text(FAULT.format(faults=faults))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), before]))
+
+    return inject
 
 
 TINY_SITES = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}

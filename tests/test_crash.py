@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -13,14 +14,7 @@ import pytest
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.plan import Folder, load_study, read_table
 
-# every fresh Python process with this file on its path dies where it opens the scan, as a decoder's fault would make it
-FAULT = """
-import os, signal, sys
-sys.addaudithook(
-    lambda event, given: os.kill(os.getpid(), signal.SIGNAL)
-    if event == "open" and str(given[0]).endswith("p03.nii") else None
-)
-"""
+Inject = Callable[[dict[str, str]], None]
 
 
 @pytest.fixture
@@ -40,28 +34,20 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def inject(site: Path, monkeypatch: pytest.MonkeyPatch, signal: str) -> None:
-    (site / "fault").mkdir()
-    (site / "fault" / "sitecustomize.py").write_text(FAULT.replace("SIGNAL", signal))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site / "fault"), os.environ.get("PYTHONPATH", "")]))
-
-
 def reasons(folder: Folder) -> list[str]:
     with folder.bad_scans.open() as file:
         return [row["reason"] for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_site_goes_on_and_the_scan_is_not_tried_again(
-    site: Path, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_site_goes_on_and_the_scan_is_not_tried_again(site: Path, workers: int, inject: Inject) -> None:
     study, folder = load_study(site / "tried.toml"), Folder(site / "out")
-    inject(site, monkeypatch, "SIGSEGV")
+    inject({"p03.nii": "SIGSEGV"})
     prepare_study(study, folder, workers)
     assert [row["patient"] for row in read_table(folder.scans)] == ["p00", "p01", "p02", "p04", "p05"]
     assert len(reasons(folder)) == 1
     assert "was ended by signal 11 (SIGSEGV)" in reasons(folder)[0]
-    (site / "fault" / "sitecustomize.py").unlink()
+    inject({})
     prepare_study(study, folder, workers)
     assert "was ended by signal 11 (SIGSEGV)" in reasons(folder)[0]
     os.utime(site / "ct" / "p03.nii", (1, 1))
@@ -69,13 +55,11 @@ def test_the_site_goes_on_and_the_scan_is_not_tried_again(
     assert reasons(folder) == []
 
 
-def test_a_scan_that_the_system_killed_is_tried_again_at_the_next_start(
-    site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scan_that_the_system_killed_is_tried_again_at_the_next_start(site: Path, inject: Inject) -> None:
     study, folder = load_study(site / "tried.toml"), Folder(site / "out")
-    inject(site, monkeypatch, "SIGKILL")
+    inject({"p03.nii": "SIGKILL"})
     prepare_study(study, folder, 2)
     assert "was ended by signal 9 (SIGKILL)" in reasons(folder)[0]
-    (site / "fault" / "sitecustomize.py").unlink()
+    inject({})
     prepare_study(study, folder, 2)
     assert reasons(folder) == []

@@ -156,6 +156,18 @@ def test_site_options_take_their_readers_types(tmp_path: Path, monkeypatch: pyte
     assert study.site("B").root == tmp_path.resolve() / "b$"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_study_file_as_any_editor_saves_it(tmp_path: Path, encoding: str, ends: str) -> None:
+    text = 'title = "Köln"\n[sites.A]\nkind = "volumes"\nroot = "a"\n'.replace("\n", ends)
+    file = tmp_path / "s.toml"
+    file.write_bytes(text.encode(encoding))
+    assert (load_study(file).title, [s.name for s in load_study(file).sites]) == ("Köln", ["A"])
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadStudy, match="is not valid TOML"):
+        load_study(file)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match=r"none\.toml: cannot be read \(No such file or directory\)"):
         load_study(tmp_path / "none.toml")

@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from elsewhere.errors import BadStudy, ElsewhereError
-from elsewhere.kept import forget, read_fitting_predictions, read_scans
+from elsewhere.kept import (
+    forget,
+    read_fitting_predictions,
+    read_scans,
+    read_scores,
+    read_seed_scores,
+    scores_hash,
+)
 from elsewhere.model.prediction import read_predictions, write_predictions
 from elsewhere.plan import Folder, read_table, write_table
 from elsewhere.records import read_columns, read_record, write_columns, write_record
@@ -116,6 +123,40 @@ def test_predictions_of_other_scans_are_refused(fuzz: ModuleType, tmp_path: Path
     write_predictions(folder.predictions("A", "A"), rows[1:])
     with pytest.raises(BadStudy, match="scan 's0' is not there in the predictions"):
         read_fitting_predictions(folder, "A", "A")
+
+
+SETTINGS = {"sites": [{"name": "A"}], "evaluation": {"resamples": 9}, "seed": 0}
+
+
+def test_scores_of_other_predictions_are_refused(fuzz: ModuleType, tmp_path: Path) -> None:
+    folder, identity = Folder(tmp_path), {"settings": SETTINGS}
+    fuzz.write_study(tmp_path)
+    assert read_scores(folder, identity) == read_table(folder.scores)  # an earlier version's: nothing to compare
+    rows = [row | {"made_from": scores_hash(folder, ["A"], SETTINGS)} for row in read_table(folder.scores)]
+    write_table(folder.scores, rows)
+    assert "made_from" not in read_scores(folder, identity)[0]
+    for other in ({"evaluation": {"resamples": 8}}, {"seed": 1}, {"sites": [{"name": "A"}, {"name": "B"}]}):
+        with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to .* A, .*`elsewhere study` again"):
+            read_scores(folder, {"settings": SETTINGS | other})
+    predicted = read_predictions(folder.predictions("A", "A"))
+    write_predictions(folder.predictions("A", "A"), [predicted[0] | {"probability": 0.75}, *predicted[1:]])
+    with pytest.raises(BadStudy, match="does not belong to the predictions of A"):
+        read_scores(folder, identity)
+    write_predictions(folder.predictions("A", "A"), predicted)
+    read_scores(folder, identity)
+
+
+def test_scores_of_several_trainings_belong_to_all_of_them(fuzz: ModuleType, tmp_path: Path) -> None:
+    folder, settings = Folder(tmp_path), SETTINGS | {"seeds": [4, 5]}
+    fuzz.write_study(tmp_path)
+    assert read_seed_scores(folder, {"settings": settings}) == []
+    write_predictions(folder.predictions("A~5", "A"), read_predictions(folder.predictions("A", "A")))
+    row = {"model": "A", "site": "A", "score": "auc", "made_from": scores_hash(folder, ["A", "A~5"], settings)}
+    write_table(folder.seeds, [row])
+    assert [r["score"] for r in read_seed_scores(folder, {"settings": settings})] == ["auc"]
+    folder.predictions("A~5", "A").unlink()
+    with pytest.raises(BadStudy, match=r"seeds\.parquet: does not belong to the predictions of A"):
+        read_seed_scores(folder, {"settings": settings})
 
 
 def test_names_too_long_for_a_file_are_shortened_each_in_its_own_way() -> None:

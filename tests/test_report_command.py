@@ -18,12 +18,14 @@ from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import _known, hardest
 from elsewhere.commands.report.patients import characteristics
+from elsewhere.commands.train import cases
 from elsewhere.errors import BadStudy
 from elsewhere.evidence.decision import OperatingPoint
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.evidence.score import score_cell
-from elsewhere.kept import read_findings
+from elsewhere.kept import read_findings, scores_hash
 from elsewhere.model.prediction import SUBSETS, write_predictions
+from elsewhere.model.sample import hash_cases
 from elsewhere.plan import Folder, load_study, read_table, write_table
 from elsewhere.records import write_record
 
@@ -123,7 +125,14 @@ def scan_row(site: str, i: int, subset: str) -> dict[str, Any]:
     facts = {"kernel": "sharp"} | ({} if site == "B" else {"age": 30 + i, "sex": "FM"[i % 2]})
     label = 1 if site == "C" else i // 2 % 2
     row = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "label": label, "stratum": "positive"}
-    row |= {"content_hash": f"{site}{i}", "slices": 9, "units": "HU", "file": "../store/ab/gone.b2nd"}
+    row |= {
+        "content_hash": f"{site}{i}",
+        "slices": 9,
+        "minimum": -1000,
+        "maximum": 400,
+        "units": "HU",
+        "file": "../store/ab/gone.b2nd",
+    }
     return row | {"status": "ok", "subset": subset, "facts": json.dumps(facts)}
 
 
@@ -346,10 +355,55 @@ def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_conclude
 def test_a_kept_judgement_is_read_and_a_missing_one_is_made(made: Folder) -> None:
     models = identity_of(made)["models"]
     judged = learned_models(made, models)
-    write_learned(made, {"A": replace(judged["A"], reasons=("kept as it is",))})
+    write_learned(made, {"A": replace(judged["A"], reasons=("kept as it is",))}, models)
     again = read_learned(made, models)
     assert again["A"].reasons == ("kept as it is",)
     assert (again["B"], again["C"]) == (judged["B"], judged["C"])
+
+
+def test_a_judgement_of_other_predictions_is_made_again(made: Folder) -> None:
+    models = identity_of(made)["models"]
+    judged = learned_models(made, models)
+    write_learned(made, {name: replace(one, reasons=("old",)) for name, one in judged.items()}, models)
+    rows = [r | {"probability": r["probability"] / 2} for r in rows_of("A", "A")]
+    write_predictions(made.predictions("A", "A"), rows)
+    again = read_learned(made, models)
+    assert {name for name, one in again.items() if one.reasons == ("old",)} == {"B", "A+B", "C"}
+    assert again["A"] == learned_models(made, {"A": models["A"]})["A"]
+
+
+def test_scores_that_do_not_belong_to_the_predictions_are_noticed(made: Folder) -> None:
+    identity = identity_of(made)
+    scores = read_table(made.scores)
+    hashes = {name: scores_hash(made, [name], identity["settings"]) for name in MODELS}
+    write_table(made.scores, [row | {"made_from": hashes[row["model"]]} for row in scores])
+    report([made.root])
+    rows = [r | {"probability": 1 - r["probability"]} for r in rows_of("B", "C")]
+    write_predictions(made.predictions("B", "C"), rows)
+    with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to the predictions of B"):
+        report([made.root])
+
+
+@pytest.mark.parametrize(
+    ("subset", "change"),
+    [("train", {"label": 0}), ("validation", {"patient": "other"}), ("train", {"subset": "unlabelled"})],
+)
+def test_a_model_of_other_training_scans_is_noticed(made: Folder, subset: str, change: dict[str, Any]) -> None:
+    rows = read_table(made.scans) + [scan_row(site, i, "train") for site in SITES for i in range(SCANS)]
+    write_table(made.scans, rows)
+    for name, sites in MODELS.items():
+        hashes = [hash_cases(cases(rows, sites, kind)) for kind in ("train", "validation")]
+        record = {"format": 1, "iteration": 5, "sha256": "c0ffee"}
+        record["scan_hashes"] = dict(zip(("training_scans", "validation_scans"), hashes, strict=True))
+        (made.model(name) / "checkpoint.json").write_text(json.dumps(record))
+    report([made.root])
+    at = next(i for i, row in enumerate(rows) if (row["site"], row["subset"]) == ("C", subset))
+    write_table(made.scans, [*rows[:at], rows[at] | change, *rows[at + 1 :]])
+    with pytest.raises(BadStudy, match=r"scans\.parquet") as caught:
+        report([made.root])
+    if subset == "train":  # of validation scans the predictions tell already
+        assert "is not what C learned from: its train scans, their labels or the split" in caught.value.what
+    assert "`elsewhere study`" in caught.value.next_step
 
 
 def test_networks_are_compared_pair_by_pair_and_several_sites_with_one(made: Folder) -> None:

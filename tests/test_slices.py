@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from elsewhere.errors import BadScan
+from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.pictures import decode_picture
 from elsewhere.scans.slices import encode_slice, natural_key, read_slices, walk
 
@@ -150,6 +153,43 @@ def test_mixed_sizes_and_depths_are_refused(tmp_path: Path, pixels: np.ndarray) 
 def test_numbers_sort_as_numbers() -> None:
     names = ["IM10.png", "IM9.png", "IM00011.png", "a", "IM2.png"]
     assert sorted(names, key=natural_key) == ["IM2.png", "IM9.png", "IM10.png", "IM00011.png", "a"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_a_row(tmp_path: Path) -> None:
+    for name in ("a", "shut", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    (tmp_path / "shut").chmod(0)
+    unread: list[BadScan] = []
+    try:
+        walked = [folder.name for folder, names in walk(tmp_path, unread) if names]
+    finally:
+        (tmp_path / "shut").chmod(0o700)
+    assert walked == ["a", "z"]
+    assert [(Path(bad.where).name, bad.what) for bad in unread] == [("shut", "cannot be listed (Permission denied)")]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_listed_is_a_row_and_the_root_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    for name in ("a", "shut"):
+        (tmp_path / name).mkdir()
+    listed, shut = os.scandir, [tmp_path / "shut"]
+
+    def scandir(path: Path) -> Any:
+        if path in shut:
+            raise OSError(code, os.strerror(code), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    unread: list[BadScan] = []
+    assert [folder.name for folder, _ in walk(tmp_path, unread)] == [tmp_path.name, "a"]
+    assert [bad.what for bad in unread] == [f"cannot be listed ({os.strerror(code)})"]
+    shut.append(tmp_path)
+    with pytest.raises(BadSite, match="cannot be listed"):
+        list(walk(tmp_path, unread))
 
 
 def test_walk_follows_links_once_and_hides_hidden(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import pickle
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ from elsewhere.commands.learned import learned_models
 from elsewhere.commands.shifting import tasks_of
 from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
-from elsewhere.errors import BadScan, BadStudy
+from elsewhere.errors import BadStudy
 from elsewhere.evidence.learned import Learned
 from elsewhere.evidence.roc import exact_auc
 from elsewhere.model.network import load_checkpoint, save_checkpoint
 from elsewhere.plan import Folder, Study, load_study, read_table
 from elsewhere.scans.shifts import LADDERS, plan_shifts
-from elsewhere.scans.sites import reader
 
 COLUMNS = {"model", "home", "shift", "dose", "unit", "words", "auc", "low", "high", "positive_share", "scans"}
 EXPLAINED = {"model", "home", "site", "shift", "dose", "distance", "distance_unshifted", "words", "best"}
@@ -185,36 +184,31 @@ def test_another_dose_is_added_to_what_is_kept(again: tuple[Study, Folder]) -> N
     assert all(r["words"] != "" for r in curves(folder))
 
 
-def test_one_bad_scan_stops_nothing(
-    again: tuple[Study, Folder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_scans_that_fail_cost_themselves_and_no_other(
+    again: tuple[Study, Folder], inject: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A file that cannot be read, a codec that raises, one that ends its process."""
     study, folder = again
     shutil.rmtree(folder.root / "stress")
-    module, chosen = reader("utsw"), command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows
-    read, (first, second) = module.read, (chosen[0]["scan"], chosen[1]["scan"])
-
-    def fail(scan: Any) -> Any:
-        if scan.scan == first:
-            raise BadScan("file.dcm", "is damaged", "Restore it")
-        if scan.scan == second:
-            raise RuntimeError("codec")
-        return read(scan)
-
-    monkeypatch.setattr(module, "read", fail)
+    chosen = [row["scan"] for row in command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows]
+    inject(dict(zip((f"UTSW/{scan}/" for scan in chosen), ("EIO", "codec", "SIGSEGV"), strict=False)))
     run_stress(study, folder, ["UTSW"], NOISE, scans=10, workers=1)
-    assert {r["scans"] for r in curves(folder)} == {8}
-    said = capsys.readouterr().err
-    assert "file.dcm: is damaged. Restore it" in said
-    assert "cannot be shifted (RuntimeError: codec)" in said
+    assert {r["scans"] for r in curves(folder)} == {7}
+    said = "".join(capsys.readouterr().err.split("\n"))
+    for words in ("Input/output error", "cannot be shifted (RuntimeError: codec)", "signal 11 (SIGSEGV)"):
+        assert words in said
+    inject({})
+    run_stress(study, folder, ["UTSW"], NOISE, scans=10, workers=1)
+    assert {r["scans"] for r in curves(folder)} == {10}
 
 
-def test_all_scans_bad_is_an_error(again: tuple[Study, Folder], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Any) -> Any:
-        raise BadScan("file.dcm", "is damaged", "Restore it")
-
+@pytest.mark.parametrize(("fault", "said"), [("EIO", "Input/output error"), ("SIGSEGV", r"signal 11 \(SIGSEGV\)")])
+def test_all_scans_bad_is_an_error(
+    again: tuple[Study, Folder], inject: Callable[[dict[str, str]], None], fault: str, said: str
+) -> None:
     shutil.rmtree(again[1].root / "stress")
-    monkeypatch.setattr(reader("utsw"), "read", fail)
-    with pytest.raises(BadStudy, match=r"no test scan of UTSW could be shifted; the first: .*is damaged"):
+    inject({"UTSW/": fault})
+    with pytest.raises(BadStudy, match=rf"no test scan of UTSW could be shifted; the first: .*{said}"):
         run_stress(*again, ["UTSW"], NOISE, scans=10, workers=1)
 
 

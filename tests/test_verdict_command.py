@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from elsewhere.evidence.verdict import Action, Verdict
 from elsewhere.kept import read_identity
 from elsewhere.plan import Folder, read_table
 from elsewhere.records import write_record
+from elsewhere.scans.dicom import write_series
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
+from elsewhere.scans.slices import encode_slice
 from elsewhere.scans.volume import Volume
 
 ENDS = {"volumes": ".nii.gz", "images": ".tif"}
@@ -319,3 +322,96 @@ def test_names_that_no_text_holds_are_no_obstacle(made: Path, tmp_path: Path) ->
     assert (record["scans"], [b["scan"] for b in record["bad_scans"]]) == (24, [r"b\xf6se.nii.gz"])
     with (tmp_path / "v" / "scans.csv").open(encoding="utf-8", newline="") as file:
         assert {r["scan"] for r in csv.DictReader(file)} >= {r"M\xfcller.nii.gz", " lead.nii.gz"}
+
+
+@pytest.mark.parametrize(("workers", "labelled"), [("1", True), ("2", False)])
+def test_a_file_that_ends_its_reader_costs_its_own_scan(
+    made: Path, tmp_path: Path, inject: Callable[[dict[str, str]], None], workers: str, labelled: bool
+) -> None:
+    root = _new_site(tmp_path / "new", "volumes", labelled)
+    inject({"Q3.nii": "SIGSEGV", "Q5.nii": "SIGABRT"})
+    asked = ["verdict", str(made), "UTSW", str(root), "--kind", "volumes", "--out", str(tmp_path / "v")]
+    result = CliRunner().invoke(app, [*asked, "--workers", workers])
+    record = _record(tmp_path / "v")
+    assert result.exit_code == record["exit_code"] != 1
+    assert record["scans"] == 22
+    reasons = [b["reason"] for b in record["bad_scans"]]
+    assert ["SIGSEGV" in r or "SIGABRT" in r for r in reasons] == [True, True]
+    inject({})
+    CliRunner().invoke(app, asked)
+    assert [b["reason"] for b in _record(tmp_path / "v")["bad_scans"]] == reasons  # not tried until its file changes
+    os.utime(root / "Q3.nii.gz", (1, 1))
+    CliRunner().invoke(app, asked)
+    assert _record(tmp_path / "v")["scans"] == 23
+
+
+def test_a_copy_of_a_training_scan_in_another_matrix_is_found(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
+    """Saved at twice its size it has other voxels, and is the same to the network."""
+    learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] == "train"]
+    scan = next(s for s in reader("utsw").find(tiny_sites / "UTSW", "UTSW").scans if s.scan == learned[0]["scan"])
+    volume = reader("utsw").read(scan)
+    wide = volume.voxels.repeat(2, axis=1).repeat(2, axis=2)
+    root = _new_site(tmp_path / "new", "volumes", labelled=False)
+    other = Scan("new", "copy", "copy", None, facts={"extension": ".nii.gz"})
+    reader("volumes").write(root, other, Volume(wide, "HU", (8.0, 0.35, 0.35), 0))
+    judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    (bad,) = _record(tmp_path / "v")["bad_scans"]
+    assert bad["scan"] == "copy.nii.gz"
+    assert f"is a copy of UTSW: {scan.scan}" in bad["reason"]
+
+
+@pytest.mark.parametrize("kind", ["utsw", "images"])
+def test_what_lies_there_without_a_table_is_taken_one_by_one(made: Path, tmp_path: Path, kind: str) -> None:
+    """Three patients of one SeriesInstanceUID; a folder of slices beside single pictures, its mask left out."""
+    root = tmp_path / "new"
+    if kind == "utsw":
+        for i, folder in enumerate(("a", "b", "c")):
+            hu = np.random.default_rng(i).normal(-800, 60, (6, 16, 16)).astype(np.int16)
+            hu[:, :, :3] = 40
+            volume = Volume(hu, "HU", (8.0, 0.7, 0.7), 0)
+            write_series(root / folder, volume, patient=f"p{i}", study_uid="1.2.8", series_uid="1.2.8.1", facts={})
+        wanted = {"p0", "p1", "p2"}
+    else:
+        grey = np.random.default_rng(0).integers(0, 200, (5, 16, 16)).astype(np.uint8)
+        for z in range(3):
+            encode_slice(_made(root / "one" / f"{z}.png"), grey[z])
+        encode_slice(root / "one" / "1_mask.png", grey[1] // 128)
+        encode_slice(_made(root / "flat" / "knee.png"), grey[3])
+        encode_slice(_made(root / "flat" / "chest.png"), grey[4])
+        wanted = {"one", "flat/knee.png", "flat/chest.png"}
+    asked = ["verdict", str(made), "UTSW", str(root), "--kind", kind, "--out", str(tmp_path / "v"), "--workers", "1"]
+    result = CliRunner().invoke(app, asked)
+    record = _record(tmp_path / "v")
+    assert (result.exit_code, record["bad_scans"]) == (21, [])
+    with (tmp_path / "v" / "scans.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["patient"] for row in csv.DictReader(file)} == wanted
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_a_study_that_was_handed_over_needs_nothing_of_where_it_was(
+    made: Path, tiny_study_file: Path, tmp_path: Path
+) -> None:
+    """Copied with its store beside it, its scans and the old place out of reach: judged, reported and viewed."""
+    shutil.copytree(made.parent, tmp_path / "given")
+    copy, away = tmp_path / "given" / "out", tmp_path / "away"
+    identity = read_identity(Folder(copy))
+    settings = identity["settings"]
+    for site in settings["sites"]:
+        site["root"] = str(tmp_path / "gone" / site["name"])
+    write_record(copy / "study.json", identity)
+    made.parent.rename(away)
+    try:
+        root = _new_site(tmp_path / "new", "volumes", labelled=False)
+        asked = ["verdict", str(copy), "UTSW", str(root), "--kind", "volumes", "--workers", "1"]
+        assert CliRunner().invoke(app, asked).exit_code == 21
+        assert CliRunner().invoke(app, ["report", str(copy)]).exit_code == 0
+        scan = next(r["scan"] for r in read_table(Folder(copy).scans) if r["site"] == "UTSW")
+        shown = ["view", str(tiny_study_file), str(copy), "--scan", f"UTSW/{scan}", "--page", str(tmp_path / "p.html")]
+        assert CliRunner().invoke(app, shown).exit_code == 0
+        assert not made.parent.exists()
+    finally:
+        away.rename(made.parent)

@@ -7,6 +7,8 @@ import csv
 import gzip
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -239,18 +241,36 @@ def test_faulty_marks_say_where(tiny_study_file: Path, made: Path, tmp_path: Pat
 
 
 def test_a_scan_that_is_gone_or_changed_is_not_drawn_as_the_original(
-    tiny_study_file: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Path, tiny_sites: Path, made: Path, tmp_path: Path
 ) -> None:
     row = _first(made, "MosMedData")
-    name = f"MosMedData/{row['scan']}"
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "content_hash", lambda _: "another")
-        with pytest.raises(BadScan, match=r"is not what was prepared\. Run `elsewhere prepare` again"):
-            command.view(tiny_study_file, made, scan=[name], grid="original", page=tmp_path / "p.html")
-    monkeypatch.setattr(command, "_sources", lambda *_: {})
+    name, sites = f"MosMedData/{row['scan']}", tmp_path / "sites"
+    shutil.copytree(tiny_sites / "MosMedData", sites / "MosMedData")
+    text = tiny_study.read_text()
+    tiny_study.write_text(text.replace(str(tiny_sites / "MosMedData"), str(sites / "MosMedData")))
+    (file,) = (sites / "MosMedData").rglob(f"{row['scan']}.nii*")
+    other = next(path for path in file.parent.iterdir() if path != file)
+    shutil.copyfile(other, file)
+    with pytest.raises(BadScan, match=r"is not what was prepared\. Run `elsewhere prepare` again"):
+        command.view(tiny_study, made, scan=[name], grid="original", page=tmp_path / "p.html")
+    file.unlink()
     with pytest.raises(BadScan, match=f"no longer holds scan '{row['scan']}'. Restore it, or show --grid prepared"):
-        command.view(tiny_study_file, made, scan=[name], grid="original", page=tmp_path / "p.html")
-    assert not list(tmp_path.iterdir())
+        command.view(tiny_study, made, scan=[name], grid="original", page=tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_a_file_that_ends_its_reader_is_named_and_ends_no_command(
+    tiny_study_file: Path, made: Path, tmp_path: Path, inject: Callable[[dict[str, str]], None]
+) -> None:
+    row = _first(made, "MosMedData")
+    inject({f"{row['scan']}.nii": "SIGSEGV"})
+    shown = ["--scan", f"MosMedData/{row['scan']}", "--grid", "original", "--page", str(tmp_path / "p.html")]
+    result = CliRunner().invoke(app, ["view", str(tiny_study_file), str(made), *shown])
+    assert isinstance(result.exception, BadScan)
+    assert "was ended by signal 11 (SIGSEGV)" in str(result.exception)
+    assert row["scan"] in result.exception.where
+    command.view(tiny_study_file, made, scan=[f"MosMedData/{row['scan']}"], page=tmp_path / "q.html")  # as prepared
+    assert (tmp_path / "q.html").is_file()
 
 
 def test_too_large_a_page_says_what_to_leave_out(

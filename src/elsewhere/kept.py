@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -83,6 +84,69 @@ def read_fitting_predictions(folder: Folder, model: str, site: str) -> list[Row]
                 f"is older than scans.parquet, or newer: scan {scan!r} is {_words(seen.get(scan))} in the predictions, "
                 f"{_words(known.get(scan))} in the table of scans",
                 "Run `elsewhere study` again: it predicts what has changed and keeps the rest",
+            )
+    return rows
+
+
+def predictions_hash(folder: Folder, models: Iterable[str], sites: Iterable[str], scoring: object = None) -> str:
+    """What is made from predictions keeps this, so that it is known when it no longer belongs to them.
+
+    Args:
+        folder: the study's.
+        models: trainings whose predictions count.
+        sites: where they count.
+        scoring: JSON-able settings that also decide the result.
+    """
+    names, sites = list(models), list(sites)
+    paths = [folder.predictions(name, site) for name in names for site in sites]
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
+    return hashlib.sha256(json.dumps([names, sites, content, scoring], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def scores_hash(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """The same of scores: at all sites of the study, whose validation scans give thresholds, and how they are scored.
+
+    Args:
+        folder: the study's.
+        models: a model, and its further trainings where these are scored with it.
+        settings: of the study, as study.json has them.
+    """
+    sites = [site["name"] for site in settings["sites"]]
+    return predictions_hash(folder, models, sites, [settings["evaluation"], settings["seed"]])
+
+
+def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[Row]:
+    """The rows of scores.parquet, which must be made from the predictions and settings that lie beside them.
+
+    Args:
+        folder: the study's.
+        identity: its study.json.
+
+    Raises:
+        BadStudy: the table is missing, damaged, or made from other predictions.
+    """
+    return _made_from(folder.scores, lambda name: scores_hash(folder, [name], identity["settings"]))
+
+
+def read_seed_scores(folder: Folder, identity: Mapping[str, Any]) -> list[Row]:
+    """The rows of seeds.parquet, as `read_scores`; none where the study trains with one seed."""
+    further = identity["settings"].get("seeds", ())[1:]
+
+    def current(name: str) -> str:
+        return scores_hash(folder, [name, *(f"{name}~{seed}" for seed in further)], identity["settings"])
+
+    return _made_from(folder.seeds, current) if folder.seeds.is_file() else []
+
+
+def _made_from(path: Path, current: Callable[[str], str]) -> list[Row]:
+    """A table's rows; refused where their predictions have changed since. Earlier versions did not keep their hash."""
+    rows = read_table(path, ("model", "site"))
+    for name, made_from in {row["model"]: row.pop("made_from", None) for row in rows}.items():
+        if made_from is not None and made_from != current(name):
+            raise BadStudy(
+                path,
+                f"does not belong to the predictions of {name}, or to [evaluation], in this folder: they have changed",
+                "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions",
             )
     return rows
 

@@ -412,6 +412,11 @@ class Folder:
         return self.root / "scores.parquet"
 
     @property
+    def seeds(self) -> Path:
+        """One row per model, site and score, of a study that trains with several seeds."""
+        return self.root / "seeds.parquet"
+
+    @property
     def learned(self) -> Path:
         """One row per model: whether it learned anything."""
         return self.root / "learned.parquet"

@@ -172,7 +172,7 @@ def segments(count: int, *offsets: int) -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize(
     "header",
-    [(2, 64, 0xFFFFFFF0), (2, 0x7FFFFFFF, 64), (2, 64, 64), (15, *range(64, 79)), (2, 70, 66), (2, 64, 1 << 20)],
+    [(2, 64, 0xFFFFFFF0), (2, 0x7FFFFFFF, 64), (2, 64, 64), (15, *range(64, 79)), (2, 70, 66), (2, 64, 1803223809)],
     ids=str,
 )
 def test_rle_offsets_are_checked_before_the_decoder_sees_them(tmp_path: Path, header: tuple[int, ...]) -> None:

@@ -247,6 +247,21 @@ def test_values_that_no_patient_has_are_refused(
         read_volume(save(tmp_path, stored(values, **tags)), "s")
 
 
+@pytest.mark.parametrize(("side", "slices", "refused"), [(16, 12, True), (10, 11, True), (9, 12, False)])
+def test_small_pictures_are_looked_at_too_where_the_volume_says_enough(
+    tmp_path: Path, save: Callable, side: int, slices: int, refused: bool
+) -> None:
+    chest = make_chest(slices, side=side).astype(int)
+    files = save(tmp_path / "sound", stored(chest + 1024))
+    assert np.array_equal(read_volume(files, "s").voxels, chest)
+    lost = save(tmp_path / "lost", stored(chest + 1024, RescaleIntercept=0))
+    if refused:
+        with pytest.raises(BadScan, match="no air"):
+            read_volume(lost, "s")
+    else:
+        assert read_volume(lost, "s").voxels.min() > 0
+
+
 def test_a_cut_window_is_said(tmp_path: Path, save: Callable) -> None:
     values = np.minimum(make_chest().astype(int), 20) + 1024
     volume = read_volume(save(tmp_path, stored(values)), "s")

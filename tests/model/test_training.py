@@ -19,7 +19,7 @@ import torch
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
 from elsewhere.model import training as under_test
-from elsewhere.model.network import Network, NetworkSettings, load_checkpoint
+from elsewhere.model.network import Network, NetworkSettings, amend_checkpoint, load_checkpoint
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, SampleSettings, seed_of
 from elsewhere.model.state import State, lock, read_state, save_state
@@ -197,6 +197,51 @@ def started(tmp_path_factory) -> Path:
 def test_changed_settings_are_named(started, message):
     with pytest.raises(BadStudy, match=f"this training was started with {message}"):
         run(started, **CHANGES[message])
+
+
+@pytest.fixture(scope="module")
+def stateless(tmp_path_factory) -> Path:
+    """A finished training whose state was removed."""
+    folder = tmp_path_factory.mktemp("stateless")
+    run(folder, replace(SETTINGS, iterations=1))
+    (folder / "state" / "current.safetensors").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "whole", "message"),
+    [
+        ({"training": CASES[:7]}, False, "started with other scans: files, labels or the split have changed"),
+        ({"validation": [replace(CASES[8], label=1), *CASES[9:]]}, False, "started with other scans"),
+        ({"record": RECORD | {"preparation": {"size": 2}}}, False, "record.preparation.*size|preparation"),
+        ({"network": replace(NETWORK, dropout=0.1)}, True, "network.dropout = 0.5, now it is 0.1"),
+        ({"settings": replace(SETTINGS, iterations=1, seed=1)}, True, "training.seed = 0, now it is 1"),
+        ({"sample": replace(SAMPLE, padding="literal_zero")}, True, "sample.padding = minimum"),
+    ],
+    ids=["scans", "label", "preparation", "network", "training", "sample"],
+)
+def test_without_its_state_a_training_is_compared_by_its_checkpoint(stateless, change, whole, message):
+    record = RECORD | {"preparation": {"size": 1}}
+    settings = replace(SETTINGS, iterations=1)
+    job = Job(NETWORK, SAMPLE, settings, CASES[:8], CASES[8:], read, stateless, RECORD, None)
+    if "record" in change:
+        checkpoint = stateless / "checkpoint"
+        amend_checkpoint(checkpoint, preparation=record["preparation"])
+        job = replace(job, record=record)
+    under_test.check_kept(job, whole=True)
+    changed = replace(job, **change)
+    if whole:
+        under_test.check_kept(changed, whole=False)
+    with pytest.raises(BadStudy, match=message):
+        under_test.check_kept(changed, whole=whole)
+
+
+def test_a_damaged_checkpoint_without_a_state_is_trained_anew(tmp_path):
+    run(tmp_path, replace(SETTINGS, iterations=1))
+    (tmp_path / "state" / "current.safetensors").unlink()
+    (tmp_path / "checkpoint.json").write_text("{")
+    job = Job(NETWORK, SAMPLE, SETTINGS, CASES[:7], CASES[8:], read, tmp_path, RECORD, None)
+    under_test.check_kept(job, whole=True)
 
 
 def test_validation_strides_as_the_training_is_told(tmp_path, monkeypatch):

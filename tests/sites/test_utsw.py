@@ -119,6 +119,7 @@ def test_a_table_elsewhere_by_series(hospital: Path, tmp_path_factory: pytest.Te
     assert [s.facts["kernel"] for s in found.scans] == ["B70f"]
     assert "mine.csv lists it as '1.9' (patient q), but no such scan was found" in found.bad[0].what
     assert {bad.where for bad in found.bad} == {"1.9", "1.2.1", "1.3.1"}
+    assert found.missing == (0,)
 
 
 def test_a_series_that_is_no_axial_ct_says_why(hospital: Path) -> None:
@@ -128,6 +129,19 @@ def test_a_series_that_is_no_axial_ct_says_why(hospital: Path) -> None:
     assert [s.patient for s in found.scans] == ["p"]
     assert "has no axial CT series (series 1 is a localizer (ORIGINAL PRIMARY SCOUT))" in found.bad[0].what
     assert "1 series not used: is a localizer (ORIGINAL PRIMARY SCOUT)" in found.notes
+
+
+def test_where_no_row_has_a_scan_the_reason_that_is_one_comes_with_its_next_step(hospital: Path) -> None:
+    for path in (hospital / "b").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"PRIMARY\\AXIAL", b"PRIMARY\\SCOUT"))
+    with pytest.raises(
+        BadSite, match=r"First reason: has no axial CT series .*\. Name the series to use by its series_uid"
+    ):
+        utsw.find(table(hospital, "patient_id,path,label\ng,gone,0\nq,b,0\n"), "home")
+    with pytest.raises(
+        BadSite, match=r"First reason: .*no such scan was found\. Make series_uid, path, study_uid in the"
+    ):
+        utsw.find(table(hospital, "patient_id,path,label\ng,gone,0\n"), "home")
 
 
 def test_two_rows_for_one_series(hospital: Path) -> None:

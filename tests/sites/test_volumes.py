@@ -151,6 +151,7 @@ def test_rows_without_files_and_files_without_rows_are_listed(tmp_path: Path) ->
     found = volumes.find(tmp_path, "Lyon")
     assert [s.scan for s in found.scans] == ["s1.mha"]
     assert sorted(bad.where for bad in found.bad) == ["s2.mha", "s3.mha"]
+    assert found.missing == (0,)  # of the row, not of the file that no row names
 
 
 def test_empty_folder_missing_table_and_wrong_options(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.evidence.learned import Learned, judge_learned
-from elsewhere.kept import read_fitting_predictions
+from elsewhere.kept import predictions_hash, read_fitting_predictions
 from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.plan import Folder, Study, read_table, write_table
 
@@ -52,8 +52,8 @@ def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
     )
 
 
-def write_learned(folder: Folder, judged: Mapping[str, Learned]) -> None:
-    """Keep the judgements, one row per model (`learned.parquet`)."""
+def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:
+    """Keep the judgements of models, whose training sites are given, one row per model (`learned.parquet`)."""
     rows = [
         {
             "model": model,
@@ -61,6 +61,7 @@ def write_learned(folder: Folder, judged: Mapping[str, Learned]) -> None:
             **asdict(found),
             "reasons": LINE.join(found.reasons),
             "remarks": LINE.join(found.remarks),
+            "made_from": predictions_hash(folder, [model], models[model]),
         }
         for model, found in judged.items()
     ]
@@ -68,13 +69,18 @@ def write_learned(folder: Folder, judged: Mapping[str, Learned]) -> None:
 
 
 def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
-    """The judgements that the study kept; those of models that it kept none of are made from their predictions.
+    """The judgements that the study kept; where none is of the predictions as they are, it is made from them.
 
     Raises:
         BadStudy: as `learned_models`, for a model without a kept judgement.
     """
     kept = read_table(folder.learned) if folder.learned.is_file() else []
-    rows = {row["model"]: row for row in kept if all(field.name in row for field in fields(Learned))}
+    whole = [row for row in kept if row["model"] in models and all(field.name in row for field in fields(Learned))]
+    rows = {
+        row["model"]: row
+        for row in whole
+        if row.get("made_from") in {None, predictions_hash(folder, [row["model"]], models[row["model"]])}
+    }
     missing = learned_models(folder, {name: sites for name, sites in models.items() if name not in rows})
     return {name: missing[name] if name in missing else _learned(rows[name]) for name in models}
 

@@ -70,6 +70,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
     _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
     labels = {(s.site, s.scan): s.label for s in scans}
     left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
+    left_out += [{"site": name, "label": label} for name, one in found.items() for label in one.missing]
     bad += ((name, "", error) for name, one in found.items() for error in one.bad)
     findings: Row = {}
     with stage("list of scans"):

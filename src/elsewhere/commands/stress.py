@@ -42,6 +42,7 @@ from elsewhere.evidence.explanation import FEWEST, NOTHING, Explanation, Key, ex
 from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
+from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
 
@@ -161,8 +162,14 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _carried_out(function: Any, tasks: Sequence[Task] | Sequence[Look], workers: int | None, words: str) -> Bad:
+    """What could not be read; a scan that ends its process costs itself and no other."""
+
+    def died(index: int, how: engine.Ended) -> BadScan:
+        return ended(tasks[index].scan, str(how))
+
     bad: Bad = []
-    for index, result in engine.run(function, [(task,) for task in tasks], workers=workers, describe=words):
+    one_by_one = [(task,) for task in tasks]
+    for index, result in engine.run(function, one_by_one, workers=workers, describe=words, died=died):
         if isinstance(result, BadScan):
             scan = tasks[index].scan
             bad.append((scan.site, scan.scan, result))

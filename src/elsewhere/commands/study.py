@@ -22,7 +22,7 @@ from elsewhere.commands.report import report
 from elsewhere.commands.train import print_warnings, train_model, usable_rows
 from elsewhere.evidence.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.evidence.score import score_cell, spread_over_seeds
-from elsewhere.kept import read_fitting_predictions
+from elsewhere.kept import read_fitting_predictions, scores_hash
 from elsewhere.model.network import amend_checkpoint, versions
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
 from elsewhere.records import write_record
@@ -83,7 +83,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         write_table(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
         judged = learned_models(folder, {name: plan.trained_on(name) for name in names})
-        write_learned(folder, judged)
+        write_learned(folder, judged, {name: plan.trained_on(name) for name in names})
     for name, learned in judged.items():
         for reason in learned.reasons:
             engine.say(reason, f"{name} did not learn:", "bold")
@@ -129,11 +129,10 @@ SEED_SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specifici
 
 def _keep_seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> None:
     """seeds.parquet where the study trains with several seeds; none that an earlier study file left behind."""
-    path = folder.root / "seeds.parquet"
     if plan.repeats:
-        write_table(path, seed_scores(plan, folder, found))
+        write_table(folder.seeds, seed_scores(plan, folder, found))
     else:
-        path.unlink(missing_ok=True)
+        folder.seeds.unlink(missing_ok=True)
 
 
 def seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -146,10 +145,10 @@ def seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) ->
     for name in plan.repeats:
         rows = [r for r in _model_scores(plan, folder, name) if r["threshold_reading"] == "model"]
         cells |= {(name, r["site"]): r for r in rows}
+    trainings = {name: [name, *(n for n, (m, _) in plan.repeats.items() if m == name)] for name in plan.models}
+    made_from = {name: scores_hash(folder, own, plan.settings()) for name, own in trainings.items()}
     return [
-        _seed_score(
-            [cells[n, site.name] for n in (name, *(n for n, (m, _) in plan.repeats.items() if m == name))], score
-        )
+        _seed_score([cells[n, site.name] for n in trainings[name]], score) | {"made_from": made_from[name]}
         for name in plan.models
         for site in plan.sites
         for score in SEED_SCORES
@@ -173,6 +172,7 @@ def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, An
 
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
     tables = {site.name: _columns(read_fitting_predictions(folder, name, site.name)) for site in plan.sites}
+    made_from = scores_hash(folder, [name], plan.settings())
     points = _operating_points(tables, plan.trained_on(name), plan.evaluation.ties)
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():
@@ -190,7 +190,7 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
             resamples=plan.evaluation.resamples,
             seed=plan.seed,
         )
-        yield {"model": name, "site": site, **cell.to_record()}
+        yield {"model": name, "site": site, **cell.to_record(), "made_from": made_from}
 
 
 def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str], ties: Ties) -> Points:

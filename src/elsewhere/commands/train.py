@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from elsewhere.errors import BadStudy
 from elsewhere.kept import read_scans
 from elsewhere.model import training
 from elsewhere.model.network import read_checkpoint_record, versions
-from elsewhere.model.sample import Case, Read
+from elsewhere.model.sample import Case, Read, hash_cases
 from elsewhere.plan import Folder, Study, default_folder, load_study
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.store import Shelf
@@ -96,6 +96,35 @@ def check_trainings(study: Study, folder: Folder, rows: Collection[dict[str, Any
     """
     for name in [*study.models, *study.repeats]:
         training.check_kept(_job(study, folder, name, rows), whole=whole)
+
+
+def check_trained_scans(
+    folder: Folder,
+    name: str,
+    sites: Sequence[str],
+    record: Mapping[str, Any],
+    rows: Collection[dict[str, Any]],
+) -> None:
+    """Refuse a model that learned from other scans, labels or another split than scans.parquet has now.
+
+    Args:
+        folder: the study's.
+        name: of the model.
+        sites: its training sites.
+        record: what its checkpoint says; those of earlier versions do not say which scans they are of.
+        rows: the usable scans of scans.parquet.
+
+    Raises:
+        BadStudy: names the model and the way back.
+    """
+    for subset, known in zip(("train", "validation"), training.scan_hashes_of(record), strict=True):
+        if known and known != hash_cases(cases(rows, sites, subset)):
+            raise BadStudy(
+                folder.scans,
+                f"is not what {name} learned from: its {subset} scans, their labels or the split have changed since",
+                f"Restore them and run `elsewhere prepare` again, or remove {folder.model(name)} and run "
+                "`elsewhere study` to train it anew",
+            )
 
 
 def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]]) -> dict[str, Any]:

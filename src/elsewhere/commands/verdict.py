@@ -19,6 +19,7 @@ from elsewhere.commands import Workers
 from elsewhere.commands.learned import learned_models
 from elsewhere.commands.new_site import find_scans, new_site, read_options
 from elsewhere.commands.predict import device_of
+from elsewhere.commands.prepare import take_in_all
 from elsewhere.commands.train import usable_rows
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.evidence.decision import OperatingPoint, choose_threshold
@@ -36,7 +37,6 @@ from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.plan import Folder, Site
 from elsewhere.records import write_record
-from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.sites import KINDS
 from elsewhere.scans.store import Stored
@@ -181,7 +181,9 @@ def _predict(model: Model, site: Site, found: Found, store: Path, workers: int |
     learned = _learned(model)
     fresh = []
     for scan, kept in stored:
-        if (known := learned.get(str(kept.record["facts"]["content_hash"]))) is None:
+        hashes = (str(kept.record["facts"]["content_hash"]), str(kept.record["checksum"]))
+        known = next((learned[name] for name in hashes if name in learned), None)
+        if known is None:
             fresh.append((scan, kept))
         else:
             words = f"is a copy of {known}, on which this model was trained or chosen"
@@ -229,7 +231,7 @@ def _take_in(
     tasks = [(site.kind, scan, site.root, store, preparation, examine) for scan in found.scans]
     stored: list[tuple[Scan, Stored]] = []
     bad: list[Bad] = [(error.where, error.what, error.next_step) for error in found.bad]
-    for index, result in engine.run(take_in, tasks, workers=workers, describe="Preparing scans"):
+    for index, result in take_in_all(tasks, workers):
         scan = found.scans[index]
         if isinstance(result, BadScan):
             bad.append((scan.scan, f"{result.where}: {result.what}", _with_option_hint(result.next_step)))
@@ -239,9 +241,11 @@ def _take_in(
 
 
 def _learned(model: Model) -> dict[str, str]:
-    """Hashes of the scans that the model learned from or was chosen on -> where they are from."""
+    """Hashes, as read and as prepared, of what the model learned from or was chosen on -> where that is from."""
     rows = [r for r in usable_rows(model.folder) if r["site"] in model.trained_on]
-    return {r["content_hash"]: f"{r['site']}: {r['scan']}" for r in rows if r["subset"] in {"train", "validation"}}
+    own = [r for r in rows if r["subset"] in {"train", "validation"}]
+    keys = ("prepared_hash", "content_hash")  # the first is not in tables of early versions
+    return {r[key]: f"{r['site']}: {r['scan']}" for r in own for key in keys if r.get(key)}
 
 
 def _row(scan: Scan, kept: Stored, probability: float) -> Row:

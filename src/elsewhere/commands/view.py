@@ -7,10 +7,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -37,6 +37,7 @@ from elsewhere.scans.display import (
     spread,
     whole_frame,
 )
+from elsewhere.scans.intake import ended
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
@@ -146,9 +147,11 @@ def write_view(
         BadCheckpoint: the model's weights are missing or damaged.
     """
     ask = _asker(study, folder, model, rows)
-    sources = _sources(study, rows) if wish.grid == "original" else {}
-    tasks = [(study, row, wish, ask, sources.get((row["site"], row["scan"]))) for row in rows]
-    cases = dict(engine.run(_case, tasks, workers=1, describe="Drawing scans"))
+    if wish.grid == "original":
+        cases = {i: _case(study, rows[i], wish, ask, volume) for i, volume in _originals(study, rows)}
+    else:
+        tasks = [(study, row, wish, ask) for row in rows]
+        cases = dict(engine.run(_case, tasks, workers=1, describe="Drawing scans"))
     try:
         text = render([cases[i] for i in range(len(rows))], _occasion(study, folder, model))
     except ValueError as error:
@@ -256,8 +259,8 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[Row])
     return ask
 
 
-def _case(study: Study, row: Row, wish: Wish, ask: Ask | None, source: Scan | None) -> Shown:
-    drawn = _original(study, row, wish, source) if wish.grid == "original" else _prepared(study, row, wish)
+def _case(study: Study, row: Row, wish: Wish, ask: Ask | None, original: Volume | None = None) -> Shown:
+    drawn = _original(study, row, wish, original) if original else _prepared(study, row, wish)
     windows, overlay = _asked(ask(row), drawn, row) if ask else ((), None)
     hu = drawn.picture.units == "HU"
     return Shown(
@@ -304,9 +307,8 @@ def _stored_units(study: Study, row: Row, facts: Mapping[str, Any]) -> tuple[Uni
     return "relative", None
 
 
-def _original(study: Study, row: Row, wish: Wish, source: Scan | None) -> Drawn:
-    """The scan as it was read, from its own files; it must be the one that was prepared."""
-    volume = _read(study, row, source)
+def _original(study: Study, row: Row, wish: Wish, volume: Volume) -> Drawn:
+    """The scan as it was read."""
     preparation = study.preparation
     box = None
     if preparation.crop == "lungs":
@@ -320,6 +322,17 @@ def _original(study: Study, row: Row, wish: Wish, source: Scan | None) -> Drawn:
     return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), stretch, Stretch())
 
 
+def _originals(study: Study, rows: Sequence[Row]) -> Iterator[tuple[int, Volume]]:
+    """(index, volume) of each row, from its own files; in a process of its own, which a decoder's fault may end."""
+    sources = _sources(study, rows)
+    tasks = [(study, row, sources.get((row["site"], row["scan"]))) for row in rows]
+
+    def died(index: int, how: engine.Ended) -> NoReturn:
+        raise ended(sources[rows[index]["site"], rows[index]["scan"]], str(how))
+
+    yield from engine.run(_read, tasks, workers=1, describe="Reading scans", died=died)
+
+
 def _sources(study: Study, rows: Sequence[Row]) -> dict[tuple[str, str], Scan]:
     """The chosen scans as their sites' folders hold them now."""
     found: dict[tuple[str, str], Scan] = {}
@@ -331,6 +344,7 @@ def _sources(study: Study, rows: Sequence[Row]) -> dict[tuple[str, str], Scan]:
 
 
 def _read(study: Study, row: Row, source: Scan | None) -> Volume:
+    """The scan's volume, which must be the one that was prepared."""
     site = study.site(row["site"])
     if source is None:
         raise BadScan(site.root, f"no longer holds scan {row['scan']!r}", "Restore it, or show --grid prepared")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -47,6 +48,11 @@ class Case:
     slices: int
     minimum: int
     maximum: int
+
+
+def hash_cases(cases: Sequence[Case]) -> str:
+    """Hash of scans in their order: ids, patients, labels, and the length and ends of their volumes."""
+    return hashlib.sha256(json.dumps([asdict(case) for case in cases]).encode()).hexdigest()[:16]
 
 
 Read = Callable[[Case, int, int], NDArray[Any]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from elsewhere.errors import BadScan, BadStudy
+from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import fuse
 from elsewhere.model.cuda_loader import GIB, DeviceBatches, Volumes
@@ -35,7 +34,7 @@ from elsewhere.model.network import (
     seed_torch,
 )
 from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
-from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, seed_of
+from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, hash_cases, seed_of
 from elsewhere.model.selection import WORDS, best_check, criterion, describe_selection, score_check
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.stages import stage
@@ -87,8 +86,8 @@ class Job:
             "sample": asdict(self.sample),
             "training": settings,
             "record": {name: value for name, value in self.record.items() if name != "versions"},
-            "training_scans": _hash_cases(self.training),
-            "validation_scans": _hash_cases(self.validation),
+            "training_scans": hash_cases(self.training),
+            "validation_scans": hash_cases(self.validation),
             "stride": self.stride,
             "torch": str(torch.__version__),
         }
@@ -168,21 +167,52 @@ def check_kept(job: Job, *, whole: bool) -> None:
         BadStudy: names what has changed.
         BadCheckpoint: the training's state is damaged.
     """
-    state = read_state(job.state_path)
-    if state is None:
-        return
     now = json.loads(json.dumps(job.identity()))
-    if any(state.job.get(name) != now[name] for name in SCANS):
+    before = _begun(job, now)
+    if before is None:
+        return
+    if any(before.get(name) != now[name] for name in SCANS):
         raise BadStudy(
             job.folder,
             "this training was started with other scans: files, labels or the split have changed since",
             "Restore them, give another folder for this study, or remove that folder to train again",
         )
     if whole:
-        check_job(job.folder, state.job, now)
+        check_job(job.folder, before, now)
     else:
-        before, after = (one["record"].get("preparation") for one in (state.job, now))
-        check_job(job.folder, {"preparation": before}, {"preparation": after})
+        old, new = (one["record"].get("preparation") for one in (before, now))
+        check_job(job.folder, {"preparation": old}, {"preparation": new})
+
+
+def _begun(job: Job, now: dict[str, Any]) -> dict[str, Any] | None:
+    """What a training of this folder was started with, by its state; by its checkpoint where its state is gone.
+
+    A checkpoint that is damaged beside no state says nothing: the training starts from its beginning.
+    """
+    state = read_state(job.state_path)
+    if state is not None:
+        return state.job
+    try:
+        record = read_checkpoint_record(job.stem)
+    except BadCheckpoint:
+        return None
+    known: dict[str, Any] = {name: record[name] for name in ("network", "sample") if name in record}
+    known |= {name: value for name, value in zip(SCANS, scan_hashes_of(record), strict=True) if value}
+    if "training" in record:
+        known["training"] = {name: v for name, v in record["training"].items() if name not in WITHOUT_EFFECT}
+    if "preparation" in record:
+        known["record"] = {**now["record"], "preparation": record["preparation"]}
+    return now | known
+
+
+def scan_hashes_of(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Hashes of the training and validation scans that a checkpoint's record keeps; "" where it is of a version before.
+
+    Args:
+        record: what `read_checkpoint_record` gives.
+    """
+    hashes = record.get("scan_hashes", {})
+    return hashes.get(SCANS[0], ""), hashes.get(SCANS[1], "")
 
 
 def _check(job: Job) -> None:
@@ -362,6 +392,7 @@ def _describe(job: Job, state: State) -> dict[str, Any]:
         "training": asdict(job.settings),
         "training_scans": len(job.training),
         "validation_scans": len(job.validation),
+        "scan_hashes": dict(zip(SCANS, (hash_cases(job.training), hash_cases(job.validation)), strict=True)),
         "iteration": state.best_iteration,
         "validation_accuracy": selection["kept"]["accuracy"],
         "selection": selection,
@@ -466,7 +497,3 @@ def _reproducible(threads: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def _hash_cases(cases: Sequence[Case]) -> str:
-    return hashlib.sha256(json.dumps([asdict(case) for case in cases]).encode()).hexdigest()[:16]

@@ -81,6 +81,17 @@ def note_crash(scan: Scan, path: Path | None, how: str) -> BadScan:
     )
 
 
+def ended(scan: Scan, how: str) -> BadScan:
+    """The scan whose reading ended its process, where nothing is kept of it: the next run tries it again.
+
+    Args:
+        scan: the scan.
+        how: how the process ended, continuing "the process that read it …".
+    """
+    then = "Export or download the scan again, or use a machine with more memory"
+    return BadScan(_name(scan), f"the process that read it {how}, also when it was tried alone", then)
+
+
 def place_of(kind: str, scan: Scan, root: Path, folder: Path, preparation: Preparation) -> Path:
     """The scan's place in the store.
 

@@ -7,7 +7,8 @@ series with a labels table"). Readers use it in three calls::
     table = find_table(root, labels, site)
     rows = read_labels(table, site, keys=("path",))
     matched = match(rows, {name: scan_on_disk, ...}, table)        # name: what the key column says
-    Found(tuple(row.as_scan(site, files) for row, files in matched.pairs), matched.bad, matched.notes)
+    scans = tuple(row.as_scan(site, files) for row, files in matched.pairs)
+    Found(scans, matched.bad, matched.notes, matched.missing)
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ TITLES = 10  # lines above the header that may be titles
 KEYS = ("series_uid", "path", "study_uid")
 FACTS = ("contrast", "date", "age", "sex")
 COLUMNS = ("patient_id", "scan_id", *KEYS, "label", "subset", *FACTS)
+NOT_FOUND = "no such scan was found"
 SYNONYMS = {
     "patient": "patient_id",
     "patientid": "patient_id",
@@ -346,11 +348,13 @@ class Matched(Generic[T]):
         pairs: (row, scan on disk), in the table's order.
         bad: one BadScan for each row without a scan and each scan without a row.
         notes: one sentence for each kind of leftover, with its number.
+        missing: labels of the rows without a scan.
     """
 
     pairs: tuple[tuple[LabelRow, T], ...]
     bad: tuple[BadScan, ...]
     notes: tuple[str, ...]
+    missing: tuple[int | None, ...] = ()
 
 
 def match(
@@ -372,6 +376,7 @@ def match(
     """
     pairs: list[tuple[LabelRow, T]] = []
     bad: list[BadScan] = []
+    missing: list[int | None] = []
     taken: dict[str, LabelRow] = {}
     names, otherwise = Names(found), 0
     for row in rows:
@@ -383,6 +388,7 @@ def match(
             _check_name(row, name, found, taken, table)
         except BadScan as error:
             bad.append(error)
+            missing.append(row.label)
             continue
         assert name is not None
         taken[name] = row
@@ -395,9 +401,8 @@ def match(
             f"{_count(otherwise, 'scan')} spelt otherwise in {table.name} than on disk (case, accents, spaces)"
         )
     next_step = "Add it to the table, or leave it: it is not used"
-    return Matched(
-        tuple(pairs), (*bad, *(BadScan(name, f"no row in {table.name}", next_step) for name in spare)), tuple(notes)
-    )
+    without = (BadScan(name, f"no row in {table.name}", next_step) for name in spare)
+    return Matched(tuple(pairs), (*bad, *without), tuple(notes), tuple(missing))
 
 
 class Names:
@@ -455,7 +460,7 @@ def _check_name(
     row: LabelRow, name: str | None, found: Mapping[str, T], taken: Mapping[str, LabelRow], table: Path
 ) -> None:
     if name is None or name not in found:
-        what = f"{table.name} lists it as '{row.key}' (patient {row.patient}), but no such scan was found"
+        what = f"{table.name} lists it as '{row.key}' (patient {row.patient}), but {NOT_FOUND}"
         raise BadScan(row.scan, what, "Check the id or path in the table, and that the scan was copied")
     if name in taken:
         other = taken[name]
@@ -470,8 +475,10 @@ def _check_any(
         return
     wanted, seen = _some([row.key for row in rows], 3), _some(list(found), 3) or "none"
     what = f"none of its {len(rows)} rows matches a scan (table: {wanted}; on disk: {seen})"
-    reason = f". First reason: {bad[0].what}" if bad else ""
-    raise BadSite(table, what + reason, f"Make {', '.join(KEYS)} in the table agree with the files")
+    known = [error for error in bad if NOT_FOUND not in error.what]  # found, and of no use
+    reason = f". First reason: {(known or bad)[0].what}" if bad else ""
+    then = f"Make {', '.join(KEYS)} in the table agree with the files"
+    raise BadSite(table, what + reason, known[0].next_step if known else then)
 
 
 def _leftovers(rows: int, spare: int, table: Path) -> tuple[str, ...]:

@@ -49,11 +49,19 @@ class Scan:
 
 @dataclass(frozen=True)
 class Found:
-    """What a site's folder holds: its scans, the scans that cannot be used (path, why), and remarks for the audit."""
+    """What a site's folder holds.
+
+    Attributes:
+        scans: its scans.
+        bad: what cannot be used, with path and reason.
+        notes: remarks for the audit.
+        missing: labels of the scans that its table lists and the folder does not hold, or not in a usable form.
+    """
 
     scans: tuple[Scan, ...]
     bad: tuple[BadScan, ...] = ()
     notes: tuple[str, ...] = ()
+    missing: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
+from elsewhere.commands.train import check_trained_scans, usable_rows
 from elsewhere.evidence import report as page
 from elsewhere.evidence.learned import Learned
 from elsewhere.evidence.report.selection import flat_record
 from elsewhere.evidence.report.words import ODD_SCANS
-from elsewhere.kept import read_audit, read_findings
+from elsewhere.kept import read_audit, read_findings, read_scores, read_seed_scores
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
 from elsewhere.wording import numbered, verb
@@ -66,9 +67,12 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         BadStudy: scores or predictions are missing or damaged.
     """
     settings, findings = identity["settings"], read_audit(folder)
-    scores, cells = read_table(folder.scores), cells or read_cells(folder, identity)
+    scores, cells = read_scores(folder, identity), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
     checkpoints = {name: read_checkpoint_record(folder.model(name) / "checkpoint") for name in identity["models"]}
+    rows = usable_rows(folder)
+    for name, sites in identity["models"].items():
+        check_trained_scans(folder, name, sites, checkpoints[name], rows)
     models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
@@ -94,7 +98,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
-        trainings=_records(folder.root / "seeds.parquet"),
+        trainings=read_seed_scores(folder, identity),
         learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),

@@ -28,7 +28,9 @@ LARGEST_TISSUE_MEDIAN = 500
 """The median of a patient's tissue lies at 0 to 100 HU; picture values taken for HU put it far above."""
 CUT_SHARE = 0.02
 LEAST_PICTURE = 32 * 32
-"""Pixels of a slice whose distribution of values says something."""
+"""Pixels of a slice whose distribution of values says where it was cut off."""
+LEAST_VOLUME = 1024
+"""Voxels of a volume whose values say whether they are a patient's."""
 
 
 @dataclass
@@ -135,19 +137,26 @@ def blank_negative_padding(voxels: Hounsfield, header: Header, tally: Tally) -> 
 
 @dataclass(frozen=True)
 class Look:
-    """What is looked at of a volume in HU: its ends, and about one voxel in 64 (all of a small volume)."""
+    """What is looked at of a volume in HU: its ends, and about one voxel in 64 (all of a small volume).
+
+    Attributes:
+        lowest, highest: HU of all voxels.
+        sample: the voxels looked at.
+        picture, volume: pixels of a slice, voxels of all slices.
+    """
 
     lowest: int
     highest: int
     sample: Hounsfield
     picture: int
+    volume: int
 
     @staticmethod
     def at(voxels: Hounsfield) -> Look:
         """Look at a volume [slice, row, column]."""
         thin = tuple(slice(None, None, 8 if n >= 128 else 1) for n in voxels.shape)
         sample = np.ascontiguousarray(voxels[(slice(None), *thin[1:])])
-        return Look(int(voxels.min()), int(voxels.max()), sample, voxels[0].size)
+        return Look(int(voxels.min()), int(voxels.max()), sample, voxels[0].size, voxels.size)
 
     @property
     def out_of_scale(self) -> float:
@@ -168,7 +177,7 @@ class Look:
         There is air around or in a patient, and tissue, whose median is near water: values of a display window,
         inverted or normalised ones are not like that, whatever the header calls them.
         """
-        if self.picture < LEAST_PICTURE:
+        if self.volume < LEAST_VOLUME:
             return ""
         found = f"values {self.lowest} to {self.highest} HU by its header"
         if self.lowest > LARGEST_HU_MINIMUM:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import struct
 import warnings
 import zlib
@@ -22,6 +21,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
 from elsewhere.errors import BadScan
+from elsewhere.scans.opening import open_regular
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
@@ -58,7 +58,6 @@ LARGEST_HEADER = 1 << 28
 """Bytes before the pixels, as stored or inflated; a multi-frame file of 10 000 frames needs about 2^24."""
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3")
 RECOPY = "Copy or export the file again"
-_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +90,6 @@ class _RanOut(Exception):
 
 class _Refused(Exception):
     """Nothing can read this file, and pydicom need not try; the text says why."""
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read. A pipe or device, which could block for ever or never end, is not opened.
-
-    Raises:
-        BadScan: it cannot be opened, or is no regular file.
-    """
-    try:
-        file = open(path, "rb", opener=lambda name, _: os.open(name, _OPEN))  # noqa: SIM115 - the caller closes it
-    except OSError as error:
-        raise BadScan(path, f"cannot be opened ({error.strerror})", "Check permissions and the disk") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise BadScan(path, "is no regular file but a pipe, socket or device", "Take it out of the folder")
-    return file
 
 
 def read_tags(path: Path) -> Tags | None:

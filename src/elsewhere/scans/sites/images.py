@@ -67,7 +67,7 @@ def find(
     on_disk, wrong, remarks = _scans_on_disk(root, folders, {row.path for row in rows})
     matched = match(rows, on_disk, table, _look_up(wrong))
     scans = [row.as_scan(site, files, _facts(files, declared)) for row, files in matched.pairs]
-    return Found(tuple(scans), (*matched.bad, *unread), (*matched.notes, *notes, *remarks))
+    return Found(tuple(scans), (*matched.bad, *unread), (*matched.notes, *notes, *remarks), matched.missing)
 
 
 def name_scans(root: Path) -> list[str]:

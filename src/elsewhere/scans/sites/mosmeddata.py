@@ -63,11 +63,13 @@ def find(root: Path, site: str, labels: Path | None = None, *, ct0: Literal["omi
             continue
         scans.append(_as_scan(site, study, path, categories[study]))
     wanted = [s for s, category in categories.items() if ct0 == "negative" or category != WITHOUT_FINDINGS]
-    absent = [_absent(study, registry) for study in wanted if study not in files]
+    gone = [study for study in wanted if study not in files]
+    absent = [_absent(study, registry) for study in gone]
     kept = [scan for scan in scans if ct0 == "negative" or scan.label == POSITIVE]
     if len(kept) < len(scans):
         notes.append(f"{len(scans) - len(kept)} studies of {WITHOUT_FINDINGS} are left out (ct0 = omit)")
-    return Found(tuple(kept), (*bad, *absent), tuple(notes))
+    missing = tuple(NEGATIVE if categories[study] == WITHOUT_FINDINGS else POSITIVE for study in gone)
+    return Found(tuple(kept), (*bad, *absent), tuple(notes), missing)
 
 
 def read(scan: Scan) -> Volume:

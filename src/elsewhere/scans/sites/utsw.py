@@ -49,7 +49,8 @@ def find(root: Path, site: str, labels: Path | None = None) -> Found:
     matched = match(rows, _worth_a_row(names, taken), table, lambda row: _taken(row, taken, reasons))
     scans = tuple(row.as_scan(site, s.files, s.facts) for row, s in matched.pairs)
     remarks = [f"{row.scan}: {note}" for row, s in matched.pairs for note in s.notes]
-    return Found(scans, (*matched.bad, *damaged), (*matched.notes, *notes, *_refusals(names), *remarks))
+    told = (*matched.notes, *notes, *_refusals(names), *remarks)
+    return Found(scans, (*matched.bad, *damaged), told, matched.missing)
 
 
 def _no_images(where: str, damaged: Sequence[BadScan]) -> BadSite:

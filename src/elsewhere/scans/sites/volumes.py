@@ -81,7 +81,7 @@ def find(
     table, rows, facts = _read_table(root, labels, site)
     matched = match(rows, files, table, _look_up(files, others))
     scans = [row.as_scan(site, paths, {**facts.get(row.patient, {}), **declared}) for row, paths in matched.pairs]
-    return Found(tuple(scans), (*matched.bad, *unread), matched.notes)
+    return Found(tuple(scans), (*matched.bad, *unread), matched.notes, matched.missing)
 
 
 def name_scans(root: Path) -> list[str]:
