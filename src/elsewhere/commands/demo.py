@@ -52,8 +52,8 @@ store = "store"
 combinations = {combinations}
 
 [split]
-train = 0.4
-test = 0.4
+train = 0.5
+test = 0.3
 
 [preparation]
 {smooth}
@@ -71,13 +71,13 @@ dropout = 0.05
 
 [training]
 iterations = {iterations}
-batch = 8
+batch = 6
 learning_rate = 5e-4
 balanced_classes = true
 schedule = "cosine"
 weight_decay = 1e-4
 select = "log_loss"
-validate_every = 60
+validate_every = 40
 save_every = 120
 threads = 1
 
@@ -162,7 +162,7 @@ def study_text(protocol: str, seed: int, quick: bool, seeds: int = 1) -> str:
         seeds=f"\nseeds = {list(range(seed, seed + seeds))}  # of the trainings" if seeds > 1 else "",
         planted=json.dumps([PLANTED, *(in_words(site) for site in default_sites())], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
-        iterations=240 if quick else 360,
+        iterations=240 if quick else 320,
     )
     sites = [
         f'\n[sites.{n}]\nkind = "{k}"\nroot = "sites/{n}"\ncountry = "{COUNTRIES[n]}"\n' for n, k in LAYOUTS.items()

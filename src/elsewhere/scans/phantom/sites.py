@@ -24,15 +24,15 @@ def default_sites(ties: float = 1.0) -> tuple[SiteSettings, ...]:
     """
     sites = (
         SiteSettings("UTSW", "utsw", 300, 101 / 337, (), LesionStyle(
-            severity=0.16, spread=0.85, ground=-540, solid=0.40, radius=21, edge=9, ragged=0.40, paving=70, grain=9)),
+            severity=0.22, spread=0.60, ground=-540, solid=0.40, radius=21, edge=9, ragged=0.40, paving=70, grain=9)),
         SiteSettings("CC-CCII", "cc_ccii", 240, 929 / 2742, (), LesionStyle(
-            severity=0.17, spread=0.80, ground=-560, solid=0.30, radius=18, edge=6, ragged=0.50, paving=120, grain=7,
+            severity=0.24, spread=0.60, ground=-560, solid=0.30, radius=18, edge=6, ragged=0.50, paving=120, grain=7,
             peripheral=0.85)),
         SiteSettings("COVID-CTset", "covid_ctset", 180, 95 / 377, (), LesionStyle(
-            severity=0.14, spread=0.70, ground=-610, solid=0.22, radius=24, edge=13, ragged=0.25, paving=40, grain=12,
+            severity=0.20, spread=0.60, ground=-610, solid=0.22, radius=24, edge=13, ragged=0.25, paving=40, grain=12,
             peripheral=0.7)),
         SiteSettings("MosMedData", "mosmeddata", 120, 1.0, (), LesionStyle(
-            severity=0.12, spread=0.75, ground=-570, solid=0.25, radius=16, edge=7, ragged=0.35, paving=90, grain=8,
+            severity=0.17, spread=0.60, ground=-570, solid=0.25, radius=16, edge=7, ragged=0.35, paving=90, grain=8,
             peripheral=0.9)),
     )  # fmt: skip
     usual = {layout: {f: ties * (0.25 if f in QUARTER else 1.0) for f in factors} for layout, factors in TIES.items()}
