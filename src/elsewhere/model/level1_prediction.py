@@ -155,6 +155,8 @@ def level1_windows(
         length: slices of a window, a multiple of 4 and at least 8 (two ends of 4).
         threads: default torch's; the result does not depend on it.
     """
+    inside = all(0 <= start <= scan.length - length for start in starts)
+    require(inside, "windows", f"{list(starts)} of {length} slices must lie in the scan's {scan.length}")
     whole = _Work.of(parameters, scan, [0], scan.length, threads)
     whole.run(SUM)
     shared = _Work.of(parameters, scan, starts, length, threads)
