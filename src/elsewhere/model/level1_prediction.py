@@ -152,9 +152,11 @@ def level1_windows(
         parameters: level 1's weights.
         scan: the slices from the first window's first to the last window's last one.
         starts: first slice of each window, counted from the scan's; a multiple of 4, ascending, at most 8 of them.
-        length: slices of a window, a multiple of 4 and at least 12.
+        length: slices of a window, a multiple of 4 and at least 8 (two ends of 4).
         threads: default torch's; the result does not depend on it.
     """
+    inside = all(0 <= start <= scan.length - length for start in starts)
+    require(inside, "windows", f"{list(starts)} of {length} slices must lie in the scan's {scan.length}")
     whole = _Work.of(parameters, scan, [0], scan.length, threads)
     whole.run(SUM)
     shared = _Work.of(parameters, scan, starts, length, threads)
@@ -322,7 +324,7 @@ class _Work:
         inside = 0 <= first <= last <= scan.length and first % whole == last % whole == 0
         require(inside, "slices", f"{first}:{last} must lie in 0:{scan.length}, in steps of {whole}")
         alone = count == 1 and self.starts[0] == 0 and length == scan.length
-        shared = 0 < count <= MOST_WINDOWS and length >= 3 * POOL
+        shared = 0 < count <= MOST_WINDOWS and length >= 2 * POOL
         steps = all(start % POOL == 0 and 0 <= start <= scan.length - length for start in self.starts)
         require((shared and steps) if pass_ == SHARED else alone, "windows", f"{self.starts} of {length} slices")
         maps = (FILTERS, length, *shape[1:])

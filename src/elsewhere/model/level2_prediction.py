@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from elsewhere.errors import BadKernelCall
 from elsewhere.model.dropblock import DropBlock
 from elsewhere.model.kernels import abi
-from elsewhere.model.kernels.library import address, kernels, lanes, require
+from elsewhere.model.kernels.library import REPORT, address, kernels, lanes, require
 from elsewhere.model.level1_prediction import LANES
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 
@@ -91,7 +92,8 @@ def _convolve(
 ) -> NDArray[np.float64]:
     """One convolution of the normalised maps, rectified, into `out`, whole or pooled; its sums per slice."""
     filters, (channels, *size), single = conv.out_channels, maps.shape, np.float32
-    require(conv.bias is not None, "bias", "is missing")
+    if conv.bias is None:
+        raise BadKernelCall("level 2", "has a convolution without a bias", REPORT)
     fits = size[0] % POOL[0] == size[1] % POOL[1] == size[2] % LANES == filters % BLOCK == channels % 2 == 0
     require(fits, "maps", f"{list(maps.shape)}, for {filters} filters, must be whole pools, vectors and blocks")
     weights, bias = (tensor.detach().contiguous().numpy() for tensor in (conv.weight, conv.bias))

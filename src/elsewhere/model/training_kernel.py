@@ -83,9 +83,9 @@ def gate(gradients: Maps, maps: Maps, run: Run, kept: Tensor, line: Line | None)
     require(gradients.data.shape[1] == maps.data.shape[1], "channels", "of maps and of gradients must be as many")
     sums = torch.zeros(run[1] - run[0], *maps.data.shape[:2], 4, dtype=torch.float64)
     factor, *parts = _floats([kept, *(line or ())])
-    affine = [_address("line", part, np.float32, maps.data.shape[:2]) for part in parts] or [None] * 3
+    affine: list[int | None] = [_address("line", part, np.float32, maps.data.shape[:2]) for part in parts]
     share, into = _address("kept", factor, np.float32, maps.data.shape[:1]), _address("sums", sums, np.float64)
-    _call("gate", gradients, maps, *run, share, *affine, into)
+    _call("gate", gradients, maps, *run, share, *(affine or [None] * 3), into)
     return sums.sum(0)
 
 

@@ -23,9 +23,12 @@ from elsewhere.model.training_operations import Maps
 PACKAGE = Path(library.__file__).parent
 SOURCES = {"_level1": ("level1", "level2", "sample"), "_training": ("training",)}
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None or not list(PACKAGE.glob("*.cpp")), reason="needs g++ and the sources"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("g++") is None or not list(PACKAGE.glob("*.cpp")), reason="needs g++ and the sources"
+    ),
+    pytest.mark.timeout(1200),  # for the compiler, on a busy machine
+]
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ REFUSED = {
     "windows between pools": windows([0, 6]),
     "a window beyond the scan": windows([0, 16]),
     "a window before the scan": windows([-4, 0]),
-    "short windows": windows([0, 4], 8),
+    "windows without two ends": windows([0, 4], 4),
     "drops of other maps": lambda: level1_prediction.Passes(PARAMETERS, WINDOW).level1((drops((8, 24, 16, 48)),) * 2),
     "drops counted in other maps": lambda: drops((8, 24, 16, 48)).count((9, 24, 16, 48)),
     "level 2 in float64": second_level(np.zeros((8, 6, 16, 32))),
@@ -150,6 +150,7 @@ def test_it_is_refused_without_assertions_too() -> None:
 def test_what_fits_is_not_refused() -> None:
     assert level1_prediction.level1(PARAMETERS, WINDOW).shape == (8, 6, 4, 8)
     assert level1_prediction.level1_windows(PARAMETERS, WINDOW, [0, 4, 12], 12).shape == (3, 8, 3, 4, 8)
+    assert level1_prediction.level1_windows(PARAMETERS, WINDOW, [0, 4], 8).shape == (2, 8, 2, 4, 8)
     assert level1_prediction.Passes(PARAMETERS, WINDOW).level1((drops((8, 24, 16, 32)),) * 2).shape == (8, 6, 4, 8)
     assert second_level(np.zeros((8, 6, 16, 32), np.float32))().shape == (1, 16, 3, 4, 8)
     assert convolve(Maps(MAPS), Maps(MAPS.clone()))().shape == (2, 8, 2)
