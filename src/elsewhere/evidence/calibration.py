@@ -20,7 +20,7 @@ BINS = 10
 Ends = tuple[float, float] | tuple[None, None]
 """An interval, or Nones where there is none."""
 
-BLOCK = 1000
+BLOCK = 200
 """Scans whose sum is worked out scan by scan."""
 
 LEAST_SPREAD = 0.1
@@ -111,21 +111,22 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = B
 def _expected_gap(values: Floats) -> float:
     """Mean distance of a sum of independent 0/1 draws with these probabilities (scans,) from its own mean, exactly.
 
-    From the distribution of the sum (Poisson binomial), built scan by scan; of many scans in blocks that are joined in
-    pairs, so that the time does not grow with the square of their number.
+    From the distribution of the sum (Poisson binomial), built scan by scan in blocks that are then joined in pairs, so
+    that the time does not grow with the square of the scans.
     """
-    blocks = [_sum_law(values[i : i + BLOCK]) for i in range(0, values.size, BLOCK)]
-    while len(blocks) > 1:
-        pairs = zip(blocks[::2], blocks[1::2], strict=False)
-        blocks = [_joined(a, b) for a, b in pairs] + blocks[len(blocks) // 2 * 2 :]
-    return float(blocks[0] @ np.abs(np.arange(blocks[0].size) - values.sum()))
-
-
-def _sum_law(values: Floats) -> Floats:
-    law = np.ones(1)
-    for p in values:
-        law = np.append(law, 0.0) * (1 - p) + np.append(0.0, law) * p
-    return law
+    size = min(values.size, BLOCK)
+    table = np.zeros((-(-values.size // size), size))  # scans that fill the last block up have probability 0
+    table.flat[: values.size] = values
+    law = np.zeros((len(table), size + 1))
+    law[:, 0] = 1
+    for p in table.T[:, :, None]:
+        law[:, 1:] = law[:, 1:] * (1 - p) + law[:, :-1] * p
+        law[:, :1] *= 1 - p
+    parts = list(law)
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        parts = [_joined(a, b) for a, b in pairs] + parts[len(parts) // 2 * 2 :]
+    return float(parts[0] @ np.abs(np.arange(parts[0].size) - values.sum()))
 
 
 def _joined(first: Floats, second: Floats) -> Floats:
