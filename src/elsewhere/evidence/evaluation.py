@@ -31,7 +31,7 @@ from elsewhere.evidence.predictive import (
     local_values,
     values_at,
 )
-from elsewhere.evidence.product_sites import SiteRow, site_rows
+from elsewhere.evidence.product_sites import SiteRow, product_over_sites, site_rows
 from elsewhere.evidence.requirements import Requirement, Requirements, class_shares
 from elsewhere.evidence.roc import Roc, exact_roc
 from elsewhere.evidence.score import score_cell
@@ -267,7 +267,7 @@ def evaluate_product(
         comparisons=comparisons,
         not_grouped=unused,
         sites=site_rows(scans, names),
-        over_sites=_oversite_rows(scans),
+        over_sites=product_over_sites(scans),
         roc=_thin(exact_roc(scans.labels, scans.scores)) if two else None,
         line=None if probabilities is None else calibration_line(scans.labels, probabilities, scans.patients),
         reliability=None if probabilities is None else reliability_curve(scans.labels, probabilities, scans.patients),

@@ -52,7 +52,7 @@ def site_rows(scans: Scored, names: NDArray[np.str_] | None) -> tuple[SiteRow, .
     return tuple(found)
 
 
-def _oversite_rows(scans: Scored) -> dict[str, OverSites]:
+def product_over_sites(scans: Scored) -> dict[str, OverSites]:
     """Measure -> its mean over sites and what to expect of a new one; nothing where there is one site."""
     if scans.sites is None:
         return {}
