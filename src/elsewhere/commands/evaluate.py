@@ -169,7 +169,7 @@ def evaluate_table(
         product=name,
         table=Path(table.where).name,
         labels=labels,
-        columns=table.columns,
+        columns={str(role): column for role, column in table.columns.items()},
         scale=SCALE_WORDS[table.scale],
         remarks=table.remarks,
         exit_code=code,
@@ -239,6 +239,8 @@ def _print(sections: Sequence[Section], out: Path) -> None:
         typer.echo(f"{f'{s.name}: ' if s.name else ''}{headline(s)}.")
         typer.echo(s.answer.reason)
         typer.echo(s.answer.next_step)
+        if s.unanswered:
+            typer.echo(s.unanswered)
         for claim in s.claims:
             typer.echo(claim.sentence)
     engine.say(out / "evaluation.html", "The page:")

@@ -36,8 +36,8 @@ from elsewhere.evidence.requirements import Requirement, Requirements, class_sha
 from elsewhere.evidence.roc import Roc, exact_roc
 from elsewhere.evidence.score import score_cell
 from elsewhere.evidence.scored import Scored, decisions, discrimination, shares
-from elsewhere.evidence.subgroups import Subgroup, find_subgroups, levels
-from elsewhere.evidence.verdict_rule import Answer
+from elsewhere.evidence.subgroups import Subgroup, find_subgroups, level_order, levels
+from elsewhere.evidence.verdict_rule import Answer, brief
 
 DRAWS = 20_000_000
 """Scans drawn in all resamples of a bootstrap together: fewer resamples where there are very many scans."""
@@ -211,6 +211,20 @@ class Section:
     notes: tuple[str, ...] = ()
 
     @property
+    def unanswered(self) -> str:
+        """What the verdict leaves out, in a sentence; "" where the product answered for every scan."""
+        without, r = self.flow.refused + self.flow.no_score, self.refusals
+        if not without:
+            return ""
+        words = f"It gave no answer to {without} of {self.flow.rows} scans, which the verdict leaves out"
+        if r.sensitivity is None or r.specificity is None:
+            return f"{words}."
+        return (
+            f"{words}; were each a wrong decision, sensitivity would be {brief(r.sensitivity)} and specificity "
+            f"{brief(r.specificity)}."
+        )
+
+    @property
     def exit_code(self) -> int:
         """Of this finding alone."""
         return exit_code([self.answer], self.claims)
@@ -315,7 +329,7 @@ def _refusals(rows: ProductRows, used: NDArray[np.bool_], scans: Scored) -> Refu
     people, groups = np.asarray(rows.patients), []
     for name, values in rows.metadata.items():
         found = levels(name, values)
-        for level in sorted(set(found or ())):
+        for level in sorted(set(found or ()), key=level_order):
             inside = np.array([v == level for v in found or ()])
             share = proportion_interval(without[inside].astype(np.int64), people[inside])
             groups.append((name, level, int(inside.sum()), int(without[inside].sum()), share))

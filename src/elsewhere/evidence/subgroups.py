@@ -80,6 +80,19 @@ def levels(name: str, values: Sequence[str]) -> list[str] | None:
     return [v or NOT_KNOWN for v in values] if len(told) <= MOST_LEVELS else None
 
 
+def level_order(level: str) -> tuple[int, float, str]:
+    """Key that puts levels in the order of their numbers, and what is not known last.
+
+    >>> sorted(["60 and over", "not known", "40 to under 60", "under 40"], key=level_order)
+    ['under 40', '40 to under 60', '60 and over', 'not known']
+    """
+    try:
+        first = float(level.split(maxsplit=1)[0])
+    except (ValueError, IndexError):
+        first = np.inf
+    return 2 if level == NOT_KNOWN else 0 if level.startswith("under ") else 1, first, level
+
+
 def _numbers(values: Sequence[str]) -> Floats | None:
     try:
         found = np.array([float(v) if v else np.nan for v in values])
@@ -110,7 +123,7 @@ def find_subgroups(
         if found is None:
             continue
         column = np.array(found)
-        names = np.unique(column)
+        names = np.array(sorted(set(found), key=level_order))
         for place, level in enumerate(names):
             inside = column == level
             here = _measures(scans.subset(inside))

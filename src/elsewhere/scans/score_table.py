@@ -26,7 +26,7 @@ from elsewhere.scans.score_values import (
     parse_scores,
 )
 from elsewhere.scans.tables import read_lines
-from elsewhere.scans.values import alike, parse_label
+from elsewhere.scans.values import MISSING, alike, parse_label
 
 LEAST_FOUND = 0.95
 """Share of the labelled scans that must have a row of scores; fewer mean that ids do not match."""
@@ -107,22 +107,27 @@ def read_score_table(
     given = given or {}
     where, header, lines, cells = _read(path, given)
     roles = [r for r in ROLES if not (labels and r == "label")]
-    places = recognise(header, {r: n for r, n in given.items() if r in roles}, where, roles)
+    there = {normal_name(name) for name in header}  # with --labels a column may be one of that table
+    ours = {r: n for r, n in given.items() if r in roles and (not labels or r == "score" or normal_name(n) in there)}
+    places = recognise(header, ours, where, roles)
     if "score" not in places:
         raise BadTable(where, f"has no column of scores (columns: {', '.join(header)})", "Name it with --score")
-    texts: dict[str, list[str]] = {role: cells[place] for role, place in places.items()}
+    texts: dict[Role, list[str]] = {role: cells[place] for role, place in places.items()}
     names: dict[Role, str] = {role: header[place] for role, place in places.items()}
     further = {header[i]: cells[i] for i in range(len(header)) if i not in places.values() and header[i]}
     remarks: list[str] = []
     joined = None
     if labels is not None:
-        joined = _join(labels, given, where, texts, names, further)
+        theirs = {r: n for r, n in given.items() if r not in ours}
+        joined = _join(labels, theirs, where, texts, names, further)
     elif "label" not in texts:
         what = f"has no column of labels (columns: {', '.join(header)})"
         raise BadTable(where, what, "Name it with --label, or give a table of labels with --labels")
     at = Place(where, lines)
     score, scale_read = parse_scores(texts["score"], names["score"], scale, at, remarks)
     label = parse_labels(texts["label"], names["label"], positive, joined or at)
+    if joined:
+        _check_both_labels(further, label, positive, joined.where, at)
     refused = [parse_reason(t) for t in texts.get("refused", [""] * lines.size)]
     scan = parse_ids(texts.get("scan"), "scan", at) or [f"line {n}" for n in lines]
     patient = parse_ids(texts.get("patient"), "patient", at) or scan
@@ -175,7 +180,7 @@ def _read(path: Path, given: Mapping[Role, str]) -> tuple[str, list[str], NDArra
 
 def _is_header(cells: Sequence[str], given: Mapping[Role, str]) -> bool:
     """Whether a line names a column of scores or labels (a title says one of them in a sentence, not in a cell)."""
-    known = {n for role in ("score", "label") for tier in NAMES[role] for n in tier.split()}  # type: ignore[index]
+    known = set(" ".join((*NAMES["score"], *NAMES["label"])).split())
     names = [normal_name(c) for c in cells if c]
     wanted = {normal_name(n) for n in given.values()}
     parts = [set(n.split("_")) for n in names if len(n) < 40]
@@ -189,24 +194,25 @@ def _join(  # noqa: PLR0917 - a table, and the columns that it adds to
     path: Path,
     given: Mapping[Role, str],
     where: str,
-    texts: dict[str, list[str]],
+    texts: dict[Role, list[str]],
     names: dict[Role, str],
     further: dict[str, list[str]],
 ) -> Place:
     """Add the labels, and what else their table knows, to the columns of the scores; where each label stands."""
     there, header, numbers, cells = _read(path, given)
     roles = [r for r in ROLES if r not in {"score", "call", "refused"}]
-    places = recognise(header, {r: n for r, n in given.items() if r == "label"}, there, roles)
+    places = recognise(header, given, there, roles)
     if "label" not in places:
         raise BadTable(there, f"has no column of labels (columns: {', '.join(header)})", "Name it with --label")
-    key = next((r for r in ("scan", "patient") if r in places and r in texts), None)
+    ids: tuple[Role, ...] = ("scan", "patient")
+    key = next((r for r in ids if r in places and r in texts), None)
     if key is None:
         what = f"has no column in common with {where} that names the scan or the patient ({', '.join(header)})"
         raise BadTable(there, what, "Give both tables a column `scan`")
-    keys = [key, *(["finding"] if "finding" in places and "finding" in texts else [])]
-    theirs = list(zip(*(cells[places[k]] for k in keys), strict=True))  # type: ignore[index]
+    finding: list[Role] = ["finding"] if "finding" in places and "finding" in texts else []
+    keys = [key, *finding]
     rows: dict[tuple[str, ...], int] = {}
-    for i, name in enumerate(theirs):
+    for i, name in enumerate(zip(*(cells[places[k]] for k in keys), strict=True)):
         first = rows.setdefault(name, i)
         if cells[places["label"]][first] != cells[places["label"]][i]:
             what = f"{key} {name[0]!r} has another label than in line {numbers[first]}"
@@ -215,20 +221,21 @@ def _join(  # noqa: PLR0917 - a table, and the columns that it adds to
     ours = list(zip(*(texts[k] for k in keys), strict=True))
     matched = [rows.get(n, loose.get(tuple(alike(p).casefold() for p in n), -1)) for n in ours]
     used = set(matched)
-    absent = [name for name, i in rows.items() if i not in used]
-    if len(absent) > (1 - LEAST_FOUND) * len(rows):
-        first = ", ".join(" ".join(name) for name in absent[:3])
-        what = f"{len(rows) - len(absent)} of its {len(rows)} labelled {key}s are in {where}; not there: {first}"
+    labelled = {n: i for n, i in rows.items() if cells[places["label"]][i].lower() not in MISSING}
+    absent = [" ".join(name) for name, i in labelled.items() if i not in used]
+    if len(absent) > (1 - LEAST_FOUND) * len(labelled):
+        found = f"{len(labelled) - len(absent)} of its {len(labelled)} labelled {key}s are in {where}"
+        what = f"{found}; not there: {', '.join(absent[:3])}"
         raise BadTable(there, what, f"Make the {key} ids of both tables agree")
-    for i, name in enumerate(header):
+    for i, title in enumerate(header):
         role = next((r for r, place in places.items() if place == i), None)
         column = [cells[i][m] if m >= 0 else "" for m in matched]
-        if role == "label" or (role and role not in texts and role not in keys):
-            texts[role], names[role] = column, name
-        elif not role and name and name not in further:
-            further[name] = column
-    if "patient" not in keys and "patient" in texts:
-        texts["patient"] = [p or f"scan {s}" for p, s in zip(texts["patient"], texts["scan"], strict=True)]
+        if role == "patient" and role not in texts:  # a scan without a label has no patient there
+            column = [p or f"scan {s}" for p, s in zip(column, texts["scan"], strict=True)]
+        if role and role not in texts:
+            texts[role], names[role] = column, title
+        elif not role and title and title not in further:
+            further[title] = column
     return Place(there, np.array([numbers[m] if m >= 0 else 0 for m in matched]))
 
 
@@ -254,6 +261,20 @@ def _without_labels(  # noqa: PLR0917 - the columns, and what the user said of t
             what = f"column {name!r} says of every scan what the label {names['label']!r} says: a second label"
             raise BadTable(at.where, what, f"Remove it, or say --label {names['label']!r} to leave it aside")
     return kept
+
+
+def _check_both_labels(
+    further: Mapping[str, list[str]], label: NDArray[np.int64], positive: str | None, other: str, at: Place
+) -> None:
+    """A label column beside the scores that says otherwise than the table of labels."""
+    for name, texts in further.items():
+        if normal_name(name) not in NAMES["label"][0].split():
+            continue
+        ours = parse_labels(texts, name, positive, at)
+        differs = np.flatnonzero((ours != label) & (ours != UNKNOWN_LABEL) & (label != UNKNOWN_LABEL))
+        if differs.size:
+            what = f"{name} is {texts[differs[0]]!r}, but {other} says otherwise ({differs.size} scans differ)"
+            at.refuse(int(differs[0]), what, "Remove one of the two columns, or correct it")
 
 
 def _is_label_again(texts: Sequence[str], label: NDArray[np.int64]) -> bool:
@@ -335,4 +356,4 @@ def one_threshold(score: NDArray[np.float64], call: NDArray[np.bool_]) -> bool:
     >>> one_threshold(np.array([0.1, 0.4, 0.9]), np.array([False, True, True]))
     True
     """
-    return call.all() or not call.any() or bool(score[call].min() > score[~call].max())
+    return bool(call.all() or not call.any() or score[call].min() > score[~call].max())

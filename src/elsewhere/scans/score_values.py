@@ -31,9 +31,11 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
 THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:[ '’\u00a0\u202f.,][0-9]{3})+(?:[.,][0-9]+)?")
 ONLY_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
+MONTH = "(?:jan|feb|fév|mar|mär|mrz|apr|avr|may|mai|jun|jui|jul|aug|aoû|sep|oct|okt|nov|dec|dez|déc)[^\\W\\d]{0,6}"
 DATE = re.compile(
     r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}.*|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}"
-    r"|[0-9]{1,2}[-. ]+[^\W\d]{3,9}|[^\W\d]{3,9}[-. ]+[0-9]{1,4}"
+    rf"|[0-9]{{1,2}}[-. ]+{MONTH}|{MONTH}[-. ]+[0-9]{{1,4}}",
+    re.IGNORECASE,
 )
 SERIAL = re.compile(r"[1-6][0-9]{4}(?:\.[0-9]+)?")
 """What a spreadsheet counts days as: 10000 to 69999 are 1927 to 2091."""
@@ -227,7 +229,7 @@ def parse_ids(texts: Sequence[str] | None, name: str, at: Place) -> list[str]:
 
 
 def parse_known(
-    texts: Mapping[str, Sequence[str]], names: Mapping[Role, str], at: Place, remarks: list[str]
+    texts: Mapping[Role, Sequence[str]], names: Mapping[Role, str], at: Place, remarks: list[str]
 ) -> dict[str, list[str]]:
     """Age, sex and date as metadata; an age that cannot be understood is not known, and a remark says so.
 
