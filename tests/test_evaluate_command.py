@@ -1,4 +1,4 @@
-"""`elsewhere evaluate` on small tables: files, printed words, exit codes, findings, versions, and a study's own cell."""
+"""`elsewhere evaluate` on small tables: files, printed words, exit codes, findings, versions, a study's own cell."""
 
 from __future__ import annotations
 
