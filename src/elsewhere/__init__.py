@@ -32,6 +32,7 @@ COMMANDS = {
     "diagnose": "Why models fail elsewhere: what gives sites and labels away without a lung.",
     "stress": "Shift home scans step by step, and ask which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
+    "evaluate": "Does any product work here? From a table of its scores, without a scan: page and exit code.",
     "view": "Write a page that draws scans, with what a model looked at.",
     "simulate": "Make simulated sites in their published layouts.",
     "real": "Run the study commands on a folder of real CT for tests.",

@@ -30,6 +30,10 @@ class BadSite(ElsewhereError):
     """A site's folder or labels table cannot be used as a whole."""
 
 
+class BadTable(ElsewhereError):
+    """A table of scores, of labels for them, or a claim about them, cannot be used."""
+
+
 class BadStudy(ElsewhereError):
     """A study file, or what it asks for, cannot be carried out."""
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,11 @@ from scipy.special import expit
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.evidence import verdict_page
+from elsewhere.evidence.acceptance import read_claims
 from elsewhere.evidence.decision import OperatingPoint
+from elsewhere.evidence.evaluation import ProductRows, evaluate_product
+from elsewhere.evidence.evaluation_page import EvaluationContext, render_evaluation
+from elsewhere.evidence.requirements import Requirements
 from elsewhere.evidence.verdict import Scans, judge
 from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.files import write_whole
@@ -158,6 +162,27 @@ def verdict_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     occasion = verdict_page.Occasion("A", ("A",), "New", "/scans/new", "real", "abc", bad, "elsewhere verdict")
     path = tmp_path_factory.mktemp("browser") / "verdict.html"
     path.write_text(verdict_page.render(said, occasion), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def evaluation_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluation's page with every part: refusals, sites, subgroups, claims, two findings, one of them no probability."""
+    random = np.random.default_rng(4)
+    labels = np.arange(400) % 2
+    scores = expit(3 * (labels - 0.5) + random.normal(0, 1, 400))
+    scores[:20] = np.nan
+    refused = ["too thin"] * 20 + [""] * 380
+    metadata = {"sex": ["F", "M"] * 200, "kernel": ["B"] * 395 + ["S"] * 5}
+    sites = [f"H{i // 2 % 5}" for i in range(400)]
+    rows = ProductRows(labels, np.arange(400), scores, None, refused, sites, metadata, threshold=0.5)
+    claims = read_claims({"auc": 0.99, "sensitivity": 0.5})
+    whole = evaluate_product(rows, Requirements(), name="nodule", claims=claims, prevalence=0.1)
+    plain = evaluate_product(replace(rows, is_probability=False, sites=None), Requirements(), name="effusion")
+    columns = {"score": "AI score", "label": "truth"}
+    context = EvaluationContext("Product", "scores.csv", "", columns, "probabilities", ("A remark.",), 13, "elsewhere")
+    path = tmp_path_factory.mktemp("browser") / "evaluation.html"
+    path.write_text(render_evaluation([whole, plain], context), encoding="utf-8")
     return path
 
 

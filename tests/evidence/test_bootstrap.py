@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -65,8 +67,21 @@ def test_spread_of_resamples_is_the_clustered_delong_error():
 def test_blocks_change_nothing(monkeypatch):
     labels, people, scores = cell(4)
     whole = won_comparisons(labels, people, scores[0])
+    drawn, aucs = draw_patients(labels, people, 30, 1), resampled_aucs(labels, people, scores, 30, 1)
     monkeypatch.setattr(bootstrap, "LARGEST_TABLE", 50)
     assert np.array_equal(won_comparisons(labels, people, scores[0]), whole)
+    assert np.array_equal(draw_patients(labels, people, 30, 1), drawn)
+    assert np.array_equal(resampled_aucs(labels, people, scores, 30, 1), aucs)
+
+
+def test_memory_grows_with_the_scans_not_with_the_square_of_the_patients():
+    random = np.random.default_rng(6)
+    labels, scores = random.integers(0, 2, 20_000), random.random(20_000)
+    tracemalloc.start()
+    resampled_aucs(labels, np.arange(20_000), scores, 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # a table of patients by patients would take 800 MB
 
 
 def test_auc_without_each_patient_equals_leaving_it_out():

@@ -9,6 +9,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
+from elsewhere.evidence import calibration
 from elsewhere.evidence.calibration import (
     brier_score,
     calibration_error,
@@ -85,6 +86,13 @@ def test_ece_if_calibrated_is_exact_and_knows_no_order():
     assert calibration_error(labels[order], probabilities[order]) == found
     # by hand: one bin, two scans of 0.25: the sum lies 0.5 above with 9/16, 0.5 below with 6/16, 1.5 below with 1/16
     assert calibration_error([0, 1], [0.25, 0.25]).ece_if_calibrated == pytest.approx((9 + 6 + 3) / 32 / 2)
+
+
+def test_ece_if_calibrated_of_many_scans_is_the_same_in_blocks(monkeypatch):
+    values = np.random.default_rng(8).beta(0.5, 0.5, 5000)
+    in_blocks = calibration_error(values > 0.5, values).ece_if_calibrated
+    monkeypatch.setattr(calibration, "BLOCK", 10_000)
+    assert in_blocks == pytest.approx(calibration_error(values > 0.5, values).ece_if_calibrated, rel=1e-10)
 
 
 def test_brier_equals_scikit_learn():

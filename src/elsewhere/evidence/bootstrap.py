@@ -1,7 +1,6 @@
 """Labels, patients and scores in; thousands of patient-clustered resamples of the AUC or of a proportion out.
 
-A resample is a count per patient, so that an AUC becomes a product of counts with the patients' table of won
-comparisons: no resample is ever sorted.
+A resample is a count per patient; scans are sorted by score once, and no resample is ever sorted.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 from elsewhere.evidence.columns import Floats, Ints, check_both_classes, check_groups, check_labels, check_scores
 
 LARGEST_TABLE = 4_000_000
-"""Comparisons (positive × negative scans) held at once; more are summed in blocks."""
+"""Comparisons (positive × negative scans), or scans × resamples, held at once; more are taken in blocks."""
 
 
 def patient_strata(labels: Ints, groups: Ints) -> Ints:
@@ -38,9 +37,12 @@ def draw_patients(labels: Ints, groups: Ints, resamples: int, seed: int, *, with
     counts = np.zeros((resamples, strata.size))
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
-        drawn = random.integers(members.size, size=(resamples, members.size))
-        flat = drawn + members.size * np.arange(resamples)[:, None]
-        counts[:, members] = np.bincount(flat.ravel(), minlength=resamples * members.size).reshape(resamples, -1)
+        block = max(1, LARGEST_TABLE // members.size)  # drawn in blocks, the draws are the same
+        for start in range(0, resamples, block):
+            rows = min(block, resamples - start)
+            flat = random.integers(members.size, size=(rows, members.size)) + members.size * np.arange(rows)[:, None]
+            drawn = np.bincount(flat.ravel(), minlength=rows * members.size).reshape(rows, -1)
+            counts[start : start + rows, members] = drawn
     return counts
 
 
@@ -79,10 +81,26 @@ def resampled_aucs(
     counts = draw_patients(truth, groups, resamples, seed)
     positives, negatives = (np.bincount(groups, truth == c) for c in (1, 0))
     comparisons = (counts @ positives) * (counts @ negatives)
-    has, lacks = positives > 0, negatives > 0
-    ours, theirs = np.ascontiguousarray(counts[:, has]), counts[:, lacks]
-    tables = (won_comparisons(truth, groups, row)[np.ix_(has, lacks)] for row in values)
-    return np.stack([((ours @ table) * theirs).sum(axis=1) / comparisons for table in tables])
+    return np.stack([_won(truth, groups, row, counts) for row in values]) / comparisons
+
+
+def _won(labels: Ints, groups: Ints, scores: Floats, counts: Floats) -> Floats:
+    """Comparisons that positives win in each resample (resamples,), ties half: every sum is of whole numbers, exact.
+
+    Scans in the order of their scores, each as often as its patient was drawn: a positive wins against every negative
+    before its group of equal scores, and half of those in it. Linear in the scans, whatever the number of patients.
+    """
+    order = np.argsort(scores, kind="stable")
+    owner, positive = groups[order], labels[order] == 1
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
+    won = np.empty(len(counts))
+    block = max(1, LARGEST_TABLE // order.size)
+    for start in range(0, len(counts), block):
+        drawn = counts[start : start + block, owner]
+        up, down = (np.add.reduceat(drawn * kind, starts, axis=1) for kind in (positive, ~positive))
+        below = np.cumsum(down, axis=1) - down / 2
+        won[start : start + block] = np.einsum("rs,rs->r", up, below)
+    return won
 
 
 def auc_without_each_patient(labels: Ints, groups: Ints, scores: Floats) -> Floats:

@@ -262,6 +262,7 @@ def score_cell(
     passes: ArrayLike | None = None,
     *,
     operating_point: OperatingPoint,
+    called: ArrayLike | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> CellScore:
@@ -273,6 +274,7 @@ def score_cell(
         probabilities: of being positive, deterministic (scans,).
         passes: the same from MC dropout (passes, scans), or None.
         operating_point: where this model says positive.
+        called: its decisions (scans,), where they are not those of the operating point.
         resamples: patient-clustered bootstrap resamples.
         seed: of the bootstrap; the same patients and seed draw the same resamples for every model.
 
@@ -297,7 +299,7 @@ def score_cell(
         threshold_rule=operating_point.rule,
         threshold_reading=operating_point.reading,
         threshold_note=operating_point.note,
-        **_decision_fields(truth, groups, decide(values, operating_point)),
+        **_decision_fields(truth, groups, decide(values, operating_point) if called is None else called),
         **_ranking_fields(truth, groups, values, resamples, seed),
         **_dropout_fields(truth, dropout),
         **_calibration_fields(truth, groups, values),
@@ -320,9 +322,9 @@ def _note(positives: int, scans: int) -> str:
     return f"One class: all {scans} scans are {name}, so there is no ROC and no AUC; {left} is given."
 
 
-def _decision_fields(labels: Ints, groups: Ints, called: np.ndarray) -> dict:
+def _decision_fields(labels: Ints, groups: Ints, called: ArrayLike) -> dict:
     confusion = count_confusion(labels, called)
-    right = (called == labels).astype(np.int64)
+    right = (np.asarray(called) == labels).astype(np.int64)
     whole = proportion_interval(right, groups)
     sensitivity, specificity = (_share_within(right, groups, labels == c) for c in (1, 0))
     balanced = mean_interval(sensitivity, specificity) if sensitivity and specificity else None

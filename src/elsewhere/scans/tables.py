@@ -1,9 +1,10 @@
-"""A table that a data set publishes (CSV or XLSX) in; its rows as dictionaries of text out."""
+"""A table (CSV, XLSX or Parquet) in; its lines, or its rows as dictionaries of text, out."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -11,6 +12,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from openpyxl import load_workbook
 
 from elsewhere.errors import BadSite
@@ -22,8 +25,9 @@ MOST_BYTES = 256_000_000  # of a table, also unpacked
 MOST_ROWS, MOST_COLUMNS = 500_000, 256
 MOST_BLANK = 10_000  # blank rows of a sheet, after which nothing more is looked for
 LONGEST_CELL = 20  # lines that one cell of a CSV may take
+HEAD, DELIMITERS = 1_000_000, ",;\t"  # letters in which a header is looked for, and what may part its cells
 EXACT = 1e15  # from here on a spreadsheet rounds
-ZIP, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+ZIP, OLD_EXCEL, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"PAR1"
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 
 
@@ -48,7 +52,7 @@ def read_rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
 
 
 def read_lines(path: Path, where: str) -> list[Line]:
-    """All lines of a CSV (with or without BOM and CRLF; commas, semicolons or tabs) or of the first sheet of an XLSX.
+    """All lines of a CSV (with or without BOM and CRLF; commas, semicolons or tabs), a Parquet file or an XLSX's sheet.
 
     What a file is its first bytes say, not its name. A cell of a CSV may hold line breaks, but not a large part of
     the table: that is a quotation mark which nobody closed.
@@ -68,6 +72,8 @@ def read_lines(path: Path, where: str) -> list[Line]:
     raw = path.read_bytes()
     if raw.startswith(OLD_EXCEL):
         raise BadSite(where, "is a spreadsheet of an old kind (.xls)", "Save it as .xlsx or .csv")
+    if raw.startswith(PARQUET):
+        return _read_parquet(raw, where)
     if raw.startswith(ZIP) or path.suffix.lower() in {".xlsx", ".xlsm"}:
         return _read_xlsx(raw, where)
     return _read_csv(raw, where)
@@ -88,8 +94,9 @@ def known(text: str | None) -> str | None:
 
 def _read_csv(raw: bytes, where: str) -> list[Line]:
     text = _decode(raw)
-    header = next((line for line in text.lstrip().splitlines() if not line.startswith("#")), "")
-    delimiter = max(",;\t", key=header.count)
+    first = [line for line in text[:HEAD].lstrip().splitlines() if not line.startswith("#")]
+    header = next((line for line in first if any(mark in line for mark in DELIMITERS)), "")  # below bare titles
+    delimiter = max(DELIMITERS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[Line] = []
     limit = csv.field_size_limit(len(text) + 1)
@@ -158,6 +165,27 @@ def _sheet(sheet: Any, where: str) -> Iterator[Line]:
         filled = number
         width = max(i for i, value in enumerate(row, start=1) if value is not None)
         yield number, [_excel_text(value, number, where) for value in row[:width]]
+
+
+def _read_parquet(raw: bytes, where: str) -> list[Line]:
+    try:
+        table = pq.read_table(pa.BufferReader(raw))
+        columns = [[_plain_text(value) for value in column.to_pylist()] for column in table.columns]
+    except (OSError, pa.ArrowException, ValueError, LookupError) as error:
+        raise BadSite(where, f"not a readable Parquet file ({error})", "Save it again, or as .csv") from error
+    if table.num_rows > MOST_ROWS or table.num_columns > MOST_COLUMNS:
+        size = f"{table.num_rows} rows and {table.num_columns} columns"
+        raise BadSite(where, f"has {size}", "Give the table of the scans, one row each")
+    return [(1, list(table.schema.names)), *((n, list(row)) for n, row in enumerate(zip(*columns, strict=True), 2))]
+
+
+def _plain_text(value: object) -> str:
+    """A cell as a CSV would have it; numbers keep every bit."""
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    if isinstance(value, datetime | date):
+        return value.strftime("%Y-%m-%d")
+    return "" if value is None else str(value)
 
 
 def _excel_text(value: object, row: int, where: str) -> str:

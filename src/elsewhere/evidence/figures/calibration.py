@@ -63,9 +63,13 @@ def reliability_grid(
     rows: Sequence[str],
     columns: Sequence[str],
     panels: Sequence[Sequence[ReliabilityPanel | Words | None]],
+    *,
+    words: tuple[str, str] = ("Trained on ", "tested at "),
 ) -> Canvas:
     """Share of positives against the probability that was said, with intervals; the diagonal is perfect."""
-    style = PanelStyle(PANEL, PANEL, "probability said", "share positive", lines=2)
+    style = PanelStyle(
+        PANEL, PANEL, "probability said", "share positive", lines=2, row_words=words[0], column_words=words[1]
+    )
     return panel_grid((name, alt), rows, columns, panels, style, _reliability)
 
 
@@ -91,9 +95,13 @@ def benefit_grid(
     rows: Sequence[str],
     columns: Sequence[str],
     panels: Sequence[Sequence[BenefitPanel | Words | None]],
+    *,
+    words: tuple[str, str] = ("Trained on ", "tested at "),
 ) -> Canvas:
     """Net benefit against the probability at which one would act, beside acting on everyone and on nobody."""
-    style = PanelStyle(PANEL, BENEFIT_DOWN, "act from this probability on", "net benefit", lines=2)
+    style = PanelStyle(
+        PANEL, BENEFIT_DOWN, "act from this probability on", "net benefit", 2, row_words=words[0], column_words=words[1]
+    )
     return panel_grid((name, alt), rows, columns, panels, style, _benefit)
 
 

@@ -45,17 +45,23 @@ def closed_curve(fpr: ArrayLike, tpr: ArrayLike) -> tuple[NDArray[np.float64], N
 
 
 def roc_grid(
-    name: str, alt: str, rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[RocPanel]]
+    name: str,
+    alt: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    panels: Sequence[Sequence[RocPanel]],
+    *,
+    words: tuple[str, str] = ("Trained on ", "tested at "),
 ) -> Canvas:
     """The grid of ROC curves: models × sites, each with its diagonal (chance) and its dropout band."""
     width = MARGIN + LEFT + len(columns) * (PANEL + GAP) - GAP + MARGIN
     canvas = Canvas(name, alt, width, len(rows) * PITCH)
     for row, model in enumerate(rows):
         y = row * PITCH + HEADER + 18
-        canvas.text(MARGIN, row * PITCH + 18, f"Trained on {model}", size=10.5, bold=True)
+        canvas.text(MARGIN, row * PITCH + 18, f"{words[0]}{model}", size=10.5, bold=True)
         for column, panel in enumerate(panels[row]):
             x = MARGIN + LEFT + column * (PANEL + GAP)
-            canvas.text(x, y - 6, f"tested at {wrap(columns[column], 24)[0]}", size=9, color=MUTED)
+            canvas.text(x, y - 6, f"{words[1]}{wrap(columns[column], 24)[0]}", size=9, color=MUTED)
             _panel(canvas, x, y, panel)
         _axis_words(canvas, MARGIN + LEFT, y)
     return canvas

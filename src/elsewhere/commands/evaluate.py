@@ -1,0 +1,246 @@
+"""`elsewhere evaluate`: a table of a product's scores, without a scan; one page, JSON, cells and an exit code."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+from elsewhere import engine
+from elsewhere.errors import BadTable
+from elsewhere.evidence.acceptance import Claim, exit_code, read_claims
+from elsewhere.evidence.evaluation import ProductRows, Section, evaluate_product, to_record
+from elsewhere.evidence.evaluation_page import EvaluationContext, headline, render_evaluation
+from elsewhere.evidence.requirements import Requirements
+from elsewhere.evidence.verdict import DISCLAIMER
+from elsewhere.files import short_name, write_whole
+from elsewhere.records import write_columns, write_record
+from elsewhere.scans.score_columns import Role
+from elsewhere.scans.score_table import ScoreTable, read_score_table
+from elsewhere.scans.score_values import SCALES, Scale
+
+SCALE_WORDS: dict[Scale, str] = {
+    "probability": "probabilities, 0 to 1",
+    "percent": "probabilities in percent, 0 to 100",
+    "logit": "log-odds",
+    "higher-is-sicker": "scores without a unit, higher meaning more positive",
+    "lower-is-sicker": "scores without a unit, lower meaning more positive",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_table` found.
+
+    Attributes:
+        sections: one for each finding and version.
+        exit_code: of the whole.
+        folder: where the page, the JSON and the cells lie.
+    """
+
+    sections: tuple[Section, ...]
+    exit_code: int
+    folder: Path
+
+
+def evaluate(
+    scores: Annotated[Path, typer.Argument(help="Table of scores (CSV, XLSX, Parquet), one row per scan.")],
+    *,
+    score: Annotated[str | None, typer.Option(help="Column of the scores [recognised by its name].")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels [recognised].")] = None,
+    patient: Annotated[str | None, typer.Option(help="Column of the patients [recognised].")] = None,
+    site: Annotated[str | None, typer.Option(help="Column of the sites [recognised].")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table with the labels, joined by scan, else by patient.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Label that is positive; all others are negative.")] = None,
+    scale: Annotated[str | None, typer.Option(help=f"What scores are: {', '.join(SCALES)} [probability].")] = None,
+    threshold: Annotated[float | None, typer.Option(help="The product's threshold, on the scale of the file.")] = None,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Local prevalence for predictive values, beside that of the labelled scans.")
+    ] = None,
+    least_auc: Annotated[float | None, typer.Option(help="Discrimination (AUC) to reach [0.80].")] = None,
+    least_sensitivity: Annotated[float | None, typer.Option(help="Sensitivity to reach [0.70].")] = None,
+    least_specificity: Annotated[float | None, typer.Option(help="Specificity to reach [0.70].")] = None,
+    net_benefit_at: Annotated[
+        float | None,
+        typer.Option(help="Threshold probability at which the net benefit must exceed treat-all and -none."),
+    ] = None,
+    claim: Annotated[Path | None, typer.Option(help="TOML file of what the product is said to reach.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the page [NAME-evaluation beside the table].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the product [that of the table].")] = None,
+) -> None:
+    """Does a product work on these scans? From a table of its scores, without a scan. Research use only.
+
+    It works where the whole 95 % interval meets every requirement; those in brackets stand in for what is not stated.
+
+    Exit codes: 0 works, 10 re-threshold or recalibrate, 11 adapt, 12 do not use, 13 not as claimed, 20 cannot tell,
+    1 error.
+    """
+    if scale is not None and scale not in SCALES:
+        raise typer.BadParameter(f"--scale must be one of {', '.join(SCALES)}, is {scale}")
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise typer.BadParameter(f"--prevalence must be above 0 and below 1, is {prevalence:g}")
+    try:
+        stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{str(error).replace('_', '-')}") from error
+    given: dict[Role, str] = {}
+    columns: list[tuple[Role, str | None]] = [("score", score), ("label", label), ("patient", patient), ("site", site)]
+    given |= {role: column for role, column in columns if column is not None}
+    claims = () if claim is None else load_claims(claim)
+    table = read_score_table(scores, given, labels=labels, positive=positive, scale=_scale(scale), threshold=threshold)
+    found = evaluate_table(
+        table,
+        stated,
+        claims=claims,
+        prevalence=prevalence,
+        name=name or scores.stem,
+        labels="" if labels is None else labels.name,
+        out=out or scores.parent / f"{short_name(scores.stem)}-evaluation",
+    )
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _scale(text: str | None) -> Scale | None:
+    return next((s for s in SCALES if s == text), None)
+
+
+def load_claims(file: Path) -> tuple[Claim, ...]:
+    """The claims of a TOML file.
+
+    Raises:
+        BadTable: it cannot be read, or claims nothing that can be tested.
+    """
+    try:
+        return read_claims(tomllib.loads(file.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise BadTable(file, f"cannot be read ({error.strerror})", "Give the path of a TOML file") from error
+    except ValueError as error:  # bad TOML and bad UTF-8 are of this kind
+        raise BadTable(file, str(error), "Correct it (documentation, “Acceptance test”)") from error
+
+
+def evaluate_table(
+    table: ScoreTable,
+    stated: Requirements = Requirements(),  # noqa: B008 - frozen
+    *,
+    claims: Sequence[Claim] = (),
+    prevalence: float | None = None,
+    name: str,
+    labels: str = "",
+    out: Path,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate a checked table; write evaluation.html, evaluation.json, cells.parquet; print what was read and found.
+
+    Args:
+        table: of scores and labels.
+        stated: what the product must reach.
+        claims: what it is said to reach.
+        prevalence: at which predictive values are wanted beside that of these scans.
+        name: of the product.
+        labels: name of the file that the labels are from; "" where they stand in the table.
+        out: folder to write to.
+        seed: of all that is drawn.
+
+    Raises:
+        BadTable: no finding has a scan with both a score and a label.
+    """
+    engine.say(
+        f"{table.where}: {len(table.scan)} rows, {SCALE_WORDS[table.scale]}{'' if table.stated else ' (assumed)'}"
+    )
+    engine.say("; ".join(f"{role} = {column!r}" for role, column in table.columns.items()), "Columns:")
+    for remark in table.remarks:
+        engine.say(remark)
+    sections = tuple(
+        evaluate_product(rows, stated, name=part, claims=claims, prevalence=prevalence, seed=seed)
+        for part, rows in _parts(table)
+    )
+    if not sections:
+        raise BadTable(table.where, "no finding has a scan with both a score and a label", "Give some scans both")
+    code = exit_code([s.answer for s in sections], [c for s in sections for c in s.claims])
+    context = EvaluationContext(
+        product=name,
+        table=Path(table.where).name,
+        labels=labels,
+        columns={str(role): column for role, column in table.columns.items()},
+        scale=SCALE_WORDS[table.scale],
+        remarks=table.remarks,
+        exit_code=code,
+        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name]),
+    )
+    record: dict[str, Any] = {"product": name, "exit_code": code, "disclaimer": DISCLAIMER}
+    record |= {
+        "table": context.table,
+        "columns": dict(table.columns),
+        "scale": table.scale,
+        "stated_scale": table.stated,
+    }
+    record |= {"remarks": list(table.remarks), "seed": seed}
+    record["findings"] = [{"headline": headline(s), **to_record(s)} for s in sections]
+    write_record(out / "evaluation.json", record)
+    write_columns(out / "cells.parquet", pa.Table.from_pylist([cell for s in sections for cell in s.cells]))
+    write_whole(out / "evaluation.html", render_evaluation(sections, context))
+    _print(sections, out)
+    return Evaluation(sections, code, out)
+
+
+def _parts(table: ScoreTable) -> list[tuple[str, ProductRows]]:
+    """Rows of each finding and version that has a scan with both a score and a label."""
+    versions = len(set(table.version)) > 1
+    keys = [
+        " · ".join(p for p in (f, v if versions else "") if p)
+        for f, v in zip(table.finding, table.version, strict=True)
+    ]
+    names = np.array(keys)
+    parts = []
+    for name in dict.fromkeys(keys):
+        kept = names == name
+        if (np.isfinite(table.score[kept]) & (table.label[kept] >= 0)).any():
+            parts.append((name, _rows(table, kept)))
+    return parts
+
+
+def _rows(table: ScoreTable, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> ProductRows:
+    places = np.flatnonzero(kept).tolist()
+    several = "site" in table.columns
+    return ProductRows(
+        labels=table.label[kept],
+        patients=np.array([f"{table.site[i]}/{table.patient[i]}" for i in places]),
+        scores=table.score[kept],
+        calls=None if table.call is None else table.call[kept],
+        refused=[table.refused[i] for i in places],
+        sites=[table.site[i] for i in places] if several else None,
+        metadata={n: [values[i] for i in places] for n, values in table.metadata.items()},
+        threshold=table.threshold,
+        is_probability=table.is_probability,
+        stated_probability=table.is_probability and table.stated,
+        show=_show(table.scale),
+    )
+
+
+def _show(scale: Scale) -> Callable[[float], str]:
+    """A threshold in words of the file's scale."""
+    if scale == "percent":
+        return lambda t: f"from {100 * t:.4g} %"
+    if scale == "logit":
+        return lambda t: f"from {np.log(t / (1 - t)):.4g}"
+    return (lambda t: f"at or below {-t:.4g}") if scale == "lower-is-sicker" else "from {:.4g}".format
+
+
+def _print(sections: Sequence[Section], out: Path) -> None:
+    for s in sections:
+        typer.echo(f"{f'{s.name}: ' if s.name else ''}{headline(s)}.")
+        typer.echo(s.answer.reason)
+        typer.echo(s.answer.next_step)
+        if s.unanswered:
+            typer.echo(s.unanswered)
+        for claim in s.claims:
+            typer.echo(claim.sentence)
+    engine.say(out / "evaluation.html", "The page:")
