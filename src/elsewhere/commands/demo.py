@@ -71,7 +71,7 @@ dropout = 0.05
 
 [training]
 iterations = {iterations}
-batch = 6
+batch = 4
 learning_rate = 5e-4
 balanced_classes = true
 schedule = "cosine"
