@@ -159,6 +159,12 @@ def test_lower_is_sicker_is_told_in_the_files_own_numbers(tmp_path: Path) -> Non
     assert [w["shown"] for w in own] == ["at or below 37"]
 
 
+def test_log_odds_beyond_what_a_probability_holds_are_told_all_the_same(tmp_path: Path) -> None:
+    far = [str(60 * (i % 3 == 0) - 30 * (i % 2)) for i in range(300)]
+    result = run(write(tmp_path / "a.csv", **{"AI score": far}), "--scale", "logit", "--threshold", 900)
+    assert result.exit_code in {0, 10, 11, 20}, result.output
+
+
 def test_a_bad_table_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     result = run(write(tmp_path / "a.csv", COVID=["yes"] * 300))
     assert isinstance(result.exception, BadTable)

@@ -205,6 +205,12 @@ def test_scores_outside_the_scale(tmp_path: Path) -> None:
     assert "though the scale is percent" in refused(tmp_path, BASE, scale="percent")
 
 
+def test_a_threshold_outside_the_scale(tmp_path: Path) -> None:
+    assert "the threshold 50 lies outside its scale, probability" in refused(tmp_path, BASE, threshold=50)
+    assert "lies outside its scale" in refused(tmp_path, BASE, threshold=float("nan"), scale="higher-is-sicker")
+    assert read(tmp_path, BASE, threshold=1.0).threshold == 1
+
+
 def test_the_same_scan_twice(tmp_path: Path) -> None:
     said = refused(tmp_path, changed("scan", 9, "s3"))
     assert "line 11: scan 's3' stands here and in line 5, with the scores 0.14 and 0.38. Two versions" in said

@@ -167,7 +167,7 @@ def verdict_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def evaluation_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An evaluation's page with every part: refusals, sites, subgroups, claims, two findings, one of them no probability."""
+    """An evaluation's page with every part: refusals, sites, subgroups, claims, and a finding without probabilities."""
     random = np.random.default_rng(4)
     labels = np.arange(400) % 2
     scores = expit(3 * (labels - 0.5) + random.normal(0, 1, 400))

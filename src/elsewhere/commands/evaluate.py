@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import typer
+from scipy.special import logit
 
 from elsewhere import engine
 from elsewhere.errors import BadTable
@@ -230,7 +231,7 @@ def _show(scale: Scale) -> Callable[[float], str]:
     if scale == "percent":
         return lambda t: f"from {100 * t:.4g} %"
     if scale == "logit":
-        return lambda t: f"from {np.log(t / (1 - t)):.4g}"
+        return lambda t: f"from {logit(t):.4g}"
     return (lambda t: f"at or below {-t:.4g}") if scale == "lower-is-sicker" else "from {:.4g}".format
 
 

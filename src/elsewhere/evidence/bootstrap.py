@@ -94,10 +94,12 @@ def _won(labels: Ints, groups: Ints, scores: Floats, counts: Floats) -> Floats:
     owner, positive = groups[order], labels[order] == 1
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
     won = np.empty(len(counts))
-    block = max(1, LARGEST_TABLE // order.size)
+    block = max(1, LARGEST_TABLE // 8 // order.size)  # some tables of this size at once, in the processor's cache
     for start in range(0, len(counts), block):
         drawn = counts[start : start + block, owner]
-        up, down = (np.add.reduceat(drawn * kind, starts, axis=1) for kind in (positive, ~positive))
+        up, down = drawn * positive, drawn * ~positive
+        if starts.size < order.size:
+            up, down = (np.add.reduceat(kind, starts, axis=1) for kind in (up, down))
         below = np.cumsum(down, axis=1) - down / 2
         won[start : start + block] = np.einsum("rs,rs->r", up, below)
     return won

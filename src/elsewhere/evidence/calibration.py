@@ -251,7 +251,9 @@ def _ends(labels: Ints, fitted: Floats, design: Floats, groups: Ints, beta: Floa
         here = order[starts[sizes == size][:, None] + np.arange(size)]
         rows = design[here]
         leverage = rows @ bread @ (rows * weight[here][..., None]).transpose(0, 2, 1)
-        freed = np.linalg.pinv(np.eye(size) - leverage) @ residual[here][..., None]
+        left = np.eye(size) - leverage
+        inverse = np.linalg.pinv(left) if size > 1 else np.divide(1, left, out=np.zeros_like(left), where=left != 0)
+        freed = inverse @ residual[here][..., None]
         pulls = (rows.transpose(0, 2, 1) @ freed)[..., 0]
         meat += pulls.T @ pulls
     variance = (bread @ meat @ bread)[-1, -1] * (people - 1) / people

@@ -39,9 +39,9 @@ from elsewhere.evidence.scored import Scored, decisions, discrimination, shares
 from elsewhere.evidence.subgroups import Subgroup, find_subgroups, level_order, levels
 from elsewhere.evidence.verdict_rule import Answer, brief
 
-DRAWS = 20_000_000
+DRAWS = 4_000_000
 """Scans drawn in all resamples of a bootstrap together: fewer resamples where there are very many scans."""
-MOST_RESAMPLES, LEAST_RESAMPLES = 2000, 200
+MOST_RESAMPLES, LEAST_RESAMPLES = 2000, 100
 THRESHOLDS = 9
 """Thresholds of the what-if table, besides the product's own."""
 
@@ -326,11 +326,11 @@ def _refusals(rows: ProductRows, used: NDArray[np.bool_], scans: Scored) -> Refu
         (str(r), n, int((truth[reasons == r] == 1).sum()), int((truth[reasons == r] == 0).sum()))
         for r, n in Counter(reasons.tolist()).most_common()
     )
-    people, groups = np.asarray(rows.patients), []
+    people, groups = check_groups(rows.patients, without.size), []
     for name, values in rows.metadata.items():
         found = levels(name, values)
         for level in sorted(set(found or ()), key=level_order):
-            inside = np.array([v == level for v in found or ()])
+            inside = np.array(found) == level
             share = proportion_interval(without[inside].astype(np.int64), people[inside])
             groups.append((name, level, int(inside.sum()), int(without[inside].sum()), share))
     lost = without & (rows.labels >= 0)

@@ -14,6 +14,7 @@ from elsewhere.errors import BadTable
 from elsewhere.scans.labels import TITLES
 from elsewhere.scans.score_columns import NAMES, ROLES, Role, normal_name, recognise
 from elsewhere.scans.score_values import (
+    ENDS,
     UNKNOWN_LABEL,
     Place,
     Scale,
@@ -125,6 +126,10 @@ def read_score_table(
         raise BadTable(where, what, "Name it with --label, or give a table of labels with --labels")
     at = Place(where, lines)
     score, scale_read = parse_scores(texts["score"], names["score"], scale, at, remarks)
+    low, high = ENDS.get(scale_read, (-np.inf, np.inf))
+    if threshold is not None and not (np.isfinite(threshold) and low <= threshold <= high):
+        what = f"the threshold {threshold:g} lies outside its scale, {scale_read} ({low:g} to {high:g})"
+        raise BadTable(where, what, "Give --threshold as the product's scores are, and --scale what they are")
     label = parse_labels(texts["label"], names["label"], positive, joined or at)
     if joined:
         _check_both_labels(further, label, positive, joined.where, at)

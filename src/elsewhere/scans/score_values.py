@@ -18,6 +18,7 @@ from elsewhere.scans.values import LABELS, MISSING, check_id, parse_age, parse_d
 Texts = Sequence[str]
 Scale = Literal["probability", "percent", "logit", "higher-is-sicker", "lower-is-sicker"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
+ENDS: dict[Scale, tuple[float, float]] = {"probability": (0.0, 1.0), "percent": (0.0, 100.0)}
 UNKNOWN_LABEL = -1
 
 CALLS: dict[str, int | None] = {
@@ -74,7 +75,7 @@ def parse_scores(
     if finite.size == 0:
         raise BadTable(at.where, f"column {name!r} holds no score", "Fill it, or name another one with --score")
     low, high, scale_read = float(finite.min()), float(finite.max()), scale or "probability"
-    ends = {"probability": (0.0, 1.0), "percent": (0.0, 100.0)}.get(scale_read, (-np.inf, np.inf))
+    ends = ENDS.get(scale_read, (-np.inf, np.inf))
     outside = np.flatnonzero((values < ends[0]) | (values > ends[1]))
     if outside.size:
         many = f" ({outside.size} of {finite.size} scores are outside; they reach from {low:g} to {high:g})"
