@@ -169,3 +169,12 @@ def test_a_bad_table_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     result = run(write(tmp_path / "a.csv", COVID=["yes"] * 300))
     assert isinstance(result.exception, BadTable)
     assert not (tmp_path / "a-evaluation").exists()
+
+
+def test_the_printed_command_holds_every_option_and_no_folder_of_this_machine(tmp_path: Path) -> None:
+    table = write(tmp_path / "lung.csv")
+    out = tmp_path / "private" / "page"
+    run(table, "--threshold", 0.5, "--least-auc", 0.7, "--out", out)
+    page = (out / "evaluation.html").read_text(encoding="utf-8")
+    assert "elsewhere evaluate lung.csv --threshold 0.5 --least-auc 0.7 --out page" in page
+    assert str(tmp_path) not in page

@@ -104,9 +104,24 @@ def evaluate(
         name=name or scores.stem,
         labels="" if labels is None else labels.name,
         out=out or scores.parent / f"{short_name(scores.stem)}-evaluation",
-    )
+        options=_as_typed(
+            score=score, label=label, patient=patient, site=site, labels=labels, positive=positive, scale=scale,
+            threshold=threshold, prevalence=prevalence, least_auc=least_auc, least_sensitivity=least_sensitivity,
+            least_specificity=least_specificity, net_benefit_at=net_benefit_at, claim=claim, out=out, name=name,
+        ),
+    )  # fmt: skip
     if found.exit_code:
         raise typer.Exit(found.exit_code)
+
+
+def _as_typed(**given: object) -> list[str]:
+    """Options as they are typed; of paths the last part alone, as the page may leave the house."""
+    return [
+        word
+        for option, value in given.items()
+        if value is not None
+        for word in (f"--{option.replace('_', '-')}", value.name if isinstance(value, Path) else str(value))
+    ]
 
 
 def _scale(text: str | None) -> Scale | None:
@@ -136,6 +151,7 @@ def evaluate_table(
     name: str,
     labels: str = "",
     out: Path,
+    options: Sequence[str] = (),
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate a checked table; write evaluation.html, evaluation.json, cells.parquet; print what was read and found.
@@ -148,6 +164,7 @@ def evaluate_table(
         name: of the product.
         labels: name of the file that the labels are from; "" where they stand in the table.
         out: folder to write to.
+        options: as typed, for the command that the page prints.
         seed: of all that is drawn.
 
     Raises:
@@ -174,7 +191,7 @@ def evaluate_table(
         scale=SCALE_WORDS[table.scale],
         remarks=table.remarks,
         exit_code=code,
-        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name]),
+        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name, *options]),
     )
     record: dict[str, Any] = {"product": name, "exit_code": code, "disclaimer": DISCLAIMER}
     record |= {
