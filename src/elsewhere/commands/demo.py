@@ -52,7 +52,7 @@ store = "store"
 combinations = {combinations}
 
 [split]
-train = 0.5
+train = 0.45
 test = 0.3
 
 [preparation]
