@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from elsewhere.errors import BadScan
 from elsewhere.model import batch
-from elsewhere.model.batch import predict_many
+from elsewhere.model.batch import predict_many, predict_spread
 from elsewhere.model.network import Network, NetworkSettings
-from elsewhere.model.prediction import predict
+from elsewhere.model.prediction import PredictionSettings, predict, predict_both
 from elsewhere.model.sample import Case, Read, SampleSettings
 
 SMALL = NetworkSettings(
@@ -36,6 +38,21 @@ def test_side_by_side_is_one_after_the_other(settings: SampleSettings) -> None:
     expected = [predict(network(), case, read, settings, 4) for case, read in scans]
     assert [len(f) for f in found] == [len(e) for e in expected]
     assert np.concatenate(found) == pytest.approx(np.concatenate(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("dropblock", [0.0, 0.1])
+@pytest.mark.parametrize("passes", [0, 3])
+def test_dropout_side_by_side_is_dropout_one_after_the_other(dropblock: float, passes: int) -> None:
+    torch.manual_seed(1)
+    own = Network(replace(SMALL, dropblock=dropblock, dropout=0.3)).eval()
+    scans, how = [scan(slices) for slices in (5, 8, 23)], PredictionSettings(passes=passes, stride=4)
+    found = predict_spread(own, scans, SampleSettings(), how, seed=2)
+    for (windows, spread), (case, read) in zip(found, scans, strict=True):
+        expected = predict_both(own, case, read, SampleSettings(), how, seed=2)
+        assert windows == pytest.approx(expected[0], abs=1e-5)
+        assert spread == pytest.approx(expected[1], abs=1e-5)
+        assert len(spread) == passes
+    assert not own.training
 
 
 def test_large_inputs_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 
 from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.errors import BadStudy
+from elsewhere.model.batch import TOGETHER, predict_spread
 from elsewhere.model.cuda import fuse
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import (
     SUBSETS,
     measure_fast_error,
-    predict_both,
     prediction_rows,
     read_predictions,
     write_predictions,
 )
-from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.plan import Folder, Study, default_folder, load_study
 from elsewhere.records import read_record, write_record
 from elsewhere.stages import stage
@@ -61,19 +59,21 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         fuse(network)
     read = shelf_reader(rows)
     chosen = [(subset, case) for subset in SUBSETS for case in cases(rows, [site], subset)]
-    stride, fast = study.prediction.stride, study.prediction.fast
+    fast = study.prediction.fast
     error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
     if fast:
         engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
     table: list[dict[str, Any]] = []
-    for i, (subset, case) in enumerate(chosen):
+    once = replace(study.prediction, passes=0)
+    for first in range(0, len(chosen), TOGETHER):
+        group = chosen[first : first + TOGETHER]
         with stage("predict"):
-            if subset == "test":
-                windows, passes = predict_both(network, case, read, study.sample, study.prediction, seed=study.seed)
-            else:
-                windows, passes = predict_scan(network, case, read, study.sample, stride, fast=fast), np.empty(0)
-        table += prediction_rows(name, subset, case, windows, passes)
-        tick((i + 1) / len(chosen), f"{name} on {site}")
+            for subset, settings in (("validation", once), ("test", study.prediction)):
+                scans = [(case, read) for of, case in group if of == subset]
+                found = predict_spread(network, scans, study.sample, settings, seed=study.seed)
+                for (case, _), (windows, passes) in zip(scans, found, strict=True):
+                    table += prediction_rows(name, subset, case, windows, passes)
+        tick((first + len(group)) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)
     write_record(_sidecar(path), {"made_from": origin, "fast_error": error})
 

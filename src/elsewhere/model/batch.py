@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.model.network import Network
-from elsewhere.model.prediction import predict, probabilities
+from elsewhere.model.prediction import (
+    PredictionSettings,
+    fused,
+    predict,
+    predict_both,
+    predict_from,
+    probabilities,
+)
 from elsewhere.model.sample import Case, Read, SampleSettings, evaluation_input, evaluation_windows
 
 TOGETHER = 8
@@ -38,17 +45,48 @@ def predict_many(
     if prod(network.settings.input) > SMALL:
         return [predict(network, case, read, settings, stride) for case, read in scans]
     assert not network.training
+    with torch.inference_mode():
+        logits = [[network.head(w) for w in windows] for windows in _features(network, scans, settings, stride)]
+    return [probabilities(torch.cat(windows), case) for (case, _), windows in zip(scans, logits, strict=True)]
+
+
+def predict_spread(
+    network: Network,
+    scans: Sequence[tuple[Case, Read]],
+    settings: SampleSettings,
+    prediction: PredictionSettings,
+    *,
+    seed: int = 0,
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """What `predict_both` gives for each scan, up to rounding in the last digits of float32.
+
+    Raises:
+        BadScan: a probability is not a number.
+    """
+    if prod(network.settings.input) > SMALL or network.settings.dropblock > 0 or fused(network):
+        return [predict_both(network, case, read, settings, prediction, seed=seed) for case, read in scans]
+    with torch.inference_mode():
+        features = _features(network.eval(), scans, settings, prediction.stride)
+    return [
+        predict_from(network, case, windows, prediction, seed=seed)
+        for (case, _), windows in zip(scans, features, strict=True)
+    ]
+
+
+def _features(
+    network: Network, scans: Sequence[tuple[Case, Read]], settings: SampleSettings, stride: int
+) -> list[list[Tensor]]:
+    """The trunk's features, (1, flat), of every window of every scan."""
     slices, device = network.settings.input[0], network.last.weight.device
     windows = [(i, start) for i, (case, _) in enumerate(scans) for start in _starts(case, slices, stride)]
     found: list[list[Tensor]] = [[] for _ in scans]
     for first in range(0, len(windows), TOGETHER):
         group = windows[first : first + TOGETHER]
         inputs = np.stack([evaluation_input(*scans[i], start, settings, slices) for i, start in group])
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(inputs)[:, None].to(device))
-        for (i, _), window in zip(group, logits, strict=True):
+        features = network.trunk(torch.from_numpy(inputs)[:, None].to(device))
+        for (i, _), window in zip(group, features.split(1), strict=True):
             found[i].append(window)
-    return [probabilities(torch.stack(windows), case) for (case, _), windows in zip(scans, found, strict=True)]
+    return found
 
 
 def _starts(case: Case, slices: int, stride: int) -> tuple[int, ...]:

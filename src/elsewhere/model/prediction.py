@@ -144,13 +144,24 @@ def predict_both(
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What `predict` and `predict_passes` give, the convolutional part computed once where it is not random."""
+    if prediction.passes == 0:
+        return predict(network, case, read, settings, prediction.stride, fast=prediction.fast), np.empty(0)
     if network.settings.dropblock > 0:
         single = predict(network, case, read, settings, prediction.stride, fast=prediction.fast)
         return single, predict_passes(network, case, read, settings, prediction, seed=seed)
-    starts = _starts(network, case, prediction.stride)
     with _mode(network, training=False):
+        starts = _starts(network, case, prediction.stride)
         features = _all_features(network, case, read, settings, starts, fast=prediction.fast)
+    return predict_from(network, case, features, prediction, seed=seed)
+
+
+def predict_from(
+    network: Network, case: Case, features: Sequence[Tensor], prediction: PredictionSettings, *, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `predict_both` gives of a network without DropBlock, from the trunk's features of each window, (1, flat)."""
+    with _mode(network, training=False):
         single = probabilities(torch.cat([network.head(window) for window in features]), case)
+    starts = _starts(network, case, prediction.stride)
     trunks = [(start, partial(_same, window)) for start, window in zip(starts, features, strict=True)]
     return single, _passes(network, case, trunks, prediction.passes, seed)
 
@@ -191,7 +202,7 @@ def extract_features(
 
 def measure_fast_error(network: Network, case: Case, read: Read, settings: SampleSettings = PAPER) -> float:
     """Largest change of a logit that the fast mode makes on a scan's first window; 0 where it changes nothing."""
-    if not _fused(network):
+    if not fused(network):
         return 0.0
     with _mode(network, training=False):
         return fast_error(network, window_at(network, case, read, settings, 0))
@@ -232,10 +243,10 @@ def _all_features(
     network: Network, case: Case, read: Read, settings: SampleSettings, starts: Sequence[int], *, fast: bool = False
 ) -> list[Tensor]:
     """The trunk's features of every window without dropout; windows of a long scan share their first level."""
-    if len(starts) > 1 and settings.extrema == "volume" and _fused(network):
+    if len(starts) > 1 and settings.extrema == "volume" and fused(network):
         scan = _window(network, case, read, settings, evaluation_plan(case, 0, case.slices))
         return predict_windows(network, scan, starts, network.settings.input[0], fast=fast)
-    if _fused(network):
+    if fused(network):
         windows = (window_at(network, case, read, settings, start) for start in starts)
         return [predict_trunk(network, window, fast=fast) for window in windows]
     together = max(1, VOXELS_TOGETHER // prod(network.settings.input))
@@ -255,12 +266,13 @@ def _random_trunk(
     network: Network, case: Case, read: Read, settings: SampleSettings, start: int, *, fast: bool
 ) -> Callable[[], Tensor]:
     """A function that gives one window's features anew with DropBlock; what is not random is computed once."""
-    if _fused(network):
+    if fused(network):
         return TrunkPasses(network, window_at(network, case, read, settings, start), fast=fast)
     return partial(network.trunk, _inputs(network, case, read, settings, start))
 
 
-def _fused(network: Network) -> bool:
+def fused(network: Network) -> bool:
+    """Whether the trunk goes through the fast path of large networks on the processor."""
     return network.last.weight.device.type == "cpu" and streams(network.settings)
 
 
