@@ -26,7 +26,7 @@ from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import SampleSettings
 from elsewhere.records import read_columns, write_columns
 from elsewhere.scans.scan import SplitSettings
-from elsewhere.scans.sites import KINDS, reader
+from elsewhere.scans.sites import KINDS, kind_of, reader
 from elsewhere.scans.volume import Preparation
 
 # Names of studies and sites become names of folders and files.
@@ -280,9 +280,9 @@ def _site(path: Path, name: str, given: Any) -> Site:
     for key in ("kind", "root"):
         if not isinstance(given, dict) or key not in given:
             raise BadStudy(path, f"key `sites.{name}.{key}` is missing", f"Kinds: {', '.join(KINDS)}")
-    kind = _typed(path, f"sites.{name}.kind", str, given["kind"])
-    if kind not in KINDS:
-        raise BadStudy(path, f"key `sites.{name}.kind` is {kind!r}", f"Use one of {', '.join(KINDS)}")
+    wanted = _typed(path, f"sites.{name}.kind", str, given["kind"])
+    if (kind := kind_of(wanted)) is None:
+        raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
     options = _options(kind)
     _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
     return Site(
