@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.network import NetworkSettings
 from elsewhere.model.recipe import TrainingSettings
 from elsewhere.plan import Folder, load_study, read_table, write_table
 
@@ -193,3 +194,24 @@ def _file(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "study.toml"
     file.write_text(text)
     return file
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "filters"),
+    [("small", (24, 32, 32), 3), ("medium", (64, 128, 128), 5), ("paper", (128, 512, 512), 5)],
+)
+def test_a_network_by_name(tmp_path: Path, preset: str, size: tuple[int, int, int], filters: int) -> None:
+    study = load_study(_file(tmp_path, SITES + f'[network]\npreset = "{preset}"\ndropout = 0.25\n'))
+    assert study.network.input == study.preparation.size == size
+    assert (len(study.network.filters), study.network.dropout) == (filters, 0.25)
+    with pytest.raises(BadStudy, match=r"key `network\.preset` is 'big'\. Use one of small, medium, paper"):
+        load_study(_file(tmp_path, SITES + '[network]\npreset = "big"\n'))
+
+
+def test_pools_fit_where_only_the_input_is_given(tmp_path: Path) -> None:
+    network = load_study(_file(tmp_path, SITES + "[network]\ninput = [24, 32, 32]\n")).network
+    assert network.pools == ((4, 4, 4), (2, 4, 4), (1, 2, 2), (1, 2, 2))
+    assert network.map_sizes[-1] == (3, 1, 1)
+    assert load_study(_file(tmp_path, SITES)).network.pools == NetworkSettings.pools
+    with pytest.raises(BadStudy, match=r"network\.pools"):  # what is given is never changed
+        load_study(_file(tmp_path, SITES + f"[network]\ninput = [24, 32, 32]\npools = {[[5, 5, 5]] * 4}\n"))

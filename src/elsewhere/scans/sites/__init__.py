@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -46,6 +47,12 @@ def reader(kind: str) -> Reader:
     if kind not in KINDS:
         raise KeyError(kind)
     return cast(Reader, import_module(f"{__name__}.{kind}"))
+
+
+def lister(kind: str) -> Callable[..., Found] | None:
+    """What lists a folder of this kind without a labels table (root, name); None where the layout brings labels."""
+    found: Callable[..., Found] | None = getattr(reader(kind), "find_unlabelled", None)
+    return found
 
 
 def kind_of(text: str) -> str | None:
