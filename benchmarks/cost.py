@@ -78,7 +78,7 @@ def of_study(scans: int, sites: int) -> dict[str, float]:
 def write_study(root: Path, scans: int, sites: int) -> Path:
     """Sites of as many small scans each, noise with a brighter box in the positives, and the study file."""
     from elsewhere.scans.scan import Scan  # noqa: PLC0415
-    from elsewhere.scans.sites import utsw  # noqa: PLC0415
+    from elsewhere.scans.sites import dicom  # noqa: PLC0415
     from elsewhere.scans.volume import Volume  # noqa: PLC0415
 
     random, text = np.random.default_rng(0), STUDY
@@ -87,9 +87,9 @@ def write_study(root: Path, scans: int, sites: int) -> Path:
         for scan in listed:
             voxels = random.integers(-900, 200, SHAPE).astype(np.int16)
             voxels[4:8, 16:32, 16:32] += 300 * (scan.label or 0)
-            utsw.write(root / site, scan, Volume(voxels, "HU", SPACING, 0.0))
-        utsw.write_tables(root / site, listed)
-        text += f'[sites.{site}]\nkind = "utsw"\nroot = "{root / site}"\n'
+            dicom.write(root / site, scan, Volume(voxels, "HU", SPACING, 0.0))
+        dicom.write_tables(root / site, listed)
+        text += f'[sites.{site}]\nkind = "dicom"\nroot = "{root / site}"\n'
     file = root / "study.toml"
     file.write_text(text)
     return file

@@ -28,7 +28,7 @@ from pydicom.uid import JPEGLosslessSV1
 from elsewhere.evidence.forensics.examination import examine
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import utsw
+from elsewhere.scans.sites import dicom
 from elsewhere.scans.volume import Preparation, Volume
 
 CHESTS = "covid-ct-md/*/*"
@@ -42,15 +42,15 @@ def write_sites(root: Path) -> tuple[dict[str, Path], str]:
     real = real_data()
     folders = sorted(f for f in real.glob(CHESTS) if f.is_dir())[::2] if real else []
     if folders:
-        volumes = {f.name: utsw.read_volume(tuple(sorted(f.glob("*.dcm"))), f.name) for f in folders}
+        volumes = {f.name: dicom.read_volume(tuple(sorted(f.glob("*.dcm"))), f.name) for f in folders}
     else:
         voxels = make_scan(SLICES).voxels
         volumes = {f"P{i}": Volume(np.roll(voxels, i, axis=0), "HU", SPACING, 0.0) for i in range(MADE_UP)}
     scans = [Scan("site", name, name, i % 2, ()) for i, name in enumerate(volumes)]
     for folder in sites.values():
         for scan in scans:
-            utsw.write(folder, scan, volumes[scan.scan])
-        utsw.write_tables(folder, scans)
+            dicom.write(folder, scan, volumes[scan.scan])
+        dicom.write_tables(folder, scans)
     for file in sorted(sites["JPEG lossless"].rglob("*.dcm")):
         compress(file)
     return sites, f"{len(scans)} scans of {'real chests (COVID-CT-MD)' if folders else 'a made-up chest'}"
@@ -67,7 +67,7 @@ def compress(file: Path) -> None:
 
 
 def ours(root: Path) -> list[NDArray[Any]]:
-    return [utsw.read(scan).voxels for scan in utsw.find(root, "site").scans]
+    return [dicom.read(scan).voxels for scan in dicom.find(root, "site").scans]
 
 
 def pydicom_loop(root: Path) -> list[NDArray[Any]]:
@@ -103,8 +103,8 @@ def series_folders(root: Path) -> list[Path]:
 def prepare_whole(root: Path) -> None:
     """All that `elsewhere prepare` does with a scan: read, check, measure, examine, prepare, store."""
     store = root.parent / "store"
-    for scan in utsw.find(root, "site").scans:
-        take_in("utsw", scan, root, store, Preparation(), examine)
+    for scan in dicom.find(root, "site").scans:
+        take_in("dicom", scan, root, store, Preparation(), examine)
     shutil.rmtree(store)
 
 
@@ -155,8 +155,8 @@ def memory(slices: int) -> float:
         root = Path(folder, "raw")
         scan = Scan("site", "P", "P", 1, ())
         volume = Volume(make_scan(slices).voxels, "HU", SPACING, 0.0)
-        utsw.write(root, scan, volume)
-        utsw.write_tables(root, [scan])
+        dicom.write(root, scan, volume)
+        dicom.write_tables(root, [scan])
         return peak_above(lambda: prepare_whole(root))
 
 

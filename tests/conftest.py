@@ -79,7 +79,7 @@ def inject(
     return inject
 
 
-TINY_SITES = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
+TINY_SITES = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 TINY_STUDY = """
 protocol = "paper"
 combinations = [["UTSW"], ["COVID-CTset", "MosMedData"]]

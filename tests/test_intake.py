@@ -107,7 +107,7 @@ def test_a_full_disk_is_everybodys_problem(scan: Scan, tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("utsw", "scan"),
+        ("dicom", "scan"),
         ("covid_ctset", "patient1/SR_2"),
         ("mosmeddata", "study_0255"),
         ("volumes", "scan"),

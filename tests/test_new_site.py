@@ -39,20 +39,20 @@ def test_series_that_share_one_uid_are_one_scan_each(tmp_path: Path, blank: bool
         patient = "" if blank else f"p{i}"
         study = uid_of("study", str(i))
         write_series(tmp_path / f"p{i}", _volume(i), patient=patient, study_uid=study, series_uid="1.2.8.1", facts={})
-    found = _find(tmp_path, "utsw")
+    found = _find(tmp_path, "dicom")
     assert len({s.scan for s in found.scans}) == len({s.patient for s in found.scans}) == 3
     assert blank or {s.patient for s in found.scans} == {"p0", "p1", "p2"}
     assert {s.files[0].parent.name for s in found.scans} == {"p0", "p1", "p2"}
     for scan in found.scans:
         number = int(scan.files[0].parent.name[1:])
-        assert np.array_equal(reader("utsw").read(scan).voxels, _volume(number).voxels)
+        assert np.array_equal(reader("dicom").read(scan).voxels, _volume(number).voxels)
 
 
 def test_two_series_of_one_patient_are_of_one_patient(tmp_path: Path) -> None:
     for i in range(2):
         uids = {"study_uid": uid_of("study", "one"), "series_uid": uid_of("series", str(i))}
         write_series(tmp_path / str(i), _volume(i), patient="p", **uids, facts={})
-    assert [s.patient for s in _find(tmp_path, "utsw").scans] == ["p", "p"]
+    assert [s.patient for s in _find(tmp_path, "dicom").scans] == ["p", "p"]
 
 
 def test_odd_names_are_kept_and_hidden_files_passed_over(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_table_of_a_public_collection_is_a_table(tmp_path: Path) -> None:
     assert {s.patient: s.label for s in _find(tmp_path, "volumes").scans} == {"1": 1, "2": 0}
 
 
-@pytest.mark.parametrize("kind", ["utsw", "volumes", "images"])
+@pytest.mark.parametrize("kind", ["dicom", "volumes", "images"])
 def test_an_empty_folder_and_none_are_told(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BadSite, match="holds no"):
         _find(tmp_path, kind)

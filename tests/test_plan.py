@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.network import NetworkSettings
 from elsewhere.model.recipe import TrainingSettings
 from elsewhere.plan import Folder, load_study, read_table, write_table
 
-SITES = '[sites.A]\nkind = "utsw"\nroot = "a"\n[sites.B]\nkind = "mosmeddata"\nroot = "b"\nct0 = "negative"\n'
+SITES = '[sites.A]\nkind = "dicom"\nroot = "a"\n[sites.B]\nkind = "mosmeddata"\nroot = "b"\nct0 = "negative"\n'
 
 
 def test_defaults_are_the_harmonised_protocol(tmp_path: Path) -> None:
@@ -89,12 +90,12 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
         (SITES + "[preparation]\nsize = [1, 2, 3]\n", r"key `preparation\.size` is unknown"),
         ('combinations = [["C"]]\n' + SITES, r"key `combinations` names 'C'\. Sites to train on: A, B"),
         ('combinations = [["A"], ["A"]]\n' + SITES, r"key `combinations` has \('A',\) twice or empty"),
-        ('[sites.A]\nkind = "ct"\nroot = "a"\n', r"key `sites\.A\.kind` is 'ct'\. Use one of utsw, cc_ccii"),
-        ('[sites.A]\nkind = "utsw"\n', r"key `sites\.A\.root` is missing"),
-        ('[sites."A/B"]\nkind = "utsw"\nroot = "a"\n', r"key `sites\.A/B` is no usable name"),
-        ('[sites.A]\nkind = "utsw"\nroot = "a"\nct0 = "omit"\n', r"key `sites\.A\.ct0` is unknown"),
+        ('[sites.A]\nkind = "ct"\nroot = "a"\n', r"key `sites\.A\.kind` is 'ct'\. Use one of dicom, cc_ccii"),
+        ('[sites.A]\nkind = "dicom"\n', r"key `sites\.A\.root` is missing"),
+        ('[sites."A/B"]\nkind = "dicom"\nroot = "a"\n', r"key `sites\.A/B` is no usable name"),
+        ('[sites.A]\nkind = "dicom"\nroot = "a"\nct0 = "omit"\n', r"key `sites\.A\.ct0` is unknown"),
         (
-            'combinations = [["A"]]\n[sites.A]\nkind = "utsw"\nroot = "a"\nuse = "test"\n',
+            'combinations = [["A"]]\n[sites.A]\nkind = "dicom"\nroot = "a"\nuse = "test"\n',
             r'has no site to train on.*use = "split"',
         ),
         ("combinations = []\n" + SITES, r'key `combinations` is empty\. Add a training set, such as \[\["A"\]\]'),
@@ -103,14 +104,14 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
         ('name = "../x"\n' + SITES, r"study\.toml: key `name` is '\.\./x' and cannot name a folder"),
         ('name = ".."\n' + SITES, r"key `name` is '\.\.' and cannot name a folder"),
         ("store = 5\n" + SITES, r"key `store` is 5\. Input should be a valid string"),
-        ('[sites.A]\nkind = "utsw"\nroot = 5\n', r"key `sites\.A\.root` is 5\. Input should be a valid string"),
+        ('[sites.A]\nkind = "dicom"\nroot = 5\n', r"key `sites\.A\.root` is 5\. Input should be a valid string"),
         ('[sites.A]\nkind = ["volumes"]\nroot = "a"\n', r"key `sites\.A\.kind` is \['volumes'\]\. Input should be"),
-        ('[sites.A]\nkind = "utsw"\nroot = "a"\nlabels = 1\n', r"key `sites\.A\.labels` is 1\. Input should be"),
+        ('[sites.A]\nkind = "dicom"\nroot = "a"\nlabels = 1\n', r"key `sites\.A\.labels` is 1\. Input should be"),
         (
-            '[sites.A]\nkind = "utsw"\nroot = "$NOT_SET/a"\n',
+            '[sites.A]\nkind = "dicom"\nroot = "$NOT_SET/a"\n',
             r"`sites\.A\.root` names \$NOT_SET, which is not set\. Set it: NOT",
         ),
-        ('[sites.A]\nkind = "utsw"\nroot = "${NOT_SET}"\n', r"names \$NOT_SET, which is not set"),
+        ('[sites.A]\nkind = "dicom"\nroot = "${NOT_SET}"\n', r"names \$NOT_SET, which is not set"),
         ('[sites.A]\nkind = "cc_ccii"\nroot = "a"\nlists = "x"\n', r"key `sites\.A\.lists` is 'x'"),
         ('[sites.A]\nkind = "cc_ccii"\nroot = "a"\nlisted_only = "maybe"\n', r"`sites\.A\.listed_only` is 'maybe'"),
         ('[sites.A]\nkind = "volumes"\nroot = "a"\noffset = "x"\n', r"key `sites\.A\.offset` is 'x'"),
@@ -142,6 +143,14 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(BadStudy, match=message):
         load_study(_file(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"), [("dicom", "dicom"), ("utsw", "dicom"), ("DICOM", "dicom"), ("nifti", "volumes")]
+)
+def test_a_kind_has_its_formats_name_and_earlier_ones(tmp_path: Path, written: str, kind: str) -> None:
+    (site,) = load_study(_file(tmp_path, f'[sites.A]\nkind = "{written}"\nroot = "a"\n')).sites
+    assert site.kind == kind
 
 
 def test_site_options_take_their_readers_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,3 +194,24 @@ def _file(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "study.toml"
     file.write_text(text)
     return file
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "filters"),
+    [("small", (24, 32, 32), 3), ("medium", (64, 128, 128), 5), ("paper", (128, 512, 512), 5)],
+)
+def test_a_network_by_name(tmp_path: Path, preset: str, size: tuple[int, int, int], filters: int) -> None:
+    study = load_study(_file(tmp_path, SITES + f'[network]\npreset = "{preset}"\ndropout = 0.25\n'))
+    assert study.network.input == study.preparation.size == size
+    assert (len(study.network.filters), study.network.dropout) == (filters, 0.25)
+    with pytest.raises(BadStudy, match=r"key `network\.preset` is 'big'\. Use one of small, medium, paper"):
+        load_study(_file(tmp_path, SITES + '[network]\npreset = "big"\n'))
+
+
+def test_pools_fit_where_only_the_input_is_given(tmp_path: Path) -> None:
+    network = load_study(_file(tmp_path, SITES + "[network]\ninput = [24, 32, 32]\n")).network
+    assert network.pools == ((4, 4, 4), (2, 4, 4), (1, 2, 2), (1, 2, 2))
+    assert network.map_sizes[-1] == (3, 1, 1)
+    assert load_study(_file(tmp_path, SITES)).network.pools == NetworkSettings.pools
+    with pytest.raises(BadStudy, match=r"network\.pools"):  # what is given is never changed
+        load_study(_file(tmp_path, SITES + f"[network]\ninput = [24, 32, 32]\npools = {[[5, 5, 5]] * 4}\n"))

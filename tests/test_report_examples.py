@@ -18,7 +18,7 @@ from elsewhere.evidence.report.pictures import examples as draw
 from elsewhere.plan import Folder, load_study
 from elsewhere.scans.sites import reader
 
-SITES = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
+SITES = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def test_a_training_set_of_one_class_is_refused(tiny_study: Path, tmp_path: Path
 
 
 def test_a_site_for_external_validation_only(tiny_study: Path, tmp_path: Path) -> None:
-    text = tiny_study.read_text().replace('["UTSW"], ', "").replace('kind = "utsw"', 'kind = "utsw"\nuse = "test"')
+    text = tiny_study.read_text().replace('["UTSW"], ', "").replace('kind = "dicom"', 'kind = "dicom"\nuse = "test"')
     tiny_study.write_text(text)
     whole_study(tiny_study, tmp_path / "out")
     subsets = {r["subset"] for r in read_table(Folder(tmp_path / "out").scans) if r["site"] == "UTSW"}

@@ -62,7 +62,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def test_with_labels_it_measures(made: Path, tmp_path: Path) -> None:
-    root = _new_site(tmp_path / "new", "utsw")
+    root = _new_site(tmp_path / "new", "dicom")
     result = CliRunner().invoke(app, ["verdict", str(made), "UTSW", str(root), "--out", str(tmp_path / "v")])
     record = _record(tmp_path / "v")
     assert result.exit_code == record["exit_code"]
@@ -85,7 +85,7 @@ def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tm
     assert {r["scan"]: r["probability"] for r in known} == {r["scan"]: found[r["scan"]] for r in known}
 
 
-@pytest.mark.parametrize("kind", ["utsw", "volumes", "images"])
+@pytest.mark.parametrize("kind", ["dicom", "volumes", "images"])
 def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kind: str) -> None:
     root = _new_site(tmp_path / "new", kind, labelled=False)
     said = judge_site(made, "UTSW", new_site(root, kind), out=tmp_path / "v", workers=1)
@@ -129,7 +129,7 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
 
 
 def test_scans_that_the_model_learned_from_are_left_out(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
-    said = judge_site(made, "UTSW", new_site(tiny_sites / "UTSW", "utsw"), out=tmp_path, workers=1)
+    said = judge_site(made, "UTSW", new_site(tiny_sites / "UTSW", "dicom"), out=tmp_path, workers=1)
     learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] != "test"]
     bad = _record(tmp_path)["bad_scans"]
     assert {b["scan"] for b in bad} == {r["scan"] for r in learned}
@@ -209,7 +209,7 @@ def test_options_that_the_kind_has_not_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match="--option: key `units` is 'mm'"):
         new_site(tmp_path, "volumes", options={"units": "mm"})
     with pytest.raises(BadStudy, match="have no options"):
-        new_site(tmp_path, "utsw", options={"units": "HU"})
+        new_site(tmp_path, "dicom", options={"units": "HU"})
 
 
 def test_a_site_of_a_study_file(tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_file_that_ends_its_reader_costs_its_own_scan(
 def test_a_copy_of_a_training_scan_in_another_matrix_is_found(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
     """Saved at twice its size it has other voxels, and is the same to the network."""
     learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] == "train"]
-    scan = next(s for s in reader("utsw").find(tiny_sites / "UTSW", "UTSW").scans if s.scan == learned[0]["scan"])
-    volume = reader("utsw").read(scan)
+    scan = next(s for s in reader("dicom").find(tiny_sites / "UTSW", "UTSW").scans if s.scan == learned[0]["scan"])
+    volume = reader("dicom").read(scan)
     wide = volume.voxels.repeat(2, axis=1).repeat(2, axis=2)
     root = _new_site(tmp_path / "new", "volumes", labelled=False)
     other = Scan("new", "copy", "copy", None, facts={"extension": ".nii.gz"})
@@ -360,11 +360,11 @@ def test_a_copy_of_a_training_scan_in_another_matrix_is_found(made: Path, tiny_s
     assert f"is a copy of UTSW: {scan.scan}" in bad["reason"]
 
 
-@pytest.mark.parametrize("kind", ["utsw", "images"])
+@pytest.mark.parametrize("kind", ["dicom", "images"])
 def test_what_lies_there_without_a_table_is_taken_one_by_one(made: Path, tmp_path: Path, kind: str) -> None:
     """Three patients of one SeriesInstanceUID; a folder of slices beside single pictures, its mask left out."""
     root = tmp_path / "new"
-    if kind == "utsw":
+    if kind == "dicom":
         for i, folder in enumerate(("a", "b", "c")):
             hu = np.random.default_rng(i).normal(-800, 60, (6, 16, 16)).astype(np.int16)
             hu[:, :, :3] = 40

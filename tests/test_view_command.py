@@ -290,7 +290,7 @@ def test_radiologists_slice_labels_stand_beside_a_real_scan(real_data: Path, tin
     (series,) = find_series(root)[0]
     labels = tmp_path / "labels.csv"
     labels.write_text(f"patient_id,scan_id,series_uid,label\nP001,P001,{series.uid},1\n")
-    site = f'[sites.MD]\nkind = "utsw"\nroot = "{root}"\nlabels = "{labels}"\nuse = "test"\n'
+    site = f'[sites.MD]\nkind = "dicom"\nroot = "{root}"\nlabels = "{labels}"\nuse = "test"\n'
     tiny_study.write_text(tiny_study.read_text(encoding="utf-8") + site, encoding="utf-8")
     out = tmp_path / "out"
     prepare_study(load_study(tiny_study), Folder(out), workers=1)

@@ -22,6 +22,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 COMMANDS = {
+    "init": "Write a study file and labels tables from folders of scans and one table.",
     "demo": "Simulate four sites and run the whole path on them: start here.",
     "prepare": "Read, check and store the scans of every site; print the audit.",
     "audit": "Ask what predicts the label without a lung, and look for copies and damaged scans.",

@@ -24,9 +24,10 @@ from elsewhere.model.network import NetworkSettings
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import SampleSettings
+from elsewhere.presets import NETWORKS, network_keys
 from elsewhere.records import read_columns, write_columns
 from elsewhere.scans.scan import SplitSettings
-from elsewhere.scans.sites import KINDS, reader
+from elsewhere.scans.sites import KINDS, kind_of, reader
 from elsewhere.scans.volume import Preparation
 
 # Names of studies and sites become names of folders and files.
@@ -263,7 +264,13 @@ def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, s
     kind, given = SECTIONS[name], content.get(name, {})
     if not isinstance(given, dict):
         raise BadStudy(path, f"key `{name}` is {given!r}", f"Write it as a table, [{name}]")
-    _known(path, f"{name}.", given, [f.name for f in fields(kind) if (name, f.name) != ("preparation", "size")])
+    known = [f.name for f in fields(kind) if (name, f.name) != ("preparation", "size")]
+    _known(path, f"{name}.", given, [*known, "preset"] if name == "network" else known)
+    if name == "network":
+        if "preset" in given and given["preset"] not in NETWORKS:
+            what = f"key `network.preset` is {given['preset']!r}"
+            raise BadStudy(path, what, f"Use one of {', '.join(NETWORKS)}")
+        given = network_keys(given, NetworkSettings.pools)
     seeded = {"seed": seed} if any(f.name == "seed" for f in fields(kind)) else {}
     return _typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
 
@@ -280,9 +287,9 @@ def _site(path: Path, name: str, given: Any) -> Site:
     for key in ("kind", "root"):
         if not isinstance(given, dict) or key not in given:
             raise BadStudy(path, f"key `sites.{name}.{key}` is missing", f"Kinds: {', '.join(KINDS)}")
-    kind = _typed(path, f"sites.{name}.kind", str, given["kind"])
-    if kind not in KINDS:
-        raise BadStudy(path, f"key `sites.{name}.kind` is {kind!r}", f"Use one of {', '.join(KINDS)}")
+    wanted = _typed(path, f"sites.{name}.kind", str, given["kind"])
+    if (kind := kind_of(wanted)) is None:
+        raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
     options = _options(kind)
     _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
     return Site(

@@ -25,7 +25,7 @@ from elsewhere.scans.ceiling import VARIABLE
 from elsewhere.scans.dicom import find_series, read_volume
 from elsewhere.scans.dicom.header import read_headers
 from elsewhere.scans.dicom.pixels import Frames
-from elsewhere.scans.sites import utsw
+from elsewhere.scans.sites import dicom
 
 JPEG = "1.2.840.10008.1.2.4."
 ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {
@@ -148,7 +148,7 @@ def test_one_odd_file_is_a_row_and_never_the_end_of_a_site(tmp_path: Path, save:
     dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     write(tmp_path / "odd" / "odd.dcm", dataset, ExplicitVRBigEndian)
     (tmp_path / "labels.csv").write_text("patient_id,path,label\np,good,1\nq,odd,0\n")
-    found = utsw.find(tmp_path, "home")
+    found = dicom.find(tmp_path, "home")
     assert [s.patient for s in found.scans] == ["p"]
     assert any("PixelPaddingValue is '[63536, 63536]', expected one whole number" in bad.what for bad in found.bad)
     assert "1 of 1 files of 'odd' cannot be read, first odd.dcm" in found.bad[0].what
@@ -159,7 +159,7 @@ def test_a_folder_of_damaged_files_alone_says_why(tmp_path: Path, save: Callable
         assert path.is_file()
     (tmp_path / "labels.csv").write_text("patient_id,path,label\np,0000.dcm,1\n")
     with pytest.raises(Exception, match=r"holds no DICOM image that can be read: 12 cannot, first .*RescaleSlope is 0"):
-        utsw.find(tmp_path, "home")
+        dicom.find(tmp_path, "home")
 
 
 # Decoders -----------------------------------------------------------------------------------------------------------

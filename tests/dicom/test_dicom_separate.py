@@ -12,7 +12,7 @@ from pydicom import Dataset
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom import choose, find_series, read_volume
-from elsewhere.scans.sites import utsw
+from elsewhere.scans.sites import dicom
 
 
 def renamed(images: list[Dataset], prefix: str, **tags: object) -> list[Dataset]:
@@ -34,13 +34,13 @@ def test_two_patients_of_one_uid_in_two_folders_are_two_volumes(tmp_path: Path, 
     for name, images in zip(("a", "b"), patients(top), strict=True):
         save(tmp_path / name, images)
     (tmp_path / "labels.csv").write_text("patient_id,path,label\na,a,1\nb,b,0\n")
-    found = utsw.find(tmp_path, "home")
+    found = dicom.find(tmp_path, "home")
     assert [s.patient for s in found.scans] == ["a", "b"]
     for scan, seed in zip(found.scans, (1, 2), strict=True):
-        assert np.array_equal(utsw.read(scan).voxels, make_chest(seed=seed))
+        assert np.array_equal(dicom.read(scan).voxels, make_chest(seed=seed))
     (tmp_path / "labels.csv").write_text("patient_id,series_uid,label\na,1.2.3,1\nb,9.9,0\n")
     with pytest.raises(Exception, match=r"2 series on disk are called 1.2.3 \(folder a, folder b\)"):
-        utsw.find(tmp_path, "home")
+        dicom.find(tmp_path, "home")
 
 
 @pytest.mark.parametrize("tag", [{"PatientAge": "044Y"}, {"PatientName": "B"}, {"StudyInstanceUID": "1.8"}], ids=str)
@@ -149,7 +149,7 @@ def test_a_copy_in_another_folder_is_named_as_the_same_scan(tmp_path: Path, save
     save(tmp_path / "a", chest_series())
     save(tmp_path / "b", chest_series())
     (tmp_path / "labels.csv").write_text("patient_id,path,label\np,a,1\nq,b,0\n")
-    found = utsw.find(tmp_path, "home")
+    found = dicom.find(tmp_path, "home")
     assert [s.patient for s in found.scans] == ["p"]
     assert "gives it the same images as 'a'" in found.bad[0].what
     assert "a: 12 files left out: copies of others (same image)" in found.notes

@@ -26,7 +26,7 @@ from elsewhere.scans.phantom.sites import default_sites, in_words
 
 PATIENTS = {"UTSW": 260, "CC-CCII": 200, "COVID-CTset": 150, "MosMedData": 60}
 QUICK_PATIENTS = {"UTSW": 150, "CC-CCII": 120, "COVID-CTset": 100, "MosMedData": 30}
-LAYOUTS = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
+LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 COUNTRIES = {"UTSW": "USA", "CC-CCII": "China", "COVID-CTset": "Iran", "MosMedData": "Russia"}
 MATRIX, FINEST = 96, 6.0  # pixels a side; the finest slice distance in mm
 STRESSED = 24  # home test scans per model in the dose-response

@@ -12,10 +12,10 @@ from elsewhere.errors import BadSite, BadStudy
 from elsewhere.plan import Site, check_options, load_sites
 from elsewhere.scans.labels import find_table, tables_in
 from elsewhere.scans.scan import Found
-from elsewhere.scans.sites import KINDS, images, reader, utsw, volumes
+from elsewhere.scans.sites import KINDS, dicom, images, kind_of, reader, volumes
 
 UNLABELLED: Mapping[str, Callable[..., Found]] = {
-    "utsw": utsw.find_unlabelled,
+    "dicom": dicom.find_unlabelled,
     "volumes": volumes.find_unlabelled,
     "images": images.find_unlabelled,
 }
@@ -58,9 +58,9 @@ def new_site(
             raise BadStudy(
                 "--site", f"is {name!r}, but {scans} is no study file", "Give a study file (.toml), or no --site"
             )
-        kind = kind or "utsw"
-        if kind not in KINDS:
-            raise BadStudy("--kind", f"is {kind!r}", f"Use one of {', '.join(KINDS)}")
+        wanted = kind or "dicom"
+        if (kind := kind_of(wanted)) is None:
+            raise BadStudy("--kind", f"is {wanted!r}", f"Use one of {', '.join(KINDS)}")
         return Site(scans.resolve().name, kind, scans, labels, options=check_options("--option", kind, options))
     if kind or labels or options:
         raise BadStudy(scans, "is a study file, which names kind, labels and options itself", "Leave those options out")

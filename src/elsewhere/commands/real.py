@@ -46,7 +46,7 @@ SUBJECTS = {
 }
 PARTS = 4  # every fourth slice: enough pseudo-patients for three subsets
 LUNG_WINDOW = (-1350, 150)
-REPACKED = {"UTSW": "utsw", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
+REPACKED = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 TEST_ONLY = {"NLST": "nlst", "ACRIN": "acrin-nsclc-fdg-pet", "Lung-PET-CT-Dx": "lung-pet-ct-dx"}
 MARKED = "P001-0"  # the re-packed scan that is shown beside the radiologists' slice labels
 VIEWED = (
@@ -141,7 +141,7 @@ def _write_marks(source: Path, path: Path) -> Path:
 
 def _subjects(source: Path) -> Iterator[tuple[str, int, Volume]]:
     """COVID-CT-MD's six patients in HU, as `read` gives them."""
-    dicom = reader("utsw")
+    dicom = reader("dicom")
     for subject, label in SUBJECTS.items():
         files = tuple(sorted((source / "covid-ct-md" / subject).iterdir()))
         yield subject.split("/")[1], label, dicom.read(Scan("COVID-CT-MD", subject, subject, label, files))
@@ -204,7 +204,7 @@ def _take(source: Path, sites: Path, name: str, folder: str) -> str:
     patients = {stem: stem.split("_kernel")[0].split("_B")[0] for stem in archives} or {name: name}
     rows = [LabelRow(patient, 0, path=path, scan=path) for path, patient in patients.items()]
     write_labels(root / "labels.csv", rows)
-    return f'\n[sites.{name}]\nkind = "utsw"\nroot = "sites/{name}"\nuse = "test"\n'
+    return f'\n[sites.{name}]\nkind = "dicom"\nroot = "sites/{name}"\nuse = "test"\n'
 
 
 def _full_size(source: Path) -> None:

@@ -72,7 +72,7 @@ def verdict(
     model: Annotated[str, typer.Argument(help="Name of the model: its training sites joined by '+'.")],
     scans: Annotated[Path, typer.Argument(help="Folder of the new site's scans, or a study file that has the site.")],
     *,
-    kind: Annotated[str | None, typer.Option(help=f"File format of the scans: {', '.join(KINDS)} [utsw].")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"File format of the scans: {', '.join(KINDS)} [dicom].")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels table [the one in the folder; none: estimate].")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Site option KEY=VALUE, as units=HU; repeatable.")] = None,
     site: Annotated[str | None, typer.Option(help="Site of the study file [the only one in it].")] = None,

@@ -33,10 +33,11 @@ from elsewhere.evidence.report.words import ODD_SCANS
 from elsewhere.kept import read_audit, read_findings, read_scores, read_seed_scores
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.plan import SECTIONS, Folder, read_table
+from elsewhere.scans.sites import kind_of
 from elsewhere.wording import numbered, verb
 
 FORMS = {
-    "utsw": "DICOM, HU",
+    "dicom": "DICOM, HU",
     "cc_ccii": "PNG, JPEG or BMP slices, 0–255",
     "covid_ctset": "16-bit TIFF, HU + 1024",
     "mosmeddata": "NIfTI, HU",
@@ -81,7 +82,10 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         name=settings["name"],
         protocol=_protocol_words(settings),
         models=models,
-        sites=[page.Site(s["name"], s["country"], FORMS[s["kind"]], _use(s)) for s in settings["sites"]],
+        sites=[
+            page.Site(s["name"], s["country"], FORMS[kind_of(s["kind"]) or s["kind"]], _use(s))
+            for s in settings["sites"]
+        ],
         counts=findings["counts"],
         patients=characteristics(folder),
         scores=scores,

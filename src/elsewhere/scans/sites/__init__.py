@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -10,13 +11,16 @@ from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.volume import Volume
 
 KINDS = {
-    "utsw": "DICOM series of any hospital, with a labels table",
+    "dicom": "DICOM series of any hospital, with a labels table",
     "cc_ccii": "CC-CCII (China), raw or cleaned release",
     "covid_ctset": "COVID-CTset (Iran), 16-bit TIFF",
     "mosmeddata": "MosMedData COVID19_1110 (Russia), NIfTI",
     "volumes": "NIfTI, MHA or NRRD files, with a labels table",
     "images": "folders of slices, or one image per scan, with a labels table",
 }
+
+ALIASES = {"utsw": "dicom", "nifti": "volumes"}
+"""Other names of kinds: `utsw` was the name of `dicom`, after the site of the paper that brought it."""
 
 
 class Reader(Protocol):
@@ -38,7 +42,24 @@ class Reader(Protocol):
 
 
 def reader(kind: str) -> Reader:
-    """The module of one kind of site. Raises KeyError for a kind that KINDS does not list."""
+    """The module of one kind of site, or of an alias. Raises KeyError for a kind that KINDS does not list."""
+    kind = ALIASES.get(kind, kind)
     if kind not in KINDS:
         raise KeyError(kind)
     return cast(Reader, import_module(f"{__name__}.{kind}"))
+
+
+def lister(kind: str) -> Callable[..., Found] | None:
+    """What lists a folder of this kind without a labels table (root, name); None where the layout brings labels."""
+    found: Callable[..., Found] | None = getattr(reader(kind), "find_unlabelled", None)
+    return found
+
+
+def kind_of(text: str) -> str | None:
+    """The kind that a user means: its name or an alias, in any case; None where there is none such.
+
+    >>> kind_of("DICOM"), kind_of("utsw"), kind_of("nifti"), kind_of("ct")
+    ('dicom', 'dicom', 'volumes', None)
+    """
+    name = text.strip().lower()
+    return name if (name := ALIASES.get(name, name)) in KINDS else None

@@ -34,7 +34,7 @@ MASK = re.compile(r"(^|[^a-z])(mask|seg|segmentation|label|labelmap|lesion|lesio
 OTHERS = {
     ".npy": "a .npy file tells neither spacing nor orientation: save the volumes as NIfTI, with their affine (nibabel)",
     ".npz": "a .npz file tells neither spacing nor orientation: save the volumes as NIfTI, with their affine (nibabel)",
-    ".dcm": 'for DICOM write kind = "utsw"',
+    ".dcm": 'for DICOM write kind = "dicom"',
     ".png": 'for folders of slices write kind = "images"',
     ".jpg": 'for folders of slices write kind = "images"',
     ".tif": 'for folders of slices write kind = "images"',

@@ -1,4 +1,4 @@
-"""DICOM series at any depth and a labels table in (UTSW, or any hospital); its scans, and each scan's volume, out.
+"""DICOM series at any depth and a labels table in (any hospital's, and UTSW's); its scans, and each scan's volume, out.
 
 UTSW's data are not public and publish no layout; this is ours (sites page, "DICOM series with a labels table"):
 `<root>/<any depth>/*` DICOM files, and `labels.csv` (see `elsewhere.scans.labels`), whose `series_uid`, `path` (a file
