@@ -132,8 +132,8 @@ def evaluate(
         options=_as_typed(
             score=score, label=label, patient=patient, site=site, labels=labels, positive=positive, scale=scale,
             threshold=threshold, prevalence=prevalence, least_auc=least_auc, least_sensitivity=least_sensitivity,
-            least_specificity=least_specificity, net_benefit_at=net_benefit_at, claim=claim, versus=versus, versus_score=versus_score,
-            versus_threshold=versus_threshold, margin=margin, out=out, name=name,
+            least_specificity=least_specificity, net_benefit_at=net_benefit_at, claim=claim, versus=versus,
+            versus_score=versus_score, versus_threshold=versus_threshold, margin=margin, out=out, name=name,
         ),
     )  # fmt: skip
     if found.exit_code:
