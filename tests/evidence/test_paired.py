@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elsewhere.evidence.paired import paired_mean
+from elsewhere.evidence.paired import paired_mean, paired_share_difference, tango_ends
 
 TRUTH = 0.0542  # P(N(0, 2) > 0.3) - P(N(0, 2) > 0.5)
 
@@ -54,3 +54,37 @@ def test_the_interval_covers_the_truth() -> None:
         found = paired_mean(sites)
         hits += found.low <= TRUTH <= found.high
     assert 0.93 < hits / trials < 0.97
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "pairs", "level", "low", "high"),
+    [
+        # R: PropCIs::scoreci.mp(7, 1, 21, 0.95), airway reactivity (Fagerland, Lydersen & Laake 2014, table II)
+        (1, 7, 21, 0.95, -0.517, -0.026),
+        (28, 25, 618, 0.90, -0.0148, 0.0247),  # R: PropCIs::scoreci.mp(25, 28, 618, 0.90)
+    ],
+)
+def test_tangos_interval_is_the_one_that_r_prints(gained, lost, pairs, level, low, high) -> None:
+    found = tango_ends(gained, lost, pairs, level)
+    assert found == pytest.approx((low, high), abs=6e-4 if pairs == 21 else 6e-5)
+    assert tango_ends(lost, gained, pairs, level) == pytest.approx((-found[1], -found[0]), abs=1e-9)
+
+
+def test_paired_shares_cover_what_is_true_with_scans_of_one_patient() -> None:
+    random, inside, runs = np.random.default_rng(20), 0, 300
+    for _ in range(runs):
+        hard = np.repeat(random.normal(size=60), 2)
+        first, second = ((hard + random.normal(size=120) < cut).astype(int) for cut in (1.1, 0.9))
+        found = paired_share_difference(first, second, np.repeat(np.arange(60), 2))
+        inside += found.low <= 0.0447 <= found.high  # Φ(1.1 / √2) - Φ(0.9 / √2)
+    assert 0.92 * runs <= inside
+
+
+def test_where_nothing_differs_the_interval_keeps_its_width() -> None:
+    alone = paired_share_difference([1, 0] * 20, [1, 0] * 20, np.arange(40))
+    twins = paired_share_difference([1, 0] * 20, [1, 0] * 20, np.arange(40) // 2)
+    assert twins.high > alone.high > 0.08
+    one = paired_share_difference([1, 1], [0, 1], ["p", "p"])
+    assert (one.low, one.high) == (-1.0, 1.0)
+    with pytest.raises(ValueError, match="2 answers of the first and 1 of the second"):
+        paired_share_difference([1, 1], [1], ["p", "q"])

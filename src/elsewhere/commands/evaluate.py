@@ -12,18 +12,22 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import typer
+from numpy.typing import NDArray
 from scipy.special import logit
 
 from elsewhere import engine
 from elsewhere.errors import BadTable
-from elsewhere.evidence.acceptance import Claim, exit_code, read_claims
+from elsewhere.evidence.acceptance import SEVERITY, Claim, exit_code, read_claims
+from elsewhere.evidence.columns import Ints
 from elsewhere.evidence.evaluation import ProductRows, Section, evaluate_product, to_record
 from elsewhere.evidence.evaluation_page import EvaluationContext, headline, render_evaluation
 from elsewhere.evidence.requirements import Requirements
 from elsewhere.evidence.verdict import DISCLAIMER
+from elsewhere.evidence.versus import PairedRows, Versus, compare_versions, version_record
 from elsewhere.files import short_name, write_whole
 from elsewhere.records import write_columns, write_record
 from elsewhere.scans.score_columns import Role
+from elsewhere.scans.score_pairs import cases_hash, pair_rows
 from elsewhere.scans.score_table import ScoreTable, read_score_table
 from elsewhere.scans.score_values import SCALES, Scale
 
@@ -73,6 +77,14 @@ def evaluate(
         typer.Option(help="Threshold probability at which the net benefit must exceed treat-all and -none."),
     ] = None,
     claim: Annotated[Path | None, typer.Option(help="TOML file of what the product is said to reach.")] = None,
+    versus: Annotated[
+        Path | None, typer.Option(help="Table of the version before: compare both on the scans in common.")
+    ] = None,
+    versus_score: Annotated[str | None, typer.Option(help="Column of its scores [recognised].")] = None,
+    versus_threshold: Annotated[float | None, typer.Option(help="Its threshold [that of the new version].")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="With --versus: loss of AUC, sensitivity or specificity that is too much.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the page [NAME-evaluation beside the table].")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the product [that of the table].")] = None,
 ) -> None:
@@ -80,13 +92,17 @@ def evaluate(
 
     It works where the whole 95 % interval meets every requirement; those in brackets stand in for what is not stated.
 
-    Exit codes: 0 works, 10 re-threshold or recalibrate, 11 adapt, 12 do not use, 13 not as claimed, 20 cannot tell,
-    1 error.
+    Exit codes: 0 works, 10 re-threshold or recalibrate, 11 adapt, 12 do not use, 13 not as claimed, 14 worse than the
+    version before (with --margin), 20 cannot tell, 1 error.
     """
     if scale is not None and scale not in SCALES:
         raise typer.BadParameter(f"--scale must be one of {', '.join(SCALES)}, is {scale}")
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"--prevalence must be above 0 and below 1, is {prevalence:g}")
+    if margin is not None and not 0 < margin < 1:
+        raise typer.BadParameter(f"--margin must be above 0 and below 1, is {margin:g}")
+    if versus is None and (lost := [o for o in (margin, versus_score, versus_threshold) if o is not None]):
+        raise typer.BadParameter(f"--margin, --versus-score and --versus-threshold need --versus (given: {lost[0]})")
     try:
         stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at)
     except ValueError as error:
@@ -96,9 +112,18 @@ def evaluate(
     given |= {role: column for role, column in columns if column is not None}
     claims = () if claim is None else load_claims(claim)
     table = read_score_table(scores, given, labels=labels, positive=positive, scale=_scale(scale), threshold=threshold)
+    before = None
+    if versus is not None:
+        at = threshold if versus_threshold is None else versus_threshold
+        theirs = given | ({} if versus_score is None else {"score": versus_score})
+        before = read_score_table(versus, theirs, positive=positive, scale=_scale(scale), threshold=at, lenient=True)
+        if versus_score is not None and before.columns["score"].strip() != versus_score.strip():
+            raise BadTable(versus, f"has no column {versus_score!r}", "Correct --versus-score")
     found = evaluate_table(
         table,
         stated,
+        versus=before,
+        margin=margin,
         claims=claims,
         prevalence=prevalence,
         name=name or scores.stem,
@@ -132,6 +157,8 @@ def evaluate_table(
     stated: Requirements = Requirements(),  # noqa: B008 - frozen
     *,
     claims: Sequence[Claim] = (),
+    versus: ScoreTable | None = None,
+    margin: float | None = None,
     prevalence: float | None = None,
     name: str,
     labels: str = "",
@@ -144,6 +171,8 @@ def evaluate_table(
         table: of scores and labels.
         stated: what the product must reach.
         claims: what it is said to reach.
+        versus: table of the version before, to compare with on the scans in common; None for none.
+        margin: what AUC, sensitivity and specificity may lose against it; None for no such requirement.
         prevalence: at which predictive values are wanted beside that of these scans.
         name: of the product.
         labels: name of the file that the labels are from; "" where they stand in the table.
@@ -151,7 +180,7 @@ def evaluate_table(
         seed: of all that is drawn.
 
     Raises:
-        BadTable: no finding has a scan with both a score and a label.
+        BadTable: no finding has a scan with both a score and a label, or the tables of two versions do not fit.
     """
     engine.say(
         f"{table.where}: {len(table.scan)} rows, {SCALE_WORDS[table.scale]}{'' if table.stated else ' (assumed)'}"
@@ -159,13 +188,16 @@ def evaluate_table(
     engine.say("; ".join(f"{role} = {column!r}" for role, column in table.columns.items()), "Columns:")
     for remark in table.remarks:
         engine.say(remark)
+    parts = _parts(table)
     sections = tuple(
-        evaluate_product(rows, stated, name=part, claims=claims, prevalence=prevalence, seed=seed)
-        for part, rows in _parts(table)
+        evaluate_product(_rows(table, kept), stated, name=part, claims=claims, prevalence=prevalence, seed=seed)
+        for part, kept in parts
     )
+    compared = () if versus is None else tuple(_compare(table, kept, versus, margin) for _, kept in parts)
     if not sections:
         raise BadTable(table.where, "no finding has a scan with both a score and a label", "Give some scans both")
     code = exit_code([s.answer for s in sections], [c for s in sections for c in s.claims])
+    code = max([code, *(v.exit_code for v in compared)], key=SEVERITY.index)
     context = EvaluationContext(
         product=name,
         table=Path(table.where).name,
@@ -175,6 +207,7 @@ def evaluate_table(
         remarks=table.remarks,
         exit_code=code,
         command=shlex.join(["elsewhere", "evaluate", Path(table.where).name]),
+        versus="" if versus is None else Path(versus.where).name,
     )
     record: dict[str, Any] = {"product": name, "exit_code": code, "disclaimer": DISCLAIMER}
     record |= {
@@ -184,31 +217,62 @@ def evaluate_table(
         "stated_scale": table.stated,
     }
     record |= {"remarks": list(table.remarks), "seed": seed}
-    record["findings"] = [{"headline": headline(s), **to_record(s)} for s in sections]
+    record["findings"] = [
+        {"headline": headline(s), "cases": cases_hash(table, kept), **to_record(s)}
+        for s, (_, kept) in zip(sections, parts, strict=True)
+    ]
+    if versus is not None:
+        record["versus"] = {"table": context.versus, "findings": [version_record(v) for v in compared]}
     write_record(out / "evaluation.json", record)
     write_columns(out / "cells.parquet", pa.Table.from_pylist([cell for s in sections for cell in s.cells]))
-    write_whole(out / "evaluation.html", render_evaluation(sections, context))
-    _print(sections, out)
+    write_whole(out / "evaluation.html", render_evaluation(sections, context, compared))
+    _print(sections, compared, out)
     return Evaluation(sections, code, out)
 
 
-def _parts(table: ScoreTable) -> list[tuple[str, ProductRows]]:
-    """Rows of each finding and version that has a scan with both a score and a label."""
+def _parts(table: ScoreTable) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name and rows (a mask) of each finding and version that has a scan with both a score and a label."""
     versions = len(set(table.version)) > 1
     keys = [
         " · ".join(p for p in (f, v if versions else "") if p)
         for f, v in zip(table.finding, table.version, strict=True)
     ]
     names = np.array(keys)
-    parts = []
-    for name in dict.fromkeys(keys):
-        kept = names == name
-        if (np.isfinite(table.score[kept]) & (table.label[kept] >= 0)).any():
-            parts.append((name, _rows(table, kept)))
-    return parts
+    masks = [(name, names == name) for name in dict.fromkeys(keys)]
+    return [(n, kept) for n, kept in masks if (np.isfinite(table.score[kept]) & (table.label[kept] >= 0)).any()]
 
 
-def _rows(table: ScoreTable, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> ProductRows:
+def _compare(table: ScoreTable, kept: NDArray[np.bool_], before: ScoreTable, margin: float | None) -> Versus:
+    """The rows of one finding against the version before."""
+    pairs = pair_rows(table, kept, before)
+    new, old = pairs.new.tolist(), pairs.old.tolist()
+    rows = PairedRows(
+        scans=[table.scan[i] for i in new],
+        labels=pairs.label,
+        patients=np.array([f"{table.site[i]}/{table.patient[i]}" for i in new]),
+        new=table.score[pairs.new],
+        old=before.score[pairs.old],
+        new_calls=_calls(table, new),
+        old_calls=_calls(before, old),
+        sites=[table.site[i] for i in new] if "site" in table.columns else None,
+        metadata={n: [values[i] for i in new] for n, values in table.metadata.items()},
+        one_scale=table.scale == before.scale,
+        show=_show(table.scale),
+    )
+    return compare_versions(rows, margin, added=pairs.added, dropped=pairs.dropped)
+
+
+def _calls(table: ScoreTable, rows: list[int]) -> Ints | None:
+    """Decisions of some rows, -1 where there is no score; None where neither calls nor a threshold are known."""
+    score = table.score[rows]
+    if table.call is not None:
+        return np.where(np.isfinite(score), table.call[rows], -1)
+    if table.threshold is None:
+        return None
+    return np.where(np.isfinite(score), (score >= table.threshold).astype(np.int64), -1)
+
+
+def _rows(table: ScoreTable, kept: NDArray[np.bool_]) -> ProductRows:
     places = np.flatnonzero(kept).tolist()
     several = "site" in table.columns
     return ProductRows(
@@ -235,7 +299,7 @@ def _show(scale: Scale) -> Callable[[float], str]:
     return (lambda t: f"at or below {-t:.4g}") if scale == "lower-is-sicker" else "from {:.4g}".format
 
 
-def _print(sections: Sequence[Section], out: Path) -> None:
+def _print(sections: Sequence[Section], compared: Sequence[Versus], out: Path) -> None:
     for s in sections:
         typer.echo(f"{f'{s.name}: ' if s.name else ''}{headline(s)}.")
         typer.echo(s.answer.reason)
@@ -244,4 +308,8 @@ def _print(sections: Sequence[Section], out: Path) -> None:
             typer.echo(s.unanswered)
         for claim in s.claims:
             typer.echo(claim.sentence)
+    for v in compared:
+        typer.echo(v.headline)
+        for difference in v.differences:
+            typer.echo(difference.sentence)
     engine.say(out / "evaluation.html", "The page:")

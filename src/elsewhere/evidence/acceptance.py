@@ -52,7 +52,9 @@ from elsewhere.evidence.verdict_rule import CHANCE, EXIT_CODES, LEAST_PATIENTS, 
 SHARES = ("sensitivity", "specificity")
 NOT_AS_CLAIMED = 13
 """Exit code where a claim is contradicted, whatever the requirements say."""
-SEVERITY = (0, 20, 30, 10, 11, 12, NOT_AS_CLAIMED)
+WORSE_THAN_BEFORE = 14
+"""Exit code where an update is worse than the version before by more than the stated margin."""
+SEVERITY = (0, 20, 30, 10, 11, 12, WORSE_THAN_BEFORE, NOT_AS_CLAIMED)
 """Exit codes from best to worst: of several findings the worst counts."""
 
 ALIKE = 1e-6

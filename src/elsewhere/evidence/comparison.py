@@ -66,6 +66,42 @@ def compare_models(labels: ArrayLike, patients: ArrayLike, first: ArrayLike, sec
     return _compare(aucs, variance, None, people, "paired DeLong test, clustered by patient")
 
 
+def compare_models_within_sites(
+    labels: ArrayLike, patients: ArrayLike, sites: ArrayLike, first: ArrayLike, second: ArrayLike
+) -> Comparison | None:
+    """Two models on the same scans of several sites: pairs of scans of one site, sites weighted as `auc_within_sites`.
+
+    None where no site has two classes. A patient belongs to one site.
+
+    Args:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan (scans,).
+        sites: site of each scan (scans,).
+        first: scores of the first model (scans,).
+        second: scores of the second model (scans,).
+
+    Raises:
+        ValueError: NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
+    groups, places = check_groups(patients, truth.size), check_groups(sites, truth.size, "sites")
+    parts = [np.flatnonzero(places == site) for site in range(int(places.max()) + 1)]
+    parts = [p for p in parts if 0 < truth[p].sum() < p.size]
+    if not parts:
+        return None
+    wide = [p for p in parts if min(np.unique(groups[p][truth[p] == c]).size for c in (0, 1)) >= 2]
+    parts = wide or parts
+    weights = np.array([truth[p].sum() * (1 - truth[p]).sum() / p.size for p in parts], dtype=np.float64)
+    weights /= weights.sum()
+    found = [auc_covariance(truth[p], scores[:, p], groups[p]) for p in parts]
+    aucs = np.sum([w * auc for w, (auc, _) in zip(weights, found, strict=True)], axis=0)
+    covariance = np.sum([w**2 * c for w, (_, c) in zip(weights, found, strict=True)], axis=0)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    people = np.unique(groups[np.concatenate(parts)]).size
+    return _compare(aucs, variance, None, people, "paired DeLong test, clustered by patient, pairs within sites")
+
+
 def compare_sites(
     first: tuple[ArrayLike, ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike, ArrayLike]
 ) -> Comparison:

@@ -430,15 +430,16 @@ def to_record(section: Section) -> dict[str, Any]:
         row |= {"demand": requirement.demand, "met": requirement.status == "met"}
     for row, claim in zip(record["claims"], section.claims, strict=True):
         row["sentence"] = claim.sentence
-    plain: dict[str, Any] = _plain(record)
-    return plain
+    found: dict[str, Any] = plain(record)
+    return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """JSON-able: tuples as lists, numpy's numbers as Python's, NaN and infinities as None."""
     if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

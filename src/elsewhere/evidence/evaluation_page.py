@@ -19,6 +19,7 @@ from elsewhere.evidence.intervals import Interval
 from elsewhere.evidence.over_sites import LEAST_SITES
 from elsewhere.evidence.verdict import DECISIONS_HOLD, DISCLAIMER, HEADLINES, said
 from elsewhere.evidence.verdict_rule import LEAST_PATIENTS
+from elsewhere.evidence.versus import Versus
 
 STRONGEST = 55  # per cent of colour in a cell of the matrix
 
@@ -36,6 +37,7 @@ class EvaluationContext:
         remarks: what was seen in the table.
         exit_code: of the whole.
         command: how the page was made.
+        versus: name of the table of the version before; "" without.
     """
 
     product: str
@@ -46,6 +48,7 @@ class EvaluationContext:
     remarks: tuple[str, ...]
     exit_code: int
     command: str
+    versus: str = ""
 
 
 def headline(section: Section) -> str:
@@ -57,8 +60,14 @@ def headline(section: Section) -> str:
     return HEADLINES[section.answer.action]
 
 
-def render_evaluation(sections: Sequence[Section], context: EvaluationContext) -> str:
-    """The page, as HTML; it needs no network and no other file."""
+def render_evaluation(sections: Sequence[Section], context: EvaluationContext, compared: Sequence[Versus] = ()) -> str:
+    """The page, as HTML; it needs no network and no other file.
+
+    Args:
+        sections: one for each finding.
+        context: what was evaluated.
+        compared: comparison of each finding with the version before; empty without one.
+    """
     environment = Environment(
         loader=PackageLoader("elsewhere.evidence", "page"),
         autoescape=True,
@@ -70,6 +79,7 @@ def render_evaluation(sections: Sequence[Section], context: EvaluationContext) -
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
     return environment.get_template("evaluation.html.j2").render(
         sections=sections,
+        compared=compared,
         pictures=[_pictures(section, place) for place, section in enumerate(sections)],
         context=context,
         style=Markup(style),

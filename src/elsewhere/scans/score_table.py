@@ -91,6 +91,7 @@ def read_score_table(
     positive: str | None = None,
     scale: Scale | None = None,
     threshold: float | None = None,
+    lenient: bool = False,
 ) -> ScoreTable:
     """Read and check a table of scores (CSV, XLSX or Parquet), joined with a table of labels where one is given.
 
@@ -101,6 +102,7 @@ def read_score_table(
         positive: the value of the label column that is positive; every other one is then negative.
         scale: of the scores; left out, they must lie in 0..1 and are taken as probabilities.
         threshold: from which the product calls a scan positive, on the scale of the file.
+        lenient: whether labels, and columns of `given`, may be missing (a version before; scans that await labels).
 
     Raises:
         BadTable, BadSite: it cannot be read, or says something that cannot be right: file, column, value, line.
@@ -109,6 +111,8 @@ def read_score_table(
     where, header, lines, cells = _read(path, given)
     roles = [r for r in ROLES if not (labels and r == "label")]
     there = {normal_name(name) for name in header}  # with --labels a column may be one of that table
+    if lenient and not labels:
+        given = {role: name for role, name in given.items() if normal_name(name) in there}
     ours = {r: n for r, n in given.items() if r in roles and (not labels or r == "score" or normal_name(n) in there)}
     places = recognise(header, ours, where, roles)
     if "score" not in places:
@@ -121,7 +125,7 @@ def read_score_table(
     if labels is not None:
         theirs = {r: n for r, n in given.items() if r not in ours}
         joined = _join(labels, theirs, where, texts, names, further)
-    elif "label" not in texts:
+    elif "label" not in texts and not lenient:
         what = f"has no column of labels (columns: {', '.join(header)})"
         raise BadTable(where, what, "Name it with --label, or give a table of labels with --labels")
     at = Place(where, lines)
@@ -130,7 +134,9 @@ def read_score_table(
     if threshold is not None and not (np.isfinite(threshold) and low <= threshold <= high):
         what = f"the threshold {threshold:g} lies outside its scale, {scale_read} ({low:g} to {high:g})"
         raise BadTable(where, what, "Give --threshold as the product's scores are, and --scale what they are")
-    label = parse_labels(texts["label"], names["label"], positive, joined or at)
+    label = np.full(lines.size, UNKNOWN_LABEL)
+    if "label" in texts and not (lenient and not any(texts["label"])):
+        label = parse_labels(texts["label"], names["label"], positive, joined or at)
     if joined:
         _check_both_labels(further, label, positive, joined.where, at)
     refused = [parse_reason(t) for t in texts.get("refused", [""] * lines.size)]
@@ -156,7 +162,7 @@ def read_score_table(
         threshold=None if threshold is None else on_scale(np.array([threshold]), scale_read)[0],
         remarks=tuple(remarks),
     )
-    _check(table)
+    _check(table, lenient)
     return table
 
 
@@ -293,9 +299,13 @@ def _is_label_again(texts: Sequence[str], label: NDArray[np.int64]) -> bool:
     return len(pairs) >= LEAST_HIDDEN and len(set(pairs)) == 2 and len({a for a, _ in pairs}) == 2
 
 
-def _check(table: ScoreTable) -> None:
+def _check(table: ScoreTable, lenient: bool) -> None:
     _check_twice(table)
     read = np.isfinite(table.score) & (table.label != UNKNOWN_LABEL)
+    if lenient:
+        if not np.isfinite(table.score).any():
+            raise BadTable(table.where, "no scan has a score", "Give some scans a score")
+        return
     if not read.any():
         raise BadTable(table.where, "no scan has both a score and a label", "Give some scans both")
     if table.call is not None and (table.call[read] == UNKNOWN_LABEL).any():
