@@ -33,17 +33,19 @@ def test_help_names_every_command() -> None:
 
 @pytest.mark.parametrize("name", elsewhere.COMMANDS)
 def test_every_command_has_its_file_function_and_help(name: str) -> None:
-    function = getattr(import_module(f"elsewhere.commands.{name}"), name)
-    assert function is getattr(elsewhere, name)
+    verb = elsewhere.FUNCTIONS.get(name, name)
+    function = getattr(import_module(f"elsewhere.commands.{verb}"), verb)
+    assert function is getattr(elsewhere, verb)
     result = CliRunner().invoke(cli.app, [name, "--help"])
     assert result.exit_code == 0
     assert function.__doc__.splitlines()[0].rstrip(".") in " ".join(result.output.split())
 
 
 def test_the_face_is_the_verbs() -> None:
-    assert set(elsewhere.__all__) == {"COMMANDS", "__version__", *elsewhere.COMMANDS}
+    verbs = {elsewhere.FUNCTIONS.get(name, name) for name in elsewhere.COMMANDS}
+    assert set(elsewhere.__all__) == {"COMMANDS", "FUNCTIONS", "__version__", *verbs}
     rooms = {m.name for m in pkgutil.iter_modules([str(Path(elsewhere.__file__).parent / "commands")])}
-    assert rooms == {*elsewhere.COMMANDS, *SHARED}
+    assert rooms == {*verbs, *SHARED}
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = elsewhere.nonsense
 

@@ -33,17 +33,21 @@ COMMANDS = {
     "stress": "Shift home scans step by step, and ask which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "evaluate": "Does any product work here? From a table of its scores, without a scan: page and exit code.",
+    "plan": "How many scans and patients a validation needs.",
     "view": "Write a page that draws scans, with what a model looked at.",
     "simulate": "Make simulated sites in their published layouts.",
     "real": "Run the study commands on a folder of real CT for tests.",
 }
 """Sub-commands and what they do, in the order of use."""
 
-__all__ = ["COMMANDS", "__version__", *COMMANDS]
+FUNCTIONS = {"plan": "sample_size"}
+"""Sub-commands whose function has another name, because a module of the package has theirs."""
+
+__all__ = ["COMMANDS", "FUNCTIONS", "__version__", *(FUNCTIONS.get(name, name) for name in COMMANDS)]
 
 
 def __getattr__(name: str) -> Any:
     """Import a verb when it is first asked for, so that `import elsewhere` stays quick."""
-    if name in COMMANDS:
+    if name in __all__:
         return getattr(import_module(f"elsewhere.commands.{name}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
