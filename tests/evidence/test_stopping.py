@@ -60,7 +60,7 @@ def test_a_product_exactly_as_good_as_needed_is_seldom_judged():
 
 
 def test_the_states_of_a_look():
-    labels, scores = product(0.97, 60)
+    labels, scores = product(0.995, 60)
     found = look(RULE, labels, np.arange(60), scores, None)
     assert (found.state, found.sentence.startswith("Stop: good enough. 60 labels: discrimination (AUC)")) == (
         "good enough",
