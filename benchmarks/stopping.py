@@ -109,9 +109,7 @@ def stops(
 
 def main(runs: int = RUNS, seed: int = SEED) -> None:
     start = time.process_time()
-    print(
-        "| true AUC | prevalence | scans per patient | good enough | not good enough | open | labels |"
-    )
+    print("| true AUC | prevalence | scans per patient | good enough | not good enough | open | labels |")
     print("|---|---|---|---|---|---|---|")
     for auc, prevalence, each in CASES:
         state, taken = stops(auc, prevalence, each, runs, seed)
