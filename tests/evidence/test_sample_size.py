@@ -54,13 +54,19 @@ def test_published_net_benefit_from_the_published_distribution():
 
 
 def test_the_net_benefit_varies_as_its_formula_says():
-    random, scans, (sensitivity, specificity, prevalence, threshold) = np.random.default_rng(2), 2000, (0.8, 0.9, 0.3, 0.2)
+    random, scans, (sensitivity, specificity, prevalence, threshold) = (
+        np.random.default_rng(2),
+        2000,
+        (0.8, 0.9, 0.3, 0.2),
+    )
     labels = random.random((4000, scans)) < prevalence
     called = random.random((4000, scans)) < np.where(labels, sensitivity, 1 - specificity)
     odds = threshold / (1 - threshold)
     benefit = ((labels & called).sum(axis=1) - odds * (~labels & called).sum(axis=1)) / labels.sum(axis=1)
     width = 2 * 1.96 * benefit.std()
-    assert scans_for_net_benefit(sensitivity, specificity, prevalence, threshold, width) == pytest.approx(2000, rel=0.08)
+    assert scans_for_net_benefit(sensitivity, specificity, prevalence, threshold, width) == pytest.approx(
+        2000, rel=0.08
+    )
     assert benefit.mean() == pytest.approx(
         standardised_net_benefit(sensitivity, specificity, prevalence, threshold), abs=0.003
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +20,21 @@ from scipy.special import logit
 from elsewhere import engine
 from elsewhere.errors import BadTable
 from elsewhere.evidence.acceptance import SEVERITY, Claim, exit_code, read_claims
-from elsewhere.evidence.columns import Ints
-from elsewhere.evidence.evaluation import ProductRows, Section, evaluate_product, to_record
+from elsewhere.evidence.columns import Ints, check_groups
+from elsewhere.evidence.evaluation import ProductRows, Section, evaluate_product, plain, to_record
 from elsewhere.evidence.evaluation_page import EvaluationContext, headline, render_evaluation
-from elsewhere.evidence.requirements import Requirements
+from elsewhere.evidence.requirements import Measure, Requirements
+from elsewhere.evidence.stopping import (
+    CAP,
+    MEASURES,
+    Stop,
+    StopMeasure,
+    StopRule,
+    look,
+    reading_order,
+)
 from elsewhere.evidence.verdict import DISCLAIMER
+from elsewhere.evidence.verdict_rule import Answer
 from elsewhere.evidence.versus import PairedRows, Versus, compare_versions, version_record
 from elsewhere.files import short_name, write_whole
 from elsewhere.records import write_columns, write_record
@@ -31,6 +43,8 @@ from elsewhere.scans.score_pairs import cases_hash, pair_rows
 from elsewhere.scans.score_table import ScoreTable, read_score_table
 from elsewhere.scans.score_values import SCALES, Scale
 
+GO_ON = 20
+"""Exit code while labels are to be added: cannot tell yet."""
 SCALE_WORDS: dict[Scale, str] = {
     "probability": "probabilities, 0 to 1",
     "percent": "probabilities in percent, 0 to 100",
@@ -85,6 +99,14 @@ def evaluate(
     margin: Annotated[
         float | None, typer.Option(help="With --versus: loss of AUC, sensitivity or specificity that is too much.")
     ] = None,
+    next_: Annotated[
+        int | None,
+        typer.Option("--next", help="Stop labelling when you know: look every N labels, say which N are next."),
+    ] = None,
+    stop_on: Annotated[
+        str, typer.Option(help=f"With --next, measure whose requirement decides: {', '.join(MEASURES)}.")
+    ] = "auc",
+    cap: Annotated[int, typer.Option(help="With --next, labels at which labelling ends in any case.")] = CAP,
     out: Annotated[Path | None, typer.Option(help="Folder for the page [NAME-evaluation beside the table].")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the product [that of the table].")] = None,
 ) -> None:
@@ -107,10 +129,20 @@ def evaluate(
         stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at)
     except ValueError as error:
         raise typer.BadParameter(f"--{str(error).replace('_', '-')}") from error
+    rule = None if next_ is None else _stop_rule(next_, stop_on, cap, stated)
     given: dict[Role, str] = {}
     columns: list[tuple[Role, str | None]] = [("score", score), ("label", label), ("patient", patient), ("site", site)]
     given |= {role: column for role, column in columns if column is not None}
     claims = () if claim is None else load_claims(claim)
+    folder = out or scores.parent / f"{short_name(scores.stem)}-evaluation"
+    stop = None
+    if rule is not None:
+        waiting = read_score_table(
+            scores, given, labels=labels, positive=positive, scale=_scale(scale), threshold=threshold, lenient=True
+        )
+        stop = next_scans(waiting, rule, folder)
+        if stop.state == "go on":
+            raise typer.Exit(GO_ON)
     table = read_score_table(scores, given, labels=labels, positive=positive, scale=_scale(scale), threshold=threshold)
     before = None
     if versus is not None:
@@ -124,18 +156,13 @@ def evaluate(
         stated,
         versus=before,
         margin=margin,
+        stop=stop,
         claims=claims,
         prevalence=prevalence,
         name=name or scores.stem,
         labels="" if labels is None else labels.name,
-        out=out or scores.parent / f"{short_name(scores.stem)}-evaluation",
-        options=_as_typed(
-            score=score, label=label, patient=patient, site=site, labels=labels, positive=positive, scale=scale,
-            threshold=threshold, prevalence=prevalence, least_auc=least_auc, least_sensitivity=least_sensitivity,
-            least_specificity=least_specificity, net_benefit_at=net_benefit_at, claim=claim, versus=versus,
-            versus_score=versus_score, versus_threshold=versus_threshold, margin=margin, out=out, name=name,
-        ),
-    )  # fmt: skip
+        out=folder,
+    )
     if found.exit_code:
         raise typer.Exit(found.exit_code)
 
@@ -175,6 +202,7 @@ def evaluate_table(
     claims: Sequence[Claim] = (),
     versus: ScoreTable | None = None,
     margin: float | None = None,
+    stop: Stop | None = None,
     prevalence: float | None = None,
     name: str,
     labels: str = "",
@@ -190,6 +218,7 @@ def evaluate_table(
         claims: what it is said to reach.
         versus: table of the version before, to compare with on the scans in common; None for none.
         margin: what AUC, sensitivity and specificity may lose against it; None for no such requirement.
+        stop: what the stop rule said, where labels were looked at several times; None where once.
         prevalence: at which predictive values are wanted beside that of these scans.
         name: of the product.
         labels: name of the file that the labels are from; "" where they stand in the table.
@@ -214,6 +243,8 @@ def evaluate_table(
     compared = () if versus is None else tuple(_compare(table, kept, versus, margin) for _, kept in parts)
     if not sections:
         raise BadTable(table.where, "no finding has a scan with both a score and a label", "Give some scans both")
+    if stop is not None and stop.state == "cap":
+        sections = tuple(_left_open(s, stop) for s in sections)
     code = exit_code([s.answer for s in sections], [c for s in sections for c in s.claims])
     code = max([code, *(v.exit_code for v in compared)], key=SEVERITY.index)
     context = EvaluationContext(
@@ -224,8 +255,9 @@ def evaluate_table(
         scale=SCALE_WORDS[table.scale],
         remarks=table.remarks,
         exit_code=code,
-        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name, *options]),
+        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name]),
         versus="" if versus is None else Path(versus.where).name,
+        stop="" if stop is None else f"{stop.sentence} {stop.caution}".strip(),
     )
     record: dict[str, Any] = {"product": name, "exit_code": code, "disclaimer": DISCLAIMER}
     record |= {
@@ -239,6 +271,8 @@ def evaluate_table(
         {"headline": headline(s), "cases": cases_hash(table, kept), **to_record(s)}
         for s, (_, kept) in zip(sections, parts, strict=True)
     ]
+    if stop is not None:
+        record["stop"] = plain(asdict(stop) | {"sentence": stop.sentence, "caution": stop.caution})
     if versus is not None:
         record["versus"] = {"table": context.versus, "findings": [version_record(v) for v in compared]}
     write_record(out / "evaluation.json", record)
@@ -246,6 +280,93 @@ def evaluate_table(
     write_whole(out / "evaluation.html", render_evaluation(sections, context, compared))
     _print(sections, compared, out)
     return Evaluation(sections, code, out)
+
+
+def _stop_rule(step: int, measure: str, cap: int, stated: Requirements) -> StopRule:
+    """The stop rule that the options ask for; its need is the requirement on the measure."""
+    if measure not in MEASURES:
+        raise typer.BadParameter(f"--stop-on must be one of {', '.join(MEASURES)}, is {measure}")
+    wanted = next(m for m in MEASURES if m == measure)
+    names: dict[StopMeasure, Measure] = {
+        "auc": "discrimination (AUC)",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+    }
+    need = next(limit for against_home, limit, _ in stated.limits(names[wanted]) if not against_home)
+    try:
+        return StopRule(wanted, need, step, cap)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def next_scans(table: ScoreTable, rule: StopRule, out: Path) -> Stop:
+    """Look at the labels so far; where labelling goes on, write next.csv: the scans to read next. Printed as well.
+
+    Raises:
+        BadTable: several findings or versions, no column of scans, or decisions that are not known.
+    """
+    if len(set(zip(table.finding, table.version, strict=True))) > 1:
+        what = "holds several findings or versions; --next takes one"
+        raise BadTable(table.where, what, "Keep the rows of one finding and version")
+    if len(set(table.site)) > 1:
+        what = f"holds {len(set(table.site))} sites; --next takes one, because products do otherwise at each"
+        raise BadTable(table.where, what, "Keep the rows of one site")
+    if "scan" not in table.columns:
+        raise BadTable(
+            table.where, "has no column that names the scan", "Add a column `scan`, so that --next can say which"
+        )
+    scored = np.flatnonzero(np.isfinite(table.score))
+    score, label = table.score[scored], table.label[scored]
+    calls = _calls(table, scored.tolist())
+    if rule.measure != "auc" and calls is None:
+        raise BadTable(table.where, f"decisions are not known, so {rule.measure} cannot be", "Give --threshold")
+    order = reading_order([f"{table.site[i]}/{table.scan[i]}" for i in scored.tolist()])
+    known = label >= 0
+    people = check_groups(np.array([f"{table.site[i]}/{table.patient[i]}" for i in scored.tolist()]), scored.size)
+    first = np.zeros(scored.size, bool)
+    first[order[: int(known.sum())]] = True
+    stop = look(
+        rule,
+        label[known],
+        people[known],
+        score[known],
+        None if calls is None else calls[known] == 1,
+        cap=min(rule.cap, scored.size),
+        unplanned=int((known & ~first).sum()),
+    )
+    typer.echo(stop.sentence)
+    if stop.caution:
+        typer.echo(stop.caution)
+    if stop.state == "go on":
+        wanted = min(rule.step - int(known.sum()) % rule.step, stop.cap - int(known.sum()))
+        chosen = [int(i) for i in order if not known[i]][:wanted]
+        _write_next(table, scored[chosen], out / "next.csv")
+        typer.echo(f"Label these {len(chosen)} scans next, then start the same command again: {out / 'next.csv'}")
+    return stop
+
+
+def _write_next(table: ScoreTable, rows: NDArray[np.int64], file: Path) -> None:
+    """The scans to read, without their scores: a reader who knows the score is not independent of it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [
+        "scan",
+        *(["patient"] if "patient" in table.columns else []),
+        *(["site"] if "site" in table.columns else []),
+    ]
+    writer.writerow([*names, "label"])
+    columns = {"scan": table.scan, "patient": table.patient, "site": table.site}
+    writer.writerows([*(columns[n][i] for n in names), ""] for i in rows.tolist())
+    write_whole(file, text.getvalue())
+
+
+def _left_open(section: Section, stop: Stop) -> Section:
+    """A verdict that stands on a fixed number of scans is no verdict where looks before the cap left it open."""
+    if section.answer.action not in {"nothing", "recalibrate"}:
+        return section
+    words = f"{stop.sentence} The intervals below are those of a single look, which these labels did not have."
+    advice = "State a lower requirement before you see more, or test it on new scans with a larger --cap."
+    return replace(section, answer=Answer("cannot tell", words, advice, section.answer.rule))
 
 
 def _parts(table: ScoreTable) -> list[tuple[str, NDArray[np.bool_]]]:

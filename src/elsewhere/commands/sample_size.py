@@ -61,9 +61,7 @@ def sample_size(
         raise typer.BadParameter(str(error)) from error
     typer.echo(f"{'measure':28}{'expected':>10}{'width':>8}{'scans':>12}{'patients':>12}{'positive':>12}")
     for n in needs:
-        typer.echo(
-            f"{n.measure:28}{n.expected:>10.3g}{n.width:>8.3g}{n.scans:>12,}{n.patients:>12,}{n.positives:>12,}"
-        )
+        typer.echo(f"{n.measure:28}{n.expected:>10.3g}{n.width:>8.3g}{n.scans:>12,}{n.patients:>12,}{n.positives:>12,}")
     for line in _words(needs, expected):
         typer.echo(line)
 

@@ -38,6 +38,7 @@ class EvaluationContext:
         exit_code: of the whole.
         command: how the page was made.
         versus: name of the table of the version before; "" without.
+        stop: what the stop rule said; "" where labels were looked at once.
     """
 
     product: str
@@ -49,6 +50,7 @@ class EvaluationContext:
     exit_code: int
     command: str
     versus: str = ""
+    stop: str = ""
 
 
 def headline(section: Section) -> str:

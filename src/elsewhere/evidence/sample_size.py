@@ -259,5 +259,3 @@ def scans_for_net_benefit(
 
 def _weight(prevalence: float, threshold: float) -> float:
     return (1 - prevalence) / prevalence * threshold / (1 - threshold)
-
-

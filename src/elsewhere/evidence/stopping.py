@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil, e, log
 from typing import Literal
 
@@ -33,7 +34,6 @@ from elsewhere.evidence.intervals import (
 )
 from elsewhere.evidence.verdict_rule import LEAST_PATIENTS
 
-Choice = Literal["random", "score"]
 StopMeasure = Literal["auc", "sensitivity", "specificity"]
 MEASURES: dict[StopMeasure, str] = {
     "auc": "discrimination (AUC)",
@@ -43,8 +43,6 @@ MEASURES: dict[StopMeasure, str] = {
 ALPHA = 0.05
 """Chance, over all looks, that a product exactly as good as needed is judged good enough or not good enough."""
 CAP = 400
-STRATA = (0.5, 0.75, 0.9)
-"""Quantiles of the scores that cut the strata of `Choice` "score"; as many scans are read from each."""
 GRID = 301
 
 
@@ -57,7 +55,6 @@ class StopRule:
         need: value from which it is good enough.
         step: labels between two looks.
         cap: labels at which labelling ends in any case.
-        choice: how scans are chosen: at "random", or as many from each stratum of the "score".
 
     Raises:
         ValueError: a value outside its range.
@@ -67,7 +64,6 @@ class StopRule:
     need: float
     step: int
     cap: int = CAP
-    choice: Choice = "random"
 
     def __post_init__(self) -> None:
         low = 0.5 if self.measure == "auc" else 0.0
@@ -128,8 +124,8 @@ class Stop:
         if self.unplanned <= 0.1 * self.labelled:
             return ""
         return (
-            f"{self.unplanned} of {self.labelled} labelled scans are not those that the reading order proposes; the rule "
-            "supposes scans chosen by it. Scans picked otherwise (clear ones, say) make its answer worthless."
+            f"{self.unplanned} of {self.labelled} labelled scans are not those that the reading order proposes; the "
+            "rule supposes scans chosen by it. Scans picked otherwise (clear ones, say) make its answer worthless."
         )
 
 
@@ -156,7 +152,7 @@ def boundaries(shares: tuple[float, ...], alpha: float = ALPHA) -> tuple[float, 
     found, edge = [first], first * shares[0] ** 0.5
     points = np.linspace(-edge, edge, GRID)
     density = np.exp(-(points**2) / (2 * shares[0])) / np.sqrt(2 * np.pi * shares[0])
-    for before, now in zip(shares, shares[1:], strict=False):
+    for before, now in pairwise(shares):
         spread, part = (now - before) ** 0.5, spent(now, alpha) - spent(before, alpha)
         mass = density * (points[1] - points[0])
         mass[[0, -1]] /= 2
@@ -181,7 +177,7 @@ def boundary_at(labelled: int, step: int, cap: int, positive_share: float) -> fl
     """
     rarer = max(min(positive_share, 1 - positive_share), 1e-9)
     first = step * max(ceil(LEAST_PATIENTS / rarer / step), 1)
-    earlier = [n for n in range(first, min(labelled, cap), step)]
+    earlier = list(range(first, min(labelled, cap), step))
     return boundaries(tuple(n / cap for n in [*earlier, min(labelled, cap)]))[-1]
 
 
@@ -196,7 +192,6 @@ def look(
     called: NDArray[np.bool_] | None,
     *,
     cap: int | None = None,
-    weights: Floats | None = None,
     unplanned: int = 0,
 ) -> Stop:
     """Look at the labels so far.
@@ -208,7 +203,6 @@ def look(
         scores: larger meaning more positive (scans,).
         called: the product's decisions (scans,); needed for sensitivity and specificity.
         cap: labels at which labelling ends; None for the rule's.
-        weights: scans that each labelled one stands for (scans,); None where all were as likely to be chosen.
         unplanned: labelled scans outside the reading order.
 
     Raises:
@@ -221,30 +215,24 @@ def look(
     least = min(np.unique(patients[labels == c]).size for c in classes)
     if least < LEAST_PATIENTS:
         return Stop(rule, "cap" if count >= most else "go on", count, most, None, None, None, unplanned)
-    heavy = np.ones(count) if weights is None else weights
     boundary = boundary_at(count, rule.step, most, float(labels.mean()))
     if rule.measure == "auc":
-        value, distance = _auc(labels, patients, scores, heavy, rule.need, boundary)
+        value, distance = _auc(labels, patients, scores, rule.need, boundary)
     else:
         assert called is not None
         kept = labels == classes[0]
         right = (called == (classes[0] == 1))[kept]
-        value, distance = _share(right, patients[kept], heavy[kept], rule.need, boundary)
+        value, distance = _share(right, patients[kept], rule.need, boundary)
     state: Literal["good enough", "not good enough", "go on", "cap"] = "cap" if count >= most else "go on"
     if abs(distance) >= boundary:
         state = "good enough" if distance > 0 else "not good enough"
     return Stop(rule, state, count, most, value, distance, boundary, unplanned)
 
 
-def _auc(
-    labels: Ints, patients: Ints, scores: Floats, weights: Floats, need: float, boundary: float
-) -> tuple[Interval, float]:
-    if np.ptp(weights) == 0:
-        aucs, covariance = auc_covariance(labels, scores, patients)
-        auc, variance = float(aucs[0]), float(covariance[0, 0])
-        worth = effective_scans(labels, scores, check_groups(patients, labels.size))
-    else:
-        auc, variance, worth = weighted_auc(labels, patients, scores, weights)
+def _auc(labels: Ints, patients: Ints, scores: Floats, need: float, boundary: float) -> tuple[Interval, float]:
+    aucs, covariance = auc_covariance(labels, scores, patients)
+    auc, variance = float(aucs[0]), float(covariance[0, 0])
+    worth = effective_scans(labels, scores, check_groups(patients, labels.size))
     ratio, misplaced = 1.0, min(worth) * min(auc, 1 - auc)
     if misplaced > 0:  # as intervals.score_ends
         seen = variance / binormal_variance(auc, worth)
@@ -253,31 +241,8 @@ def _auc(
     return Interval(auc, *score_ends(auc, variance, worth, boundary), "score interval at the boundary"), distance
 
 
-def weighted_auc(
-    labels: Ints, patients: Ints, scores: Floats, weights: Floats
-) -> tuple[float, float, tuple[float, float]]:
-    """AUC, its clustered variance, and effective scans of each class, where scans stand for unequal numbers of others.
-
-    The variance is that of a sample drawn with replacement, a little wide for one drawn by strata.
-    """
-    up, down = labels == 1, labels == 0
-    above = (scores[up][:, None] > scores[down]) + 0.5 * (scores[up][:, None] == scores[down])
-    one, two = weights[up] / weights[up].sum(), weights[down] / weights[down].sum()
-    auc = float(one @ above @ two)
-    pulls = np.zeros(labels.size)
-    pulls[up], pulls[down] = one * (above @ two - auc), two * (one @ above - auc)
-    people = min(np.unique(patients[c]).size for c in (up, down))
-    variance = float((np.bincount(patients, pulls) ** 2).sum()) * people / max(people - 1, 1)
-    return auc, variance, (float(1 / (one**2).sum()), float(1 / (two**2).sum()))
-
-
-def _share(
-    right: NDArray[np.bool_], patients: Ints, weights: Floats, need: float, boundary: float
-) -> tuple[Interval, float]:
-    part = weights / weights.sum()
-    share = float(part @ right)
-    alike = effective_trials(right.astype(np.float64), check_groups(patients, right.size)) / right.size
-    trials = alike / float((part**2).sum())
+def _share(right: NDArray[np.bool_], patients: Ints, need: float, boundary: float) -> tuple[Interval, float]:
+    share, trials = float(right.mean()), effective_trials(right, check_groups(patients, right.size))
     distance = (share - need) / (need * (1 - need) / trials) ** 0.5
     ends = wilson_ends(share, trials, float(2 * ndtr(boundary) - 1))
     return Interval(share, *ends, "Wilson at the boundary, effective sample size by patient"), distance
@@ -286,33 +251,15 @@ def _share(
 # Which scans to read -------------------------------------------------------------------------------------------------
 
 
-def strata_of(scores: Floats) -> Ints:
-    """Stratum of each scan by its score, lowest first (scans,)."""
-    return np.searchsorted(np.unique(np.quantile(scores, STRATA)), scores, side="right").astype(np.int64)
-
-
-def reading_order(scans: Sequence[str], scores: Floats, choice: Choice) -> Ints:
+def reading_order(scans: Sequence[str]) -> Ints:
     """Places of all scans with a score in the order in which they are to be read (scans,).
 
-    The order depends on the ids alone (and, for "score", on the strata), so that it is the same at every call.
+    A random order that depends on the ids alone, so that it is the same at every call. Reading more of the high scores
+    and weighting them was tried and left: with few positives a product exactly as good as needed was judged good
+    enough in 13 of 100 runs, because positives with low scores are rarely read and weigh most.
 
-    >>> sorted(reading_order(["a", "b", "c"], np.array([0.1, 0.5, 0.9]), "random").tolist())
+    >>> sorted(reading_order(["a", "b", "c"]).tolist())
     [0, 1, 2]
     """
     key = np.array([hashlib.sha256(f"reading order/{name}".encode()).hexdigest() for name in scans])
-    shuffled = np.argsort(key, kind="stable")
-    if choice == "random":
-        return shuffled.astype(np.int64)
-    turn, stratum = np.empty(len(scans), np.int64), strata_of(scores)
-    for level in np.unique(stratum):
-        mine = shuffled[stratum[shuffled] == level]
-        turn[mine] = np.arange(mine.size)
-    return np.lexsort([np.arange(len(scans)), -stratum, turn]).astype(np.int64)
-
-
-def weights_of(scores: Floats, labelled: NDArray[np.bool_]) -> Floats:
-    """Scans that each labelled one stands for: those of its stratum over the labelled ones there (labelled scans,)."""
-    stratum = strata_of(scores)
-    every, read = (np.bincount(s, minlength=len(STRATA) + 1) for s in (stratum, stratum[labelled]))
-    return (every / np.maximum(read, 1))[stratum[labelled]]
-
+    return np.argsort(key, kind="stable").astype(np.int64)
