@@ -162,7 +162,14 @@ def evaluate(
         name=name or scores.stem,
         labels="" if labels is None else labels.name,
         out=folder,
-    )
+        options=_as_typed(
+            score=score, label=label, patient=patient, site=site, labels=labels, positive=positive, scale=scale,
+            threshold=threshold, prevalence=prevalence, least_auc=least_auc, least_sensitivity=least_sensitivity,
+            least_specificity=least_specificity, net_benefit_at=net_benefit_at, claim=claim, versus=versus,
+            versus_score=versus_score, versus_threshold=versus_threshold, margin=margin, next=next_,
+            stop_on=None if next_ is None else stop_on, cap=None if next_ is None else cap, out=out, name=name,
+        ),
+    )  # fmt: skip
     if found.exit_code:
         raise typer.Exit(found.exit_code)
 
@@ -255,7 +262,7 @@ def evaluate_table(
         scale=SCALE_WORDS[table.scale],
         remarks=table.remarks,
         exit_code=code,
-        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name]),
+        command=shlex.join(["elsewhere", "evaluate", Path(table.where).name, *options]),
         versus="" if versus is None else Path(versus.where).name,
         stop="" if stop is None else f"{stop.sentence} {stop.caution}".strip(),
     )
