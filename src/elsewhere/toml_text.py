@@ -66,11 +66,16 @@ def explain(text: str, line: str, column: int) -> str:
         return "Close the quotation mark"
     if spaced := SPACED.match(line):
         return f'A name with a space stands in quotes: "{(spaced[1] or spaced[2]).rpartition(".")[2]}"'
+    return _about_value(line, column) or "Correct that line"
+
+
+def _about_value(line: str, column: int) -> str:
+    """What is likely meant by a value that is none; "" where nothing is."""
     value = line[max(0, column - 1) :].strip()
     bare = BARE.match(value) or NUMBER_NAME.match(line.partition("=")[2].strip())
-    if bare and "=" in line:
-        word = bare[0].strip()
-        if word in {"True", "False"}:
-            return f"Write {word.lower()}"
-        return f'Text stands in quotes: "{word}"' if '"' not in word else "Close the quotation mark before it"
-    return "Correct that line"
+    if not bare or "=" not in line:
+        return ""
+    word = bare[0].strip()
+    if word in {"True", "False"}:
+        return f"Write {word.lower()}"
+    return "Close the quotation mark before it" if '"' in word else f'Text stands in quotes: "{word}"'
