@@ -59,7 +59,14 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 def test_an_unknown_command_is_an_error() -> None:
     result = CliRunner().invoke(cli.app, ["studdy"])
     assert result.exit_code == 2
-    assert "studdy" in result.output
+    assert "No such command 'studdy'. Did you mean 'study'?" in result.output
+    assert "Did you mean" not in CliRunner().invoke(cli.app, ["xyzzy"]).output
+
+
+def test_without_a_word_it_shows_its_help() -> None:
+    assert "Not a medical device" in CliRunner().invoke(cli.app, []).output
+    found = subprocess.run([sys.executable, "-m", "elsewhere", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("elsewhere ")
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

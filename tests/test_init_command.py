@@ -117,7 +117,7 @@ def test_a_folder_without_scans_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "ct" / "here" / "a.zip").touch()
     with pytest.raises(ElsewhereError, match=r"it holds: 1 \.zip.*unpack archives first"):
         take_inventory(tmp_path / "ct" / "here")
-    with pytest.raises(ElsewhereError, match=r"hree: no such folder\. Folders in .*: here"):
+    with pytest.raises(ElsewhereError, match=r"hree: no such folder\. Correct the site's `root`; folders in .*: here"):
         take_inventory(tmp_path / "ct" / "hree")
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from elsewhere.errors import BadScan, BadSite
+from elsewhere.scans.label_columns import TableOptions
 from elsewhere.scans.labels import (
     LabelRow,
     find_table,
@@ -99,7 +100,10 @@ def test_every_accepted_label_reads_in_any_case(tmp_path: Path) -> None:
     [
         ("", r"the table is empty \(0 lines"),
         ("patient_id,path,label\n", r"the table is empty \(1 lines"),
-        ("patient_id,path,lable\np,x,1\n", "unknown columns: lable.*Columns accepted: patient_id, scan_id, series_uid"),
+        (
+            "patient_id,path,lable\np,x,1\n",
+            r"missing columns: label \(`lable` may be label\) .*Columns accepted: patient_id",
+        ),
         ("path,label\nx,1\n", r"missing columns: patient_id \(found: path, label\).*Columns accepted"),
         ("patient_id,label\np,1\n", "missing columns: series_uid or path or study_uid"),
         ("patient_id,path,label,Patient ID\np,x,1,p\n", "columns that stand twice: patient_id"),
@@ -121,6 +125,72 @@ def test_every_accepted_label_reads_in_any_case(tmp_path: Path) -> None:
 def test_faulty_tables_say_what_and_what_next(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(BadSite, match=message):
         read_labels(table(tmp_path, text), "home")
+
+
+def test_unknown_columns_are_a_note(tmp_path: Path) -> None:
+    notes: list[str] = []
+    text = "patient_id,path,label,scanner,subest\np,x,1,S,a\nq,y,0,S,a\n"
+    rows = read_labels(table(tmp_path, text), "home", notes=notes)
+    assert [row.subset for row in rows] == ["", ""]
+    assert notes == ["labels.csv: columns not used: scanner, subest (did you mean subset?)"]
+    notes.clear()
+    read_labels(table(tmp_path, GOOD), "home", notes=notes)
+    assert notes == []
+
+
+OWN = "ID,file,COVID\np,x,Y\nq,y,N\n"
+OWN_COLUMNS = {"patient_id": "ID", "path": "file", "label": "COVID"}
+
+
+def test_a_table_with_its_own_columns_and_labels(tmp_path: Path) -> None:
+    for options in (TableOptions(OWN_COLUMNS, ["y"]), TableOptions(OWN_COLUMNS, ["Y"], ["N"])):
+        rows = read_labels(table(tmp_path, OWN), "home", options=options)
+        assert [(row.patient, row.path, row.label) for row in rows] == [("p", "x", 1), ("q", "y", 0)]
+    with pytest.raises(BadSite, match=r"label 'N' is outside the classes.*site's options, as positive = \[\"N\"\]"):
+        read_labels(table(tmp_path, OWN.replace("Y", "1")), "home", options=TableOptions(OWN_COLUMNS))
+    with pytest.raises(BadSite, match="label 'N' is outside"):  # both are named: a third word is no negative
+        read_labels(table(tmp_path, OWN), "home", options=TableOptions(OWN_COLUMNS, ["Y"], ["none"]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": "COVD"}, r"no column is called 'COVD'.*Did you mean 'COVID'\?"),
+        ({"lable": "COVID"}, r"names 'lable', which no labels table has.*Did you mean 'label'\?"),
+    ],
+)
+def test_columns_that_are_not_there(tmp_path: Path, columns: dict[str, str], message: str) -> None:
+    with pytest.raises(BadSite, match=message):
+        read_labels(table(tmp_path, OWN), "home", options=TableOptions({**OWN_COLUMNS, **columns}))
+
+
+def test_one_table_for_two_sites(tmp_path: Path) -> None:
+    path = table(tmp_path, "patient_id,path,label,hospital\np,x,1,Here\nq,x,0,there\nr,z,0,There\n")
+    notes: list[str] = []
+    assert [r.patient for r in read_labels(path, "here", notes=notes)] == ["p"]
+    assert notes == ["labels.csv: 2 rows of other sites are not read"]
+    assert [r.patient for r in read_labels(path, "B", root=tmp_path / "there")] == ["q", "r"]
+    with pytest.raises(BadSite, match=r"names others only \('Here', 'there', 'There'\)"):
+        read_labels(path, "Elsewhere", root=tmp_path / "x")
+    same = table(tmp_path, "patient_id,path,label,site\np,x,1,chest\nq,y,0,chest\n", "same.csv")
+    assert len(read_labels(same, "here")) == 2  # says nothing
+    both = table(tmp_path, "patient_id,path,label,site\np,x,1,left\nq,y,0,right\n", "both.csv")
+    assert len(read_labels(both, "here", options=TableOptions({"site": ""}))) == 2
+
+
+def test_paths_with_the_root_in_front(tmp_path: Path) -> None:
+    (tmp_path / "here" / "deep").mkdir(parents=True)
+    fronts = [f"{tmp_path}/here/", "here/", f"{tmp_path.name}/here/", "deep/", "there/", "/data/here2/"]
+    text = "patient_id,path,label\n" + "".join(f"p{i},{front}s{i},1\n" for i, front in enumerate(fronts))
+    rows = read_labels(table(tmp_path, text), "home", root=tmp_path / "here")
+    assert [r.path for r in rows] == ["s0", "s1", "s2", "deep/s3", "there/s4", "data/here2/s5"]
+    (tmp_path / "here" / "here").mkdir()  # a folder of that name below the root goes first
+    assert read_labels(table(tmp_path, text), "home", root=tmp_path / "here")[1].path == "here/s1"
+
+
+def test_probabilities_in_place_of_labels(tmp_path: Path) -> None:
+    with pytest.raises(BadSite, match=r"\(2 of 2 rows\)\. These look like probabilities: .*`elsewhere evaluate`"):
+        read_labels(table(tmp_path, "patient_id,path,label\np,x,0.93\nq,y,0.1\n"), "home")
 
 
 def test_many_wrong_rows_are_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import sys
@@ -38,6 +39,8 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The sub-command, made from the public function of its file."""
         if cmd_name not in COMMANDS:
+            if ctx is not None and (close := difflib.get_close_matches(cmd_name, COMMANDS, n=1, cutoff=0.6)):
+                ctx.fail(f"No such command {cmd_name!r}. Did you mean {close[0]!r}?")
             return None
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         name = FUNCTIONS.get(cmd_name, cmd_name)
@@ -55,6 +58,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     add_completion=False,
+    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
-import difflib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -29,6 +26,8 @@ from elsewhere.records import read_columns, write_columns
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, kind_of, reader
 from elsewhere.scans.volume import Preparation
+from elsewhere.study_hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets, unknown_key
+from elsewhere.toml_text import read_toml
 
 # Names of studies and sites become names of folders and files.
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,._-]*")
@@ -200,18 +199,7 @@ def load_study(path: Path) -> Study:
         BadStudy: the file is missing, is no TOML, or a key is unknown, missing, or has a wrong value; the
             message names the key.
     """
-    return _study(path, _content(path))
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = path.read_bytes()
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as some Windows editors write it
-        return tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n"))
-    except OSError as error:
-        raise BadStudy(path, f"cannot be read ({error.strerror})", "Give the path of a study file (TOML)") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadStudy(path, f"is not valid TOML ({error})", "Correct that line") from error
+    return _study(path, read_toml(path))
 
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
@@ -271,6 +259,10 @@ def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, s
             what = f"key `network.preset` is {given['preset']!r}"
             raise BadStudy(path, what, f"Use one of {', '.join(NETWORKS)}")
         given = network_keys(given, NetworkSettings.pools)
+        if isinstance(size := given.get("input"), list) and len(size) != 3:
+            raise BadStudy(path, f"key `network.input` is {size}", "Give three numbers: slices, rows, columns")
+    if name == "training":
+        given = {key: OTHER_WORDS.get(key, {}).get(str(value), value) for key, value in given.items()}
     seeded = {"seed": seed} if any(f.name == "seed" for f in fields(kind)) else {}
     return _typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
 
@@ -284,9 +276,13 @@ def _sites(path: Path, content: Any) -> tuple[Site, ...]:
 def _site(path: Path, name: str, given: Any) -> Site:
     if not SITE_NAME.fullmatch(name):
         raise BadStudy(path, f"key `sites.{name}` is no usable name", PLAIN)
+    if not isinstance(given, dict):
+        raise BadStudy(path, *no_site(name, given, TOP_KEYS))
     for key in ("kind", "root"):
-        if not isinstance(given, dict) or key not in given:
-            raise BadStudy(path, f"key `sites.{name}.{key}` is missing", f"Kinds: {', '.join(KINDS)}")
+        if key not in given:
+            raise BadStudy(path, f"key `sites.{name}.{key}` is missing", missing_key(key, given, KINDS))
+    if (meant := USES.get(str(given.get("use")))) is not None:
+        raise BadStudy(path, f"key `sites.{name}.use` is {given['use']!r}", f'Did you mean "{meant}"?')
     wanted = _typed(path, f"sites.{name}.kind", str, given["kind"])
     if (kind := kind_of(wanted)) is None:
         raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
@@ -305,7 +301,7 @@ def _site(path: Path, name: str, given: Any) -> Site:
 
 def load_sites(path: Path) -> tuple[Site, ...]:
     """The sites of a study file, whatever else it holds. Raises BadStudy as `load_study`."""
-    return _sites(path, _content(path).get("sites", {}))
+    return _sites(path, read_toml(path).get("sites", {}))
 
 
 def check_options(where: str | Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,7 +333,9 @@ def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) 
     if not names:
         raise BadStudy(path, 'has no site to train on: each has use = "test"', 'Give one of the sites use = "split"')
     given = content.get("combinations", [[name] for name in names])
-    given = PAPER_COMBINATIONS if given == "paper" else given
+    given = PAPER_COMBINATIONS if given == "paper" else training_sets(given, names)
+    if hint := flat_sets(given):
+        raise BadStudy(path, f"key `combinations` is {given!r}", hint)
     combinations = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
     if not combinations:
         raise BadStudy(path, "key `combinations` is empty", f'Add a training set, such as [["{names[0]}"]]')
@@ -356,9 +354,8 @@ def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) 
 def _known(path: Path, prefix: str, given: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in given:
         if key not in allowed:
-            close = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"Did you mean `{prefix}{close[0]}`?" if close else f"Known keys: {', '.join(allowed)}"
-            raise BadStudy(path, f"key `{prefix}{key}` is unknown", hint)
+            sections = {name: [f.name for f in fields(kind)] for name, kind in SECTIONS.items()}
+            raise BadStudy(path, f"key `{prefix}{key}` is unknown", unknown_key(key, prefix, allowed, sections))
 
 
 def _typed(path: Path, key: str, kind: Any, value: Any) -> Any:

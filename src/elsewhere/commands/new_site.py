@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.plan import Site, check_options, load_sites
+from elsewhere.scans.label_columns import TableOptions
 from elsewhere.scans.labels import find_table, tables_in
 from elsewhere.scans.scan import Found
 from elsewhere.scans.sites import KINDS, dicom, images, kind_of, reader, volumes
@@ -20,6 +21,9 @@ UNLABELLED: Mapping[str, Callable[..., Found]] = {
     "images": images.find_unlabelled,
 }
 """What lists a site's scans where no table names them, by kind; the other layouts say of each scan what it is."""
+
+TABLE_KEYS = tuple(field.name for field in fields(TableOptions))
+"""Options that say something of a labels table: none where there is no table."""
 
 
 def read_options(given: Sequence[str]) -> dict[str, Any]:
@@ -80,7 +84,8 @@ def find_scans(site: Site) -> Found:
         BadSite: the folder or its table is missing or wrong.
     """
     if site.labels is None and site.kind in UNLABELLED and not _has_table(site):
-        found = UNLABELLED[site.kind](site.root, site.name, **site.options)
+        options = {key: value for key, value in site.options.items() if key not in TABLE_KEYS}
+        found = UNLABELLED[site.kind](site.root, site.name, **options)
         if tables := tables_in(site.root):
             names = ", ".join(path.name for path in tables)
             found = replace(found, notes=(*found.notes, f"Of {names} none is called labels.csv: none was read."))

@@ -20,14 +20,18 @@ from elsewhere.commands.predict import device_of, predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import print_warnings, train_model, usable_rows
+from elsewhere.errors import BadStudy
 from elsewhere.evidence.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.evidence.score import score_cell, spread_over_seeds
 from elsewhere.kept import read_fitting_predictions, scores_hash
-from elsewhere.model.network import amend_checkpoint, versions
+from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
+from elsewhere.model.pace import in_words, seconds_per_iteration
 from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
 from elsewhere.records import write_record
 from elsewhere.scans.scan import split_hash
+from elsewhere.scans.sites import reader
 from elsewhere.stages import stage
+from elsewhere.wording import numbered
 
 DETERMINISTIC = -1
 Columns = dict[str, NDArray[Any]]
@@ -37,8 +41,10 @@ Points = dict[tuple[Reading, str], OperatingPoint]
 def study(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
+    *,
     workers: Workers = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what it takes, and run nothing.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
 ) -> None:
     """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point.
@@ -50,11 +56,58 @@ def study(
     if commands:
         print("\n".join(cluster_commands(study, folder, plan)))
         return
+    check_device(plan)
+    if plan_only:
+        print_plan(plan, folder)
+        return
+    if plan.training.accelerator == "auto" and device_of("auto") == "cpu" and _untrained(plan, folder):
+        engine.say(
+            f'{_pace(plan)}; `[network] preset = "small"` takes minutes and shows the whole path', "No GPU found:"
+        )
     with engine.profiled(profile):
         run_study(study, folder, workers)
         with stage("page"):
             report([folder.root])
     stop_if_unlearned([(plan, folder)])
+
+
+def check_device(plan: Study) -> None:
+    """Refuse at once what would fail after preparing. Raises BadStudy where CUDA is asked for and there is none."""
+    if plan.training.accelerator == "cuda" and device_of("cuda") == "cpu":
+        what = "is 'cuda', but this machine has no CUDA device that torch sees"
+        raise BadStudy("training.accelerator", what, 'Use "auto" or "cpu", or run it where there is a GPU')
+
+
+def print_plan(plan: Study, folder: Folder) -> None:
+    """Print what a study takes: scans, the size of their files, trainings and their time."""
+    for site in plan.sites:
+        found = reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+        size = sum(file.stat().st_size for scan in found.scans for file in scan.files)
+        words = (
+            f"{numbered(len(found.scans), 'scan')}, {size / 1e9:.1f} GB to read; {numbered(len(found.bad), 'problem')}"
+        )
+        engine.say(words, f"{site.name}:", "bold")
+        for note in found.notes:
+            engine.say(note, "Note:", "yellow")
+    untrained = _untrained(plan, folder)
+    engine.say(
+        f"{numbered(len(untrained), 'network')} to train of {len(plan.models) + len(plan.repeats)}", "Trainings:"
+    )
+    if untrained:
+        engine.say(_pace(plan), "Time:")
+    engine.say("reading, predicting and the page take their own time, which is not estimated. Nothing was run")
+
+
+def _untrained(plan: Study, folder: Folder) -> list[str]:
+    """The networks that have no finished checkpoint yet."""
+    names = [*plan.models, *plan.repeats]
+    return [name for name in names if not checkpoint_is_whole(folder.model(name) / "checkpoint")]
+
+
+def _pace(plan: Study) -> str:
+    seconds = seconds_per_iteration(plan.network, plan.training)
+    whole = in_words(seconds * plan.training.iterations)
+    return f"a training takes {whole} ({seconds:.2g} s an iteration, {plan.training.iterations:,} of them)"
 
 
 def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:

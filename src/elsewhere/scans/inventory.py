@@ -11,7 +11,7 @@ from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.labels import TABLE_ENDS
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import lister, reader
-from elsewhere.scans.slices import IMAGE_SUFFIXES, suffix, walk
+from elsewhere.scans.slices import IMAGE_SUFFIXES, no_such_folder, suffix, walk
 
 VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 DICOM_ENDS = ("", ".dcm", ".ima", ".dicom")
@@ -56,21 +56,13 @@ def take_inventory(root: Path, kind: str | None = None) -> Inventory:
         BadSite: there is no such folder, or nothing in it that is read as a scan.
     """
     if not root.is_dir():
-        beside = ", ".join(folders_beside(root)) or "none"
-        raise BadSite(root, "no such folder", f"Folders in {root.resolve().parent}: {beside}")
+        raise no_such_folder(root)
     notes: list[str] = []
     kind = kind or _recognise(root, notes)
     published = kind in PUBLISHED
     listed = (lister(kind) or reader(kind).find)(root, root.name)
     scans = {_name(scan, root, kind): scan for scan in listed.scans}
     return Inventory(root, kind, published, scans, listed.bad, (*notes, *listed.notes))
-
-
-def folders_beside(path: Path) -> list[str]:
-    """Names of the visible folders where a missing one was looked for, at most ten."""
-    parent = path.resolve().parent
-    names = sorted(p.name for p in parent.iterdir() if p.is_dir()) if parent.is_dir() else []
-    return [name for name in names if not name.startswith(".")][:10]
 
 
 def _name(scan: Scan, root: Path, kind: str) -> str:

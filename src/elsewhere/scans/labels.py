@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -24,6 +24,17 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from elsewhere.errors import BadScan, BadSite
+from elsewhere.scans.label_columns import (
+    COLUMNS,
+    FACTS,
+    KEYS,
+    TableOptions,
+    below,
+    cell,
+    column_name,
+    find_columns,
+    own_lines,
+)
 from elsewhere.scans.scan import Fact, Scan
 from elsewhere.scans.tables import Line, read_lines
 from elsewhere.scans.values import (
@@ -36,7 +47,6 @@ from elsewhere.scans.values import (
     parse_age,
     parse_contrast,
     parse_date,
-    parse_label,
     parse_sex,
     slash_order,
 )
@@ -44,22 +54,7 @@ from elsewhere.scans.values import (
 TABLE_NAMES = ("labels.csv", "labels.xlsx")
 TABLE_ENDS = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".ods")
 TITLES = 10  # lines above the header that may be titles
-KEYS = ("series_uid", "path", "study_uid")
-FACTS = ("contrast", "date", "age", "sex")
-COLUMNS = ("patient_id", "scan_id", *KEYS, "label", "subset", *FACTS)
 NOT_FOUND = "no such scan was found"
-SYNONYMS = {
-    "patient": "patient_id",
-    "patientid": "patient_id",
-    "scan": "scan_id",
-    "scanid": "scan_id",
-    "seriesuid": "series_uid",
-    "seriesinstanceuid": "series_uid",
-    "series_instance_uid": "series_uid",
-    "studyuid": "study_uid",
-    "studyinstanceuid": "study_uid",
-    "study_instance_uid": "study_uid",
-}
 T = TypeVar("T")
 
 
@@ -168,7 +163,15 @@ def tables_in(folder: Path) -> list[Path]:
 
 
 def read_labels(
-    path: Path, site: str, keys: Sequence[str] = KEYS, ignore: Collection[str] = (), synonyms: Mapping[str, str] = {}
+    path: Path,
+    site: str,
+    keys: Sequence[str] = KEYS,
+    ignore: Collection[str] = (),
+    synonyms: Mapping[str, str] = {},
+    *,
+    options: TableOptions = TableOptions(),  # noqa: B008 - frozen
+    root: Path | None = None,
+    notes: list[str] | None = None,
 ) -> list[LabelRow]:
     """Read and check a labels table. CSV may have a BOM, CRLF, and commas, semicolons or tabs; XLSX: first sheet.
 
@@ -178,29 +181,58 @@ def read_labels(
         keys: columns of which each row must fill at least one; ("patient_id",) where the layout follows from it.
         ignore: further columns that may be there and are not read.
         synonyms: further names of columns, e.g. {"probCOVID": "label"}.
+        options: what the site's options say of the table.
+        root: the site's folder: paths may have it, or its name, in front.
+        notes: takes a sentence on unknown columns, and on rows of other sites.
 
     Raises:
-        BadSite: the table is missing, empty or unreadable; a column is missing or unknown; a label is outside the
+        BadSite: the table is missing, empty or unreadable; a column is missing; a label is outside the
             classes; a scan stands twice; an id was rounded by a spreadsheet.
     """
     where = f"{site}: {path}"
-    header, records = _read_table(Path(path), where, {k.lower(): v for k, v in synonyms.items()})
-    columns = _check_columns(header, where, keys, ignore, {k.lower(): v for k, v in synonyms.items()})
+    notes = [] if notes is None else notes
+    others = {k.lower(): v for k, v in synonyms.items()}
+    others |= {theirs.strip().lower(): ours for ours, theirs in options.columns.items() if theirs}
+    header, records = _read_table(Path(path), where, others)
+    columns = find_columns(
+        header,
+        where,
+        keys=keys,
+        ignore={name.lower() for name in ignore},
+        synonyms=others,
+        options=options,
+        notes=notes,
+    )
     lines = [
-        (line, {name: _cell(record[i]) for name, i in columns.items() if i < len(record)}) for line, record in records
+        (line, {name: cell(record[i]) for name, i in columns.items() if i < len(record)}) for line, record in records
     ]
+    lines = own_lines(lines, site, root, where, notes)
     order = slash_order(cells.get("date", "") for _, cells in lines)
     rows, wrong = [], []
     for line, cells in lines:
         try:
-            rows.append((line, _row(cells, keys, order)))
+            rows.append((line, _row(cells, keys, order, options, root)))
         except ValueError as error:
             wrong.append(f"line {line}: {error}")
     if wrong:
-        labels = f"; labels accepted: {', '.join(LABELS)}" if any("outside the classes" in w for w in wrong) else ""
-        raise BadSite(where, _some(wrong), f"Correct these rows{labels}")
+        raise BadSite(where, _some(wrong) + _of_all(len(wrong), len(lines)), _correct(wrong))
     _check_twice(rows, where, "scan_id" in columns)
     return [row for _, row in rows]
+
+
+def _of_all(wrong: int, rows: int) -> str:
+    return f" ({wrong} of {rows} rows)" if rows > 1 else ""
+
+
+def _correct(wrong: Sequence[str]) -> str:
+    """What to do about rows that cannot be read."""
+    labels = [found[1] for text in wrong if (found := re.search(r"label '(.*)' is outside the classes", text))]
+    if not labels:
+        return "Correct these rows"
+    if all(re.fullmatch(r"0?[.,]\d+", label) for label in labels):
+        return "These look like probabilities: a table of scores goes to `elsewhere evaluate`"
+    words = f'Say what they mean with the site\'s options, as positive = ["{labels[0]}"]'
+    return f"{words}, or correct these rows; labels accepted: {', '.join(LABELS)}"
 
 
 def write_labels(path: Path, rows: Iterable[LabelRow]) -> None:
@@ -226,51 +258,21 @@ def _read_table(path: Path, where: str, synonyms: Mapping[str, str]) -> tuple[li
     """Header, and (line number, cells) of each row that is not blank; comments and titles above the header left out."""
     if not path.is_file():
         raise BadSite(where, "no such table", "Check the path given as `labels`")
-    lines = [(n, cells) for n, cells in read_lines(path, where) if any(_cell(c) for c in cells)]
-    lines = [(n, cells) for n, cells in lines if not _cell(cells[0]).startswith("#")]
-    heads = (i for i, (_, cells) in enumerate(lines[:TITLES]) if "label" in {_column(c, synonyms) for c in cells})
+    lines = [(n, cells) for n, cells in read_lines(path, where) if any(cell(c) for c in cells)]
+    lines = [(n, cells) for n, cells in lines if not cell(cells[0]).startswith("#")]
+    heads = (i for i, (_, cells) in enumerate(lines[:TITLES]) if "label" in {column_name(c, synonyms) for c in cells})
     lines = lines[next(heads, 0) :]
     if len(lines) < 2:
         raise BadSite(where, f"the table is empty ({len(lines)} lines, header included)", "Give each scan one row")
     return lines[0][1], lines[1:]
 
 
-def _check_columns(
-    header: Sequence[str], where: str, keys: Sequence[str], ignore: Collection[str], synonyms: Mapping[str, str]
-) -> dict[str, int]:
-    """Column name → its place. Raises BadSite naming what is missing, unknown or twice, and the list accepted."""
-    ignored = {name.lower() for name in ignore}
-    places = [(_column(name, synonyms), i) for i, name in enumerate(header) if _cell(name).lower() not in ignored]
-    names = [name for name, _ in places if name]
-    accepted = f"Columns accepted: {', '.join(COLUMNS)}"
-    if unknown := [name for name in names if name not in COLUMNS]:
-        raise BadSite(where, f"unknown columns: {', '.join(unknown)}", f"Rename or remove them. {accepted}")
-    if twice := [name for name, n in Counter(names).items() if n > 1]:
-        raise BadSite(where, f"columns that stand twice: {', '.join(twice)}", "Keep one of each")
-    missing = [name for name in ("patient_id", "label") if name not in names]
-    if not any(key in names for key in keys):
-        missing.append(" or ".join(keys))
-    if missing:
-        raise BadSite(where, f"missing columns: {', '.join(missing)} (found: {', '.join(names)})", accepted)
-    return {name: i for name, i in places if name}
-
-
-def _column(name: str, synonyms: Mapping[str, str]) -> str:
-    name = _cell(name).lower()
-    if name in synonyms:
-        return synonyms[name]
-    name = re.sub(r"[\s\-]+", "_", name)
-    return SYNONYMS.get(name, name)
-
-
-def _cell(text: str) -> str:
-    return text.strip().strip("\ufeff").strip()
-
-
 # One row --------------------------------------------------------------------------------------------------------
 
 
-def _row(cells: Mapping[str, str], keys: Sequence[str], order: Order | None) -> LabelRow:
+def _row(
+    cells: Mapping[str, str], keys: Sequence[str], order: Order | None, options: TableOptions, root: Path | None
+) -> LabelRow:
     """Raises ValueError with what is wrong."""
     patient = cells.get("patient_id", "")
     if not patient:
@@ -280,10 +282,10 @@ def _row(cells: Mapping[str, str], keys: Sequence[str], order: Order | None) -> 
     facts, remarks = _facts(cells, order)
     row = LabelRow(
         check_id(patient),
-        parse_label(cells.get("label", "")),
+        options.label(cells.get("label", "")),
         check_id(cells.get("series_uid", "")),
         check_id(cells.get("study_uid", "")),
-        normal_path(cells.get("path", "")),
+        below(normal_path(cells.get("path", "")), root),
         check_id(cells.get("scan_id", "")),
         cells.get("subset", ""),
         facts,

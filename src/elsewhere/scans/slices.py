@@ -72,6 +72,17 @@ def walk(root: Path, unread: list[BadScan]) -> Iterator[tuple[Path, list[str]]]:
         todo.extend(reversed(fresh))
 
 
+def no_such_folder(root: Path, site: str = "") -> BadSite:
+    """The error of a site whose folder is not there: names the folders beside it."""
+    parent = root.resolve().parent
+    while not parent.is_dir():
+        parent = parent.parent
+    names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+    there = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else "none"
+    then = f"Correct the site's `root`; folders in {parent}: {there}"
+    return BadSite(f"{site}: {root}" if site else root, "no such folder", then)
+
+
 def _entries(folder: Path, unread: list[BadScan]) -> tuple[list[str], list[str]]:
     names: list[str] = []
     folders: list[str] = []

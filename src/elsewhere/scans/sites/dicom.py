@@ -16,8 +16,10 @@ from pathlib import Path
 
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.dicom import Series, choose, find_series, read_volume, uid_of, write_series
+from elsewhere.scans.label_columns import TableOptions
 from elsewhere.scans.labels import LabelRow, find_table, match, printable, read_labels, row_of, write_labels
 from elsewhere.scans.scan import Found, Scan
+from elsewhere.scans.slices import no_such_folder
 from elsewhere.scans.volume import Volume
 
 READER_VERSION = 2
@@ -25,22 +27,35 @@ READER_VERSION = 2
 Names = Mapping[str, Series]
 
 
-def find(root: Path, site: str, labels: Path | None = None) -> Found:
+def find(
+    root: Path,
+    site: str,
+    labels: Path | None = None,
+    *,
+    columns: dict[str, str] | None = None,
+    positive: tuple[str, ...] = (),
+    negative: tuple[str, ...] = (),
+) -> Found:
     """List the site's scans from headers alone.
 
     Args:
         root: the site's folder.
         site: its name.
         labels: the table; without it `labels.csv` or `labels.xlsx` in the root.
+        columns: name of a labels table's column -> its name in this site's; "" for one that is not to be read.
+        positive: labels that are positive; alone, all others are negative.
+        negative: labels that are negative.
 
     Raises:
         BadSite: no folder, no usable table, no DICOM series, or none that the table names.
     """
     root = Path(root)
     if not root.is_dir():
-        raise BadSite(f"{site}: {root}", "no such folder", "Check the site's `root` in the study file")
+        raise no_such_folder(root, site)
     table = find_table(root, labels, site)
-    rows = read_labels(table, site)
+    remarks: list[str] = []
+    options = TableOptions(columns or {}, positive, negative)
+    rows = read_labels(table, site, options=options, root=root, notes=remarks)
     series, damaged = find_series(root)
     if not series:
         raise _no_images(f"{site}: {root}", damaged)
@@ -48,7 +63,7 @@ def find(root: Path, site: str, labels: Path | None = None) -> Found:
     taken, reasons, notes = _resolve(rows, names, root, damaged)
     matched = match(rows, _worth_a_row(names, taken), table, lambda row: _taken(row, taken, reasons))
     scans = tuple(row.as_scan(site, s.files, s.facts) for row, s in matched.pairs)
-    remarks = [f"{row.scan}: {note}" for row, s in matched.pairs for note in s.notes]
+    remarks += [f"{row.scan}: {note}" for row, s in matched.pairs for note in s.notes]
     told = (*matched.notes, *notes, *_refusals(names), *remarks)
     return Found(scans, (*matched.bad, *damaged), told, matched.missing)
 
@@ -207,7 +222,7 @@ def find_unlabelled(root: Path, site: str) -> Found:
     """
     root = Path(root)
     if not root.is_dir():
-        raise BadSite(f"{site}: {root}", "no such folder", "Give the folder of the new site's scans")
+        raise no_such_folder(root, site)
     series, damaged = find_series(root)
     if not series:
         raise _no_images(f"{site}: {root}", damaged)

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from elsewhere.errors import BadScan, BadSite
+from elsewhere.scans.label_columns import TableOptions
 from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, unlabelled, write_labels
 from elsewhere.scans.naming import number_of, slices_of
 from elsewhere.scans.pictures import picture_size
 from elsewhere.scans.scan import Fact, Found, Scan
-from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, natural_key, read_slices, suffix, walk
+from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, natural_key, no_such_folder, read_slices, suffix, walk
 from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, with_units
 from elsewhere.scans.volume import Volume
 
@@ -36,6 +37,9 @@ def find(
     window: tuple[float, float] | None = None,
     patient: str = "",
     consecutive: int = 0,
+    columns: dict[str, str] | None = None,
+    positive: tuple[str, ...] = (),
+    negative: tuple[str, ...] = (),
 ) -> Found:
     """List the folders and images that the labels table names.
 
@@ -52,6 +56,9 @@ def find(
             instead of the table's. Rows whose path it does not find keep theirs.
         consecutive: so many single images, numbered one after the other in one folder under one name and of one label,
             are one patient, where the table gives each an id of its own; 0 leaves the table's.
+        columns: name of a labels table's column -> its name in this site's; "" for one that is not to be read.
+        positive: labels that are positive; alone, all others are negative.
+        negative: labels that are negative.
 
     Raises:
         BadSite: no images, no table, a table that is wrong, or options that contradict.
@@ -63,11 +70,14 @@ def find(
     if not folders:
         raise _nothing_found(root)
     table = find_table(root, labels, site)
-    rows, notes = _grouped(read_labels(table, site, keys=("path",)), patient, consecutive, site)
+    said: list[str] = []
+    options = TableOptions(columns or {}, positive, negative)
+    listed = read_labels(table, site, keys=("path",), options=options, root=root, notes=said)
+    rows, notes = _grouped(listed, patient, consecutive, site)
     on_disk, wrong, remarks = _scans_on_disk(root, folders, {row.path for row in rows})
     matched = match(rows, on_disk, table, _look_up(wrong))
     scans = [row.as_scan(site, files, _facts(files, declared)) for row, files in matched.pairs]
-    return Found(tuple(scans), (*matched.bad, *unread), (*matched.notes, *notes, *remarks), matched.missing)
+    return Found(tuple(scans), (*matched.bad, *unread), (*matched.notes, *said, *notes, *remarks), matched.missing)
 
 
 def name_scans(root: Path) -> list[str]:
@@ -121,7 +131,7 @@ def _walk_images(root: Path, unread: list[BadScan]) -> dict[Path, list[str]]:
 
 def _nothing_found(root: Path) -> BadSite:
     if not root.is_dir():
-        return BadSite(root, "no such folder", "Check the site's `root` in the study file")
+        return no_such_folder(root)
     what = f"holds no {', '.join(sorted(IMAGE_SUFFIXES))} file"
     names = [name for _, files in walk(root, []) for name in files]
     if arrays := [name for name in names if suffix(name) in {".npy", ".npz"}]:

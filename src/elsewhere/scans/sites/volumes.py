@@ -14,10 +14,11 @@ from pathlib import Path
 
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans import metaimage, nrrd
+from elsewhere.scans.label_columns import TableOptions
 from elsewhere.scans.labels import LabelRow, find_table, match, read_labels, row_of, unlabelled, write_labels
 from elsewhere.scans.nifti import read_nifti, write_nifti
 from elsewhere.scans.scan import Fact, Found, Scan
-from elsewhere.scans.slices import walk
+from elsewhere.scans.slices import no_such_folder, walk
 from elsewhere.scans.tables import known, read_rows
 from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, with_units
 from elsewhere.scans.volume import Volume
@@ -57,6 +58,9 @@ def find(
     units: DeclaredUnits = "auto",
     offset: float | None = None,
     window: tuple[float, float] | None = None,
+    columns: dict[str, str] | None = None,
+    positive: tuple[str, ...] = (),
+    negative: tuple[str, ...] = (),
 ) -> Found:
     """List the volumes that the labels table names.
 
@@ -69,6 +73,9 @@ def find(
         offset: what to subtract to get HU, for "HU" (0) and "ct_number" (1024).
         window: (low, high) HU that this site's relative values were cut with, where it is known; else
             `preparation.relative_window` is assumed.
+        columns: name of a labels table's column -> its name in this site's; "" for one that is not to be read.
+        positive: labels that are positive; alone, all others are negative.
+        negative: labels that are negative.
 
     Raises:
         BadSite: no volumes, no table, or a table that is wrong.
@@ -78,10 +85,11 @@ def find(
     files, others = _walk_volumes(root, unread)
     if not files:
         raise _nothing_found(root, others)
-    table, rows, facts = _read_table(root, labels, site)
+    notes: list[str] = []
+    table, rows, facts = _read_table(root, labels, site, TableOptions(columns or {}, positive, negative), notes)
     matched = match(rows, files, table, _look_up(files, others))
     scans = [row.as_scan(site, paths, {**facts.get(row.patient, {}), **declared}) for row, paths in matched.pairs]
-    return Found(tuple(scans), (*matched.bad, *unread), matched.notes, matched.missing)
+    return Found(tuple(scans), (*matched.bad, *unread), (*matched.notes, *notes), matched.missing)
 
 
 def name_scans(root: Path) -> list[str]:
@@ -160,7 +168,7 @@ def _extension(name: str) -> str:
 
 def _nothing_found(root: Path, others: list[str]) -> BadSite:
     if not root.is_dir():
-        return BadSite(root, "no such folder", "Check the site's `root` in the study file")
+        return no_such_folder(root)
     ends = Counter(Path(name).suffix.lower() for name in others)
     known = [end for end, _ in ends.most_common() if end in OTHERS]
     what = f"holds no {', '.join(ENDS)} file"
@@ -209,13 +217,14 @@ def _look_up(files: Mapping[str, object], others: Collection[str]) -> Callable[[
 
 
 def _read_table(
-    root: Path, labels: Path | None, site: str
+    root: Path, labels: Path | None, site: str, options: TableOptions, notes: list[str]
 ) -> tuple[Path, list[LabelRow], Mapping[str, Mapping[str, Fact]]]:
     """The table's place, its rows, and STOIC's severity by patient."""
     stoic = Path(labels) if labels is not None else root / STOIC_TABLE
     if stoic.name != STOIC_TABLE.name or not stoic.is_file() or (labels is None and (root / "labels.csv").is_file()):
         table = find_table(root, labels, site)
-        return table, read_labels(table, site, keys=("path", "patient_id")), {}
+        rows = read_labels(table, site, keys=("path", "patient_id"), options=options, root=root, notes=notes)
+        return table, rows, {}
     synonyms = {"PatientID": "patient_id", "probCOVID": "label"}
     rows = read_labels(stoic, site, keys=("patient_id",), ignore=("probSevere",), synonyms=synonyms)
     severe = {row["PatientID"]: known(row.get("probSevere")) for row in read_rows(stoic, ("PatientID",))}

@@ -1,0 +1,5 @@
+"""`python -m elsewhere`: the command line."""
+
+from elsewhere.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""How long a training takes on this machine: the time of an iteration, measured on random volumes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from elsewhere.model.cuda import fuse
+from elsewhere.model.fast_training import Trained
+from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.recipe import TrainingSettings, make_optimizer
+
+WARM_UP = 1
+"""Iterations before the measured ones: the first pays for memory and the choice of kernels."""
+
+
+def seconds_per_iteration(network: NetworkSettings, training: TrainingSettings, steps: int = 3) -> float:
+    """Median time in seconds of an iteration: a batch forward, backward, and the optimizer; reading is not in it.
+
+    Args:
+        network: its sizes.
+        training: its batch, optimizer and device.
+        steps: measured iterations.
+    """
+    cuda = training.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    model = Network(network).to(device)
+    if cuda:
+        fuse(model)
+    trained, optimizer = Trained(model).train(), make_optimizer(model, training)
+    shape = (training.batch, 1, *network.input)
+    inputs = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32)).to(device)
+    labels = torch.arange(training.batch, device=device) % 2
+    spent = []
+    for _ in range(WARM_UP + steps):
+        began = time.perf_counter()
+        loss = F.cross_entropy(trained(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if cuda:
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent[WARM_UP:])
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> in_words(40), in_words(1500), in_words(25_000), in_words(400_000)
+    ('less than a minute', 'about 25 minutes', 'about 7 hours', 'about 5 days')
+    """
+    for length, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= (1.5 if name != "minute" else 1) * length:
+            number = round(seconds / length)
+            return f"about {number} {name}{'s' if number != 1 else ''}"
+    return "less than a minute"
