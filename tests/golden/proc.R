@@ -1,4 +1,4 @@
-# Scores in (proc_input.json), what R's pROC says of them out (proc.json). Data made by us; pROC's own data set is not here.
+# Scores in (proc_input.json), what R's pROC says of them out (proc.json). Data made by us; pROC's own data set is asah.csv (test_versus.py).
 # Made with: Rscript tests/golden/proc.R   (Debian 12: apt install r-cran-proc r-cran-jsonlite)
 suppressMessages({library(pROC); library(jsonlite)})
 folder <- "tests/golden"
