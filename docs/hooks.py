@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 import typer
@@ -94,7 +95,8 @@ def _spelled(parameter: Any) -> str:
 
 def _type(parameter: Any) -> str:
     kind = parameter.type_descriptor.annotation
-    (inner,) = get_args(kind) or (kind,)
+    (kind,) = [one for one in get_args(kind) if one is not NoneType] if NoneType in get_args(kind) else [kind]
+    inner, *_ = get_args(kind) or (kind,)
     several = ", may be repeated" if parameter.multiple else ", one or more" if parameter.nargs == -1 else ""
     return TYPES.get(inner.__name__, inner.__name__.lower()) + several
 

@@ -67,7 +67,8 @@ class Walk:
         good = Learned(0.9, 0.8, 0.95, 0.8, 0.5, 1.0, 40, (), (), 0.7)
         failed = self.unlearned.get(plan.name, ())
         names = [*plan.models, *plan.repeats]
-        write_learned(folder, {name: poor if name in failed else good for name in names})
+        judged = {name: poor if name in failed else good for name in names}
+        write_learned(folder, judged, {name: plan.trained_on(name) for name in names})
         self.walked.append("study")
 
 

@@ -252,9 +252,10 @@ def test_small_pictures_are_looked_at_too_where_the_volume_says_enough(
     tmp_path: Path, save: Callable, side: int, slices: int, refused: bool
 ) -> None:
     chest = make_chest(slices, side=side).astype(int)
-    files = save(tmp_path / "sound", stored(chest + 1024))
+    size = {"Rows": side, "Columns": side}
+    files = save(tmp_path / "sound", stored(chest + 1024, **size))
     assert np.array_equal(read_volume(files, "s").voxels, chest)
-    lost = save(tmp_path / "lost", stored(chest + 1024, RescaleIntercept=0))
+    lost = save(tmp_path / "lost", stored(chest + 1024, RescaleIntercept=0, **size))
     if refused:
         with pytest.raises(BadScan, match="no air"):
             read_volume(lost, "s")

@@ -205,6 +205,7 @@ def stateless(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stateless")
     run(folder, replace(SETTINGS, iterations=1))
     (folder / "state" / "current.safetensors").unlink()
+    amend_checkpoint(folder / "checkpoint", preparation={"size": 1})
     return folder
 
 
@@ -221,13 +222,8 @@ def stateless(tmp_path_factory) -> Path:
     ids=["scans", "label", "preparation", "network", "training", "sample"],
 )
 def test_without_its_state_a_training_is_compared_by_its_checkpoint(stateless, change, whole, message):
-    record = RECORD | {"preparation": {"size": 1}}
-    settings = replace(SETTINGS, iterations=1)
-    job = Job(NETWORK, SAMPLE, settings, CASES[:8], CASES[8:], read, stateless, RECORD, None)
-    if "record" in change:
-        checkpoint = stateless / "checkpoint"
-        amend_checkpoint(checkpoint, preparation=record["preparation"])
-        job = replace(job, record=record)
+    record, settings = RECORD | {"preparation": {"size": 1}}, replace(SETTINGS, iterations=1)
+    job = Job(NETWORK, SAMPLE, settings, CASES[:8], CASES[8:], read, stateless, record, None)
     under_test.check_kept(job, whole=True)
     changed = replace(job, **change)
     if whole:
