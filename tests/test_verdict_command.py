@@ -208,7 +208,7 @@ def test_options_that_the_kind_has_not_are_refused(tmp_path: Path) -> None:
         new_site(tmp_path, "volumes", options={"unit": "HU"})
     with pytest.raises(BadStudy, match="--option: key `units` is 'mm'"):
         new_site(tmp_path, "volumes", options={"units": "mm"})
-    with pytest.raises(BadStudy, match="key `units` is unknown. Known keys: columns, positive, negative"):
+    with pytest.raises(BadStudy, match=r"key `units` is unknown\. Known keys: columns, positive, negative"):
         new_site(tmp_path, "dicom", options={"units": "HU"})
 
 
