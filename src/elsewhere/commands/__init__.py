@@ -8,3 +8,11 @@ import typer
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes [all cores].")]
 """How many processes a command uses; none and fewer are refused by all of them alike."""
+
+LeastAuc = Annotated[float | None, typer.Option(help="Discrimination (AUC) to reach [0.80].")]
+LeastSensitivity = Annotated[float | None, typer.Option(help="Sensitivity to reach [0.70].")]
+LeastSpecificity = Annotated[float | None, typer.Option(help="Specificity to reach [0.70].")]
+NetBenefitAt = Annotated[
+    float | None, typer.Option(help="Threshold probability at which the net benefit must exceed treat-all and -none.")
+]
+"""Requirements that a user states, alike for a model of a study and for any product."""

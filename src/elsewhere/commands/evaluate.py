@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from elsewhere import engine
+from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt
 from elsewhere.errors import BadTable
 from elsewhere.evidence.acceptance import SEVERITY, Claim, exit_code, read_claims
 from elsewhere.evidence.columns import Ints, check_groups
@@ -34,7 +35,7 @@ from elsewhere.evidence.stopping import (
     reading_order,
 )
 from elsewhere.evidence.verdict import DISCLAIMER
-from elsewhere.evidence.verdict_rule import Answer
+from elsewhere.evidence.verdict_rule import EXIT_CODES, Answer
 from elsewhere.evidence.versus import PairedRows, Versus, compare_versions, version_record
 from elsewhere.files import short_name, write_whole
 from elsewhere.records import write_columns, write_record
@@ -43,8 +44,6 @@ from elsewhere.scans.score_pairs import cases_hash, pair_rows
 from elsewhere.scans.score_table import ScoreTable, read_score_table
 from elsewhere.scans.score_values import SCALES, Scale
 
-GO_ON = 20
-"""Exit code while labels are to be added: cannot tell yet."""
 SCALE_WORDS: dict[Scale, str] = {
     "probability": "probabilities, 0 to 1",
     "percent": "probabilities in percent, 0 to 100",
@@ -83,13 +82,10 @@ def evaluate(
     prevalence: Annotated[
         float | None, typer.Option(help="Local prevalence for predictive values, beside that of the labelled scans.")
     ] = None,
-    least_auc: Annotated[float | None, typer.Option(help="Discrimination (AUC) to reach [0.80].")] = None,
-    least_sensitivity: Annotated[float | None, typer.Option(help="Sensitivity to reach [0.70].")] = None,
-    least_specificity: Annotated[float | None, typer.Option(help="Specificity to reach [0.70].")] = None,
-    net_benefit_at: Annotated[
-        float | None,
-        typer.Option(help="Threshold probability at which the net benefit must exceed treat-all and -none."),
-    ] = None,
+    least_auc: LeastAuc = None,
+    least_sensitivity: LeastSensitivity = None,
+    least_specificity: LeastSpecificity = None,
+    net_benefit_at: NetBenefitAt = None,
     claim: Annotated[Path | None, typer.Option(help="TOML file of what the product is said to reach.")] = None,
     versus: Annotated[
         Path | None, typer.Option(help="Table of the version before: compare both on the scans in common.")
@@ -142,7 +138,7 @@ def evaluate(
         )
         stop = next_scans(waiting, rule, folder)
         if stop.state == "go on":
-            raise typer.Exit(GO_ON)
+            raise typer.Exit(EXIT_CODES["cannot tell"])
     table = read_score_table(scores, given, labels=labels, positive=positive, scale=_scale(scale), threshold=threshold)
     before = None
     if versus is not None:
@@ -329,7 +325,7 @@ def next_scans(table: ScoreTable, rule: StopRule, out: Path) -> Stop:
         raise BadTable(table.where, f"decisions are not known, so {rule.measure} cannot be", "Give --threshold")
     order = reading_order([f"{table.site[i]}/{table.scan[i]}" for i in scored.tolist()])
     known = label >= 0
-    people = check_groups(np.array([f"{table.site[i]}/{table.patient[i]}" for i in scored.tolist()]), scored.size)
+    people = check_groups(_patients(table, scored.tolist()), scored.size)
     first = np.zeros(scored.size, bool)
     first[order[: int(known.sum())]] = True
     stop = look(
@@ -395,7 +391,7 @@ def _compare(table: ScoreTable, kept: NDArray[np.bool_], before: ScoreTable, mar
     rows = PairedRows(
         scans=[table.scan[i] for i in new],
         labels=pairs.label,
-        patients=np.array([f"{table.site[i]}/{table.patient[i]}" for i in new]),
+        patients=_patients(table, new),
         new=table.score[pairs.new],
         old=before.score[pairs.old],
         new_calls=_calls(table, new),
@@ -406,6 +402,11 @@ def _compare(table: ScoreTable, kept: NDArray[np.bool_], before: ScoreTable, mar
         show=_show(table.scale),
     )
     return compare_versions(rows, margin, added=pairs.added, dropped=pairs.dropped)
+
+
+def _patients(table: ScoreTable, rows: Sequence[int]) -> NDArray[np.str_]:
+    """Patients of some rows; two sites may give two patients one id."""
+    return np.array([f"{table.site[i]}/{table.patient[i]}" for i in rows])
 
 
 def _calls(table: ScoreTable, rows: list[int]) -> Ints | None:
@@ -423,7 +424,7 @@ def _rows(table: ScoreTable, kept: NDArray[np.bool_]) -> ProductRows:
     several = "site" in table.columns
     return ProductRows(
         labels=table.label[kept],
-        patients=np.array([f"{table.site[i]}/{table.patient[i]}" for i in places]),
+        patients=_patients(table, places),
         scores=table.score[kept],
         calls=None if table.call is None else table.call[kept],
         refused=[table.refused[i] for i in places],

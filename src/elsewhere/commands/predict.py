@@ -15,7 +15,7 @@ import typer
 from elsewhere import engine
 from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.errors import BadStudy
-from elsewhere.model.batch import TOGETHER, predict_spread
+from elsewhere.model.batch import predict_spread, side_by_side
 from elsewhere.model.cuda import fuse
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import (
@@ -65,8 +65,9 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
     table: list[dict[str, Any]] = []
     once = replace(study.prediction, passes=0)
-    for first in range(0, len(chosen), TOGETHER):
-        group = chosen[first : first + TOGETHER]
+    together = side_by_side(network)
+    for first in range(0, len(chosen), together):
+        group = chosen[first : first + together]
         with stage("predict"):
             for subset, settings in (("validation", once), ("test", study.prediction)):
                 scans = [(case, read) for of, case in group if of == subset]

@@ -135,8 +135,9 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         found = scores(plan, folder)
         write_table(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
-        judged = learned_models(folder, {name: plan.trained_on(name) for name in names})
-        write_learned(folder, judged, {name: plan.trained_on(name) for name in names})
+        homes = {name: plan.trained_on(name) for name in names}
+        judged = learned_models(folder, homes)
+        write_learned(folder, judged, homes)
     for name, learned in judged.items():
         for reason in learned.reasons:
             engine.say(reason, f"{name} did not learn:", "bold")

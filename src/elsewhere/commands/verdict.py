@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from elsewhere import engine
-from elsewhere.commands import Workers
+from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt, Workers
 from elsewhere.commands.learned import learned_models
 from elsewhere.commands.new_site import find_scans, new_site, read_options
 from elsewhere.commands.predict import device_of
@@ -76,13 +76,10 @@ def verdict(
     labels: Annotated[Path | None, typer.Option(help="Labels table [the one in the folder; none: estimate].")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Site option KEY=VALUE, as units=HU; repeatable.")] = None,
     site: Annotated[str | None, typer.Option(help="Site of the study file [the only one in it].")] = None,
-    least_auc: Annotated[float | None, typer.Option(help="Discrimination (AUC) to reach [0.80].")] = None,
-    least_sensitivity: Annotated[float | None, typer.Option(help="Sensitivity to reach [0.70].")] = None,
-    least_specificity: Annotated[float | None, typer.Option(help="Specificity to reach [0.70].")] = None,
-    net_benefit_at: Annotated[
-        float | None,
-        typer.Option(help="Threshold probability at which the net benefit must exceed treat-all and -none."),
-    ] = None,
+    least_auc: LeastAuc = None,
+    least_sensitivity: LeastSensitivity = None,
+    least_specificity: LeastSpecificity = None,
+    net_benefit_at: NetBenefitAt = None,
     margin: Annotated[
         float | None, typer.Option(help="Largest loss of AUC, sensitivity, specificity against home [0.10].")
     ] = None,

@@ -127,9 +127,9 @@ def find_subgroups(
         for place, level in enumerate(names):
             inside = column == level
             here = _measures(scans.subset(inside))
-            rest = _measures(scans.subset(~inside))
             repeated = names.size == 2 and place == 1  # the same two groups, compared the other way round
-            gaps = {} if repeated else {m: subtract(here[m], rest[m]) for m in here if m in rest}
+            rest = {} if repeated else _measures(scans.subset(~inside))
+            gaps = {m: subtract(here[m], rest[m]) for m in here if m in rest}
             people = np.unique(scans.patients[inside]).size
             counts = int(inside.sum()), people, int(scans.labels[inside].sum())
             shown = (here.get("AUC"), here.get("sensitivity"), here.get("specificity"))

@@ -18,6 +18,7 @@ from elsewhere.model.prediction import (
     predict_both,
     predict_from,
     probabilities,
+    trunk_of,
 )
 from elsewhere.model.sample import Case, Read, SampleSettings, evaluation_input, evaluation_windows
 
@@ -26,6 +27,11 @@ TOGETHER = 8
 
 SMALL = 1 << 18
 """Voxels of an input above which side by side gains nothing (64 x 64 x 64)."""
+
+
+def side_by_side(network: Network) -> int:
+    """How many scans are worth predicting together: TOGETHER, or 1 where inputs are large."""
+    return TOGETHER if prod(network.settings.input) <= SMALL else 1
 
 
 def predict_many(
@@ -42,7 +48,7 @@ def predict_many(
     Raises:
         BadScan: a probability is not a number.
     """
-    if prod(network.settings.input) > SMALL:
+    if side_by_side(network) == 1:
         return [predict(network, case, read, settings, stride) for case, read in scans]
     assert not network.training
     with torch.inference_mode():
@@ -63,7 +69,7 @@ def predict_spread(
     Raises:
         BadScan: a probability is not a number.
     """
-    if prod(network.settings.input) > SMALL or network.settings.dropblock > 0 or fused(network):
+    if side_by_side(network) == 1 or network.settings.dropblock > 0 or fused(network):
         return [predict_both(network, case, read, settings, prediction, seed=seed) for case, read in scans]
     with torch.inference_mode():
         features = _features(network.eval(), scans, settings, prediction.stride)
@@ -83,7 +89,7 @@ def _features(
     for first in range(0, len(windows), TOGETHER):
         group = windows[first : first + TOGETHER]
         inputs = np.stack([evaluation_input(*scans[i], start, settings, slices) for i, start in group])
-        features = network.trunk(torch.from_numpy(inputs)[:, None].to(device))
+        features = trunk_of(network, torch.from_numpy(inputs)[:, None].to(device))
         for (i, _), window in zip(group, features.split(1), strict=True):
             found[i].append(window)
     return found

@@ -13,6 +13,7 @@ from elsewhere.model.cuda import fuse
 from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.recipe import TrainingSettings, make_optimizer
+from elsewhere.wording import numbered
 
 WARM_UP = 1
 """Iterations before the measured ones: the first pays for memory and the choice of kernels."""
@@ -57,5 +58,5 @@ def in_words(seconds: float) -> str:
     for length, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= (1.5 if name != "minute" else 1) * length:
             number = round(seconds / length)
-            return f"about {number} {name}{'s' if number != 1 else ''}"
+            return f"about {numbered(number, name)}"
     return "less than a minute"

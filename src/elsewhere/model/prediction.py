@@ -252,10 +252,10 @@ def _all_features(
     together = max(1, VOXELS_TOGETHER // prod(network.settings.input))
     groups = [starts[i : i + together] for i in range(0, len(starts), together)]
     batches = (torch.cat([_inputs(network, case, read, settings, start) for start in group]) for group in groups)
-    return [window for batch in batches for window in _trunk(network, batch).split(1)]
+    return [window for batch in batches for window in trunk_of(network, batch).split(1)]
 
 
-def _trunk(network: Network, batch: Tensor) -> Tensor:
+def trunk_of(network: Network, batch: Tensor) -> Tensor:
     """The trunk's features; one small volume is taken twice on a CPU, where torch convolves it four times slower."""
     if len(batch) == 1 and batch.device.type == "cpu" and batch.numel() <= VOXELS_TOGETHER:
         return network.trunk(batch.expand(2, -1, -1, -1, -1))[:1]

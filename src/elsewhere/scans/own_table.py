@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from elsewhere.errors import BadTable
+from elsewhere.scans.label_columns import cell
 from elsewhere.scans.scan import CLASSES, NEGATIVE, POSITIVE
 from elsewhere.scans.score_columns import NAMES as SCORE_NAMES
 from elsewhere.scans.score_columns import normal_name
 from elsewhere.scans.tables import Line, read_lines
-from elsewhere.scans.values import LABELS, MISSING
+from elsewhere.scans.values import MISSING, parse_label
 
 OwnRole = Literal["patient", "path", "series_uid", "study_uid", "label", "site", "date", "age", "sex", "contrast"]
 ROLES: tuple[OwnRole, ...] = get_args(OwnRole)
@@ -111,7 +112,7 @@ ENDS = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet")
 
 def _header_and_lines(lines: Sequence[Line], path: Path) -> tuple[list[str], list[Line]]:
     """The header (the fullest of the first lines) and what stands below it, stripped; comments and blanks left out."""
-    stripped = [(n, [cell.strip().strip("\ufeff").strip() for cell in cells]) for n, cells in lines]
+    stripped = [(n, [cell(text) for text in cells]) for n, cells in lines]
     stripped = [(n, cells) for n, cells in stripped if any(cells) and not cells[0].startswith("#")]
     widths = [sum(map(bool, cells)) for _, cells in stripped[:HEAD]]
     start = widths.index(max(widths)) if widths else 0
@@ -184,8 +185,10 @@ def _meaning(
 
 def _known(value: str) -> tuple[bool, int | None]:
     """Whether a label is one of the words that are understood, and which class it is; empty ones are unlabelled."""
-    key = value.lower()[:-2] if value.lower() in {"0.0", "1.0"} else value.lower()
-    return (True, None) if key in MISSING else (key in LABELS, LABELS.get(key))
+    try:
+        return True, None if value.lower() in MISSING else parse_label(value)
+    except ValueError:
+        return False, None
 
 
 def _listed(header: Sequence[str]) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from deep import DEEP
 
 from elsewhere.model import level1_prediction, level2_prediction, training_kernel
 from elsewhere.model.dropped_blocks import Blocks
 from elsewhere.model.kernels import library, sample
 from elsewhere.model.level1_prediction import Drops, Level1, Window
-from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.network import Network
 from elsewhere.model.training_operations import Maps
 
 PACKAGE = Path(library.__file__).parent
@@ -61,14 +62,6 @@ ONE, EIGHT = np.ones(8, np.float32), np.ones((8, 8, 3, 3, 3), np.float32)
 PARAMETERS = Level1((EIGHT[:, :1].copy(), EIGHT), (ONE, ONE), (ONE, ONE), (ONE, ONE), (1e-5, 1e-5))
 WINDOW = Window(np.zeros((32, 8, 32), np.int16), 0, 32)
 DROPS = Drops.of(np.array([0, 99]), (8, 32, 8, 32), (3, 3, 3))
-DEEP = NetworkSettings(
-    input=(24, 64, 128),
-    filters=(8, 16, 8),
-    kernels=((3, 3, 3), (5, 5, 5), (1, 3, 3)),
-    pools=((4, 4, 4), (2, 4, 4)),
-    dense=(64,),
-    dense_groups=4,
-)
 MAPS, LINE = torch.rand(2, 8, 6, 8, 20), (torch.ones(2, 8),) * 3
 POOLED = torch.zeros(2, 8, 3, 4, 10), torch.zeros(2, 8, 3, 4, 10, dtype=torch.uint8)
 CALLS: dict[str, tuple[str, Callable[[], object]]] = {

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from deep import DEEP
 
 from elsewhere.errors import BadKernelCall
 from elsewhere.model import level1_prediction, level2_prediction, training_kernel
@@ -17,7 +18,7 @@ from elsewhere.model.dropped_blocks import Blocks
 from elsewhere.model.kernels import sample
 from elsewhere.model.kernels.library import library
 from elsewhere.model.level1_prediction import Drops, Level1, Window
-from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.network import Network
 from elsewhere.model.training_operations import Maps
 
 pytestmark = pytest.mark.skipif(library() is None, reason="elsewhere was installed without a C++ compiler")
@@ -69,15 +70,7 @@ def fill(out: np.ndarray, voxels: np.ndarray, **changes: bool) -> Callable[[], o
 
 
 def second_level(maps: np.ndarray) -> Callable[[], object]:
-    settings = NetworkSettings(
-        input=(24, 64, 128),
-        filters=(8, 16, 8),
-        kernels=((3, 3, 3), (5, 5, 5), (1, 3, 3)),
-        pools=((4, 4, 4), (2, 4, 4)),
-        dense=(64,),
-        dense_groups=4,
-    )
-    return lambda: level2_prediction.level2(Network(settings).eval(), maps)
+    return lambda: level2_prediction.level2(Network(DEEP).eval(), maps)
 
 
 VOXELS = np.zeros((3, 9, 11), np.int16)
