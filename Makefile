@@ -37,7 +37,7 @@ wheel: .venv/installed          ## build the wheel, and run its tests on it inst
 	rm -rf build/wheel dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py test_plan.py model/test_fast_prediction.py model/kernels -m "not slow"
+	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -m pytest -q -c ../pyproject.toml test_cli.py studies/test_file.py pages model/test_fast_prediction.py model/kernels -m "not slow"
 	cd tests && PYTHONPATH=../build/wheel ../$(BIN)/python -c "import elsewhere; assert 'build/wheel' in elsewhere.__file__, elsewhere.__file__"
 
 SANITIZED := LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
@@ -62,7 +62,7 @@ evidence-bench: .venv/installed ## coverage of the intervals and type-I error of
 	$(BIN)/python benchmarks/evidence.py
 
 niivue:                         ## the viewer's bundle anew from npm, pinned, and its hash checked
-	src/elsewhere/evidence/viewer/niivue/remake.sh
+	src/elsewhere/pages/viewer/niivue/remake.sh
 
 docs: .venv/installed           ## the documentation site, into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'

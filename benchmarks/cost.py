@@ -68,7 +68,7 @@ def of_slices(slices: int) -> dict[str, float]:
 def of_study(scans: int, sites: int) -> dict[str, float]:
     """Cost of a study from DICOM to scores, in one process."""
     from elsewhere.commands.study import run_study  # noqa: PLC0415
-    from elsewhere.plan import Folder  # noqa: PLC0415
+    from elsewhere.studies.folder import Folder  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         file = write_study(Path(folder), scans, sites)

@@ -43,17 +43,17 @@ from scipy import stats
 from scipy.special import expit
 
 from elsewhere import engine
-from elsewhere.evidence.confounding import tabulate_facts
-from elsewhere.evidence.diagnosis.battery import rank
-from elsewhere.evidence.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, adjust, is_finding, name_causes
-from elsewhere.evidence.diagnosis.separation import SeparationSettings, beyond, separate
-from elsewhere.evidence.learned import judge_learned
 from elsewhere.scans.phantom.acquisition import acquire, lay_grid
 from elsewhere.scans.phantom.exam import Plan, draw
 from elsewhere.scans.phantom.sites import default_sites, plan_site, turn
 from elsewhere.scans.phantom.ties import SiteSettings
 from elsewhere.scans.regions import describe, erase_lungs, find_regions, keep_outside
 from elsewhere.scans.volume import Preparation, Volume, measure, prepare
+from elsewhere.statistics.confounding import tabulate_facts
+from elsewhere.statistics.diagnosis.battery import rank
+from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, adjust, is_finding, name_causes
+from elsewhere.statistics.diagnosis.separation import SeparationSettings, beyond, separate
+from elsewhere.statistics.learned import judge_learned
 
 MATRIX, FINEST = 40, 10.0
 PATIENTS = {"A": 80, "B": 40}

@@ -37,9 +37,6 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.engine import cores
-from elsewhere.evidence.explanation import Explanation, Key, explain, shown, with_midpoints
-from elsewhere.evidence.learned import judge_learned
-from elsewhere.evidence.roc import exact_auc
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import Network, NetworkSettings, load_checkpoint
 from elsewhere.model.recipe import TrainingSettings
@@ -49,6 +46,9 @@ from elsewhere.scans.marks import marks, shifted_marks
 from elsewhere.scans.phantom.exam import Plan
 from elsewhere.scans.shifts import LUNG_WINDOW, Shift, apply_shift, obstacle, plan_shift, plan_shifts
 from elsewhere.scans.volume import Preparation, Volume, prepare
+from elsewhere.statistics.explanation import Explanation, Key, explain, shown, with_midpoints
+from elsewhere.statistics.learned import judge_learned
+from elsewhere.statistics.roc import exact_auc
 
 TRAINING, VALIDATION, POOL, OTHERS = 140, 60, 200, 100
 BETWEEN = {"sharpen": 150, "noise": 35, "narrow": 15, "wide": 15, "contrast": 150, "darker": 7, "brighter": 7,

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from elsewhere.evidence.acceptance import judge_claims, read_claims
-from elsewhere.evidence.scored import Scored, discrimination, shares
+from elsewhere.statistics.acceptance import judge_claims, read_claims
+from elsewhere.statistics.scored import Scored, discrimination, shares
 
 SIZES = {5_000: (5, 1e9, 2e6), 100_000: (15, 1e9, 2e6)}
 """Rows -> most seconds, bytes of memory, and bytes of the page."""

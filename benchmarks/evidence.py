@@ -1,4 +1,4 @@
-"""Simulated scores of known truth in; measured coverage, type-I error and time of elsewhere.evidence out, as Markdown.
+"""Simulated scores of known truth in; coverage, type-I error and time of elsewhere.statistics out, as Markdown.
 
     python benchmarks/evidence.py [--repeats 1000] [--seed 20261127] [--out docs/evidence-tables.md]
 
@@ -21,9 +21,9 @@ from evidence_studies import POPULATION, SIZES, calibration_rows, drop_rows, gri
 from scipy.special import ndtri
 from sklearn.metrics import roc_auc_score
 
-from elsewhere.evidence.bootstrap import resampled_aucs
-from elsewhere.evidence.comparison import compare_models, compare_models_by_bootstrap, compare_sites
-from elsewhere.evidence.intervals import (
+from elsewhere.statistics.bootstrap import resampled_aucs
+from elsewhere.statistics.comparison import compare_models, compare_models_by_bootstrap, compare_sites
+from elsewhere.statistics.intervals import (
     DEFAULT_AUC_METHOD,
     AucMethod,
     auc_interval,
@@ -253,7 +253,7 @@ def speed_part(resamples: int = 2000, loop_resamples: int = 10) -> str:
     return table(
         ["36 cells × 2000 patient-clustered resamples", "seconds"],
         [
-            ["elsewhere.evidence (best of 5)", f"{fast:.2f}"],
+            ["elsewhere.statistics (best of 5)", f"{fast:.2f}"],
             [f"scikit-learn loop (from {loop_resamples} resamples of each cell)", f"{slow:.0f}"],
             ["ratio", f"{slow / fast:.0f} ×"],
         ],

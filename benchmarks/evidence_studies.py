@@ -13,11 +13,11 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 from scipy.stats import norm, t
 
-from elsewhere.evidence.calibration import calibration_line
-from elsewhere.evidence.decision import OperatingPoint
-from elsewhere.evidence.decomposition import decompose
-from elsewhere.evidence.over_sites import auc_over_sites
-from elsewhere.evidence.roc import exact_auc, grid_auc
+from elsewhere.statistics.calibration import calibration_line
+from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.decomposition import decompose
+from elsewhere.statistics.over_sites import auc_over_sites
+from elsewhere.statistics.roc import exact_auc, grid_auc
 
 WITHIN_PATIENT = 0.7
 POPULATION = 200_000

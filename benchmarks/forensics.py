@@ -3,7 +3,7 @@
     python benchmarks/forensics.py [--out docs/forensics-tables.md] [--chest]
 
 Real scans come from ELSEWHERE_REAL_DATA (or ../shared/data/real); without them their columns stay empty.
-`--chest` prints instead the mean simulated chest that `src/elsewhere/evidence/forensics/chest.py` holds.
+`--chest` prints instead the mean simulated chest that `src/elsewhere/scans/quality/chest.py` holds.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from pathlib import Path
 import numpy as np
 from single_pictures import picture_tables
 
-from elsewhere.evidence.forensics.appearance import find_encoding, find_padding
-from elsewhere.evidence.forensics.examination import examine
-from elsewhere.evidence.forensics.fingerprint import Fingerprint, take_fingerprint
-from elsewhere.evidence.forensics.matching import MatchSettings, find_matches
-from elsewhere.evidence.forensics.order import find_order_faults
-from elsewhere.evidence.forensics.orientation import find_orientation, write_chest
-from elsewhere.evidence.forensics.shrunk import shrink
-from elsewhere.evidence.intervals import wilson_ends
 from elsewhere.scans.intake import take_in
 from elsewhere.scans.phantom.exam import Plan, make
 from elsewhere.scans.phantom.sites import default_sites, plan_site
+from elsewhere.scans.quality.appearance import find_encoding, find_padding
+from elsewhere.scans.quality.examination import examine
+from elsewhere.scans.quality.fingerprint import Fingerprint, take_fingerprint
+from elsewhere.scans.quality.matching import MatchSettings, find_matches
+from elsewhere.scans.quality.order import find_order_faults
+from elsewhere.scans.quality.orientation import find_orientation, write_chest
+from elsewhere.scans.quality.shrunk import shrink
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, lung_mask, to_hu
+from elsewhere.statistics.intervals import wilson_ends
 
 PATIENTS, MATRIX, FINEST, SEED = 40, 96, 4.0, 7  # not the seed that the limits were chosen on (0)
 CHEST_SEED, CHEST_PATIENTS = 0, 15

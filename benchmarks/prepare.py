@@ -25,8 +25,8 @@ from predict import make_scan
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
-from elsewhere.evidence.forensics.examination import examine
 from elsewhere.scans.intake import take_in
+from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import dicom
 from elsewhere.scans.volume import Preparation, Volume

@@ -22,14 +22,16 @@ import numpy as np
 from elsewhere import engine
 from elsewhere.commands.demo import FINEST, MATRIX, QUICK_PATIENTS, study_text
 from elsewhere.commands.prepare import prepare_study
-from elsewhere.commands.train import cases, checkpoint_record, shelf_reader, usable_rows
-from elsewhere.evidence.roc import exact_auc
 from elsewhere.model import training
 from elsewhere.model.batch import predict_many
 from elsewhere.model.network import load_checkpoint
-from elsewhere.plan import Folder, load_study
 from elsewhere.scans.phantom.planting import Simulation, write_sites
 from elsewhere.scans.phantom.sites import default_sites
+from elsewhere.statistics.roc import exact_auc
+from elsewhere.studies.file import load_study
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.prepared import cases, shelf_reader, usable_rows
+from elsewhere.studies.trainings import checkpoint_record
 
 SITES = ("UTSW", "CC-CCII", "COVID-CTset")
 PLAIN: dict[str, Any] = {

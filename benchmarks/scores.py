@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from evidence import SITES, Site, clustered_normals, equal_normals, scans_of
 from measure import HEAD, Missing, Part, Row, interleave, table
 from numpy.typing import NDArray
 
-from elsewhere.evidence.bootstrap import resampled_aucs
-from evidence import SITES, Site, clustered_normals, equal_normals, scans_of
+from elsewhere.statistics.bootstrap import resampled_aucs
 
 MODELS, RESAMPLES, LOOPED = 9, 2000, 10
 FOUR_SITES = (SITES[0], SITES[3], SITES[1], Site("MosMedData 171/171", (171, 171), (171, 171), 1))

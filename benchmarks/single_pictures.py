@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from elsewhere.evidence.forensics.fingerprint import Fingerprint, take_fingerprint
-from elsewhere.evidence.forensics.matching import MatchSettings, find_matches
-from elsewhere.evidence.forensics.shrunk import shrink
-from elsewhere.evidence.intervals import wilson_ends
 from elsewhere.scans.pictures import decode_picture
+from elsewhere.scans.quality.fingerprint import Fingerprint, take_fingerprint
+from elsewhere.scans.quality.matching import MatchSettings, find_matches
+from elsewhere.scans.quality.shrunk import shrink
+from elsewhere.statistics.intervals import wilson_ends
 
 Voxels = np.ndarray
 LEVELS = (0.2, 0.85)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, owens_t
 
-from elsewhere.evidence.intervals import PRIOR_SCANS
-from elsewhere.evidence.stopping import StopRule, boundary_at, look
-from elsewhere.evidence.verdict_rule import LEAST_PATIENTS
+from elsewhere.statistics.intervals import PRIOR_SCANS
+from elsewhere.statistics.stopping import StopRule, boundary_at, look
+from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
 
 RUNS, SEED = 1000, 20_261_202
 NEED = 0.80

@@ -24,14 +24,14 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from elsewhere.evidence import verdict
-from elsewhere.evidence.decision import OperatingPoint
-from elsewhere.evidence.decomposition import decompose
-from elsewhere.evidence.estimate import KnownSite, estimate_auc
-from elsewhere.evidence.intervals import Interval, auc_interval, wilson_ends
-from elsewhere.evidence.learned import judge_learned
-from elsewhere.evidence.predictive import likelihood_ratios, local_values, values_at
-from elsewhere.evidence.requirements import (
+from elsewhere.statistics import verdict
+from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.decomposition import decompose
+from elsewhere.statistics.estimate import KnownSite, estimate_auc
+from elsewhere.statistics.intervals import Interval, auc_interval, wilson_ends
+from elsewhere.statistics.learned import judge_learned
+from elsewhere.statistics.predictive import likelihood_ratios, local_values, values_at
+from elsewhere.statistics.requirements import (
     LEAST_AUC,
     LEAST_SHARE,
     MARGIN,
@@ -41,8 +41,8 @@ from elsewhere.evidence.requirements import (
     assess_discrimination,
     class_shares,
 )
-from elsewhere.evidence.verdict import HEADLINES, Scans, judge
-from elsewhere.evidence.verdict_rule import LEAST_PATIENTS
+from elsewhere.statistics.verdict import HEADLINES, Scans, judge
+from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
 
 REPORT = 731_906_224
 """Seed of every table that is published; never used before."""

@@ -12,9 +12,10 @@ from typing import Any, get_args
 
 import typer
 
-from elsewhere import COMMANDS, plan
+from elsewhere import COMMANDS
 from elsewhere.cli import app
 from elsewhere.scans.sites import KINDS, reader
+from elsewhere.studies import file as plan
 
 MEASURED = (
     "evidence-tables.md",

@@ -20,7 +20,6 @@ import elsewhere
 from elsewhere import cli, files
 from elsewhere.scans import store
 
-SHARED = ("learned", "new_site", "shifting")  # what several commands need and no lower wing can know
 HEAVY = ("torch", "lightning", "numpy", "scipy", "matplotlib", "pydicom", "SimpleITK", "rich", "pyarrow")
 
 
@@ -33,19 +32,18 @@ def test_help_names_every_command() -> None:
 
 @pytest.mark.parametrize("name", elsewhere.COMMANDS)
 def test_every_command_has_its_file_function_and_help(name: str) -> None:
-    verb = elsewhere.FUNCTIONS.get(name, name)
-    function = getattr(import_module(f"elsewhere.commands.{verb}"), verb)
-    assert function is getattr(elsewhere, verb)
+    function = getattr(import_module(f"elsewhere.commands.{name}"), name)
+    assert function is getattr(elsewhere, name)
     result = CliRunner().invoke(cli.app, [name, "--help"])
     assert result.exit_code == 0
     assert function.__doc__.splitlines()[0].rstrip(".") in " ".join(result.output.split())
 
 
 def test_the_face_is_the_verbs() -> None:
-    verbs = {elsewhere.FUNCTIONS.get(name, name) for name in elsewhere.COMMANDS}
-    assert set(elsewhere.__all__) == {"COMMANDS", "FUNCTIONS", "__version__", *verbs}
+    verbs = set(elsewhere.COMMANDS)
+    assert set(elsewhere.__all__) == {"COMMANDS", "__version__", *verbs}
     rooms = {m.name for m in pkgutil.iter_modules([str(Path(elsewhere.__file__).parent / "commands")])}
-    assert rooms == {*verbs, *SHARED}
+    assert rooms == verbs
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = elsewhere.nonsense
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from elsewhere.commands.prepare import prepare_study
-from elsewhere.plan import Folder, load_study, read_table
+from elsewhere.studies.file import load_study
+from elsewhere.studies.folder import Folder, read_table
 
 Inject = Callable[[dict[str, str]], None]
 

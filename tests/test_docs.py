@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import typer
 
-from elsewhere import COMMANDS, plan
+from elsewhere import COMMANDS
 from elsewhere.cli import app
 from elsewhere.scans.labels import COLUMNS, read_labels
 from elsewhere.scans.values import LABELS
+from elsewhere.studies import file as plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -175,7 +176,7 @@ def test_tables_made_from_the_code_are_whole() -> None:
     assert [name for name in plan.SECTIONS if f"## [{name}]\n" not in keys] == []
     assert "| `intensity` | [low, high] | `[0.0, 1.0]` | `[0.8, 1.2]` |" in keys
     assert "| `mosmeddata` | `ct0` |" in hooks.site_options()
-    assert "::: elsewhere.evidence.score" in hooks.modules("elsewhere.evidence")
+    assert "::: elsewhere.statistics.score" in hooks.modules("elsewhere.statistics")
 
 
 def test_marks_are_known() -> None:

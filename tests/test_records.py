@@ -12,7 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from elsewhere.errors import BadStudy, ElsewhereError
-from elsewhere.kept import (
+from elsewhere.model.prediction import read_predictions, write_predictions
+from elsewhere.records import read_columns, read_record, write_columns, write_record
+from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.kept import (
     forget,
     read_fitting_predictions,
     read_scans,
@@ -20,9 +23,6 @@ from elsewhere.kept import (
     read_seed_scores,
     scores_hash,
 )
-from elsewhere.model.prediction import read_predictions, write_predictions
-from elsewhere.plan import Folder, read_table, write_table
-from elsewhere.records import read_columns, read_record, write_columns, write_record
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,13 @@ The map of the house, from the ground up::
 
     errors                what went wrong, where, and what to do next
     files, stages         a file written whole or not at all; where the time of a run went
-    scans | evidence | engine
-        scans/            one examination, its volume, the store, the sites' published layouts, simulated chests
-        evidence/         decisions, scores, intervals, audit, diagnosis, figures and the page: arrays in
+    statistics/           decisions, scores, intervals, calibration, diagnosis: arrays in, numbers out
+    scans | pages | engine
+        scans/            one examination, its volume, its quality, the store, published layouts, simulated chests
+        pages/            figures, reports and the viewer: numbers in, files out
         engine            a map over tasks, on all cores
     model/                samples, the network, training, prediction: the only wing that knows torch
-    plan                  the study file and the study's folder
+    studies/              the study file, the study's folder and its records
     commands/             one file = one sub-command = one public function
     cli                   the command line
 
@@ -41,10 +42,7 @@ COMMANDS = {
 }
 """Sub-commands and what they do, in the order of use."""
 
-FUNCTIONS = {"plan": "sample_size"}
-"""Sub-commands whose function has another name, because a module of the package has theirs."""
-
-__all__ = ["COMMANDS", "FUNCTIONS", "__version__", *(FUNCTIONS.get(name, name) for name in COMMANDS)]
+__all__ = ["COMMANDS", "__version__", *COMMANDS]
 
 
 def __getattr__(name: str) -> Any:

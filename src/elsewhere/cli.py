@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from elsewhere import COMMANDS, FUNCTIONS, __version__
+from elsewhere import COMMANDS, __version__
 from elsewhere.errors import ElsewhereError
 
 GO_ON = "and start again: finished work is kept"
@@ -43,8 +43,7 @@ class Commands(TyperGroup):
                 ctx.fail(f"No such command {cmd_name!r}. Did you mean {close[0]!r}?")
             return None
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        name = FUNCTIONS.get(cmd_name, cmd_name)
-        single.command(cmd_name)(getattr(import_module(f"elsewhere.commands.{name}"), name))
+        single.command(cmd_name)(getattr(import_module(f"elsewhere.commands.{cmd_name}"), cmd_name))
         return typer.main.get_command(single)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -16,17 +16,17 @@ from scipy.special import expit
 
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
-from elsewhere.evidence import verdict_page
-from elsewhere.evidence.acceptance import read_claims
-from elsewhere.evidence.decision import OperatingPoint
-from elsewhere.evidence.evaluation import ProductRows, evaluate_product
-from elsewhere.evidence.evaluation_page import EvaluationContext, render_evaluation
-from elsewhere.evidence.requirements import Requirements
-from elsewhere.evidence.verdict import Scans, judge
-from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.files import write_whole
-from elsewhere.plan import Folder, write_table
+from elsewhere.pages import verdict as verdict_page
+from elsewhere.pages.evaluation import EvaluationContext, render_evaluation
+from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import draw_overlay, draw_scan, whole_frame
+from elsewhere.statistics.acceptance import read_claims
+from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.evaluation import ProductRows, evaluate_product
+from elsewhere.statistics.requirements import Requirements
+from elsewhere.statistics.verdict import Scans, judge
+from elsewhere.studies.folder import Folder, write_table
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from elsewhere.kept import read_audit, read_identity, read_scans
 from elsewhere.model.network import Network, NetworkSettings, load_checkpoint, save_checkpoint
 from elsewhere.model.prediction import read_predictions, write_predictions
 from elsewhere.model.state import State, read_state, save_state
-from elsewhere.plan import Folder, read_table, write_table
 from elsewhere.records import write_record
+from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.kept import read_audit, read_identity, read_scans
 
 EACH = 200
 TINY = NetworkSettings(

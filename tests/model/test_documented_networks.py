@@ -15,7 +15,7 @@ import pytest
 from elsewhere.commands.demo import study_text
 from elsewhere.model.sample import Case, seed_of
 from elsewhere.model.training import train
-from elsewhere.plan import Study, load_study
+from elsewhere.studies.file import Study, load_study
 
 ROOT = Path(__file__).parents[2]
 SITE = '\n[sites.Here]\nkind = "volumes"\nroot = "here"\n'

@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import log_loss
 
-from elsewhere.evidence.learned import judge_learned
 from elsewhere.model.sample import Case
 from elsewhere.model.selection import Check, best_check, describe_selection, score_check, within_site_auc
+from elsewhere.statistics.learned import judge_learned
 
 
 def check(iteration: int, accuracy: float = 0.5, loss: float = 0.6, auc: float | None = 0.7) -> Check:

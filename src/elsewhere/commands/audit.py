@@ -15,28 +15,16 @@ from rich.table import Table
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
-from elsewhere.evidence.confounding import FactsSettings, facts_auc
-from elsewhere.evidence.forensics.findings import find_oddities, summarise, warn_of_oddities
-from elsewhere.kept import read_audit, read_scans
-from elsewhere.plan import Folder, Study, default_folder, load_study
 from elsewhere.records import write_record
-from elsewhere.scans import store
+from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
+from elsewhere.statistics.confounding import FactsSettings, facts_auc
+from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.kept import read_audit, read_scans
+from elsewhere.studies.prepared import PATIENTS, RULES, read_rows
 
 Row = dict[str, Any]
 
-RULES = {
-    "age and sex": ("age", "sex"),
-    "month of the scan": ("month",),
-    "slice thickness, spacing and number": ("thickness_mm", "slice_spacing_mm", "slices"),
-    "kernel": ("kernel",),
-    "scanner and protocol": ("manufacturer", "model", "protocol", "kvp", "contrast"),
-    "matrix and field of view": ("rows", "columns", "pixel_spacing_mm", "reconstruction_diameter_mm"),
-    "encoding": ("dtype", "units", "encoding_kind", "minimum", "maximum"),
-    "padding and black share": ("padding_share", "black_share", "padding", "lung_segmented"),
-}
-"""Rules that never see a lung: their name and the facts they know. Nothing that is derived from the label is a fact."""
-
-PATIENTS = ("age and sex", "month of the scan")
 ALL_FACTS = "all acquisition facts"
 SITE_ONLY = "site only, cross-fitted"
 EVERYWHERE = "all sites together"
@@ -102,27 +90,6 @@ def _is_prepared(plan: Study, folder: Folder) -> bool:
     return {row["site"] for row in rows} == {site.name for site in plan.sites} and all(
         "prepared_hash" in row and Path(row["file"]).is_file() for row in rows
     )
-
-
-def read_rows(folder: Folder) -> list[Row]:
-    """The usable scans of a prepared study, `facts` as a mapping and with what forensics kept of each.
-
-    Raises:
-        BadStudy: the study is not prepared.
-        BadScan: a prepared volume is damaged or gone.
-    """
-    return [_row(row) for row in read_scans(folder) if row["status"] == "ok"]
-
-
-def _row(row: Row) -> Row:
-    stored = store.find(Path(row["file"]))
-    if stored is None:
-        raise store.damaged(Path(row["file"]))
-    forensics = stored.record["forensics"]
-    facts = json.loads(row["facts"])
-    seen = {name: forensics[name] for name in ("encoding_kind", "padding", "lung_segmented")}
-    month = {"month": str(facts["date"])[:7]} if facts.get("date") else {}
-    return {**row, "facts": {**facts, **seen, **month}, "forensics": forensics}
 
 
 def confounding(rows: Sequence[Row], workers: int | None, permutations: int) -> list[Row]:

@@ -14,15 +14,16 @@ import typer
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.diagnose import diagnose_study
-from elsewhere.commands.learned import stop_if_unlearned
 from elsewhere.commands.report import report
 from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
 from elsewhere.files import write_whole
-from elsewhere.plan import Folder, load_study
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
 from elsewhere.scans.phantom.sites import default_sites, in_words
+from elsewhere.studies.file import load_study
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.learned import stop_if_unlearned
 
 PATIENTS = {"UTSW": 260, "CC-CCII": 200, "COVID-CTset": 150, "MosMedData": 60}
 QUICK_PATIENTS = {"UTSW": 150, "CC-CCII": 120, "COVID-CTset": 100, "MosMedData": 30}

@@ -20,12 +20,18 @@ from scipy.special import logit
 from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt
 from elsewhere.errors import BadTable
-from elsewhere.evidence.acceptance import SEVERITY, Claim, exit_code, read_claims
-from elsewhere.evidence.columns import Ints, check_groups
-from elsewhere.evidence.evaluation import ProductRows, Section, evaluate_product, plain, to_record
-from elsewhere.evidence.evaluation_page import EvaluationContext, headline, render_evaluation
-from elsewhere.evidence.requirements import Measure, Requirements
-from elsewhere.evidence.stopping import (
+from elsewhere.files import short_name, write_whole
+from elsewhere.pages.evaluation import EvaluationContext, headline, render_evaluation
+from elsewhere.records import write_columns, write_record
+from elsewhere.scans.score_columns import Role
+from elsewhere.scans.score_pairs import cases_hash, pair_rows
+from elsewhere.scans.score_table import ScoreTable, read_score_table
+from elsewhere.scans.score_values import SCALES, Scale
+from elsewhere.statistics.acceptance import SEVERITY, Claim, exit_code, read_claims
+from elsewhere.statistics.columns import Ints, check_groups
+from elsewhere.statistics.evaluation import ProductRows, Section, evaluate_product, plain, to_record
+from elsewhere.statistics.requirements import Measure, Requirements
+from elsewhere.statistics.stopping import (
     CAP,
     MEASURES,
     Stop,
@@ -34,15 +40,9 @@ from elsewhere.evidence.stopping import (
     look,
     reading_order,
 )
-from elsewhere.evidence.verdict import DISCLAIMER
-from elsewhere.evidence.verdict_rule import EXIT_CODES, Answer
-from elsewhere.evidence.versus import PairedRows, Versus, compare_versions, version_record
-from elsewhere.files import short_name, write_whole
-from elsewhere.records import write_columns, write_record
-from elsewhere.scans.score_columns import Role
-from elsewhere.scans.score_pairs import cases_hash, pair_rows
-from elsewhere.scans.score_table import ScoreTable, read_score_table
-from elsewhere.scans.score_values import SCALES, Scale
+from elsewhere.statistics.verdict import DISCLAIMER
+from elsewhere.statistics.verdict_rule import EXIT_CODES, Answer
+from elsewhere.statistics.versus import PairedRows, Versus, compare_versions, version_record
 
 SCALE_WORDS: dict[Scale, str] = {
     "probability": "probabilities, 0 to 1",

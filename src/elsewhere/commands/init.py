@@ -15,13 +15,13 @@ import typer
 from elsewhere import engine
 from elsewhere.errors import BadStudy, BadTable
 from elsewhere.files import short_name, write_whole
-from elsewhere.plan import VARIABLE, load_study
 from elsewhere.scans.assignment import OwnSite, assign, site_name
 from elsewhere.scans.inventory import Inventory, take_inventory
 from elsewhere.scans.labels import LabelRow, tables_in, write_labels
 from elsewhere.scans.own_table import Ask, OwnRole, describe_labels, read_own_table
 from elsewhere.scans.scan import CLASSES, SplitSettings, split_counts
 from elsewhere.scans.sites import KINDS, kind_of
+from elsewhere.studies.file import VARIABLE, load_study
 from elsewhere.wording import numbered, verb
 
 ITERATIONS = 20_000

@@ -13,10 +13,9 @@ import torch
 import typer
 
 from elsewhere import engine
-from elsewhere.commands.train import cases, shelf_reader, usable_rows
 from elsewhere.errors import BadStudy
 from elsewhere.model.batch import predict_spread, side_by_side
-from elsewhere.model.cuda import fuse
+from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.network import load_checkpoint
 from elsewhere.model.prediction import (
     SUBSETS,
@@ -25,9 +24,11 @@ from elsewhere.model.prediction import (
     read_predictions,
     write_predictions,
 )
-from elsewhere.plan import Folder, Study, default_folder, load_study
 from elsewhere.records import read_record, write_record
 from elsewhere.stages import stage
+from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.prepared import cases, shelf_reader, usable_rows
 
 
 def predict(
@@ -77,11 +78,6 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         tick((first + len(group)) / len(chosen), f"{name} on {site}")
     write_predictions(path, table)
     write_record(_sidecar(path), {"made_from": origin, "fast_error": error})
-
-
-def device_of(accelerator: str) -> str:
-    """The device to predict on: CUDA where it is wanted ("auto", "cuda") and there."""
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:

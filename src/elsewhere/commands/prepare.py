@@ -12,19 +12,20 @@ from rich.table import Table
 
 from elsewhere import engine
 from elsewhere.commands import Workers
-from elsewhere.commands.train import check_trainings
 from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
-from elsewhere.evidence.audit import audit
-from elsewhere.evidence.forensics.examination import examine
 from elsewhere.files import csv_text, write_whole
-from elsewhere.kept import forget, read_audit
-from elsewhere.plan import Folder, Site, Study, default_folder, load_study, write_table
 from elsewhere.records import write_record
-from elsewhere.scans.intake import note_crash, place_of, take_in
+from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
+from elsewhere.statistics.audit import audit
+from elsewhere.studies.file import Site, Study, load_study
+from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.ingest import take_in_all
+from elsewhere.studies.kept import forget, read_audit
+from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
 
 Row = dict[str, Any]
@@ -115,25 +116,6 @@ def _take_in_all(
         else:
             rows[index] = _row(scan, result, folder)
     return [rows[i] for i in sorted(rows)], [bad[i] for i in sorted(bad)]
-
-
-def take_in_all(tasks: Sequence[tuple[Any, ...]], workers: int | None) -> Iterator[tuple[int, Stored | BadScan]]:
-    """(index, result) of `take_in` for every task, in any order; a scan that ends its process is a bad scan.
-
-    Args:
-        tasks: arguments of `take_in`.
-        workers: processes; None means one per core.
-    """
-
-    def crashed(index: int, how: engine.Ended) -> BadScan:
-        kind, scan, root, store, preparation, _ = tasks[index]
-        try:
-            path = None if how.killed else place_of(kind, scan, root, store, preparation)
-        except BadScan as error:
-            return error
-        return note_crash(scan, path, str(how))
-
-    yield from engine.run(take_in, tasks, workers=workers, describe="Preparing scans", died=crashed)
 
 
 def study_store(study: Study, folder: Folder) -> Path:

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from elsewhere import engine
 from elsewhere.commands import Workers
-from elsewhere.commands.learned import unlearned
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
@@ -29,11 +28,13 @@ from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, Samples, SampleSettings
-from elsewhere.plan import Folder, load_study
 from elsewhere.scans.labels import LabelRow, write_labels
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, prepare, to_hu
+from elsewhere.studies.file import load_study
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.learned import unlearned
 from elsewhere.wording import numbered
 
 SUBJECTS = {

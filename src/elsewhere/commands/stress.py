@@ -18,9 +18,21 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands import Workers
-from elsewhere.commands.learned import learned_models
-from elsewhere.commands.predict import device_of
-from elsewhere.commands.shifting import (
+from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.cuda import device_of
+from elsewhere.model.prediction import DETERMINISTIC
+from elsewhere.scans.intake import ended
+from elsewhere.scans.marks import ALL, INSTEAD, MARKS
+from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
+from elsewhere.statistics.decision import OperatingPoint, choose_threshold
+from elsewhere.statistics.dose import Dosed, dose_curve
+from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
+from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.kept import read_fitting_predictions
+from elsewhere.studies.learned import learned_models
+from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.shifting import (
     AS_IS,
     Found,
     Look,
@@ -34,17 +46,6 @@ from elsewhere.commands.shifting import (
     stress_scan,
     tasks_of,
 )
-from elsewhere.commands.train import usable_rows
-from elsewhere.errors import BadScan, BadStudy
-from elsewhere.evidence.decision import OperatingPoint, choose_threshold
-from elsewhere.evidence.dose import Dosed, dose_curve
-from elsewhere.evidence.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
-from elsewhere.kept import read_fitting_predictions
-from elsewhere.model.prediction import DETERMINISTIC
-from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
-from elsewhere.scans.intake import ended
-from elsewhere.scans.marks import ALL, INSTEAD, MARKS
-from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
 
 Row = dict[str, Any]
 Bad = list[tuple[str, str, BadScan]]

@@ -15,22 +15,25 @@ from numpy.typing import NDArray
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.audit import audit_study
-from elsewhere.commands.learned import learned_models, stop_if_unlearned, write_learned
-from elsewhere.commands.predict import device_of, predict_site
+from elsewhere.commands.predict import predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
-from elsewhere.commands.train import print_warnings, train_model, usable_rows
+from elsewhere.commands.train import print_warnings, train_model
 from elsewhere.errors import BadStudy
-from elsewhere.evidence.decision import OperatingPoint, Reading, Ties, choose_thresholds
-from elsewhere.evidence.score import score_cell, spread_over_seeds
-from elsewhere.kept import read_fitting_predictions, scores_hash
+from elsewhere.model.cuda import device_of
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
-from elsewhere.plan import Folder, Study, default_folder, load_study, write_table
 from elsewhere.records import write_record
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.stages import stage
+from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
+from elsewhere.statistics.score import score_cell, spread_over_seeds
+from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.kept import read_fitting_predictions, scores_hash
+from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
+from elsewhere.studies.prepared import usable_rows
 from elsewhere.wording import numbered
 
 DETERMINISTIC = -1

@@ -16,31 +16,32 @@ from pydantic import TypeAdapter
 
 from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt, Workers
-from elsewhere.commands.learned import learned_models
-from elsewhere.commands.new_site import find_scans, new_site, read_options
-from elsewhere.commands.predict import device_of
-from elsewhere.commands.prepare import take_in_all
-from elsewhere.commands.train import usable_rows
 from elsewhere.errors import BadScan, BadSite, BadStudy
-from elsewhere.evidence.decision import OperatingPoint, choose_threshold
-from elsewhere.evidence.estimate import KnownSite
-from elsewhere.evidence.forensics.examination import examine
-from elsewhere.evidence.requirements import Requirements
-from elsewhere.evidence.strata import age_and_sex
-from elsewhere.evidence.verdict import Scans, Verdict, judge, judge_unlabelled
-from elsewhere.evidence.verdict_page import Occasion, render
 from elsewhere.files import csv_text, short_name, write_whole
-from elsewhere.kept import read_fitting_predictions, read_identity
+from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.plan import Folder, Site
+from elsewhere.pages.verdict import Occasion, render
 from elsewhere.records import write_record
+from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.sites import KINDS
 from elsewhere.scans.store import Stored
 from elsewhere.scans.volume import Preparation
+from elsewhere.statistics.decision import OperatingPoint, choose_threshold
+from elsewhere.statistics.estimate import KnownSite
+from elsewhere.statistics.requirements import Requirements
+from elsewhere.statistics.strata import age_and_sex
+from elsewhere.statistics.verdict import Scans, Verdict, judge, judge_unlabelled
+from elsewhere.studies.file import Site
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.ingest import take_in_all
+from elsewhere.studies.kept import read_fitting_predictions, read_identity
+from elsewhere.studies.learned import learned_models
+from elsewhere.studies.new_site import find_scans, new_site, read_options
+from elsewhere.studies.prepared import usable_rows
 from elsewhere.wording import numbered, verb
 
 Row = dict[str, Any]

@@ -17,16 +17,13 @@ import typer
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.commands.train import shelf_reader, usable_rows
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.evidence.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.files import short_name, write_whole
-from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import DETERMINISTIC, predict
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import Case, evaluation_windows
-from elsewhere.plan import Folder, Study, default_folder, load_study, read_table
+from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import (
     FINEST_OVERLAY,
     Frame,
@@ -43,6 +40,10 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import USUAL_OFFSET
 from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
+from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.folder import Folder, default_folder, read_table
+from elsewhere.studies.kept import read_fitting_predictions
+from elsewhere.studies.prepared import shelf_reader, usable_rows
 
 Row = dict[str, Any]
 Marks = Mapping[tuple[str, int], str]

@@ -155,3 +155,8 @@ def _try(through: Finish, device: torch.device) -> None:
     affine = torch.ones(8, device=device, requires_grad=True), torch.zeros(8, device=device, requires_grad=True)
     dropped = torch.zeros(maps.shape, dtype=torch.bool, device=device)
     through(maps, affine, dropped, groups=8, eps=1e-5, pool=(2, 2, 2)).sum().backward()
+
+
+def device_of(accelerator: str) -> str:
+    """The device to predict on: CUDA where it is wanted ("auto", "cuda") and there."""
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"

@@ -66,8 +66,8 @@ def within_site_auc(
     """AUC over pairs of a positive and a negative scan of the same site; None where no site has such a pair.
 
     Each site's Mann-Whitney AUC is weighted by n+ n- / (n+ + n-), near its inverse variance (van Elteren 1960), as in
-    `elsewhere.evidence.learned`. Recognising the site brings nothing: scans of different sites are never compared, and
-    a site of one class does not count.
+    `elsewhere.statistics.learned`. Recognising the site brings nothing: scans of different sites are never compared,
+    and a site of one class does not count.
 
     Args:
         sites: site of each scan.
@@ -78,7 +78,7 @@ def within_site_auc(
         >>> within_site_auc(["A", "A", "B"], np.array([0, 1, 1]), np.array([0.2, 0.7, 0.1]))
         1.0
     """
-    from elsewhere.evidence.roc import exact_auc  # noqa: PLC0415 - scipy.stats takes half a second to import
+    from elsewhere.statistics.roc import exact_auc  # noqa: PLC0415 - scipy.stats takes half a second to import
 
     places: dict[str, list[int]] = defaultdict(list)
     for place, site in enumerate(sites):

@@ -11,16 +11,17 @@ from rich.table import Table
 
 from elsewhere import engine
 from elsewhere.commands import Workers
-from elsewhere.commands.audit import read_rows
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
-from elsewhere.commands.learned import learned_models
 from elsewhere.errors import BadStudy
-from elsewhere.evidence.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
-from elsewhere.evidence.diagnosis.separation import SeparationSettings
-from elsewhere.evidence.permutation import p_value
-from elsewhere.plan import Folder, default_folder, load_study, write_table
 from elsewhere.records import write_record
+from elsewhere.statistics.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
+from elsewhere.statistics.diagnosis.separation import SeparationSettings
+from elsewhere.statistics.permutation import p_value
+from elsewhere.studies.file import load_study
+from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.learned import learned_models
+from elsewhere.studies.prepared import read_rows
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]

@@ -15,13 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.commands.predict import device_of
-from elsewhere.commands.train import cases, shelf_reader
 from elsewhere.model.batch import predict_many
+from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.saliency import find_saliency
 from elsewhere.model.sample import Case, Read
-from elsewhere.plan import Folder, Study, load_study, read_table, write_table
 from elsewhere.scans.regions import (
     REGIONS_VERSION,
     Regions,
@@ -33,6 +31,9 @@ from elsewhere.scans.regions import (
     on_grid,
     stored_level,
 )
+from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.prepared import cases, shelf_reader
 
 Row = dict[str, Any]
 Voxels = NDArray[Any]

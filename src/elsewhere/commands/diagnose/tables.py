@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.commands.audit import PATIENTS, RULES
 from elsewhere.commands.diagnose.probing import VIEWS
-from elsewhere.evidence.confounding import tabulate_facts
-from elsewhere.evidence.diagnosis.battery import Ranking, rank
-from elsewhere.evidence.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, SURE
-from elsewhere.evidence.diagnosis.separation import FEWEST, Separation, SeparationSettings, beyond, separate
+from elsewhere.statistics.confounding import tabulate_facts
+from elsewhere.statistics.diagnosis.battery import Ranking, rank
+from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, SURE
+from elsewhere.statistics.diagnosis.separation import FEWEST, Separation, SeparationSettings, beyond, separate
+from elsewhere.studies.prepared import PATIENTS, RULES
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]

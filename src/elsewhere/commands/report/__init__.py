@@ -12,9 +12,9 @@ from elsewhere import engine
 from elsewhere.commands.report.assembly import names_of, study_of
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
-from elsewhere.evidence import report as page
-from elsewhere.kept import read_identity
-from elsewhere.plan import Folder
+from elsewhere.pages import report as page
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import read_identity
 
 PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 

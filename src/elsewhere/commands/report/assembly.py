@@ -9,7 +9,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from elsewhere.commands.learned import read_learned
 from elsewhere.commands.report.cells import (
     Cells,
     calibrations,
@@ -25,15 +24,18 @@ from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
-from elsewhere.commands.train import check_trained_scans, usable_rows
-from elsewhere.evidence import report as page
-from elsewhere.evidence.learned import Learned
-from elsewhere.evidence.report.selection import flat_record
-from elsewhere.evidence.report.words import ODD_SCANS
-from elsewhere.kept import read_audit, read_findings, read_scores, read_seed_scores
 from elsewhere.model.network import read_checkpoint_record
-from elsewhere.plan import SECTIONS, Folder, read_table
+from elsewhere.pages import report as page
+from elsewhere.pages.report.selection import flat_record
+from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
+from elsewhere.statistics.learned import Learned
+from elsewhere.studies.file import SECTIONS
+from elsewhere.studies.folder import Folder, read_table
+from elsewhere.studies.kept import read_audit, read_findings, read_scores, read_seed_scores
+from elsewhere.studies.learned import read_learned
+from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 
 FORMS = {

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.evidence import report as page
-from elsewhere.evidence.calibration import decision_curve, reliability_curve
-from elsewhere.evidence.over_sites import OverSites, auc_over_sites
-from elsewhere.evidence.pooled import SiteScores, mean_aucs
-from elsewhere.evidence.report.records import kin_of
-from elsewhere.evidence.roc import grid_roc, roc_band
-from elsewhere.kept import read_fitting_predictions
 from elsewhere.model.prediction import DETERMINISTIC
-from elsewhere.plan import Folder
+from elsewhere.pages import report as page
+from elsewhere.pages.report.records import kin_of
+from elsewhere.statistics.calibration import decision_curve, reliability_curve
+from elsewhere.statistics.over_sites import OverSites, auc_over_sites
+from elsewhere.statistics.pooled import SiteScores, mean_aucs
+from elsewhere.statistics.roc import grid_roc, roc_band
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import read_fitting_predictions
 
 Cells = Mapping[tuple[str, str], "Cell"]
 """(model, site) -> its test scans."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from elsewhere.commands.report.cells import Cell, Cells, several_against_one
-from elsewhere.evidence import report as page
-from elsewhere.evidence.comparison import Comparison, adjust_family, compare_models
-from elsewhere.evidence.pooled import SiteScores, mean_aucs
-from elsewhere.evidence.report.records import kin_of
+from elsewhere.pages import report as page
+from elsewhere.pages.report.records import kin_of
+from elsewhere.statistics.comparison import Comparison, adjust_family, compare_models
+from elsewhere.statistics.pooled import SiteScores, mean_aucs
 
 Row = dict[str, Any]
 

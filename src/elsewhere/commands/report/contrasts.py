@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.commands.report.cells import Cell, Cells
-from elsewhere.evidence import report as page
-from elsewhere.evidence.decision import OperatingPoint, decide
-from elsewhere.evidence.intervals import Interval
-from elsewhere.evidence.paired import paired_mean
+from elsewhere.pages import report as page
+from elsewhere.statistics.decision import OperatingPoint, decide
+from elsewhere.statistics.intervals import Interval
+from elsewhere.statistics.paired import paired_mean
 
 Points = Mapping[tuple[str, str, str], OperatingPoint]
 """(model, site, reading) -> its operating point."""

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.commands.report.cells import Cell, Cells
-from elsewhere.evidence import report as page
-from elsewhere.evidence.decision import OperatingPoint
-from elsewhere.evidence.decomposition import decompose, relearn
-from elsewhere.evidence.intervals import Interval
-from elsewhere.evidence.strata import age_and_sex
-from elsewhere.kept import read_scans
-from elsewhere.plan import Folder, read_table, write_table
+from elsewhere.pages import report as page
+from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.decomposition import decompose, relearn
+from elsewhere.statistics.intervals import Interval
+from elsewhere.statistics.strata import age_and_sex
+from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.kept import read_scans
 
 Row = dict[str, Any]
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan, BadSite
-from elsewhere.evidence import report as page
-from elsewhere.evidence.report.pictures import shrink
-from elsewhere.kept import read_scans
-from elsewhere.plan import Folder, read_table, write_table
+from elsewhere.pages import report as page
+from elsewhere.pages.report.pictures import shrink
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.volume import Volume, content_hash, lung_box
+from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.kept import read_scans
 
 LUNG_WINDOW = (-1350, 150)  # HU
 STAGES = {"real": "as read", "repacked": "as re-packed", "simulated": "as simulated"}

@@ -12,13 +12,13 @@ import numpy as np
 
 from elsewhere.commands.report.cells import Cells
 from elsewhere.commands.report.drop import operating_points
-from elsewhere.evidence import report as page
-from elsewhere.evidence.consensus import consensus
-from elsewhere.evidence.decision import OperatingPoint, decide
-from elsewhere.evidence.report.records import number, one_class
-from elsewhere.evidence.strata import age_words
-from elsewhere.kept import read_scans
-from elsewhere.plan import Folder
+from elsewhere.pages import report as page
+from elsewhere.pages.report.records import number, one_class
+from elsewhere.statistics.consensus import consensus
+from elsewhere.statistics.decision import OperatingPoint, decide
+from elsewhere.statistics.strata import age_words
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import read_scans
 
 MOST = 12  # scans of each class that are listed
 TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "category")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from elsewhere.evidence.strata import OLDEST
-from elsewhere.kept import read_scans
-from elsewhere.plan import Folder
+from elsewhere.statistics.strata import OLDEST
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import read_scans
 
 FEMALE = "F"  # as DICOM writes it (0010,0040)
 

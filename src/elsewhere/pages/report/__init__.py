@@ -1,0 +1,31 @@
+"""Scores and findings in; one page, its figures and its tables out."""
+
+from elsewhere.pages.report.content import (
+    Audit,
+    BadScanRow,
+    Calibration,
+    Diagnosis,
+    ExampleSlice,
+    Model,
+    Report,
+    RocBand,
+    Site,
+    Stress,
+    Study,
+)
+from elsewhere.pages.report.page import write_report
+
+__all__ = [
+    "Audit",
+    "BadScanRow",
+    "Calibration",
+    "Diagnosis",
+    "ExampleSlice",
+    "Model",
+    "Report",
+    "RocBand",
+    "Site",
+    "Stress",
+    "Study",
+    "write_report",
+]

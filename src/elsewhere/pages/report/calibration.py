@@ -1,0 +1,276 @@
+"""One study's reliability and decision curves in; figures, tables and a sentence on how far to believe them out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from elsewhere.pages.figures import BenefitPanel, Canvas, ReliabilityPanel, benefit_grid, reliability_grid
+from elsewhere.pages.figures.cells import MARKS
+from elsewhere.pages.report.content import Calibration, Model, Record, Study
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.learned import marked_name, marked_names
+from elsewhere.pages.report.pictures import FAMILIES, family
+from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
+from elsewhere.pages.report.table import Column, Table, plain_table
+from elsewhere.pages.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, spaced
+from elsewhere.wording import numbered
+
+Found = dict[tuple[str, str], Calibration]
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None without any curve."""
+    if not study.calibrations:
+        return None
+    found = {(c.model, c.site): c for c in study.calibrations}
+    pictures = []
+    for key, letter in (("single", "a"), ("several", "b")):
+        models = family(study, key)
+        if models:
+            reliability = out.add_picture(_reliability(study, f"{slug}-calibration-{letter}", models, found))
+            benefit = out.add_picture(_benefit(study, f"{slug}-net-benefit-{letter}", models, found))
+            pictures.append((FAMILIES[key], reliability, benefit))
+    points = [
+        plain_table(f"{slug}-reliability", "Reliability curves, every bin.", _bins(study)),
+        plain_table(f"{slug}-decision-curves", "Decision curves, every threshold.", _benefits(study)),
+    ]
+    return {
+        "words": sentence(study),
+        "pictures": pictures,
+        "table": out.add_table(calibration_table(study, f"{slug}-calibration", found)),
+        "points": [out.add_table(table) for table in points],
+    }
+
+
+def useful_range(curve: Calibration) -> tuple[float, float] | None:
+    """The longest run of thresholds at which the model beats both acting on everyone and on nobody; None for none."""
+    better = np.asarray(curve.benefit) > np.maximum(np.asarray(curve.treat_all), 0.0) + 1e-12
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], better, [False]]).astype(np.int8)))
+    if not edges.size:
+        return None
+    starts, stops = edges[::2], edges[1::2]
+    longest = int(np.argmax(stops - starts))
+    thresholds = np.asarray(curve.threshold)
+    return float(thresholds[starts[longest]]), float(thresholds[stops[longest] - 1])
+
+
+def sentence(study: Study) -> str:
+    """Calibration of the networks that learned, at home and elsewhere, in words."""
+    cells, sides = index(study.scores), {"at home": ("home", "seen"), "elsewhere": ("unseen",)}
+    said, useless = [], 0
+    able = {model.name for model in study.able}
+    curves = [c for c in study.calibrations if c.model in able]
+    for words, kins in sides.items():
+        records = []
+        for c in curves:
+            if kin_of(_model(study, c.model), c.site) in kins:
+                records.append(cell(cells, c.model, c.site) or {})
+                useless += useful_range(c) is None
+        known = [e for r in records if (e := number(r.get("ece"))) is not None]
+        if known:
+            said.append(f"{words} the median calibration error (ECE) is {median(known):.2f}, and {_slopes(records)}")
+    if not said:
+        return ""
+    text = "; ".join(said)
+    ending = f" In {useless} of {numbered(len(curves), 'cell')} the net benefit is at no threshold above that of "
+    return f"{text[0].upper()}{text[1:]}.{ending}treat-all and treat-none."
+
+
+def slope_verdict(record: Record) -> str:
+    """What the 95 % interval of a cell's calibration slope says: one of `SLOPES`."""
+    low, high = (number(record.get(f"calibration_slope_sampling_{end}")) for end in ("low", "high"))
+    if low is None or high is None:
+        return "unknown"
+    if high < 1:
+        return "overconfident"
+    return "underconfident" if low > 1 else "open"
+
+
+SLOPES = {
+    "overconfident": "overconfident (slope and its interval below 1)",
+    "underconfident": "underconfident (above 1)",
+    "open": "with an interval that includes 1",
+    "unknown": "whose slope cannot be estimated",
+}
+
+
+def _slopes(records: Sequence[Record]) -> str:
+    counts = Counter(slope_verdict(record) for record in records)
+    parts = [f"{counts[key]} {words}" for key, words in SLOPES.items() if counts[key]]
+    return f"of {numbered(len(records), 'cell')} {listed(parts)}"
+
+
+def calibration_table(study: Study, name: str, found: Found) -> Table:
+    """Calibration of every model at every two-class site in numbers."""
+    cells, rows = index(study.scores), []
+    for (model, site), curve in found.items():
+        record, useful = cell(cells, model, site) or {}, useful_range(curve)
+        rows.append(
+            {
+                "model": model,
+                "site": site,
+                "kin": kin_of(_model(study, model), site),
+                **{key: record.get(key) for key in ("brier", "ece", "ece_if_calibrated", "calibration_note")},
+                **{key: record.get(key) for name in LINE for key in (name, *_ends_of(name))},
+                "useful_from": useful[0] if useful else None,
+                "useful_to": useful[1] if useful else None,
+            }
+        )
+    columns = [
+        Column("model", "Trained on", marked_names(study)),
+        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
+        Column("brier", "Brier score", lambda v, _: figure(v, 3), numeric=True),
+        Column("ece", "Calibration error (if perfect)", _error_words, numeric=True),
+        *(Column(name, heading, _line_words(name), numeric=True) for name, heading in LINE.items()),
+        Column("useful_from", "Useful thresholds", _useful_words, numeric=True),
+    ]
+    note = (
+        "Calibration error (ECE): mean distance between probability and share of positives, 10 bins; in brackets what "
+        "a perfectly calibrated network would get from so few scans. Intercept 0, slope 1 and O:E 1 are right; a slope "
+        "below 1 is overconfident, below 0 the wrong way round; O:E above 1 says too little. In brackets 95 %, by "
+        "patient; an interval that includes 1 does not show that the network is calibrated. No slope is given where "
+        "the scores hardly differ or separate the classes. Useful thresholds: where the net benefit is above that of "
+        "treat-all and of treat-none."
+    )
+    return Table(name, "Calibration of every model at every site with two classes.", columns, rows, note)
+
+
+LINE = {
+    "calibration_intercept": "Intercept (95 %)",
+    "calibration_slope": "Slope (95 %)",
+    "observed_expected": "O:E (95 %)",
+}
+
+
+def _ends_of(name: str) -> tuple[str, str]:
+    return f"{name}_sampling_low", f"{name}_sampling_high"
+
+
+def _line_words(name: str) -> Callable[[Any, Record], str]:
+    def words(value: Any, row: Record) -> str:
+        if number(value) is None:
+            return "cannot be estimated" if row.get("calibration_note") else figure(value)
+        low, high = (number(row.get(key)) for key in _ends_of(name))
+        return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")
+
+    return words
+
+
+def _error_words(value: Any, row: Record) -> str:
+    return f"{figure(value)} ({figure(row.get('ece_if_calibrated'))})"
+
+
+def _useful_words(value: Any, row: Record) -> str:
+    return "none" if number(value) is None else f"{figure(value)} to {figure(row['useful_to'])}"
+
+
+def _reliability(study: Study, name: str, models: Sequence[Model], found: Found) -> Canvas:
+    cells = index(study.scores)
+    rows = []
+    for model in models:
+        row: list[ReliabilityPanel | tuple[str, ...] | None] = []
+        for site in study.sites:
+            record, curve = cell(cells, model.name, site.name), found.get((model.name, site.name))
+            row.append(_reliability_panel(record or {}, curve) if curve else _why_not(record))
+        rows.append(row)
+    alt = f"Reliability curves of study {study.name}, {numbered(len(models), 'model')} (rows) at each site (columns): "
+    alt += "share of positives against the probability said. "
+    return reliability_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
+
+
+def _reliability_panel(record: Record, curve: Calibration) -> ReliabilityPanel:
+    error = f"error {figure(record.get('ece'))} (if perfect {figure(record.get('ece_if_calibrated'))})"
+    slope = (
+        figure(record.get("calibration_slope")) if number(record.get("calibration_slope")) is not None else "unknown"
+    )
+    line = f"intercept {figure(record.get('calibration_intercept'))}, slope {slope}"
+    columns = (curve.said, curve.happened, curve.happened_low, curve.happened_high)
+    said, happened, low, high = (np.asarray(values, dtype=np.float64) for values in columns)
+    return ReliabilityPanel(said, happened, low, high, np.asarray(curve.scans, dtype=np.int64), (error, line))
+
+
+def _benefit(study: Study, name: str, models: Sequence[Model], found: Found) -> Canvas:
+    cells = index(study.scores)
+    rows = []
+    for model in models:
+        row: list[BenefitPanel | tuple[str, ...] | None] = []
+        for site in study.sites:
+            curve = found.get((model.name, site.name))
+            row.append(_benefit_panel(curve) if curve else _why_not(cell(cells, model.name, site.name)))
+        rows.append(row)
+    alt = f"Decision curves of study {study.name}, {numbered(len(models), 'model')} (rows) at each site (columns): "
+    alt += "net benefit against the threshold probability. "
+    return benefit_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
+
+
+def _benefit_panel(curve: Calibration) -> BenefitPanel:
+    useful = useful_range(curve)
+    words = f"useful from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "useful at no threshold"
+    columns = (curve.threshold, curve.benefit, curve.treat_all)
+    threshold, benefit, everyone = (np.asarray(values, dtype=np.float64) for values in columns)
+    return BenefitPanel(threshold, benefit, everyone, (words,))
+
+
+def _alt_words(found: Found, models: Sequence[Model]) -> str:
+    names = {model.name for model in models}
+    said = []
+    for (model, site), curve in found.items():
+        useful = useful_range(curve)
+        if model in names:
+            said.append(
+                f"{spaced(model)} at {site} " + (f"{useful[0]:.2f} to {useful[1]:.2f}" if useful else "nowhere")
+            )
+    return f"Thresholds at which the model is of use: {'; '.join(said) or NOT_MEASURED}."
+
+
+def _why_not(record: Record | None) -> tuple[str, ...]:
+    if record is not None and one_class(record):
+        kind = one_class_words(record)[0]
+        return (kind, "nothing to calibrate against")
+    return (NOT_MEASURED,)
+
+
+def _names(study: Study, models: Sequence[Model]) -> tuple[list[str], list[str]]:
+    return [marked_name(model) for model in models], [site.name for site in study.sites]
+
+
+def _model(study: Study, name: str) -> Model:
+    return next(model for model in study.models if model.name == name)
+
+
+def _bins(study: Study) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": c.model,
+            "site": c.site,
+            "mean_probability": float(said),
+            "positive_share": float(happened),
+            "low": float(low),
+            "high": float(high),
+            "scans": int(scans),
+        }
+        for c in study.calibrations
+        for said, happened, low, high, scans in zip(
+            c.said, c.happened, c.happened_low, c.happened_high, c.scans, strict=True
+        )
+    ]
+
+
+def _benefits(study: Study) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": c.model,
+            "site": c.site,
+            "threshold": float(threshold),
+            "net_benefit": float(benefit),
+            "treat_all": float(everyone),
+            "treat_none": 0.0,
+        }
+        for c in study.calibrations
+        for threshold, benefit, everyone in zip(c.threshold, c.benefit, c.treat_all, strict=True)
+    ]

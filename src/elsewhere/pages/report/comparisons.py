@@ -1,0 +1,210 @@
+"""Paired tests of networks and of protocols in; what they show, in words and as tables, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.published import RESULTS, UTSW
+from elsewhere.pages.report.records import number
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.words import count, figure, listed, signed, spaced, spread
+from elsewhere.wording import verb
+
+SURE = 0.05
+PLACES = {
+    "trained": "at the site of that one (internal test sets)",
+    "unseen": "at sites that neither saw (external validation)",
+}
+RELATIONS = {
+    "home": "at home (internal test sets)",
+    "seen": "at one of several training sites (internal test sets)",
+    "unseen": "at sites never seen in training (external validation)",
+}
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None where no two networks that learned were tested at one site."""
+    if not study.comparisons:
+        return None
+    several = [r for r in study.comparisons if r["family"] == "several"]
+    pairs = [r for r in study.comparisons if r["family"] == "pairs"]
+    table = several_table(several, f"{slug}-several-against-one")
+    return {
+        "several_words": several_sentence(study),
+        "pairs_words": pairs_sentence(pairs),
+        "several": out.add_table(table) if several else None,
+        "pairs": out.add_table(pairs_table(pairs, f"{slug}-network-against-network")) if pairs else None,
+    }
+
+
+def protocols(report: Report, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of the protocols side by side; None where no network was scored under two."""
+    if not report.protocols:
+        return None
+    cells = [r for r in report.protocols if r["model"] != "mean"]
+    return {
+        "words": protocol_sentence(report.protocols),
+        "table": out.add_table(protocols_table(cells, "protocol-against-protocol")),
+    }
+
+
+def several_sentence(study: Study) -> str:
+    """Whether training on several sites helped, hurt, or is not shown to do either: at training sites and elsewhere."""
+    means = {str(r["group"]): r for r in study.groups}
+    said = []
+    for relation, place in PLACES.items():
+        rows = [r for r in study.comparisons if r["family"] == "several" and r["relation"] == relation]
+        mean = means.get(f"several - one, {relation}")
+        if not rows or mean is None:
+            continue
+        said.append(
+            f"{place[0].upper()}{place[1:]} networks of several sites have a mean AUC {_mean_words(mean)} that of the "
+            f"network of one of them, over {count(len(rows), 'comparison')}: "
+            f"{_verdict(mean, 'training on several sites')}. {_counted(rows)}"
+        )
+    held = "" if not said else _held(means.get("several - one, trained") or means.get("several - one, unseen") or {})
+    return " ".join([*said, held]).strip()
+
+
+def pairs_sentence(rows: Sequence[Record]) -> str:
+    """How many pairs of networks differ; "" without any pair."""
+    return f"Every pair of networks at every site with two classes: {_counted(rows)}" if rows else ""
+
+
+def protocol_sentence(rows: Sequence[Record]) -> str:
+    """Which protocol discriminates better, at home and elsewhere, as far as the intervals show it."""
+    said = []
+    for mean in (r for r in rows if r["model"] == "mean"):
+        first, second = f"“{mean['first']}”", f"“{mean['second']}”"
+        same = [r for r in rows if r["model"] != "mean" and _same(r, mean)]
+        place = RELATIONS[str(mean["relation"])]
+        said.append(
+            f"{place[0].upper()}{place[1:]} {first} has a mean AUC {_mean_words(mean)} {second}, over "
+            f"{count(len(same), 'pair of network and site', 'pairs of network and site')}: "
+            f"{_better(mean, first, second)}. {_counted(same)}"
+        )
+    return " ".join([*said, _held(next((r for r in rows if r["model"] == "mean"), {}))]).strip() if said else ""
+
+
+def paper_words() -> str:
+    """What the paper reports of training on several sites, and what it does not."""
+    one = next(r for r in RESULTS if r.trained_on == (UTSW,) and r.site == UTSW)
+    several = max((r for r in RESULTS if len(r.trained_on) > 1 and r.site == UTSW), key=lambda r: r.auc or 0.0)
+    return (
+        f"The paper's text: at {UTSW} AUC {spread(one.auc, one.dropout_sd)} for the network of {UTSW}, "
+        f"{spread(several.auc, several.dropout_sd)} for that of {spaced('+'.join(several.trained_on))}, "
+        "the best of the combinations on these test scans (± over dropout passes). It gives no interval and no test of "
+        "the difference."
+    )
+
+
+def _mean_words(mean: Record) -> str:
+    value, low, high = (number(mean.get(key)) for key in _keys(mean))
+    return f"{signed(value)} (95\u00a0%: {signed(low)} to {signed(high)}) against"
+
+
+def _keys(mean: Record) -> tuple[str, str, str]:
+    return ("difference", "low", "high") if "difference" in mean else ("auc", "auc_low", "auc_high")
+
+
+def _side(mean: Record) -> int:
+    """1 where the whole interval lies above 0, -1 where below, else 0."""
+    low, high = (number(mean.get(key)) for key in _keys(mean)[1:])
+    if low is None or high is None:
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _verdict(mean: Record, what: str) -> str:
+    return {1: f"{what} helped", -1: f"{what} hurt", 0: f"{what} is not shown to help or to hurt"}[_side(mean)]
+
+
+def _better(mean: Record, first: str, second: str) -> str:
+    words = {1: f"{first} discriminates better", -1: f"{second} discriminates better"}
+    return words.get(_side(mean), "neither is shown to discriminate better")
+
+
+def _counted(rows: Sequence[Record]) -> str:
+    """How many differences are significant after Holm's adjustment, by sign."""
+    sure = [r for r in rows if (p := number(r.get("p_value_holm"))) is not None and p <= SURE]
+    higher = sum(float(r["difference"]) > 0 for r in sure)
+    parts = [f"{times} {word}" for times, word in ((higher, "higher"), (len(sure) - higher, "lower")) if times]
+    tests = {int(r["tests"]) for r in rows}
+    after = f"after Holm's adjustment for {listed([str(n) for n in sorted(tests)])} {verb(max(tests), 'test', 'tests')}"
+    if not parts:
+        return f"No single difference is significant {after} (p ≤ {SURE})."
+    return f"Significant {after}: {listed(parts)} of {len(rows)} (first less second)."
+
+
+def _held(mean: Record) -> str:
+    if int(mean.get("trainings", 1)) > 1:
+        return "Intervals hold the spread over patients and trainings (seeds); p-values are of the first training."
+    return "Patients vary in these intervals and tests; each network is one training (seed), which is held fixed."
+
+
+def _same(row: Record, mean: Record) -> bool:
+    return all(row[key] == mean[key] for key in ("relation", "first", "second"))
+
+
+def several_table(rows: Sequence[Record], name: str) -> Table:
+    """Networks of several sites against networks of one of them."""
+    where = {"trained": "its training site", "unseen": "seen by neither"}
+    columns = [
+        Column("site", "Tested at", lambda v, r: f"{v} ({where.get(str(r['relation']), '')})"),
+        Column("first", "Several sites", lambda v, _: spaced(v)),
+        Column("second", "One site", lambda v, _: spaced(v)),
+        *_tests(),
+    ]
+    return Table(name, "Training on several sites against training on one of them.", columns, rows, NOTE)
+
+
+def pairs_table(rows: Sequence[Record], name: str) -> Table:
+    """Every pair of networks at each site, the smallest p first."""
+    columns = [
+        Column("site", "Tested at"),
+        Column("first", "First", lambda v, _: spaced(v)),
+        Column("second", "Second", lambda v, _: spaced(v)),
+        *_tests(),
+    ]
+    ordered = sorted(rows, key=lambda r: float(r["p_value"]))
+    return Table(name, "Network against network, the smallest p first.", columns, ordered, NOTE, most=20)
+
+
+def protocols_table(rows: Sequence[Record], name: str) -> Table:
+    """The same network under two protocols at the same site."""
+    columns = [
+        Column("model", "Trained on", lambda v, _: spaced(v)),
+        Column("site", "Tested at", lambda v, r: f"{v} ({r['relation']})"),
+        Column("first", "First"),
+        Column("second", "Second"),
+        *_tests(),
+    ]
+    return Table(name, "Protocol against protocol on the same test scans.", columns, rows, NOTE)
+
+
+NOTE = (
+    "Discrimination (AUC), first less second, on the same test scans: DeLong's paired test, clustered by patient. p is "
+    "of one test alone; p (Holm) is adjusted for all tests of this table. Networks that did not learn are left out."
+)
+
+
+def _tests() -> list[Column]:
+    return [
+        Column("auc_first", "AUC first", lambda v, _: figure(v), numeric=True),
+        Column("auc_second", "AUC second", lambda v, _: figure(v), numeric=True),
+        Column("difference", "Difference (95 %)", _difference, numeric=True),
+        Column("p_value", "p", lambda v, _: _p(v), numeric=True),
+        Column("p_value_holm", "p (Holm)", lambda v, _: _p(v), numeric=True),
+    ]
+
+
+def _difference(value: Any, row: Record) -> str:
+    return f"{signed(value)} ({signed(row['low'])} to {signed(row['high'])})"
+
+
+def _p(value: Any) -> str:
+    found = number(value)
+    return "–" if found is None else "< 0.001" if found < 0.001 else f"{found:.3f}"

@@ -1,0 +1,83 @@
+"""The scans that most networks get wrong in; two tables of them, positives and negatives, and what they mean, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.words import count, figure, listed
+
+KINDS = {1: "positives", 0: "negatives"}
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None with one network, for there is no consensus then."""
+    if len(study.models) < 2:
+        return None
+    tables = [_table(study, f"{slug}-hardest-{kind}", label, kind) for label, kind in KINDS.items()]
+    return {"words": sentence(study), "tables": [out.add_table(table) for table in tables if table.rows]}
+
+
+def sentence(study: Study) -> str:
+    """What the listed scans can mean: failures of the networks on a whole class, or scans to be looked at."""
+    judged = [r for r in study.judged if int(r["models"]) > 1]
+    without = listed(list(dict.fromkeys(str(r["site"]) for r in study.judged if int(r["models"]) < 2)))
+    not_judged = f" Not judged, for want of two networks that discriminate there: {without}." if without else ""
+    if not judged:
+        return f"No scan is listed: no site has two networks that discriminate there.{not_judged}"
+    if not study.hardest:
+        return f"No scan of {listed(_sites(judged))} is called wrongly by more than half of the networks.{not_judged}"
+    failing = [r for r in judged if 2 * int(r["mostly_wrong"]) > int(r["scans"])]
+    classes = {(r["site"], r["label"]) for r in failing}
+    lone = [r for r in study.hardest if (r["site"], r["label"]) not in classes]
+    said = [f"{count(len(study.hardest), 'scan').capitalize()} {_is(len(study.hardest))} listed."]
+    if failing:
+        named = [f"{r['mostly_wrong']} of {r['scans']} {KINDS[int(r['label'])]} of {r['site']}" for r in failing]
+        said.append(
+            f"Most networks get most of a whole class wrong, {listed(named)}: there the networks fail, and a listed "
+            "scan of that class need not be hard."
+        )
+    if lone:
+        here = sum(2 * int(r["trained_here_wrong"]) > int(r["trained_here"]) for r in lone if r["trained_here"])
+        said.append(
+            f"{_of_them(len(lone), len(study.hardest))} of a class that the networks mostly get right at that site; "
+            f"{here} of these {'is' if here == 1 else 'are'} called wrongly also by most networks trained there. Look "
+            "at these first: odd scan, hardly visible disease or wrong label; the records cannot tell which."
+        )
+    return " ".join(said) + not_judged
+
+
+def _of_them(some: int, total: int) -> str:
+    if some == total:
+        return "It is" if total == 1 else "All are"
+    return f"{some} {'is' if some == 1 else 'are'}"
+
+
+def _is(how_many: int) -> str:
+    return "is" if how_many == 1 else "are"
+
+
+def _sites(judged: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(str(r["site"]) for r in judged))
+
+
+def _table(study: Study, name: str, label: int, kind: str) -> Table:
+    columns = [
+        Column("scan", "Scan"),
+        Column("site", "Site"),
+        Column("wrong", "Networks wrong", lambda v, r: f"{v} of {r['models']}", numeric=True),
+        Column("trained_here_wrong", "Of those trained at its site", _here, numeric=True),
+        Column("mean_probability", "Mean probability", lambda v, _: figure(v), numeric=True),
+        Column("known", "What is known of it", lambda v, _: v or "–"),
+    ]
+    missed = "missed" if label else "called positive"
+    rows = [row for row in study.hardest if row["label"] == label]
+    caption = f"{kind.capitalize()} {missed} by more than half of the networks that discriminate at the site, the "
+    return Table(name, f"{caption}hardest first.", columns, rows)
+
+
+def _here(value: Any, row: Record) -> str:
+    return f"{value} of {row['trained_here']}" if row["trained_here"] else "none was"

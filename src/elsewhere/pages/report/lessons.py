@@ -1,0 +1,360 @@
+"""One study's records in; what the paper got wrong, each point with this run's own number for it, out.
+
+What is said of the paper is what its text says, or named as our reading of it. What is said of this run is a function
+of its numbers with an opposite: where they do not show the point, the sentence says that. Networks that did not learn
+are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from scipy.stats import binom
+
+from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.headline import against, left_out_words
+from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
+from elsewhere.pages.report.table import plain_table
+from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, signed, spaced
+from elsewhere.statistics.intervals import LEVEL, z_value
+from elsewhere.wording import numbered, verb
+
+SURE = 0.05
+"""A metadata rule counts at this p or below; so do more of them than chance gives, by the binomial law, at this one."""
+
+EVERYWHERE = "all sites"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One point.
+
+    Attributes:
+        title: the point in a few words; it claims nothing about this run.
+        paper: what the paper does, in a sentence.
+        here: what this run measured about it.
+        section: id of the page's section that holds the numbers.
+    """
+
+    title: str
+    paper: str
+    here: str
+    section: str
+
+
+def section(report: Report, out: Folder) -> dict[str, Any] | None:
+    """All points that the first study has numbers for; None where it has none."""
+    first = report.studies[0]
+    lessons = [lesson for lesson in (*(make(first) for make in LESSONS), nature(report)) if lesson]
+    if not lessons:
+        return None
+    headings = {"title": "Point", "paper": "What the paper does", "here": "What this run measured"}
+    rows = [{"title": x.title, "paper": x.paper, "here": x.here} for x in lessons]
+    table = out.add_table(plain_table("lessons", "What the paper got wrong, and this run's numbers.", rows, headings))
+    return {"lessons": lessons, "table": table, "study": first.name, "left_out": left_out_words(first)}
+
+
+def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, Record]]:
+    """(kin, record) of every measured cell of the networks that learned."""
+    cells = index(study.scores)
+    for model in study.able:
+        for site in study.sites:
+            record = cell(cells, model.name, site.name, reading)
+            if record:
+                yield kin_of(model, site.name), record
+
+
+def _threshold(study: Study) -> Lesson | None:
+    found = next((r for r in study.contrasts if r["contrast"] == "threshold"), None)
+    if found is None:
+        return None
+    local, own = float(found["first"]), float(found["second"])
+    start = (
+        f"At sites never seen the mean accuracy is {own:.2f} with the network's own threshold (a) and {local:.2f} with "
+        f"one chosen on labelled scans of the tested site (b), over "
+        f"{numbered(int(found['cells']), 'cell')} of two classes"
+    )
+    return Lesson(
+        "Whose validation scans choose the threshold?",
+        "Its text says that the threshold maximises accuracy “on the validation data”, not of which site. That the "
+        "best one was 0 “for MosMedData, which only has positive labels” fits a threshold for each tested site "
+        "(b); that is our reading, not its statement. A new hospital has no labelled scans to choose with.",
+        f"{start}: "
+        + _judged(
+            found,
+            "(b) gains {size} {ends}, from labels that a new hospital does not have",
+            "(b) loses {size} {ends}: labelled scans of the tested site did not help",
+            "the difference of {size} {ends} is within sampling error, so nothing is shown to be gained from the "
+            "labels of the tested site",
+        ),
+        "decisions",
+    )
+
+
+def _spread(study: Study) -> Lesson | None:
+    pairs = []
+    for _, r in _cells(study):
+        low, high, sd = (number(r.get(key)) for key in ("auc_sampling_low", "auc_sampling_high", "auc_grid_dropout_sd"))
+        if low is not None and high is not None and sd is not None:
+            pairs.append(((high - low) / (2 * z_value(LEVEL)), sd))
+    if not pairs:
+        return None
+    larger = sum(sampling > dropout for sampling, dropout in pairs)
+    if larger == len(pairs):
+        said = f"In {'the one cell' if larger == 1 else f'each of {larger} cells'} the sampling error is the larger one"
+    elif larger:
+        said = f"The sampling error is the larger one in {larger} of {len(pairs)} cells and the smaller one, or equal, "
+        said += f"in {len(pairs) - larger}: neither can stand for the other"
+    else:
+        said = f"In none of {numbered(len(pairs), 'cell')} is the sampling error the larger one: here the ± did not "
+        said += "understate it, though it measures something else"
+    ratios = [sampling / dropout for sampling, dropout in pairs if dropout > 0]
+    numbers = (
+        f" (ratio {median(ratios):.1f} in the middle cell, {min(ratios):.1f} to {max(ratios):.1f})" if ratios else ""
+    )
+    return Lesson(
+        "The ± is not a sampling error",
+        "Its ± is the spread over dropout passes of one network on one set of scans, not over other patients.",
+        f"{said}{numbers}.",
+        "ranking",
+    )
+
+
+def _grid(study: Study) -> Lesson | None:
+    gaps = [
+        (abs(auc - grid), r)
+        for _, r in _cells(study)
+        if (auc := number(r.get("auc"))) is not None and (grid := number(r.get("auc_grid"))) is not None
+    ]
+    if not gaps:
+        return None
+    gap, worst = max(gaps, key=lambda pair: pair[0])
+    where = f"{spaced(str(worst['model']))} at {worst['site']}"
+    return Lesson(
+        "The AUC is read off a coarse grid",
+        "Thresholds in steps of 0.01 make ties of all scans between two steps.",
+        f"The grid AUC differs from the exact one by {fmean(g for g, _ in gaps):.3f} on average over "
+        f"{numbered(len(gaps), 'cell')} and by {gap:.3f} at most ({where})."
+        if gap >= 0.0005
+        else "Here it does no harm: the grid AUC equals the exact one to three digits in "
+        f"{numbered(len(gaps), 'cell')}.",
+        "ranking",
+    )
+
+
+def _one_class(study: Study) -> Lesson | None:
+    single = [r for _, r in _cells(study) if one_class(r)]
+    if not single:
+        return None
+    sites = {str(r["site"]): one_class(r) for r in single}
+    said = [f"{site} has {kind}s only" for site, kind in sites.items()]
+    said = [f"{listed(said)}: {numbered(len(single), 'cell')} {verb(len(single), 'has', 'have')} no AUC"]
+    for found in (r for r in study.contrasts if r["contrast"] == "one class"):
+        kind = sites.get(str(found["site"]), "positive")
+        shares = (
+            f"{float(found['first']):.0%} of the scans of {found['site']} and the others {float(found['second']):.0%}"
+        )
+        said.append(
+            f"networks trained on it call {shares} {kind}: "
+            + _judged(
+                found,
+                "{size} {ends} more, at a site where every such call is right, so that recognising the disease and "
+                "recognising the site cannot be told apart there",
+                "{size} {ends} fewer: training on the site did not raise its share",
+                "the difference of {size} {ends} is within sampling error, so training on the site is not shown to "
+                "matter there",
+            ).removesuffix(".")
+        )
+    return Lesson(
+        "A site with one class",
+        "MosMedData has positives only. The paper averages with and without it, reports that training on it improved "
+        "the total average but none of the three other sites, whose performance it lowered, and suspects that the "
+        "networks learned “simply to identify the data source”.",
+        " ".join(_sentence(part) for part in said),
+        "matrix",
+    )
+
+
+def _floor(study: Study) -> Lesson | None:
+    found = [
+        (accuracy, number(r.get("accuracy_sampling_low")) or 0.0, majority)
+        for _, r in _cells(study, study.reading)
+        if not one_class(r)
+        and (accuracy := number(r.get("accuracy"))) is not None
+        and (majority := number(r.get("baseline_majority_accuracy"))) is not None
+    ]
+    if not found:
+        return None
+    under = sum(accuracy <= majority for accuracy, _, majority in found)
+    clear = sum(low > majority for _, low, majority in found)
+    return Lesson(
+        "Accuracy without its floor",
+        "Its text gives accuracies without the share of the majority class, which calling every scan so reaches.",
+        f"Of {numbered(len(found), 'cell')} with two classes the accuracy is not above the majority share in {under}; "
+        f"it is above it with its whole 95 % interval in {clear}.",
+        "decisions",
+    )
+
+
+def _below(study: Study) -> Lesson | None:
+    away = [r for kin, r in _cells(study) if kin == "unseen"]
+    above, around, below = against(away)
+    total = len(above) + len(around) + len(below)
+    if not total:
+        return None
+    under = sum(float(r["auc"]) < 0.5 for r in (*above, *around, *below))
+    start = f"Here {under} of {numbered(total, 'cell')} at sites never seen {verb(under, 'lies', 'lie')} below 0.5"
+    if not under:
+        said = f"Here none of {numbered(total, 'cell')} at sites never seen lies below 0.5."
+    elif not below:
+        said = f"{start}, none of them with its whole interval: no score is shown to point the wrong way."
+    else:
+        said = (
+            f"{start}; {len(below)} {verb(len(below), 'does', 'do')} so with the whole 95 % interval (at chance "
+            f"about {0.025 * total:.1f} of {total} would): there negatives score above positives, which "
+            f"chance alone seldom gives ({listed(_names(below))})."
+        )
+    return Lesson(
+        "Below 0.5 is not always “random”",
+        "It finds AUCs of 0.380 to 0.570 at unseen sites, without intervals by patient, and calls them close to random "
+        "guessing.",
+        said,
+        "matrix",
+    )
+
+
+def _copies(study: Study) -> Lesson | None:
+    audit = study.audit
+    said = f"This run's split has {count(len(audit.leaks), 'leak')} by patient id or equal voxels between its sides"
+    copies = len(audit.duplicates)
+    said += f"; {count(copies, 'group')} of scans {verb(copies, 'has', 'have')} equal voxels"
+    if ODD_SCANS in study.absent:
+        said += "; pairs that look alike were not searched for"
+    else:
+        pairs = sum(bool(r.get("suspected_leak")) for r in audit.forensics)
+        said += f"; {count(pairs, 'pair')} on two sides {verb(pairs, 'looks', 'look')} like one patient"
+    return Lesson(
+        "The same patient on both sides",
+        "It counts 360 negative patients of COVID-CTset, of whom 78 lie in the archive twice; split at random by "
+        "folder, about 22 of its 72 test negatives have their copy in training.",
+        f"{said}.",
+        "audit",
+    )
+
+
+def _site_only(study: Study) -> Lesson | None:
+    audit = study.audit
+    tried = [r for r in audit.confounding if EVERYWHERE not in str(r["sites"]) and number(r.get("p_value")) is not None]
+    if audit.site_only_auc is None and not tried:
+        return None
+    said = []
+    if audit.site_only_auc is not None:
+        auc = float(audit.site_only_auc)
+        what = "which is chance" if round(auc, 2) == 0.5 else "without seeing a scan"
+        said.append(f"a rule that knows only the site has an AUC of {auc:.2f} over all sites, {what}")
+    if tried:
+        sure = [r for r in tried if float(r["p_value"]) <= SURE and float(r["auc"]) > 0.5]
+        start = (
+            f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only metadata, each within "
+            f"one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or less, where "
+            f"chance alone gives about {SURE * len(tried):.1f}"
+        )
+        if sure and binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:
+            best = max(sure, key=lambda r: float(r["auc"]))
+            said.append(f"{start}; the strongest is {best['rule']} at {best['sites']} (AUC {figure(best['auc'])})")
+        else:
+            said.append(f"{start}: no more than chance explains")
+    return Lesson(
+        "Label information in the metadata",
+        "It suspects such a tie (a hospital within CC-CCII) and tries no rule that sees metadata alone: site, scanner, "
+        "date or age.",
+        _sentence("; ".join(said)),
+        "audit",
+    )
+
+
+def _segmented(study: Study) -> Lesson | None:
+    facts = {
+        (str(r["site"]), r["label"]): (share, int(r["scans"]))
+        for r in study.audit.facts
+        if r.get("label") in {0, 1} and (share := number(r.get("lung_segmented_share"))) is not None and r.get("scans")
+    }
+    sites = [site for site in dict.fromkeys(s for s, _ in facts) if (site, 1) in facts and (site, 0) in facts]
+    if not sites:
+        return None
+    said = [
+        f"at {site} {_of(*facts[site, 1])} positives and {_of(*facts[site, 0])} negatives"
+        for site in sites
+        if facts[site, 1][0] or facts[site, 0][0]
+    ]
+    return Lesson(
+        "Lung-segmented scans in one class",
+        "In CC-CCII 56 % of the Normal scans, 10 % of NCP and 0.3 % of CP show lungs on black; its text names no step "
+        "for them.",
+        f"Lungs on black here: {listed(said)}." if said else f"No scan of {listed(sites)} looks lung-segmented here.",
+        "audit",
+    )
+
+
+def nature(report: Report) -> Lesson | None:
+    """Whether what was changed between the first two studies changes discrimination elsewhere, paired on the scans."""
+    if len(report.studies) < 2:
+        return None
+    names = [study.name for study in report.studies[:2]]
+    wanted = (r for r in report.protocols if r["model"] == "mean" and r["relation"] == "unseen")
+    found = next((r for r in wanted if [r["first"], r["second"]] == names), None)
+    if found is None:
+        said = (
+            f"No network that learned under both “{names[0]}” and “{names[1]}” was tested elsewhere on the same scans, "
+        )
+        said += "so this run does not compare them."
+    else:
+        first, second = float(found["auc_first"]), float(found["auc_second"])
+        said = f"On the same scans of sites never seen, over {numbered(int(found['cells']), 'cell')}, the mean AUC is "
+        said += f"{first:.2f} under “{names[0]}” and {second:.2f} under “{names[1]}”: "
+        said += _judged(
+            found,
+            f"“{names[0]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
+            f"“{names[1]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
+            "the difference of {size} {ends} is within sampling error, so what was changed between the two is not "
+            "shown to matter",
+        )
+    return Lesson(
+        "Is failure elsewhere in the nature of the task?",
+        "From one way of preparing scans it expects that such algorithms “are bound to fail when they encounter a "
+        "unique data distribution they have never seen before”, and says that it did not fully explore ways to "
+        "robustness. With lungs segmented first, Jin et al. 2020 report 0.930 on CC-CCII and 0.933 on MosMedData.",
+        said,
+        "protocols",
+    )
+
+
+def _judged(found: Record, more: str, fewer: str, within: str) -> str:
+    """One of three sentences, by where the interval of a paired difference lies against 0."""
+    low, high = float(found["low"]), float(found["high"])
+    mean = float(found["difference"] if "difference" in found else found["estimate"])
+    words = more if low > 0 else fewer if high < 0 else within
+    size = figure(abs(mean)) if words is not within else signed(mean)
+    ends = f"(95\u00a0%: {signed(low)} to {signed(high)})"
+    return words.replace("{size}", size).replace("{ends}", ends) + "."
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    return [f"{spaced(str(r['model']))} at {r['site']}" for r in records]
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _of(share: float, scans: int) -> str:
+    return f"{round(share * scans)} of {scans}"
+
+
+LESSONS: tuple[Callable[[Study], Lesson | None], ...] = (
+    _threshold, _spread, _grid, _one_class, _floor, _below, _copies, _site_only, _segmented,
+)  # fmt: skip

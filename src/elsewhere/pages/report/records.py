@@ -1,0 +1,179 @@
+"""Score records in; the cell asked for, its kin (home, seen, unseen), averages and group means out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
+
+READINGS = {
+    "model": "(a): one threshold per model, from the validation scans of its own training sites",
+    "site": "(b): one threshold per model and tested site, from that site's own validation scans",
+}
+"""The two threshold readings (protocol page, "Evaluation"); (a) is the external test, (b) our reading of the paper."""
+
+KINS = {"home": "trained here only", "seen": "one of its training sites", "unseen": "never seen in training"}
+
+CAUTIOUS = "mean of the cells' 95 % limits: wide enough whatever patients the cells share"
+"""A mean of errors is no less than the error of a mean, so these ends hold without knowing what the cells share."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells of one kin.
+
+    Attributes:
+        kin: "home", "seen" or "unseen".
+        aucs: exact AUC of each cell that has one.
+        mean: their plain mean.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        method: how the interval was made, in words.
+    """
+
+    kin: str
+    aucs: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The paper's "Average" or "Combined" of one model over sites.
+
+    Attributes:
+        name: the column's heading.
+        sensitivity: None where no site has positives.
+        specificity: None where no site has negatives.
+        accuracy: mean of the sites' accuracies, or from the added counts.
+        confusion: the added counts; None for an average.
+    """
+
+    name: str
+    sensitivity: float | None
+    specificity: float | None
+    accuracy: float
+    confusion: Confusion | None
+
+
+def number(value: Any) -> float | None:
+    """A float, or None where nothing was measured (None, NaN, or no number at all)."""
+    if value is None or isinstance(value, str):
+        return None
+    return None if math.isnan(value) else float(value)
+
+
+def kin_of(model: Model, site: str) -> str:
+    """How a test site stands to a model: "home", "seen" or "unseen"."""
+    if site not in model.trained_on:
+        return "unseen"
+    return "home" if len(model.trained_on) == 1 else "seen"
+
+
+def index(scores: Iterable[Record]) -> dict[tuple[str, str, str], Record]:
+    """Score records by (model, site, threshold reading)."""
+    return {(str(r["model"]), str(r["site"]), str(r.get("threshold_reading", "model"))): r for r in scores}
+
+
+def cell(
+    cells: Mapping[tuple[str, str, str], Record], model: str, site: str, reading: str = "", first: str = "model"
+) -> Record | None:
+    """One cell by its reading, or by whichever is there when none is asked for; None when it was not measured."""
+    readings = [reading] if reading else [first, *READINGS]
+    return next((cells[model, site, r] for r in readings if (model, site, r) in cells), None)
+
+
+def confusion_of(record: Record | None) -> Confusion | None:
+    """The counts of one cell, None when they were not measured."""
+    names = ("true_positive", "false_negative", "false_positive", "true_negative")
+    values = [number(record.get(name)) if record else None for name in names]
+    if any(value is None for value in values) or not sum(v for v in values if v):
+        return None
+    return Confusion(*(int(v or 0) for v in values))
+
+
+def one_class(record: Record) -> str:
+    """ "positive" or "negative" when all scans of the cell are so, "" otherwise."""
+    positives, negatives = number(record.get("positives")), number(record.get("negatives"))
+    if negatives == 0 and positives:
+        return "positive"
+    return "negative" if positives == 0 and negatives else ""
+
+
+def one_class_sites(study: Study) -> list[str]:
+    """Sites of which every measured cell has one class only, in the study's order."""
+    found = {str(r["site"]) for r in study.scores if one_class(r)}
+    return [site.name for site in study.sites if site.name in found]
+
+
+def averages(study: Study, model: str, reading: str) -> list[Averaged]:
+    """ "Average" over all measured sites, the same without one-class sites, and "Combined" of one model."""
+    cells = index(study.scores)
+    matrices = {site.name: confusion_of(cell(cells, model, site.name, reading)) for site in study.sites}
+    measured = {site: matrix for site, matrix in matrices.items() if matrix}
+    if not measured:
+        return []
+    odd = [site for site in one_class_sites(study) if site in measured]
+    both = {site: matrix for site, matrix in measured.items() if site not in odd}
+    rows = [_average("Average", measured.values())]
+    if odd and both:
+        rows.append(_average(f"Average without {', '.join(odd)}", both.values()))
+    total = combine_confusions(measured.values())
+    rates = (number(total.sensitivity), number(total.specificity))
+    return [*rows, Averaged("Combined", *rates, total.accuracy, total)]
+
+
+def groups(study: Study) -> list[Group]:
+    """Home, seen and unseen cells of the networks that learned, with their mean AUC; kins without one are left out."""
+    given = {str(r["group"]): r for r in study.groups}
+    found = [_group(study, kin, given.get(kin)) for kin in KINS]
+    return [group for group in found if group]
+
+
+def fall(study: Study) -> Group | None:
+    """The difference of the means at home (or seen) and elsewhere with its interval; None where nobody made it."""
+    given = next((r for r in study.groups if r["group"] == "fall"), None)
+    if given is None:
+        return None
+    mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
+    return Group("fall", (), mean, low, high, str(given.get("method", "")))
+
+
+def _group(study: Study, kin: str, given: Record | None) -> Group | None:
+    cells = index(study.scores)
+    records = [cell(cells, m.name, s.name) for m in study.able for s in study.sites if kin_of(m, s.name) == kin]
+    measured = [r for r in records if r and number(r.get("auc")) is not None]
+    if not measured:
+        return None
+    aucs = tuple(float(r["auc"]) for r in measured)
+    if given:
+        mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
+        return Group(kin, aucs, mean, low, high, str(given.get("method", "")))
+    low, high = (_mean(number(r.get(f"auc_sampling_{end}")) for r in measured) for end in ("low", "high"))
+    return Group(
+        kin,
+        aucs,
+        _mean(aucs),
+        low,
+        high,
+        CAUTIOUS,
+    )
+
+
+def _average(name: str, matrices: Iterable[Confusion]) -> Averaged:
+    matrices = list(matrices)
+    rates = average_confusion(matrices)
+    accuracy = _mean(m.accuracy for m in matrices)
+    return Averaged(name, number(rates[1, 1]), number(rates[0, 0]), accuracy, None)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Plain mean; NaN when a value is missing, so that a gap shows."""
+    listed = [math.nan if value is None else value for value in values]
+    return sum(listed) / len(listed) if listed else math.nan

@@ -1,0 +1,352 @@
+"""A report in; plain sentences about how the study was made, for the reporting sheets, out.
+
+Each function answers one question from the records and says nothing ("") where the records hold nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from elsewhere import __version__
+from elsewhere.pages.report.content import Report, Study
+from elsewhere.pages.report.records import READINGS, cell, index, kin_of, number
+from elsewhere.pages.report.selection import KEPT
+from elsewhere.pages.report.sheets.common import ORIGINS, each, first, setting
+from elsewhere.pages.report.words import ODD_SCANS, count, spaced
+from elsewhere.statistics.strata import age_words
+from elsewhere.wording import numbered
+
+
+def title(report: Report) -> str:
+    """What kind of study this is."""
+    what = "development and external validation" if _tested_elsewhere(report) else "development and internal validation"
+    return f"“{report.title}”: {what} of 3D convolutional networks for chest CT."
+
+
+def _tested_elsewhere(report: Report) -> bool:
+    """Whether any cell was measured at a site that its network never saw."""
+    return any(
+        cell(index(study.scores), model.name, site.name) and kin_of(model, site.name) == "unseen"
+        for study in report.studies
+        for model in study.models
+        for site in study.sites
+    )
+
+
+def design(report: Report) -> str:
+    """Retrospective; where the scans come from."""
+    return f"Retrospective: existing, labelled {ORIGINS[report.origin]}."
+
+
+def goal(report: Report) -> str:
+    """What was built and tried."""
+    networks = count(len(first(report).models), "network").capitalize()
+    aim = "to learn whether a network works at a hospital that it has not seen"
+    if not _tested_elsewhere(report):
+        aim = "on patients of its training sites; no other site was tested"
+    return f"{networks} trained on combinations of sites, each tested on held-out patients, {aim}."
+
+
+def sources(report: Report) -> str:
+    """Sites with country and format, and which are for testing alone."""
+    named = [
+        f"{site.name}{f' ({site.country})' if site.country else ''}{f', {site.form}' if site.form else ''}"
+        + (f", {site.note}" if site.note else "")
+        for site in first(report).sites
+    ]
+    return f"{'; '.join(named)}. These are {ORIGINS[report.origin]}." if named else ""
+
+
+def _totals(study: Study, key: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in study.counts:
+        found[str(row[key])]["patients"] += int(row["patients"])
+        found[str(row[key])]["scans"] += int(row["scans"])
+    return found
+
+
+def flow(report: Report) -> str:
+    """Patients and scans by site, used and not."""
+    study = first(report)
+    said = [
+        f"{site} {numbered(n['patients'], 'patient')}, {numbered(n['scans'], 'scan')}"
+        for site, n in _totals(study, "site").items()
+    ]
+    bad = _unread(study)
+    return f"{'; '.join(said)}. {bad[0].upper()}{bad[1:]}." if said else ""
+
+
+def _unread(study: Study) -> str:
+    bad = len(study.bad_scans)
+    if not bad:
+        return "no scan had to be left out as unusable"
+    was, it = ("was", "it is") if bad == 1 else ("were", "each is")
+    return f"{count(bad, 'scan')} {was} left out as unusable; {it} listed with its reason"
+
+
+def missing(report: Report) -> str:
+    """What was left out and why."""
+    study = first(report)
+    unread = _unread(study)
+    said = [f"No scan is ever filled in. {unread[0].upper()}{unread[1:]}.", *study.notes]
+    if ODD_SCANS not in study.absent:
+        said.append("Metadata that a scan does not hold are a category of their own in the audit.")
+    return " ".join(said)
+
+
+def events(report: Report) -> str:
+    """Patients and scans by class and subset."""
+    rows: dict[tuple[str, Any], list[int]] = defaultdict(lambda: [0, 0])
+    for r in first(report).counts:
+        rows[str(r["subset"]), r["label"]][0] += int(r["patients"])
+        rows[str(r["subset"]), r["label"]][1] += int(r["scans"])
+    names = {1: "positive", 0: "negative"}
+    places = {"train": 0, "validation": 1, "test": 2}
+    ordered = sorted(rows.items(), key=lambda item: (places.get(item[0][0], 3), -(item[0][1] or 0)))
+    said = [
+        f"{s}: {numbered(p, names.get(label, 'unlabelled') + ' patient')} ({numbered(n, 'scan')})"
+        for (s, label), (p, n) in ordered
+    ]
+    return f"All sites together, {'; '.join(said)}. By site in Table 1." if said else ""
+
+
+def dates(report: Report) -> str:
+    """First and last month of scanning by site, where the scans tell."""
+    months: dict[str, list[str]] = defaultdict(list)
+    for r in first(report).patients:
+        months[str(r["site"])] += [str(r[key]) for key in ("first_month", "last_month") if r.get(key)]
+    return "".join(f"{site} {min(found)} to {max(found)}; " for site, found in months.items() if found).rstrip("; ")
+
+
+def people(report: Report) -> str:
+    """Age by site and class, where the scans tell; sex, months and subsets stand in the table."""
+    medians: dict[tuple[str, Any], list[float]] = defaultdict(list)
+    for r in first(report).patients:
+        if r["age_known"]:
+            medians[str(r["site"]), r["label"]].append(float(r["age"]))
+    names = {1: "positives", 0: "negatives"}
+    said = [
+        f"{site} {names.get(label, 'unlabelled')} {age_words(min(found))} to {age_words(max(found))}"
+        for (site, label), found in medians.items()
+    ]
+    if not said:
+        return events(report)
+    more = "With sex and months in “Who the patients are”, under “The data”."
+    return f"{events(report)} Median age over the subsets: {'; '.join(said)}. {more}"
+
+
+def split(report: Report) -> str:
+    """How the partitions were made."""
+    study = first(report)
+    train, test = (setting(report, "split", key) for key in ("train", "test"))
+    if train is None or test is None:
+        return ""
+    return (
+        f"Per site and class, patients were drawn at random (seed {study.settings.get('seed')}): {float(train):.0%} "
+        f"train, {float(test):.0%} test, the rest validation; split {study.split_hash or 'not given'}."
+    )
+
+
+def disjoint(report: Report) -> str:
+    """Patients, and what the check for leaks found."""
+    study = first(report)
+    audit = study.audit
+    if audit.leaks:
+        said = (
+            f"Patients were to stay on one side of the split, but {count(len(audit.leaks), 'leak')} by patient id or "
+        )
+        said += f"equal voxels {'stands' if len(audit.leaks) == 1 else 'stand'} in it (Before training)."
+    else:
+        said = "Patients: no patient id and no equal volume stands on two sides of the split."
+    if ODD_SCANS in study.absent:
+        return f"{said} Pairs of scans that look like one patient were not searched for."
+    suspected = sum(bool(r.get("suspected_leak")) for r in audit.forensics)
+    pairs, look = count(suspected, "pair").capitalize(), "looks" if suspected == 1 else "look"
+    return f"{said} {pairs} on two sides {look} like one patient."
+
+
+def preparation(report: Report) -> str:
+    """Encoding, clipping, grid and checks."""
+    said = []
+    for study in report.studies:
+        p = study.settings.get("preparation")
+        if isinstance(p, dict):
+            size = " × ".join(str(v) for v in p.get("size", ()))
+            ends = f"at {_voxel(p.get('minimum'))} and {_voxel(p.get('maximum'))}"
+            text = f"encoding {p.get('encoding')}, clipped {ends}, grid {p.get('grid')}, crop {p.get('crop')}"
+            text += f", to {size} voxels."
+            said.append((study.name, text))
+    checks = "Every scan was checked for order of slices, encoding, copies"
+    if ODD_SCANS not in first(report).absent:
+        checks += ", padding, lung segmentation, damage"
+    text = each(said)
+    return f"{text} {checks} (Before training)." if text else ""
+
+
+def _voxel(value: Any) -> str:
+    found = number(value)
+    return "no end" if found is None else f"{found:.0f}".replace("-", "−")
+
+
+def predictors(report: Report) -> str:
+    """The input."""
+    size = setting(report, "network", "input")
+    shape = f" of {' × '.join(str(v) for v in size)} voxels (slices, rows, columns)" if size else ""
+    return f"The CT volume alone{shape}; no metadata and no clinical variable enter the network."
+
+
+def rescaling(report: Report) -> str:
+    """How voxels become inputs."""
+    said = []
+    for study in report.studies:
+        s = study.settings.get("sample")
+        if isinstance(s, dict):
+            turned = "on" if s.get("augment") else "off"
+            text = f"normalisation {s.get('normalisation')}, padding {s.get('padding')}, augmentation {turned}."
+            said.append((study.name, text))
+    return each(said)
+
+
+def network(report: Report) -> str:
+    """Architecture from its settings."""
+    n = first(report).settings.get("network")
+    if not isinstance(n, dict):
+        return ""
+    return (
+        f"3D convolutional network: input {n.get('input')}, filters {n.get('filters')}, kernels {n.get('kernels')}, "
+        f"pools {n.get('pools')}, dense layers {n.get('dense')}, dropout {n.get('dropout')}, DropBlock "
+        f"{n.get('dropblock')}, {n.get('classes')} classes."
+    )
+
+
+def starting_weights(report: Report) -> str:
+    """Random start with its seed."""
+    seed = setting(report, "training", "seed")
+    return "" if seed is None else f"Random, the framework's default for each layer, seed {seed}; no pretraining."
+
+
+def training(report: Report) -> str:
+    """Optimisation."""
+    return each((study.name, _training(study.settings.get("training"))) for study in report.studies)
+
+
+def _training(t: Any) -> str:
+    if not isinstance(t, dict):
+        return ""
+    decay, warm, clip, ema = (t.get(key) or 0 for key in ("weight_decay", "warm_up", "clip", "ema"))
+    parts = [
+        f"AdamW, weight decay {decay}" if decay else "Adam",
+        f"learning rate {t.get('learning_rate')}",
+        f"warm-up over {warm} iterations" if warm else "",
+        f"{t['schedule']} schedule" if t.get("schedule", "constant") != "constant" else "",
+        f"batch {t.get('batch')}, {t.get('iterations')} iterations",
+        "sites in turn" if t.get("sampling") == "balanced" else "scans drawn uniformly over the training sites",
+        "classes in turn" if t.get("balanced_classes") else "",
+        f"gradient norm clipped at {clip}" if clip else "",
+        f"moving average of the weights, decay {ema}" if ema else "",
+        f"precision {t.get('precision')}",
+    ]
+    return f"{', '.join(part for part in parts if part)}; cross-entropy without class weights."
+
+
+def building(report: Report) -> str:
+    """Kind of model, its training and how its weights were chosen."""
+    return " ".join(part for part in (network(report), training(report), selection(report)) if part)
+
+
+def selection(report: Report) -> str:
+    """How the kept weights were chosen."""
+    return each((study.name, _selection(study.settings.get("training"))) for study in report.studies)
+
+
+def _selection(t: Any) -> str:
+    if not isinstance(t, dict) or t.get("validate_every") is None:
+        return ""
+    rule = KEPT.get(str(t.get("select", "accuracy")), str(t.get("select")))
+    return (
+        f"{rule} on the validation patients of the training sites, looked at every {t['validate_every']} iterations. "
+        "No test scan had a part in it; whatever else was tried before these settings is not in the records."
+    )
+
+
+def ensembling(report: Report) -> str:
+    """None."""
+    return f"None: each of {count(len(first(report).models), 'network')} is judged alone."
+
+
+def imbalance(report: Report) -> str:
+    """What was done about unequal classes."""
+    said = []
+    for study in report.studies:
+        t = study.settings.get("training")
+        if isinstance(t, dict):
+            drawn = "The classes were drawn in turn" if t.get("balanced_classes") else "No resampling of the classes"
+            said.append((study.name, f"{drawn}; no class weights."))
+    text = each(said)
+    return f"{text} The share of positives by site stands in Table 1." if text else ""
+
+
+def software(report: Report) -> str:
+    """Versions."""
+    versions = first(report).versions
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) + "." if versions else ""
+
+
+def output(report: Report) -> str:
+    """Probability, and how it becomes a decision."""
+    readings = {r.get("threshold_reading", "model") for r in first(report).scores}
+    said = (
+        "The probability of a positive scan, the highest over its windows. Positive from the threshold that gave the "
+        "best accuracy on validation scans, "
+    )
+    named = [READINGS[key] for key in READINGS if key in readings]
+    if not named:
+        return ""
+    return f"{said}{'; '.join(named)}. Where the best threshold calls all scans the same, the larger output decides."
+
+
+def computing(report: Report) -> str:
+    """How a prediction is made again."""
+    weights = sum(bool(model.weights) for model in first(report).models)
+    return f"By `elsewhere predict` from the kept checkpoints ({weights} with checksum, safetensors and JSON)."
+
+
+def acquisition(report: Report) -> str:
+    """What is known of the scanners."""
+    facts = [r for r in first(report).audit.facts if r.get("label") == 1]
+    said = []
+    for r in facts:
+        spacing = number(r.get("slice_spacing_mm"))
+        apart = "spacing not told" if spacing is None else f"slices {spacing:g} mm apart"
+        said.append(f"{r['site']}: {r.get('units')}, matrix {r.get('matrix')}, {apart}")
+    return f"{'; '.join(said)} (most frequent values of the positives; all under “Before training”)." if said else ""
+
+
+def code(_: Report) -> str:
+    """How this page is made again."""
+    return (
+        f"Open software, elsewhere {__version__}; every setting, version and seed stands on this page, and `elsewhere "
+        "report` makes it again from the records."
+    )
+
+
+def models_named(report: Report) -> str:
+    """The networks and their checksums."""
+    named = [f"{spaced(m.name)} ({m.weights[:12]})" for m in first(report).models if m.weights]
+    return f"Checkpoints as safetensors with JSON, by checksum: {'; '.join(named)}." if named else ""
+
+
+def technical(report: Report) -> str:
+    """Where all details are."""
+    study = first(report)
+    where = "All settings stand on this page and in `study.json`"
+    return f"{where}; split {study.split_hash or 'not given'}; protocol: {study.protocol}"
+
+
+def bad_input(report: Report) -> str:
+    """What the software does with unusable input."""
+    return (
+        f"Scans that cannot be read rightly are refused with a reason and a next step ({len(first(report).bad_scans)} "
+        "here); `elsewhere verdict` says before use whether new scans lie outside everything measured."
+    )

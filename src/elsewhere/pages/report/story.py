@@ -1,0 +1,201 @@
+"""What a simulation tied to the label, and what audit and diagnosis found, in; the two side by side out.
+
+A finding (one rule at one site, or one cause that the diagnosis names there) may be the trace of several ties. It is
+counted once: as many ties came to light as can be given a finding of their own (a maximum matching).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.diagnosis import p_words
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.records import number
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.words import count, figure, listed
+
+NOTABLE, SURE = 0.6, 0.05
+"""A rule or a view counts as a find from this AUC on, at this p or below (as the audit warns)."""
+
+SLICES, FIELD, BLACK = "slice thickness, spacing and number", "matrix and field of view", "padding and black share"
+
+TRACES = {
+    "kernel": (("kernel",), ("texture",)),
+    "spacing": ((SLICES,), ("texture",)),
+    "coverage": ((SLICES,), ("body",)),
+    "field of view": ((FIELD,), ("body", "background")),
+    "dose": ((), ("texture",)),
+    "padding": ((BLACK, "encoding"), ("background",)),
+    "contrast": (("scanner and protocol", "encoding"), ("body",)),
+    "devices": (("encoding",), ("objects",)),
+    "positioning": ((), ("body", "objects")),
+    "hospital": (("encoding", BLACK, FIELD, SLICES), ("background", "texture", "body")),
+    "follow up": ((FIELD,), ("texture", "body")),
+    "segmented": ((BLACK, "encoding"), ("background", "body", "objects", "texture")),
+    "age": (("age and sex",), ()),
+    "date": (("month of the scan",), ()),
+}
+"""What a simulation can tie to the label: rules of the audit, and causes of the diagnosis, that would show it. The rule
+"encoding" knows the smallest and the largest value: padding, contrast agent and metal move them."""
+
+FOUND, SHARED, MISSED, UNSEEN = "found", "only a finding counted for another tie", "not found", "nothing looked for it"
+
+Finding = tuple[str, str, str]
+"""(site, "rule" or "cause", name)."""
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """The planted story against what was found; None where nothing is known to be planted."""
+    if not study.ties:
+        return None
+    rows = compare(study)
+    table = out.add_table(_table(rows, f"{slug}-planted"))
+    return {"words": sentence(rows, _unplanted(study, rows)), "table": table}
+
+
+def compare(study: Study) -> list[dict[str, Any]]:
+    """One row a tie: what was planted, which findings would show it, and whether one is left for it alone."""
+    traces = [_traces(study, tie) for tie in study.ties]
+    planted = {i: found for i, (_, found) in enumerate(traces) if float(study.ties[i]["strength"]) > 0}
+    given = match(planted)
+    rows = []
+    for place, (tie, (looked, found)) in enumerate(zip(study.ties, traces, strict=True)):
+        own = given.get(place)
+        state = FOUND if own else SHARED if found else MISSED if looked else UNSEEN
+        shown = {kind: name for _, kind, name in reversed([*([own] if own else []), *found])}
+        rows.append(
+            {
+                "site": tie["site"],
+                "factor": tie["factor"],
+                "strength": float(tie["strength"]),
+                "positives": tie.get("positives") or "",
+                "negatives": tie.get("negatives") or "",
+                **_numbers(study, str(tie["site"]), shown),
+                "found": state if float(tie["strength"]) > 0 else "nothing was planted",
+            }
+        )
+    return rows
+
+
+def match(traces: Mapping[int, Sequence[Finding]]) -> dict[int, Finding]:
+    """A maximum matching of ties to findings (Kuhn 1955, augmenting paths): each finding serves one tie at most."""
+    owner: dict[Finding, int] = {}
+
+    def place(tie: int, tried: set[Finding]) -> bool:
+        for finding in traces[tie]:
+            if finding not in tried:
+                tried.add(finding)
+                if finding not in owner or place(owner[finding], tried):
+                    owner[finding] = tie
+                    return True
+        return False
+
+    for tie in traces:
+        place(tie, set())
+    return {tie: finding for finding, tie in owner.items()}
+
+
+def sentence(rows: Sequence[Record], unplanted: Sequence[str]) -> str:
+    """How much of what was planted came to light, each finding counted once, and what was found besides."""
+    planted = [r for r in rows if r["strength"] > 0]
+    if not planted:
+        said = "No tie between label and acquisition is planted (all dials at 0)."
+    else:
+        states = [r["found"] for r in planted]
+        found, shared, missed, unseen = (states.count(state) for state in (FOUND, SHARED, MISSED, UNSEEN))
+        said = f"{count(len(planted), 'tie').capitalize()} between label and acquisition "
+        said += f"{'is' if len(planted) == 1 else 'are'} planted. Each finding counted once, {found} came to light"
+        parts = [
+            f"{shared} more may be behind the same findings, which cannot tell which tie they show" if shared else "",
+            f"{missed} {'was' if missed == 1 else 'were'} looked for and not found" if missed else "",
+            f"for {unseen} no test was run in this study" if unseen else "",
+        ]
+        said += "".join(f"; {part}" for part in parts if part) + "."
+    if unplanted:
+        said += f" Found where no planted tie would show so: {listed(unplanted)}. Of tests without any cause about one "
+        said += f"in {1 / SURE:.0f} finds something by chance."
+    return said
+
+
+def _traces(study: Study, tie: Record) -> tuple[bool, list[Finding]]:
+    """Whether anything looked for a tie, and the findings that would show it, the strongest rule first."""
+    site, (rules, causes) = str(tie["site"]), TRACES.get(str(tie["factor"]), ((), ()))
+    told = [r for r in study.audit.confounding if r["sites"] == site and r["rule"] in rules]
+    told.sort(key=lambda r: -(number(r["auc"]) or 0.0))
+    named = [f for f in study.diagnosis.findings if _of_site(f, site) and f["cause"] in causes]
+    named.sort(key=lambda f: -float(f["strength"]))
+    looked = bool(told) or bool(causes and (study.diagnosis.findings or study.diagnosis.separation))
+    found = [(site, "rule", str(r["rule"])) for r in told if _tells(r)]
+    return looked, found + [(site, "cause", str(f["cause"])) for f in named]
+
+
+def _numbers(study: Study, site: str, shown: Mapping[str, str]) -> dict[str, Any]:
+    rule = next((r for r in study.audit.confounding if r["sites"] == site and r["rule"] == shown.get("rule")), None)
+    named = [f for f in study.diagnosis.findings if _of_site(f, site) and f["cause"] == shown.get("cause")]
+    cause = max(named, key=lambda f: float(f["strength"]), default=None)
+    return {
+        "rule": rule["rule"] if rule else None,
+        "rule_auc": rule["auc"] if rule else None,
+        "rule_p": rule.get("p_value") if rule else None,
+        "cause": cause["cause"] if cause else None,
+        "cause_auc": cause["strength"] if cause else None,
+    }
+
+
+def _unplanted(study: Study, rows: Sequence[Record]) -> list[str]:
+    """Findings at the sites of the ties that no tie with a dial above 0 would show, in words."""
+    sites = {str(r["site"]) for r in rows}
+    planted: dict[str, set[tuple[str, str]]] = {site: set() for site in sites}
+    for row in rows:
+        if row["strength"] > 0:
+            rules, causes = TRACES.get(str(row["factor"]), ((), ()))
+            planted[str(row["site"])] |= {("rule", r) for r in rules} | {("cause", c) for c in causes}
+    known = {rule for rules, _ in TRACES.values() for rule in rules}
+    found = [("rule", str(r["rule"]), str(r["sites"])) for r in study.audit.confounding if _tells(r)]
+    found = [f for f in found if f[1] in known]
+    causes_ = {cause for _, causes in TRACES.values() for cause in causes}
+    found += [
+        ("cause", str(f["cause"]), str(f["site"]))
+        for f in study.diagnosis.findings
+        if _of_site(f, str(f["site"])) and f["cause"] in causes_
+    ]
+    return [f"{name} at {site}" for kind, name, site in found if site in sites and (kind, name) not in planted[site]]
+
+
+def _of_site(finding: Record, site: str) -> bool:
+    """A finding about the site's label, not about a network or a pair of sites."""
+    return bool(finding["site"] == site and finding["home"] == site and not finding["model"])
+
+
+def _tells(rule: Record) -> bool:
+    auc, p = number(rule["auc"]), number(rule.get("p_value"))
+    return auc is not None and auc >= NOTABLE and p is not None and p <= SURE
+
+
+def _table(rows: Sequence[Record], name: str) -> Table:
+    columns = [
+        Column("site", "Site"),
+        Column("factor", "Tied to the label"),
+        Column("strength", "How strongly (0–1)", lambda v, _: figure(v), numeric=True),
+        Column("rule", "Rule that sees metadata alone", lambda v, _: v or "–"),
+        Column("rule_auc", "Its AUC", lambda v, _: figure(v), numeric=True),
+        Column("rule_p", "p", lambda v, _: p_words(v), numeric=True),
+        Column("cause", "Diagnosis names", _cause_words),
+        Column("found", "Came to light"),
+    ]
+    if any(row["positives"] or row["negatives"] for row in rows):
+        columns[2:2] = [
+            Column("positives", "Positives", lambda v, _: v or "–"),
+            Column("negatives", "Negatives", lambda v, _: v or "–"),
+        ]
+    note = (
+        f"Found: a rule that sees metadata alone reaches AUC {NOTABLE} with p of {SURE} or less at that site, or the "
+        "diagnosis names a fitting cause, and that finding is not counted for another tie."
+    )
+    return Table(name, "The ties that the simulation planted, and what was found of them.", columns, rows, note)
+
+
+def _cause_words(value: Any, row: Record) -> str:
+    return f"{value} ({figure(row['cause_auc'])})" if value else "–"

@@ -1,0 +1,168 @@
+"""What graded CT shifts did to the scores in; dose–response curves and what could explain each new site, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from elsewhere.pages.figures import Canvas, DosePanel, dose_grid
+from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.records import number
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.words import estimate, figure, spaced
+
+NOTABLE = 0.05
+"""A fall of the AUC by this much counts (as elsewhere on the page)."""
+
+SURE = 0.05
+"""Largest p of a fall that is spoken of: after Holm over a shift's doses, times the shifts and networks tried."""
+
+UNLEARNED = "degenerate"
+"""What stands for the shift in the one row of a network that did not learn."""
+
+ACROSS = 5  # shifts side by side in one figure, so that it can be read in print
+
+
+def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+    """What the section shows of one study; None where nothing was stressed."""
+    s = study.stress
+    if not s.curves and not s.explanations:
+        return None
+    best = [str(r["words"]) for r in s.explanations if r.get("best")]
+    silent = [f"{spaced(str(r['model']))}: {r['words']}." for r in s.curves if r["shift"] == UNLEARNED]
+    return {
+        "words": sentence(s.curves),
+        "silent": list(dict.fromkeys(silent)),
+        "best": list(dict.fromkeys(best)),
+        "pictures": [(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
+        "curves": out.add_table(_curve_table(s.curves, f"{slug}-dose-response")) if s.curves else None,
+        "explanations": out.add_table(_explanation_table(s.explanations, f"{slug}-explanations"))
+        if s.explanations
+        else None,
+    }
+
+
+def sentence(curves: Sequence[Record]) -> str:
+    """Which shift costs most, over all networks, if one surely costs anything; and which cost little at any dose."""
+    falls: dict[str, list[tuple[float, Record]]] = {}
+    for row in curves:
+        plain = _as_is(curves, row)
+        auc = number(row.get("auc"))
+        if plain is not None and auc is not None and row["dose"] != 0:
+            falls.setdefault(str(row["shift"]), []).append((plain - auc, row))
+    if not falls:
+        return ""
+    every = [pair for pairs in falls.values() for pair in pairs]
+    tests = len(falls) * len({(row["model"], row["home"]) for _, row in every})
+    sure = [(fall, row) for fall, row in every if fall > 0 and _surely(row, tests)]
+    fall, row = max(sure or every, key=lambda pair: pair[0])
+    if sure:
+        words = f"The costliest: {row['words']}, which takes {fall:.2f} of AUC from {spaced(row['model'])}."
+    elif fall > 0:
+        words = (
+            f"No shift surely lowers the AUC; the largest fall is {fall:.2f} ({row['words']}, {spaced(row['model'])})."
+        )
+    else:
+        words = "No shift lowers the AUC."
+    harmless = [shift for shift, pairs in falls.items() if max(fall for fall, _ in pairs) < NOTABLE]
+    if harmless and fall > 0:
+        words += f" Measured falls of less than {NOTABLE:.2f} at every dose and network: {', '.join(harmless)} (the "
+        words += "intervals in the table may hold larger ones)."
+    return words
+
+
+def _surely(row: Record, tests: int) -> bool:
+    p = number(row.get("p_value_holm"))
+    return p is not None and p * tests <= SURE
+
+
+def _as_is(curves: Sequence[Record], row: Record) -> float | None:
+    same = ("model", "home", "shift")
+    found = next((r for r in curves if r["dose"] == 0 and all(r[key] == row[key] for key in same)), None)
+    found = found or next((r for r in curves if r["dose"] == 0 and r["model"] == row["model"]), None)
+    return number(found.get("auc")) if found else None
+
+
+def _pictures(study: Study, slug: str) -> list[tuple[bool, Canvas]]:
+    """(of several sites, sheet) with a few shifts each, networks of one site first."""
+    shifts = list(dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0))
+    blocks = [shifts[i : i + ACROSS] for i in range(0, len(shifts), ACROSS)]
+    canvases = []
+    for letter, several in (("a", False), ("b", True)):
+        rows = [r for r in study.stress.curves if ("+" in r["model"]) == several and r["shift"] != UNLEARNED]
+        for place, block in enumerate(blocks if rows else ()):
+            name = f"{slug}-dose-response-{letter}{place + 1}"
+            canvases.append((several, _picture(study, name, rows, block)))
+    return canvases
+
+
+def _picture(study: Study, name: str, curves: Sequence[Record], shifts: Sequence[str]) -> Canvas:
+    homes = list(dict.fromkeys((str(r["model"]), str(r["home"])) for r in curves))
+    rows = [[_panel(curves, home, shift) for shift in shifts] for home in homes]
+    alt = f"AUC of networks of study {study.name} on home scans under graded shifts of the scan, at the largest dose: "
+    said = [
+        f"{spaced(model)} under {shift} {figure(panel.auc[-1])}"
+        for (model, _), line in zip(homes, rows, strict=True)
+        for shift, panel in zip(shifts, line, strict=True)
+        if isinstance(panel, DosePanel)
+    ]
+    names = [spaced(model) + (f", scans of {home}" if home != model else "") for model, home in homes]
+    return dose_grid(name, alt + "; ".join(said) + ".", names, [_heading(curves, s) for s in shifts], rows)
+
+
+def _heading(curves: Sequence[Record], shift: str) -> str:
+    unit = next((str(r["unit"]) for r in curves if r["shift"] == shift and r["dose"] != 0), "")
+    return f"{shift} ({unit})" if unit else shift
+
+
+def _panel(curves: Sequence[Record], home: tuple[str, str], shift: str) -> DosePanel | tuple[str, ...]:
+    own = [r for r in curves if (r["model"], r["home"]) == home and number(r.get("auc")) is not None]
+    rows = [r for r in own if r["shift"] == shift]
+    if not any(r["dose"] == 0 for r in rows):
+        rows += [r for r in own if r["dose"] == 0][:1]  # the scans as they are may stand once for all shifts
+    rows.sort(key=lambda r: float(r["dose"]))
+    if len(rows) < 2:
+        return ("not tried", "on these scans")
+    doses = tuple(f"{float(r['dose']):g}" for r in rows)
+    auc, low, high = (np.array([_or(r, key) for r in rows]) for key in ("auc", "low", "high"))
+    plain = doses.index("0") if "0" in doses else -1
+    words = f"{auc[plain]:.2f} → {auc[-1]:.2f}" if plain >= 0 else f"{auc[-1]:.2f}"
+    return DosePanel(doses, auc, low, high, plain, (words,))
+
+
+def _or(row: Record, key: str) -> float:
+    value = number(row.get(key))
+    return float(row["auc"]) if value is None else value
+
+
+def _curve_table(rows: Sequence[Record], name: str) -> Table:
+    columns = [
+        Column("model", "Network", lambda v, _: spaced(v)),
+        Column("home", "Scans of"),
+        Column("words", "What was done to the scans"),
+        Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.get("low"), r.get("high")), numeric=True),
+        Column("positive_share", "Called positive", lambda v, _: figure(v), numeric=True),
+        Column("scans", "Scans", None, numeric=True),
+    ]
+    return Table(name, "Every dose of every shift.", columns, list(rows))
+
+
+def _explanation_table(rows: Sequence[Record], name: str) -> Table:
+    columns = [
+        Column("model", "Network", lambda v, _: spaced(v)),
+        Column("home", "Home"),
+        Column("site", "New site"),
+        Column("words", "Which shift could explain the scores there"),
+        Column("distance_unshifted", "Distance unshifted", lambda v, _: figure(v, 3), numeric=True),
+        Column("distance", "Distance shifted", lambda v, _: figure(v, 3), numeric=True),
+    ]
+    best = [r for r in rows if r.get("best")] or list(rows)
+    note = (
+        "Mean log-odds by which the scores of home must be moved to lie as those of the new site, within each class: 0 "
+        "is equal. A shift is named only where the scans of the new site show it and it leaves no more than chance; "
+        "what else moves the scores alike is not excluded."
+    )
+    return Table(name, "Which shift makes home scans score like those of the new site.", columns, best, note)

@@ -1,0 +1,1 @@
+"""Decisions, scores, intervals, calibration, comparisons, diagnosis. Arrays in, numbers out; no files, no torch."""

@@ -1,0 +1,114 @@
+"""Labels, patients and scores in; thousands of patient-clustered resamples of the AUC or of a proportion out.
+
+A resample is a count per patient; scans are sorted by score once, and no resample is ever sorted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from elsewhere.statistics.columns import Floats, Ints, check_both_classes, check_groups, check_labels, check_scores
+
+LARGEST_TABLE = 4_000_000
+"""Comparisons (positive × negative scans), or scans × resamples, held at once; more are taken in blocks."""
+
+
+def patient_strata(labels: Ints, groups: Ints) -> Ints:
+    """Stratum of each patient (patients,): 0 only negative scans, 1 only positive, 2 both."""
+    scans, positives = np.bincount(groups), np.bincount(groups, labels)
+    return np.select([positives == 0, positives == scans], [0, 1], 2)
+
+
+def draw_patients(labels: Ints, groups: Ints, resamples: int, seed: int, *, within_classes: bool = True) -> Floats:
+    """How often each patient is drawn in each resample (resamples, patients), with replacement within strata.
+
+    Drawn within strata, so that every resample has both classes and as many patients of each. With `within_classes`
+    false the share of positives is sampled too; a resample that then lacks a class is drawn within strata. The same
+    labels, patients and seed give the same draws whatever the scores: that pairs the models of one site.
+    """
+    strata = patient_strata(labels, groups)
+    if not within_classes:
+        held = draw_patients(labels, groups, resamples, seed)
+        counts = draw_patients(np.zeros_like(labels), groups, resamples, seed + 1)
+        one_class = [counts @ np.bincount(groups, labels == c) == 0 for c in (0, 1)]
+        return np.where((one_class[0] | one_class[1])[:, None], held, counts)
+    random = np.random.default_rng([seed, resamples])
+    counts = np.zeros((resamples, strata.size))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        block = max(1, LARGEST_TABLE // members.size)  # drawn in blocks, the draws are the same
+        for start in range(0, resamples, block):
+            rows = min(block, resamples - start)
+            flat = random.integers(members.size, size=(rows, members.size)) + members.size * np.arange(rows)[:, None]
+            drawn = np.bincount(flat.ravel(), minlength=rows * members.size).reshape(rows, -1)
+            counts[start : start + rows, members] = drawn
+    return counts
+
+
+def won_comparisons(labels: Ints, groups: Ints, scores: Floats) -> Floats:
+    """Comparisons that positives of patient a win against negatives of patient b (patients, patients); ties half."""
+    order = np.argsort(groups, kind="stable")
+    truth, owner, values = labels[order], groups[order], scores[order]
+    high, low = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
+    table = np.zeros((int(groups.max()) + 1,) * 2)
+    rows, starts = np.unique(owner[low], return_index=True)
+    for block in np.array_split(high, max(1, -(-high.size * low.size // LARGEST_TABLE))):
+        a, b = values[block][:, None], values[low][None, :]
+        won = np.add.reduceat(0.5 * (a > b) + 0.5 * (a >= b), starts, axis=1)
+        np.add.at(table, (owner[block][:, None], rows[None, :]), won)
+    return table
+
+
+def resampled_aucs(
+    labels: ArrayLike, patients: ArrayLike, scores: ArrayLike, resamples: int = 2000, seed: int = 0
+) -> Floats:
+    """AUC of every model in every patient-clustered resample, (models, resamples), models paired.
+
+    Args:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan (scans,).
+        scores: (models, scans) or (scans,).
+        resamples: number of bootstrap resamples.
+        seed: same seed, same draws.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    groups, values = check_groups(patients, truth.size), np.atleast_2d(check_scores(scores, truth.size))
+    check_both_classes(truth)
+    counts = draw_patients(truth, groups, resamples, seed)
+    positives, negatives = (np.bincount(groups, truth == c) for c in (1, 0))
+    comparisons = (counts @ positives) * (counts @ negatives)
+    return np.stack([_won(truth, groups, row, counts) for row in values]) / comparisons
+
+
+def _won(labels: Ints, groups: Ints, scores: Floats, counts: Floats) -> Floats:
+    """Comparisons that positives win in each resample (resamples,), ties half: every sum is of whole numbers, exact.
+
+    Scans in the order of their scores, each as often as its patient was drawn: a positive wins against every negative
+    before its group of equal scores, and half of those in it. Linear in the scans, whatever the number of patients.
+    """
+    order = np.argsort(scores, kind="stable")
+    owner, positive = groups[order], labels[order] == 1
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
+    won = np.empty(len(counts))
+    block = max(1, LARGEST_TABLE // 8 // order.size)  # some tables of this size at once, in the processor's cache
+    for start in range(0, len(counts), block):
+        drawn = counts[start : start + block, owner]
+        up, down = drawn * positive, drawn * ~positive
+        if starts.size < order.size:
+            up, down = (np.add.reduceat(kind, starts, axis=1) for kind in (up, down))
+        below = np.cumsum(down, axis=1) - down / 2
+        won[start : start + block] = np.einsum("rs,rs->r", up, below)
+    return won
+
+
+def auc_without_each_patient(labels: Ints, groups: Ints, scores: Floats) -> Floats:
+    """AUC with one patient left out at a time (patients,); NaN where a class would be empty."""
+    table = won_comparisons(labels, groups, scores)
+    positives, negatives = (np.bincount(groups, labels == c) for c in (1, 0))
+    won = table.sum() - table.sum(axis=0) - table.sum(axis=1) + np.diag(table)
+    left = (positives.sum() - positives) * (negatives.sum() - negatives)
+    return np.divide(won, left, out=np.full(won.shape, np.nan), where=left > 0)

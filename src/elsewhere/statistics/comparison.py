@@ -1,0 +1,221 @@
+"""Two models at one site, or one model at two sites, in; the difference of their AUCs with interval and p-value out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm, t
+
+from elsewhere.statistics.bootstrap import resampled_aucs
+from elsewhere.statistics.columns import Floats, check_both_classes, check_groups, check_labels, check_scores
+from elsewhere.statistics.delong import auc_covariance
+from elsewhere.statistics.intervals import LEVEL
+
+NO_SPREAD = 1e-9
+"""A standard error of an AUC difference below this is rounding."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Difference of two AUCs, first minus second.
+
+    Attributes:
+        first: AUC of the first.
+        second: AUC of the second.
+        difference: first - second.
+        low: lower end of its 95 % sampling interval.
+        high: upper end.
+        p_value: two-sided, of no difference; as if this were the only comparison made.
+        p_value_holm: the same, adjusted by Holm (1979) for all comparisons of the family; None for one alone.
+        family: number of comparisons in that family.
+        method: the test, in words.
+    """
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_value_holm: float | None
+    family: int
+    method: str
+
+
+def compare_models(labels: ArrayLike, patients: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
+    """Two models on the same scans of one site: DeLong's paired test, clustered by patient (Obuchowski 1997).
+
+    Args:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan (scans,).
+        first: scores of the first model (scans,).
+        second: scores of the second model (scans,).
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
+    aucs, covariance = auc_covariance(truth, scores, patients)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    people = np.unique(np.asarray(patients)).size
+    return _compare(aucs, variance, None, people, "paired DeLong test, clustered by patient")
+
+
+def compare_models_within_sites(
+    labels: ArrayLike, patients: ArrayLike, sites: ArrayLike, first: ArrayLike, second: ArrayLike
+) -> Comparison | None:
+    """Two models on the same scans of several sites: pairs of scans of one site, sites weighted as `auc_within_sites`.
+
+    None where no site has two classes. A patient belongs to one site.
+
+    Args:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan (scans,).
+        sites: site of each scan (scans,).
+        first: scores of the first model (scans,).
+        second: scores of the second model (scans,).
+
+    Raises:
+        ValueError: NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
+    groups, places = check_groups(patients, truth.size), check_groups(sites, truth.size, "sites")
+    parts = [np.flatnonzero(places == site) for site in range(int(places.max()) + 1)]
+    parts = [p for p in parts if 0 < truth[p].sum() < p.size]
+    if not parts:
+        return None
+    wide = [p for p in parts if min(np.unique(groups[p][truth[p] == c]).size for c in (0, 1)) >= 2]
+    parts = wide or parts
+    weights = np.array([truth[p].sum() * (1 - truth[p]).sum() / p.size for p in parts], dtype=np.float64)
+    weights /= weights.sum()
+    found = [auc_covariance(truth[p], scores[:, p], groups[p]) for p in parts]
+    aucs = np.sum([w * auc for w, (auc, _) in zip(weights, found, strict=True)], axis=0)
+    covariance = np.sum([w**2 * c for w, (_, c) in zip(weights, found, strict=True)], axis=0)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    people = np.unique(groups[np.concatenate(parts)]).size
+    return _compare(aucs, variance, None, people, "paired DeLong test, clustered by patient, pairs within sites")
+
+
+def compare_sites(
+    first: tuple[ArrayLike, ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike, ArrayLike]
+) -> Comparison:
+    """One model at two sites without common patients: unpaired DeLong test, clustered, Welch's degrees of freedom.
+
+    Args:
+        first: (labels, patients, scores) at the first site, each (scans,).
+        second: the same at the second site.
+
+    Raises:
+        ValueError: one class only at a site, NaN, lengths that differ.
+    """
+    sides = [auc_covariance(labels, scores, patients) for labels, patients, scores in (first, second)]
+    people = [np.unique(np.asarray(patients)).size for _, patients, _ in (first, second)]
+    variances = np.array([float(covariance[0, 0]) for _, covariance in sides])
+    below = float(sum(v**2 / max(n - 1, 1) for v, n in zip(variances, people, strict=True)))
+    freedom = float(variances.sum()) ** 2 / below if below > 0 else None
+    aucs = np.array([float(auc[0]) for auc, _ in sides])
+    return _compare(aucs, float(variances.sum()), freedom, sum(people), "unpaired DeLong test, clustered by patient")
+
+
+def _compare(aucs: Floats, variance: float, freedom: float | None, patients: int, method: str) -> Comparison:
+    first, second = (float(auc) for auc in aucs)
+    gap = first - second
+    if not np.isfinite(variance):
+        note = "unknown: one class comes from a single patient"
+        return Comparison(first, second, gap, -1.0, 1.0, 1.0, None, 1, note)
+    error = max(variance, 0.0) ** 0.5
+    if error < NO_SPREAD:
+        return _compare_without_spread(first, second, patients)
+    law = norm if freedom is None else t(freedom)
+    half = error * float(law.ppf(0.5 + LEVEL / 2))
+    p_value = float(2 * law.sf(abs(gap) / error))
+    return Comparison(first, second, gap, max(gap - half, -1.0), min(gap + half, 1.0), p_value, None, 1, method)
+
+
+def _compare_without_spread(first: float, second: float, patients: int) -> Comparison:
+    """Every scan pulls the same way (as AUC 1 against 0): the spread is unknown, not 0, so only patients count.
+
+    Of the 2 ** patients ways to exchange the two models patient by patient, two are as extreme as this one.
+    """
+    if abs(first - second) < NO_SPREAD:
+        return Comparison(first, second, 0.0, -1.0, 1.0, 1.0, None, 1, "no spread seen: the AUCs are equal")
+    note = "no spread seen: exchange of models between patients, interval unknown"
+    return Comparison(first, second, first - second, -1.0, 1.0, 0.5 ** (patients - 1), None, 1, note)
+
+
+def compare_models_by_bootstrap(
+    labels: ArrayLike, patients: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: int = 2000, *, seed: int = 0
+) -> Comparison:
+    """Two models on the same scans: percentile bootstrap of the difference, patients drawn once for both models.
+
+    The p-value is twice the smaller share of resamples on either side of no difference (ties half), at least
+    2 / (resamples + 1).
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
+    drawn = resampled_aucs(truth, patients, scores, resamples, seed)
+    moves = drawn[0] - drawn[1]
+    aucs, _ = auc_covariance(truth, scores, patients)
+    low, high = np.quantile(moves, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    below = float((moves < 0).sum() + (moves == 0).sum() / 2)
+    p_value = min(1.0, 2 * (min(below, resamples - below) + 1) / (resamples + 1))
+    return Comparison(
+        float(aucs[0]),
+        float(aucs[1]),
+        float(aucs[0] - aucs[1]),
+        float(low),
+        float(high),
+        p_value,
+        None,
+        1,
+        "paired percentile bootstrap of patients",
+    )
+
+
+def compare_all_models(
+    labels: ArrayLike, patients: ArrayLike, scores: Mapping[str, ArrayLike]
+) -> dict[tuple[str, str], Comparison]:
+    """Every pair of models at one site, p-values adjusted by Holm for all pairs; empty with fewer than two models.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    check_both_classes(truth)
+    groups = check_groups(patients, truth.size)
+    pairs = list(combinations(scores, 2))
+    found = [compare_models(truth, groups, scores[a], scores[b]) for a, b in pairs]
+    return dict(zip(pairs, adjust_family(found), strict=True))
+
+
+def adjust_family(comparisons: list[Comparison]) -> list[Comparison]:
+    """The same comparisons with Holm's p-values, as one family of tests."""
+    adjusted = holm([c.p_value for c in comparisons])
+    return [
+        replace(c, p_value_holm=float(p), family=len(comparisons)) for c, p in zip(comparisons, adjusted, strict=True)
+    ]
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values, same order: at most `alpha` chance of any false finding in the family.
+
+    Raises:
+        ValueError: NaN, or values outside 0 to 1.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if values.size and not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("p-values must lie between 0 and 1")
+    order = np.argsort(values)
+    raised = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(raised, 1.0)
+    return adjusted

@@ -1,0 +1,202 @@
+"""Labels, patients and scores (or right answers) in; AUCs and proportions with their sampling intervals out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit, logit, ndtr, ndtri, owens_t
+
+from elsewhere.statistics.bootstrap import auc_without_each_patient, patient_strata, resampled_aucs
+from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_scores
+from elsewhere.statistics.delong import auc_covariance, effective_scans
+
+AucMethod = Literal["score", "logit", "wald", "percentile", "bca"]
+
+DEFAULT_AUC_METHOD: AucMethod = "score"
+"""The one whose measured coverage comes nearest to 95 % (docs/evidence-tables.md)."""
+
+LEVEL = 0.95
+
+PRIOR_SCANS = 1.0
+"""Weight of the model's variance against the observed one in the score interval, in misplaced scans; chosen by
+measured coverage among 1, 2 and 4."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its sampling interval: how far it would move with other patients from the same site.
+
+    Attributes:
+        estimate: the statistic on the scans at hand.
+        low: lower end.
+        high: upper end.
+        method: how the interval was made, in words.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    method: str
+
+
+def z_value(level: float) -> float:
+    """Two-sided standard normal quantile: 1.96 for 0.95."""
+    return float(ndtri(0.5 + level / 2))
+
+
+def auc_interval(
+    labels: ArrayLike,
+    patients: ArrayLike,
+    scores: ArrayLike,
+    method: AucMethod = DEFAULT_AUC_METHOD,
+    *,
+    level: float = LEVEL,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """AUC of scores (scans,) with a patient-clustered sampling interval.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    values = check_scores(scores, truth.size)
+    groups = check_groups(patients, truth.size)
+    if method in {"percentile", "bca"}:
+        drawn = resampled_aucs(truth, groups, values, resamples, seed)[0]
+        return bootstrap_interval(truth, groups, values, drawn, accelerated=method == "bca", level=level)
+    aucs, covariance = auc_covariance(truth, values, groups)
+    auc, variance, z = float(aucs[0]), float(covariance[0, 0]), z_value(level)
+    if not np.isfinite(variance):
+        return Interval(auc, 0.0, 1.0, "unknown: one class comes from a single patient")
+    if method == "score":
+        ends = score_ends(auc, variance, effective_scans(truth, values, groups), z)
+        return Interval(auc, *ends, "score interval on the DeLong variance, clustered by patient")
+    ends = _logit_ends(auc, variance**0.5, z) if method == "logit" else _wald_ends(auc, variance**0.5, z)
+    return Interval(auc, *ends, f"{method} interval on the DeLong variance, clustered by patient")
+
+
+def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float) -> tuple[float, float]:
+    """Every true AUC that lies within z of its own standard errors from the one seen (after Newcombe 2006, method 5).
+
+    The standard error at a supposed AUC is that of two equal normal distributions, times the ratio of the observed
+    variance to it. A ratio below 1 is drawn towards 1 where few scans are misplaced: near an AUC of 1 the observed
+    variance is mostly luck, and at 1 it is 0. A ratio above 1 is believed.
+
+    Args:
+        auc: the AUC seen.
+        variance: its observed (DeLong, clustered) variance.
+        scans: effective numbers of positive and negative scans.
+        z: normal quantile of the level.
+    """
+    ratio, misplaced = 1.0, min(scans) * min(auc, 1 - auc)
+    if misplaced > 0:
+        seen = variance / binormal_variance(auc, scans)
+        ratio = max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
+
+    def excess(supposed: float) -> float:
+        return (auc - supposed) ** 2 - z**2 * ratio * binormal_variance(supposed, scans)
+
+    tiny = 1e-9
+    low = float(brentq(excess, tiny, auc - tiny)) if auc > 2 * tiny else 0.0
+    high = float(brentq(excess, auc + tiny, 1 - tiny)) if auc < 1 - 2 * tiny else 1.0
+    return low, high
+
+
+def binormal_variance(auc: float, scans: tuple[float, float]) -> float:
+    """Variance of an AUC of two normal distributions of equal spread (Bamber 1975; Owen's T for the pairs)."""
+    positives, negatives = scans
+    cut = ndtri(auc)
+    pair = ndtr(cut) - 2 * owens_t(cut, 1 / np.sqrt(3)) - auc**2
+    return float((auc * (1 - auc) + max(positives + negatives - 2, 0) * pair) / (positives * negatives))
+
+
+def _wald_ends(auc: float, error: float, z: float) -> tuple[float, float]:
+    return max(auc - z * error, 0.0), min(auc + z * error, 1.0)
+
+
+def _logit_ends(auc: float, error: float, z: float) -> tuple[float, float]:
+    if auc in {0.0, 1.0}:
+        return auc, auc
+    half = z * error / (auc * (1 - auc))
+    return float(expit(logit(auc) - half)), float(expit(logit(auc) + half))
+
+
+def bootstrap_interval(
+    labels: Ints, groups: Ints, scores: Floats, drawn: Floats, *, accelerated: bool = False, level: float = LEVEL
+) -> Interval:
+    """Percentile or BCa (Efron 1987) interval of the AUC from patient-clustered resamples drawn (resamples,)."""
+    auc = float(auc_covariance(labels, scores, groups)[0][0])
+    tails = np.array([0.5 - level / 2, 0.5 + level / 2])
+    if not accelerated or np.ptp(drawn) == 0:
+        low, high = np.quantile(drawn, tails)
+        return Interval(auc, float(low), float(high), "percentile bootstrap of patients")
+    below = np.clip(np.mean(drawn < auc) + np.mean(drawn == auc) / 2, 1 / drawn.size, 1 - 1 / drawn.size)
+    bias, acceleration = ndtri(below), _acceleration(labels, groups, scores)
+    shifted = bias + ndtri(tails)
+    low, high = np.quantile(drawn, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return Interval(auc, float(low), float(high), "BCa bootstrap of patients")
+
+
+def _acceleration(labels: Ints, groups: Ints, scores: Floats) -> float:
+    """Acceleration over several strata of patients (Davison & Hinkley 1997, section 5.3.2, jackknife values)."""
+    strata, left_out = patient_strata(labels, groups), auc_without_each_patient(labels, groups, scores)
+    cubes, squares = 0.0, 0.0
+    for stratum in np.unique(strata):
+        kept = left_out[(strata == stratum) & np.isfinite(left_out)]
+        pull = (kept.mean() - kept) * (kept.size - 1) / max(kept.size, 1) if kept.size else kept
+        cubes, squares = cubes + float((pull**3).sum()), squares + float((pull**2).sum())
+    return cubes / (6 * squares**1.5) if squares > 0 else 0.0
+
+
+def wilson_ends(share: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's (1927) score interval of a share of `trials` independent trials, which may be an effective number."""
+    z2 = z_value(level) ** 2
+    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = np.sqrt(z2 * share * (1 - share) / trials + z2**2 / (4 * trials**2)) / (1 + z2 / trials)
+    low, high = float(middle - half), float(middle + half)
+    return 0.0 if share == 0 else max(low, 0.0), 1.0 if share == 1 else min(high, 1.0)
+
+
+def effective_trials(right: ArrayLike, groups: Ints) -> float:
+    """Number of independent scans that these scans of several patients are worth.
+
+    Scans over the design effect: the variance of the share between patients (linearised ratio) over the binomial
+    one, kept between 1 and its value when all scans of a patient agree (Kish 1965). Where every answer is the
+    same nothing is known of it, and scans of a patient count as agreeing.
+    """
+    values = np.asarray(right, dtype=np.float64)
+    sizes = np.bincount(groups).astype(np.float64)
+    share, scans, patients = values.mean(), values.size, sizes.size
+    agreeing = float((sizes**2).sum() / scans)
+    if share in {0.0, 1.0} or patients < 2:
+        return scans / agreeing
+    between = np.bincount(groups, values) - share * sizes
+    variance = float((between**2).sum()) * patients / (patients - 1) / scans**2
+    design = variance / (share * (1 - share) / scans)
+    return scans / float(np.clip(design, 1.0, agreeing))
+
+
+def proportion_interval(right: ArrayLike, patients: ArrayLike, level: float = LEVEL) -> Interval:
+    """Share of right answers (scans,) with Wilson's interval on the effective number of scans.
+
+    Raises:
+        ValueError: no scan, answers other than 0 and 1, lengths that differ.
+    """
+    values = check_labels(right)
+    groups = check_groups(patients, values.size)
+    share = float(values.mean())
+    ends = wilson_ends(share, effective_trials(values, groups), level)
+    return Interval(share, *ends, "Wilson, effective sample size by patient")
+
+
+def mean_interval(first: Interval, second: Interval) -> Interval:
+    """Mean of two independent shares, as balanced accuracy: square-and-add (Newcombe 1998; Zou & Donner 2008)."""
+    middle = (first.estimate + second.estimate) / 2
+    down = np.hypot(first.estimate - first.low, second.estimate - second.low) / 2
+    up = np.hypot(first.high - first.estimate, second.high - second.estimate) / 2
+    return Interval(middle, float(middle - down), float(middle + up), "square-and-add of two Wilson intervals")

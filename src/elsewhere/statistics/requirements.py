@@ -1,0 +1,303 @@
+"""What a model must reach at a new site, and whether the labelled scans there show that it does.
+
+A requirement is met where the whole 95 % interval lies at or above its limit, not met where the whole interval lies
+below, and open otherwise. A model works where every requirement is met: if one of them is false, that one alone has
+to be shown by chance, so that several requirements make a wrong "works" no more frequent (intersection-union test,
+Berger 1982).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels
+from elsewhere.statistics.intervals import Interval, proportion_interval, z_value
+
+Measure = Literal["discrimination (AUC)", "sensitivity", "specificity", "net benefit"]
+Status = Literal["met", "not met", "open"]
+
+LEAST_AUC = 0.80
+"""AUC from which discrimination is called excellent (Hosmer, Lemeshow & Sturdivant 2013, section 5.2.4)."""
+
+LEAST_SHARE = 0.70
+"""Least sensitivity and specificity: two equal normal distributions with AUC 0.80 have both at 0.72."""
+
+MARGIN = 0.10
+"""Loss against home, in AUC, sensitivity or specificity, from which it is called large."""
+
+POWER = 0.80
+"""Chance with which the number of scans to label is planned to settle an open requirement."""
+
+MOST_SCANS = 5000
+"""A plan for more labelled scans than this is no plan."""
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a user states that the model must reach here; None where nothing is stated.
+
+    Where a measure has no stated least value, `LEAST_AUC` or `LEAST_SHARE` and, unless a margin is stated, `MARGIN`
+    stand in. A stated margin holds for all three measures.
+
+    Attributes:
+        least_auc: least discrimination (AUC).
+        least_sensitivity: least sensitivity at the operating point.
+        least_specificity: least specificity at the operating point.
+        net_benefit_at: threshold probability at which the decisions must have more net benefit than calling every
+            scan positive and than calling none.
+        margin: AUC, sensitivity and specificity may lie at most this far below those of the internal test set.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    least_auc: float | None = None
+    least_sensitivity: float | None = None
+    least_specificity: float | None = None
+    net_benefit_at: float | None = None
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("least_auc", "least_sensitivity", "least_specificity", "net_benefit_at", "margin"):
+            value = getattr(self, name)
+            low = 0.5 if name == "least_auc" else 0.0
+            if value is not None and not low < value < 1:
+                raise ValueError(f"{name} must be above {low:g} and below 1, is {value:g}")
+
+    def limits(self, measure: Measure) -> list[tuple[bool, float, bool]]:
+        """(against home, least value or margin, stated) for AUC, sensitivity or specificity."""
+        stated = {
+            "discrimination (AUC)": self.least_auc,
+            "sensitivity": self.least_sensitivity,
+            "specificity": self.least_specificity,
+        }[measure]
+        least = LEAST_AUC if measure == "discrimination (AUC)" else LEAST_SHARE
+        limits = [(False, least, False) if stated is None else (False, stated, True)]
+        if self.margin is not None:
+            limits.append((True, self.margin, True))
+        elif stated is None:
+            limits.append((True, MARGIN, False))
+        return limits
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement and what the scans say of it.
+
+    Attributes:
+        measure: what is required.
+        limit: least value of `value`.
+        stated: whether the user stated it; else it is a default.
+        against: what `value` is a difference to: "home", "treat all", "treat none"; "" for the measure itself.
+        value: estimate and 95 % interval; None where it cannot be measured.
+        here: the measure at the new site; None where it cannot be measured.
+        home: the measure on the internal test set, where `value` is the difference to it.
+        status: "met", "not met" or "open".
+    """
+
+    measure: Measure
+    limit: float
+    stated: bool
+    against: str
+    value: Interval | None
+    here: Interval | None
+    home: Interval | None
+    status: Status
+
+    @property
+    def bound(self) -> float | None:
+        """Least estimate of the measure here that the estimate of home asks for; None where home is not known."""
+        if self.against != "home":
+            return self.limit
+        return None if self.home is None else self.home.estimate + self.limit
+
+    @property
+    def demand(self) -> str:
+        """The requirement in words."""
+        source = "stated" if self.stated else "default"
+        if self.against == "home":
+            return f"{self.measure} at most {-self.limit:.2f} below home ({source})"
+        if self.against:
+            return f"{self.measure} above that of {self.against.replace(' ', '-')} ({source})"
+        return f"{self.measure} at least {self.limit:.2f} ({source})"
+
+    @property
+    def finding(self) -> str:
+        """What the scans say of it, in a sentence."""
+        if self.value is None:
+            return f"Required: {self.demand}. It cannot be measured: open."
+        shown = f"{self.value.estimate:+.3f}" if self.against else f"{self.value.estimate:.3f}"
+        ends = [f"{end:+.3f}" if self.against else f"{end:.3f}" for end in (self.value.low, self.value.high)]
+        difference = {"home": "here less home ", "": ""}.get(self.against, "difference ")
+        why = {
+            "met": "met, with the whole 95 % interval",
+            "not met": "not met, with the whole 95 % interval",
+            "open": "open, the 95 % interval lies on both sides of it",
+        }[self.status]
+        return f"Required: {self.demand}. Measured: {difference}{shown} ({ends[0]} to {ends[1]}): {why}."
+
+
+def require(
+    measure: Measure,
+    limit: float,
+    here: Interval | None,
+    *,
+    stated: bool,
+    home: Interval | None = None,
+    against: str = "",
+) -> Requirement:
+    """One requirement, assessed; against "home" the limit is that of the difference, a margin below 0."""
+    value = here
+    if against == "home":
+        value = None if here is None or home is None else subtract(here, home)
+    if value is None or not np.isfinite([value.low, value.high]).all():
+        status: Status = "open"
+    elif value.low >= limit:
+        status = "met"
+    else:
+        status = "not met" if value.high < limit else "open"
+    return Requirement(measure, limit, stated, against, value, here, home, status)
+
+
+def subtract(first: Interval, second: Interval) -> Interval:
+    """First minus second of two independent estimates (square-and-add: Newcombe 1998, method 10; Zou & Donner 2008).
+
+    >>> found = subtract(Interval(0.8, 0.7, 0.9, ""), Interval(0.6, 0.5, 0.7, ""))
+    >>> [round(v, 3) for v in (found.low, found.estimate, found.high)]
+    [0.059, 0.2, 0.341]
+    """
+    gap = first.estimate - second.estimate
+    down = np.hypot(first.estimate - first.low, second.high - second.estimate)
+    up = np.hypot(first.high - first.estimate, second.estimate - second.low)
+    return Interval(gap, float(gap - down), float(gap + up), "square-and-add of two intervals")
+
+
+def assess_discrimination(auc: Interval | None, home: Interval | None, wanted: Requirements) -> list[Requirement]:
+    """The requirements on the AUC."""
+    return _assess("discrimination (AUC)", auc, home, wanted)
+
+
+def assess_decisions(
+    labels: ArrayLike,
+    patients: ArrayLike,
+    called: ArrayLike,
+    home: tuple[Interval | None, Interval | None],
+    wanted: Requirements,
+) -> list[Requirement]:
+    """The requirements on decisions at a new site: sensitivity, specificity, net benefit.
+
+    Args:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan (scans,).
+        called: 1 where the model calls the scan positive (scans,).
+        home: sensitivity and specificity on the internal test set, None where not measured.
+        wanted: what is stated.
+
+    Raises:
+        ValueError: no scan, labels or decisions other than 0 and 1, lengths that differ.
+    """
+    sensitivity, specificity = class_shares(labels, patients, called)
+    found = _assess("sensitivity", sensitivity, home[0], wanted) + _assess("specificity", specificity, home[1], wanted)
+    if wanted.net_benefit_at is not None:
+        for against, value in net_benefit_gains(labels, patients, called, wanted.net_benefit_at).items():
+            found.append(require("net benefit", 0.0, value, stated=True, against=against))
+    return found
+
+
+def _assess(measure: Measure, here: Interval | None, home: Interval | None, wanted: Requirements) -> list[Requirement]:
+    return [
+        require(measure, -limit, here, stated=stated, home=home, against="home")
+        if relative
+        else require(measure, limit, here, stated=stated)
+        for relative, limit, stated in wanted.limits(measure)
+    ]
+
+
+def class_shares(labels: ArrayLike, patients: ArrayLike, called: ArrayLike) -> tuple[Interval | None, Interval | None]:
+    """Sensitivity and specificity of decisions (scans,), Wilson clustered by patient; None for an absent class."""
+    truth, decisions, people = check_labels(labels), check_labels(called), np.asarray(patients)
+    if truth.shape != decisions.shape:
+        raise ValueError(f"{decisions.size} decisions for {truth.size} labels")
+    right = decisions == truth
+    pair = [proportion_interval(right[k], people[k]) if k.any() else None for k in (truth == 1, truth == 0)]
+    return pair[0], pair[1]
+
+
+def net_benefit_gains(
+    labels: ArrayLike, patients: ArrayLike, called: ArrayLike, threshold: float
+) -> dict[str, Interval]:
+    """Net benefit of decisions, per scan, above treating all and above treating none (Vickers & Elkin 2006).
+
+    TP/n - FP/n · w for treat none and TN/n · w - FN/n for treat all, w = t / (1 - t): the decisions are those of the
+    operating point, t says what a false alarm costs. Wilson ends of the two shares, clustered by patient, are joined
+    by square-and-add with their correlation (Zou & Donner 2008).
+
+    Raises:
+        ValueError: as `assess_decisions`; a threshold probability outside 0 to 1.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"the threshold probability must be above 0 and below 1, is {threshold:g}")
+    truth, decisions = check_labels(labels), check_labels(called)
+    groups, weight = check_groups(patients, truth.size), threshold / (1 - threshold)
+    cell = {(y, c): (truth == y) & (decisions == c) for y in (0, 1) for c in (0, 1)}
+    return {
+        "treat none": _gain(cell[1, 1], 1.0, cell[0, 1], weight, groups),
+        "treat all": _gain(cell[0, 0], weight, cell[1, 0], 1.0, groups),
+    }
+
+
+def _gain(won: Floats, worth: float, lost: Floats, cost: float, groups: Ints) -> Interval:
+    """worth · share won - cost · share lost, two exclusive shares of the same scans."""
+    up, down = proportion_interval(won, groups), proportion_interval(lost, groups)
+    sums = [np.bincount(groups, column - column.mean()) for column in (won.astype(float), lost.astype(float))]
+    norm = float(np.linalg.norm(sums[0]) * np.linalg.norm(sums[1]))
+    correlation = float(sums[0] @ sums[1]) / norm if norm > 0 else 0.0
+    gap = worth * up.estimate - cost * down.estimate
+
+    def reach(first: float, second: float) -> float:
+        a, b = worth * first, cost * second
+        return float(np.sqrt(max(a**2 + b**2 - 2 * correlation * a * b, 0.0)))
+
+    low = gap - reach(up.estimate - up.low, down.high - down.estimate)
+    high = gap + reach(up.high - up.estimate, down.estimate - down.low)
+    return Interval(gap, low, high, "square-and-add of two Wilson intervals of the same scans, clustered by patient")
+
+
+# How many scans would settle what is open --------------------------------------------------------------------------
+
+
+def scans_to_settle(requirement: Requirement, scans: int) -> int | None:
+    """Labelled scans, in all, with which an open requirement would be settled in 80 % of such sites, up to tens.
+
+    Supposes the estimates as they are, with other scans like these; the internal test set stays as it is. None
+    where nothing is measured, or more than 5000 scans would be needed, as where home alone is too uncertain.
+
+    Args:
+        requirement: the open one.
+        scans: labelled scans of the new site behind it.
+    """
+    value, here, home = requirement.value, requirement.here, requirement.home
+    if value is None or here is None:
+        return None
+    reserve = abs(value.estimate - requirement.limit)
+    rises = value.estimate >= requirement.limit
+    half = here.estimate - here.low if rises else here.high - here.estimate
+    fixed = 0.0
+    if home is not None:
+        fixed = home.high - home.estimate if rises else home.estimate - home.low
+    moves = z_value(2 * POWER - 1) / z_value(0.95)
+    for wanted in range(-(-scans // 10) * 10 + 10, MOST_SCANS + 1, 10):
+        shrunk = half * (scans / wanted) ** 0.5
+        if reserve - moves * shrunk >= np.hypot(shrunk, fixed):
+            return wanted
+    return None
+
+
+def all_met(requirements: Sequence[Requirement]) -> bool:
+    """Whether every requirement is met."""
+    return all(r.status == "met" for r in requirements)

@@ -1,0 +1,123 @@
+"""Labels and scores in; ROC curves, exact and grid AUC, and the band over dropout passes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from elsewhere.statistics.columns import Floats, check_both_classes, check_labels, check_probabilities, check_scores
+from elsewhere.statistics.decision import GRID, counts_at_or_above
+
+
+@dataclass(frozen=True)
+class Roc:
+    """One ROC curve, from (0, 0) to (1, 1).
+
+    Attributes:
+        thresholds: (points,) falling; the first, infinity, calls nothing positive.
+        false_positive_rate: (points,) 1 - specificity, rising.
+        true_positive_rate: (points,) sensitivity, rising.
+    """
+
+    thresholds: Floats
+    false_positive_rate: Floats
+    true_positive_rate: Floats
+
+
+@dataclass(frozen=True)
+class RocBand:
+    """Spread of the ROC curve over MC-dropout passes at fixed false positive rates; not a confidence band.
+
+    Attributes:
+        false_positive_rate: (101,) 0..1 by 0.01.
+        mean: (101,) mean true positive rate over passes.
+        low: (101,) mean - 1 SD over passes, not below 0.
+        high: (101,) mean + 1 SD over passes, not above 1.
+        passes: number of passes.
+    """
+
+    false_positive_rate: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+    passes: int
+
+
+def exact_auc(labels: ArrayLike, scores: ArrayLike) -> Floats:
+    """Mann-Whitney AUC of scores (..., scans), ties counted half; a value below 0.5 stays below 0.5.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    values = check_scores(scores, truth.size)
+    check_both_classes(truth)
+    positives = int(truth.sum())
+    ranks = rankdata(values, axis=-1)[..., truth == 1].sum(axis=-1)
+    return np.asarray((ranks - positives * (positives + 1) / 2) / (positives * (truth.size - positives)))
+
+
+def grid_rates(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
+    """False and true positive rates (..., 102) at thresholds 1..0 by 0.01, with (0, 0) put in front.
+
+    The paper's ROC (protocol page, "Evaluation"); its other end, (1, 1), is the threshold 0.
+
+    Raises:
+        ValueError: one class only, NaN, probabilities outside 0 to 1, lengths that differ.
+    """
+    truth = check_labels(labels)
+    values = check_probabilities(probabilities, truth.size)
+    check_both_classes(truth)
+    false, true = (counts_at_or_above(values[..., truth == c])[..., ::-1] / (truth == c).sum() for c in (0, 1))
+    start = np.zeros((*false.shape[:-1], 1))
+    return np.concatenate([start, false], axis=-1), np.concatenate([start, true], axis=-1)
+
+
+def grid_roc(labels: ArrayLike, probabilities: ArrayLike) -> Roc:
+    """The paper's ROC curve of probabilities (scans,): thresholds 0..1 by 0.01, ends closed. Raises as `grid_rates`."""
+    false, true = grid_rates(labels, probabilities)
+    return Roc(np.concatenate([[np.inf], GRID[::-1]]), false, true)
+
+
+def grid_auc(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
+    """The paper's AUC of probabilities (..., scans): trapezoids under `grid_roc`. Raises as `grid_rates`.
+
+    Biased where the softmax saturates: scans closer together than the grid's 0.01 count as ties.
+    """
+    false, true = grid_rates(labels, probabilities)
+    return np.asarray(np.trapezoid(true, false, axis=-1))
+
+
+def exact_roc(labels: ArrayLike, scores: ArrayLike) -> Roc:
+    """The ROC curve of scores (scans,) at every distinct score; the area under it is `exact_auc`.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    values = check_scores(scores, truth.size)
+    check_both_classes(truth)
+    thresholds, place = np.unique(values, return_inverse=True)
+    counts = np.stack([np.bincount(place, truth == c, thresholds.size)[::-1].cumsum() for c in (0, 1)])
+    rates = np.concatenate([np.zeros((2, 1)), counts / counts[:, -1:]], axis=1)
+    return Roc(np.concatenate([[np.inf], thresholds[::-1]]), rates[0], rates[1])
+
+
+def roc_band(labels: ArrayLike, passes: ArrayLike) -> RocBand:
+    """Mean ± 1 SD of the paper's ROC over MC-dropout passes (passes, scans), at fixed false positive rates.
+
+    Where a curve rises straight up, its upper end counts. The SD has passes - 1 below the line; one pass has SD 0.
+
+    Raises:
+        ValueError: as `grid_rates`, or passes that are not a table.
+    """
+    false, true = grid_rates(labels, passes)
+    if false.ndim != 2:
+        raise ValueError(f"passes have {false.ndim} dimensions; expected (passes, scans)")
+    curves = np.stack([np.interp(GRID, f, t) for f, t in zip(false, true, strict=True)])
+    mean = curves.mean(axis=0)
+    spread = curves.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros_like(mean)
+    return RocBand(GRID, mean, np.maximum(mean - spread, 0), np.minimum(mean + spread, 1), len(curves))

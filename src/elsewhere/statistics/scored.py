@@ -1,0 +1,70 @@
+"""A product's scored scans of one finding: the columns that every question asked of them needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elsewhere.statistics.columns import Floats, Ints, check_groups
+from elsewhere.statistics.intervals import Interval, auc_interval
+from elsewhere.statistics.learned import auc_within_sites
+from elsewhere.statistics.requirements import class_shares
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scans with a score and a label.
+
+    Attributes:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan, as integers (scans,).
+        scores: larger meaning more positive (scans,).
+        called: the product's decisions (scans,); None where neither calls nor a threshold are known.
+        sites: site of each scan, as integers (scans,); None where there is one.
+    """
+
+    labels: Ints
+    patients: Ints
+    scores: Floats
+    called: NDArray[np.bool_] | None = None
+    sites: Ints | None = None
+
+    def subset(self, kept: NDArray[np.bool_]) -> Scored:
+        """Some of the scans, chosen by a mask (scans,)."""
+        called = None if self.called is None else self.called[kept]
+        sites = None if self.sites is None else self.sites[kept]
+        patients = check_groups(self.patients[kept], int(kept.sum()))
+        return replace(
+            self, labels=self.labels[kept], patients=patients, scores=self.scores[kept], called=called, sites=sites
+        )
+
+    @property
+    def class_patients(self) -> tuple[int, int]:
+        """Patients with a positive scan, and with a negative one."""
+        positive, negative = (np.unique(self.patients[self.labels == c]).size for c in (1, 0))
+        return positive, negative
+
+
+def discrimination(scans: Scored) -> Interval | None:
+    """AUC with its interval; with several sites over pairs of scans of one site. None without a pair to compare."""
+    if scans.labels.size == 0 or scans.labels.min() == scans.labels.max():
+        return None
+    if scans.sites is None or np.unique(scans.sites).size == 1:
+        return auc_interval(scans.labels, scans.patients, scans.scores)
+    found = auc_within_sites(scans.labels, scans.patients, scans.sites, scans.scores)
+    return None if found is None else Interval(*found, "score interval on the DeLong variance, pairs within sites")
+
+
+def shares(scans: Scored) -> tuple[Interval | None, Interval | None]:
+    """Sensitivity and specificity of the product's decisions; None for an absent class, or without decisions."""
+    if scans.called is None:
+        return None, None
+    return class_shares(scans.labels, scans.patients, scans.called.astype(np.int64))
+
+
+def decisions(scans: Scored) -> tuple[Ints, Ints, Ints]:
+    """Labels, patients and decisions of scans whose decisions are known."""
+    assert scans.called is not None
+    return scans.labels, scans.patients, scans.called.astype(np.int64)

@@ -1,0 +1,377 @@
+"""A study file (TOML) in, a validated study out; and the layout of a study's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from elsewhere.errors import BadStudy
+from elsewhere.model.network import NetworkSettings
+from elsewhere.model.prediction import PredictionSettings
+from elsewhere.model.recipe import TrainingSettings
+from elsewhere.model.sample import SampleSettings
+from elsewhere.scans.scan import SplitSettings
+from elsewhere.scans.sites import KINDS, kind_of, reader
+from elsewhere.scans.volume import Preparation
+from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets, unknown_key
+from elsewhere.studies.presets import NETWORKS, network_keys
+from elsewhere.studies.toml_text import read_toml
+
+# Names of studies and sites become names of folders and files.
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,._-]*")
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+PLAIN = "Use letters, digits, space, '.', '_' and '-'"
+# What `os.path.expandvars` takes for a variable.
+VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
+
+# The departures from the paper that make the product's default protocol (protocol page; docs: concepts).
+HARMONISED: dict[str, dict[str, Any]] = {
+    "network": {"input": (128, 256, 256)},
+    "preparation": {"grid": "fixed", "encoding": "hu", "maximum": 100.0, "crop": "lungs"},
+    "sample": {"normalisation": "window", "intensity": (0.8, 1.2)},
+    "training": {"balanced_classes": True, "select": "log_loss", "schedule": "cosine", "weight_decay": 1e-4},
+    "evaluation": {"threshold": "model", "ties": "middle"},
+}
+# The paper's nine models (section "Training and Data Augmentation"; protocol page, "Nine models").
+PAPER_COMBINATIONS = (
+    ("UTSW",),
+    ("CC-CCII",),
+    ("COVID-CTset",),
+    ("UTSW", "CC-CCII"),
+    ("UTSW", "COVID-CTset"),
+    ("CC-CCII", "COVID-CTset"),
+    ("UTSW", "CC-CCII", "COVID-CTset"),
+    ("CC-CCII", "COVID-CTset", "MosMedData"),
+    ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData"),
+)
+PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "harmonised": HARMONISED}
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How predictions become scores (protocol page, "Evaluation").
+
+    Attributes:
+        threshold: the reading that headlines: "site" (our reading of the paper, whose text does not say) chooses each
+            threshold on the evaluated site's validation scans, "model" on the training sites' alone. Both are reported.
+        ties: among equally accurate thresholds, "first" of the grid (paper) or "middle" of the widest run of those
+            that do not call every validation scan the same.
+        resamples: bootstrap resamples of patients for the 95 % intervals.
+
+    Raises:
+        BadStudy: resamples is below 1.
+    """
+
+    threshold: Literal["site", "model"] = "site"
+    ties: Literal["first", "middle"] = "first"
+    resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise BadStudy("evaluation.resamples", f"is {self.resamples}", "Give 1 or more")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of a study.
+
+    Attributes:
+        name: its name in all results.
+        kind: its layout (a key of `elsewhere.scans.sites.KINDS`).
+        root: its folder.
+        labels: its labels table, where the kind needs one that does not lie in the folder.
+        country: where it lies, for the page.
+        use: "split" divides it into train, validation and test; "test" keeps every scan for external validation.
+        options: options of its kind's `find`.
+    """
+
+    name: str
+    kind: str
+    root: Path
+    labels: Path | None = None
+    country: str = ""
+    use: Literal["split", "test"] = "split"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SECTIONS: dict[str, type] = {
+    "split": SplitSettings,
+    "preparation": Preparation,
+    "network": NetworkSettings,
+    "sample": SampleSettings,
+    "training": TrainingSettings,
+    "prediction": PredictionSettings,
+    "evaluation": EvaluationSettings,
+}
+TOP_KEYS = (
+    *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
+    *("combinations", "sites"),
+    *SECTIONS,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a study file decides.
+
+    Attributes:
+        name: short name; the folder's name.
+        title: one line for the page.
+        origin: "real" data, "repacked" (real pixels in another data set's layout) or "simulated"; the page says so.
+        notes: sentences for the head of the page.
+        planted: what a simulation planted, a sentence each.
+        protocol: "paper" or "harmonised", the preset that the sections start from.
+        seed: of the split, the training and the dropout passes.
+        allow_leak: go on although a patient or a volume stands on two sides of the split.
+        store: folder of the prepared volumes, shared between studies; None means `store` beside the study's folder.
+        sites: the sites, in the order of the file.
+        combinations: for each model, the sites it is trained on; "paper" in the file stands for the paper's nine.
+        seeds: of the training alone: every model is trained once with each, for the spread over trainings. The first
+            is the model of all other results; without, `[training] seed` is the only one.
+    """
+
+    name: str
+    title: str
+    origin: Literal["real", "repacked", "simulated"]
+    notes: tuple[str, ...]
+    planted: tuple[str, ...]
+    protocol: str
+    seed: int
+    allow_leak: bool
+    store: Path | None
+    sites: tuple[Site, ...]
+    combinations: tuple[tuple[str, ...], ...]
+    split: SplitSettings
+    preparation: Preparation
+    network: NetworkSettings
+    sample: SampleSettings
+    training: TrainingSettings
+    prediction: PredictionSettings
+    evaluation: EvaluationSettings
+    seeds: tuple[int, ...] = ()
+
+    @cached_property
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """Model name to the sites it is trained on."""
+        return {"+".join(sites): sites for sites in self.combinations}
+
+    @cached_property
+    def repeats(self) -> dict[str, tuple[str, int]]:
+        """Name of each further training, `MODEL~SEED`, to its model and training seed; empty without `seeds`."""
+        return {f"{name}~{seed}": (name, seed) for seed in self.seeds[1:] for name in self.models}
+
+    def trained_on(self, name: str) -> tuple[str, ...]:
+        """Sites of a model or of a further training of it."""
+        return self.models[self.repeats[name][0] if name in self.repeats else name]
+
+    def training_of(self, name: str) -> TrainingSettings:
+        """How a model, or a further training of it, is trained."""
+        return replace(self.training, seed=self.repeats[name][1]) if name in self.repeats else self.training
+
+    def site(self, name: str) -> Site:
+        """The site of that name."""
+        return next(site for site in self.sites if site.name == name)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON-able values, for the records and the page."""
+        content = json.loads(json.dumps(asdict(self), default=str))
+        if not self.seeds:
+            del content["seeds"]  # studies with one seed keep the record that they had before there were several
+        return content
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        BadStudy: the file is missing, is no TOML, or a key is unknown, missing, or has a wrong value; the
+            message names the key.
+    """
+    return _study(path, read_toml(path))
+
+
+def _study(path: Path, content: dict[str, Any]) -> Study:
+    _known(path, "", content, TOP_KEYS)
+    protocol = _typed(path, "protocol", str, content.get("protocol", "harmonised"))
+    if protocol not in PROTOCOLS:
+        raise BadStudy(path, f"key `protocol` is {protocol!r}", f"Use one of {', '.join(PROTOCOLS)}")
+    seed = _typed(path, "seed", int, content.get("seed", 0))
+    sections = {name: _section(path, name, content, protocol, seed) for name in SECTIONS}
+    sections["preparation"] = replace(sections["preparation"], size=sections["network"].input)
+    seeds = _seeds(path, content)
+    if seeds:
+        sections["training"] = replace(sections["training"], seed=seeds[0])
+    name = _name(path, content)
+    sites = _sites(path, content.get("sites", {}))
+    return Study(
+        name=name,
+        title=_typed(path, "title", str, content.get("title", name)),
+        origin=_typed(path, "origin", Literal["real", "repacked", "simulated"], content.get("origin", "real")),
+        notes=_typed(path, "notes", tuple[str, ...], content.get("notes", ())),
+        planted=_typed(path, "planted", tuple[str, ...], content.get("planted", ())),
+        protocol=protocol,
+        seed=seed,
+        allow_leak=_typed(path, "allow_leak", bool, content.get("allow_leak", False)),
+        store=_path(path, "store", content["store"]) if "store" in content else None,
+        sites=sites,
+        combinations=_combinations(path, content, [s.name for s in sites if s.use == "split"]),
+        seeds=seeds,
+        **sections,
+    )
+
+
+def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
+    seeds: tuple[int, ...] = _typed(path, "seeds", tuple[int, ...], content.get("seeds", ()))
+    if "seeds" in content and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
+        raise BadStudy(path, f"key `seeds` is {list(seeds)}", "Give whole numbers of 0 or more, each once")
+    if seeds and "seed" in content.get("training", {}):
+        raise BadStudy(path, "key `training.seed` is given beside `seeds`", "Leave it out: the first of `seeds` is it")
+    return seeds
+
+
+def _name(path: Path, content: Mapping[str, Any]) -> str:
+    name = _typed(path, "name", str, content.get("name", path.stem))
+    if not STUDY_NAME.fullmatch(name):
+        raise BadStudy(path, f"key `name` is {name!r} and cannot name a folder", PLAIN)
+    return name
+
+
+def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, seed: int) -> Any:
+    kind, given = SECTIONS[name], content.get(name, {})
+    if not isinstance(given, dict):
+        raise BadStudy(path, f"key `{name}` is {given!r}", f"Write it as a table, [{name}]")
+    known = [f.name for f in fields(kind) if (name, f.name) != ("preparation", "size")]
+    _known(path, f"{name}.", given, [*known, "preset"] if name == "network" else known)
+    if name == "network":
+        if "preset" in given and given["preset"] not in NETWORKS:
+            what = f"key `network.preset` is {given['preset']!r}"
+            raise BadStudy(path, what, f"Use one of {', '.join(NETWORKS)}")
+        given = network_keys(given, NetworkSettings.pools)
+        if isinstance(size := given.get("input"), list) and len(size) != 3:
+            raise BadStudy(path, f"key `network.input` is {size}", "Give three numbers: slices, rows, columns")
+    if name == "training":
+        given = {key: OTHER_WORDS.get(key, {}).get(str(value), value) for key, value in given.items()}
+    seeded = {"seed": seed} if any(f.name == "seed" for f in fields(kind)) else {}
+    return _typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
+
+
+def _sites(path: Path, content: Any) -> tuple[Site, ...]:
+    if not isinstance(content, dict) or not content:
+        raise BadStudy(path, "names no site", "Add one table for each site: [sites.NAME] with kind and root")
+    return tuple(_site(path, name, given) for name, given in content.items())
+
+
+def _site(path: Path, name: str, given: Any) -> Site:
+    if not SITE_NAME.fullmatch(name):
+        raise BadStudy(path, f"key `sites.{name}` is no usable name", PLAIN)
+    if not isinstance(given, dict):
+        raise BadStudy(path, *no_site(name, given, TOP_KEYS))
+    for key in ("kind", "root"):
+        if key not in given:
+            raise BadStudy(path, f"key `sites.{name}.{key}` is missing", missing_key(key, given, KINDS))
+    if (meant := USES.get(str(given.get("use")))) is not None:
+        raise BadStudy(path, f"key `sites.{name}.use` is {given['use']!r}", f'Did you mean "{meant}"?')
+    wanted = _typed(path, f"sites.{name}.kind", str, given["kind"])
+    if (kind := kind_of(wanted)) is None:
+        raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
+    options = _options(kind)
+    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
+    return Site(
+        name=name,
+        kind=kind,
+        root=_path(path, f"sites.{name}.root", given["root"]),
+        labels=_path(path, f"sites.{name}.labels", given["labels"]) if "labels" in given else None,
+        country=_typed(path, f"sites.{name}.country", str, given.get("country", "")),
+        use=_typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
+        options={key: _typed(path, f"sites.{name}.{key}", options[key], given[key]) for key in options if key in given},
+    )
+
+
+def load_sites(path: Path) -> tuple[Site, ...]:
+    """The sites of a study file, whatever else it holds. Raises BadStudy as `load_study`."""
+    return _sites(path, read_toml(path).get("sites", {}))
+
+
+def check_options(where: str | Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for the `find` of a kind of site, each of its type.
+
+    Args:
+        where: what names the options, for the message.
+        kind: of the site.
+        given: option -> value as read.
+
+    Raises:
+        BadStudy: an option that this kind does not have, or a wrong value.
+    """
+    options = _options(kind)
+    if given and not options:
+        raise BadStudy(where, f"key `{next(iter(given))}` is unknown", f"Sites of kind {kind} have no options")
+    _known(Path(where), "", given, tuple(options))
+    return {key: _typed(Path(where), key, options[key], value) for key, value in given.items()}
+
+
+def _options(kind: str) -> dict[str, Any]:
+    """Names and types of the keyword-only options of a kind's `find`."""
+    find = reader(kind).find
+    types = get_type_hints(find)
+    return {p.name: types[p.name] for p in signature(find).parameters.values() if p.kind is Parameter.KEYWORD_ONLY}
+
+
+def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    if not names:
+        raise BadStudy(path, 'has no site to train on: each has use = "test"', 'Give one of the sites use = "split"')
+    given = content.get("combinations", [[name] for name in names])
+    given = PAPER_COMBINATIONS if given == "paper" else training_sets(given, names)
+    if hint := flat_sets(given):
+        raise BadStudy(path, f"key `combinations` is {given!r}", hint)
+    combinations = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
+    if not combinations:
+        raise BadStudy(path, "key `combinations` is empty", f'Add a training set, such as [["{names[0]}"]]')
+    for sites in combinations:
+        for site in sites:
+            if site not in names:
+                raise BadStudy(path, f"key `combinations` names {site!r}", f"Sites to train on: {', '.join(names)}")
+    sets = [frozenset(c) for c in combinations]
+    for sites, members in zip(combinations, sets, strict=True):
+        if not sites or sets.count(members) > 1 or len(members) < len(sites):
+            then = "Name each training set once; the order of its sites changes nothing"
+            raise BadStudy(path, f"key `combinations` has {sites} twice or empty", then)
+    return combinations
+
+
+def _known(path: Path, prefix: str, given: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for key in given:
+        if key not in allowed:
+            sections = {name: [f.name for f in fields(kind)] for name, kind in SECTIONS.items()}
+            raise BadStudy(path, f"key `{prefix}{key}` is unknown", unknown_key(key, prefix, allowed, sections))
+
+
+def _typed(path: Path, key: str, kind: Any, value: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([key, *map(str, first["loc"])])
+        raise BadStudy(path, f"key `{where}` is {first['input']!r}", first["msg"]) from error
+    except BadStudy as error:  # from a section's own check, which knows no file
+        raise BadStudy(path, f"key `{error.where}` {error.what}", error.next_step) from error
+
+
+def _path(study: Path, key: str, given: Any) -> Path:
+    """A path of the study file: variables expanded, relative to the file's folder."""
+    text = _typed(study, key, str, given)
+    for bare, braced in VARIABLE.findall(text):
+        name = bare or braced
+        if name not in os.environ:
+            what = f"key `{key}` names ${name}, which is not set"
+            raise BadStudy(study, what, f"Set it: {name}=/folder elsewhere …")
+    return (study.parent / os.path.expanduser(os.path.expandvars(text))).resolve()

@@ -1,0 +1,117 @@
+"""Where a study keeps what it made, and how its tables are written and read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from elsewhere.errors import BadStudy
+from elsewhere.files import short_name
+from elsewhere.records import read_columns, write_columns
+from elsewhere.studies.file import Study
+
+REMADE = {"diagnosis": "diagnose", "parts": "diagnose", "stress": "stress"}
+"""Folders of tables whose command is another one than `study`."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a study keeps what it made."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """Resolved settings, versions and the split hash."""
+        return self.root / "study.json"
+
+    @property
+    def scans(self) -> Path:
+        """One row per scan."""
+        return self.root / "scans.parquet"
+
+    @property
+    def bad_scans(self) -> Path:
+        """The scans that could not be used, and why."""
+        return self.root / "bad_scans.csv"
+
+    @property
+    def audit(self) -> Path:
+        """What the audit found."""
+        return self.root / "audit.json"
+
+    @property
+    def scores(self) -> Path:
+        """One row per model, site and threshold reading."""
+        return self.root / "scores.parquet"
+
+    @property
+    def seeds(self) -> Path:
+        """One row per model, site and score, of a study that trains with several seeds."""
+        return self.root / "seeds.parquet"
+
+    @property
+    def learned(self) -> Path:
+        """One row per model: whether it learned anything."""
+        return self.root / "learned.parquet"
+
+    @property
+    def refused(self) -> Path:
+        """What the last run found that was refused before it changed anything."""
+        return self.root / "refused"
+
+    def keep(self, path: Path) -> str:
+        """A path as records keep it: relative to this folder where it lies beside or below it: both may move."""
+        whole, root = path.resolve(), self.root.resolve()
+        return os.path.relpath(whole, root) if whole.is_relative_to(root.parent) else str(whole)
+
+    def place(self, kept: str) -> Path:
+        """The path that a record keeps, as this machine has it."""
+        return Path(os.path.normpath(self.root.resolve() / kept))
+
+    def volume(self, kept: str) -> Path:
+        """A prepared volume's file; one of a study that was moved with the store beside it is found there."""
+        path = self.place(kept)
+        beside = self.root.resolve().parent / "store" / path.parent.name / path.name
+        return beside if Path(kept).is_absolute() and not path.exists() and beside.is_file() else path
+
+    def model(self, name: str) -> Path:
+        """Folder of one model: checkpoint, curves, training state."""
+        return self.root / "models" / short_name(name)
+
+    def predictions(self, model: str, site: str) -> Path:
+        """Predictions of one model on one site's validation and test scans."""
+        return self.root / "predictions" / short_name(model) / f"{short_name(site)}.parquet"
+
+
+def default_folder(study: Study) -> Path:
+    """Where a study's results go unless the user says otherwise."""
+    return Path("runs") / study.name
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep records as Parquet with a checksum; the file appears whole or not at all."""
+    write_columns(path, pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows]))
+
+
+def _printable(value: Any) -> Any:
+    """Text that can be kept as UTF-8; file names on disk need not be."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def read_table(path: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Records of a Parquet table, which must have the columns named.
+
+    Raises:
+        BadStudy: there is no such table yet, or it is damaged.
+    """
+    if not path.is_file():
+        raise BadStudy(path, "does not exist", "Run `elsewhere study` (or `elsewhere prepare`) first")
+    verb = "prepare" if path.name == "scans.parquet" else REMADE.get(path.parent.name, "study")
+    rows: list[dict[str, Any]] = read_columns(path, f"Remove it and run `elsewhere {verb}` again", names).to_pylist()
+    return rows

@@ -1,0 +1,141 @@
+"""`elsewhere audit` on tiny sites, on planted facts, and on the published tables of COVID-CTset."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elsewhere.commands import audit as command
+from elsewhere.commands.audit import audit, confounding, rule_score, warn_of_facts
+from elsewhere.errors import BadScan
+from elsewhere.pages.report.content import Audit
+from elsewhere.pages.report.tables import audit_tables
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import read_scans
+from elsewhere.studies.prepared import read_rows
+
+
+@pytest.fixture(scope="module")
+def audited(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    out = tmp_path_factory.mktemp("audit") / "out"
+    audit(tiny_study_file, out, workers=1, permutations=19)
+    return Folder(out)
+
+
+def test_it_prepares_and_keeps_what_it_found(audited: Folder) -> None:
+    found = json.loads(audited.audit.read_text())
+    assert {"counts", "confounding", "forensics", "looks", "warnings"} <= set(found)
+    rules = {(r["rule"], r["sites"]) for r in found["confounding"]}
+    assert {("site only, cross-fitted", "all sites together"), ("encoding", "all sites together")} <= rules
+    assert not any(r["sites"] == "MosMedData" for r in found["confounding"])  # one class
+    site = next(r for r in found["confounding"] if r["rule"] == "site only, cross-fitted")
+    assert (site["auc"] > 0.5, site["n"], site["facts"]) == (True, 96, "site")
+    assert {(r["site"], r["scans"]) for r in found["looks"]} == {
+        ("UTSW", 12), ("CC-CCII", 12), ("COVID-CTset", 12), ("MosMedData", 24)
+    }  # fmt: skip
+    assert any("confounded" in words for words in found["warnings"])
+
+
+def test_again_it_reads_no_scan_and_says_the_same(
+    audited: Folder, tiny_study_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = audited.audit.read_text()
+    monkeypatch.setattr(command, "prepare_study", lambda *_: pytest.fail("prepared again"))
+    audit(tiny_study_file, audited.root, workers=1, permutations=19)
+    assert audited.audit.read_text() == before
+    assert "Label information in metadata" in capsys.readouterr().err
+
+
+def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
+    rows = read_rows(audited)
+    assert rows[0]["forensics"]["fingerprint"]
+    path = Path(read_scans(audited)[0]["file"])
+    kept = path.read_bytes()
+    path.write_bytes(kept[:100])
+    with pytest.raises(BadScan, match=r"the prepared volume is damaged\. Delete this file and run `elsewhere prepare`"):
+        read_rows(audited)
+    path.write_bytes(kept)
+
+
+def test_the_page_shows_it_in_tables(audited: Folder) -> None:
+    found = json.loads(audited.audit.read_text())
+    pair = {
+        "finding": "copy",
+        "site": "A",
+        "scan": "1",
+        "other_scan": "2",
+        "suspected_leak": True,
+        "detail": "two sites",
+    }
+    single = {"finding": "reversed", "site": "A", "scan": "3", "detail": "lowest first"}
+    shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
+    tables = {table.name: table for table in shown}
+    assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
+    assert tables["x-forensics"].caption.endswith("2, of them 1 suspected leak.")
+    assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
+    assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
+    assert len(tables["x-looks"].rows) == len(found["looks"])
+
+
+def planted(n: int = 120) -> list[dict]:
+    random = np.random.default_rng(0)
+    return [
+        {
+            "site": "A" if i % 2 else "B",
+            "patient": f"p{i}",
+            "label": (label := int(random.random() < 0.4)),
+            "facts": {"kernel": "sharp" if label else "soft", "age": 60.0 if i % 7 else None, "class": str(label)},
+        }
+        for i in range(n)
+    ]
+
+
+def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
+    records = confounding(planted(), 1, 19)
+    found = {(r["rule"], r["sites"]): r for r in records}
+    assert found["kernel", "A"]["auc"] == 1.0
+    assert found["kernel", "A"]["p_value"] == 0.05
+    assert found["kernel", "all sites together"]["n"] == 120
+    assert found["site only, cross-fitted", "all sites together"]["auc"] == pytest.approx(0.5, abs=0.15)
+    assert not any("class" in r["facts"] for r in records)  # what the label is made from is no fact
+    said = warn_of_facts(records)
+    assert [words.split(":")[0] for words in said] == ["All sites together", "B", "A"]
+    assert "knowing only kernel gives AUC 1.00 (p = 0.050, 60 scans)" in said[2]
+
+
+def test_nothing_is_said_of_facts_that_mean_nothing() -> None:
+    random = np.random.default_rng(1)
+    rows = [{**row, "facts": {"kernel": str(random.integers(3))}} for row in planted()]
+    assert warn_of_facts(confounding(rows, 1, 99)) == []
+
+
+def test_facts_that_never_differ_give_no_record() -> None:
+    rows = [{"label": i % 2, "patient": str(i), "facts": {"kernel": "B30"}} for i in range(20)]
+    assert rule_score("kernel", "A", rows, ("kernel",), 19) is None
+    assert rule_score("kernel", "A", [{**r, "label": 1} for r in rows], ("kernel",), 19) is None
+
+
+@pytest.mark.real
+def test_covid_ctset_is_given_away_by_age_and_month(real_data: Path) -> None:
+    with (real_data / "covid-ctset" / "Patient_details.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    rows = [
+        {
+            "site": "COVID-CTset",
+            "patient": r["Patient ID"],
+            "label": int(r["COVID-19 Infection"] == "Positive"),
+            "facts": {
+                "age": float(r["AGE"][:3]) if r["AGE"][:3].isdigit() else None,
+                "month": r["Date"][:6] if r["Date"].isdigit() else None,
+            },
+        }
+        for r in table
+    ]
+    found = {r["rule"]: r for r in confounding(rows, 1, 99)}
+    assert found["age and sex"]["auc"] == pytest.approx(0.73, abs=0.02)
+    assert found["month of the scan"]["auc"] > 0.6
+    assert [r["p_value"] for r in found.values()] == [0.01, 0.01]

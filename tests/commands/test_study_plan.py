@@ -1,0 +1,37 @@
+"""`elsewhere study --plan` says what a study takes and runs nothing; a missing card is said at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from elsewhere import cli
+from elsewhere.commands.study import check_device
+from elsewhere.errors import BadStudy
+from elsewhere.studies.file import load_study
+
+
+def test_the_plan_runs_nothing(tiny_study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    result = CliRunner().invoke(cli.app, ["study", str(tiny_study), str(tmp_path / "run"), "--plan"])
+    assert result.exit_code == 0, result.exception
+    words = result.output + capfd.readouterr().err
+    assert "24 scans" in words
+    assert "2 networks to train of 2" in words
+    assert "s an iteration, 6 of them" in words
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
+def test_a_card_that_is_not_there(tmp_path: Path) -> None:
+    text = '[sites.A]\nkind = "volumes"\nroot = "a"\n[training]\naccelerator = "{}"\n'
+    for accelerator in ("auto", "cpu", "gpu"):
+        (tmp_path / "study.toml").write_text(text.format(accelerator))
+        study = load_study(tmp_path / "study.toml")
+        if accelerator != "gpu":
+            check_device(study)
+            continue
+        with pytest.raises(BadStudy, match=r'training\.accelerator: is .cuda., but .*no CUDA device.*Use "auto"'):
+            check_device(study)

@@ -1,0 +1,108 @@
+"""Comparisons of networks and of protocols: each sentence from records on both sides of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elsewhere.pages.report import Model, Report, Site, Study, comparisons, write_report
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.over_sites import over_sites_table
+
+MODELS = (Model("A", ("A",)), Model("A+B", ("A", "B")))
+TEST = {
+    "family": "several",
+    "relation": "trained",
+    "site": "A",
+    "first": "A+B",
+    "second": "A",
+    "auc_first": 0.9,
+    "auc_second": 0.8,
+    "difference": 0.1,
+    "low": 0.02,
+    "high": 0.18,
+    "p_value": 0.01,
+    "p_value_holm": 0.03,
+    "tests": 3,
+    "method": "paired",
+    "scans": 60,
+}
+
+
+def a_study(low: float, high: float, trainings: int = 1, **test: object) -> Study:
+    mean = {"group": "several - one, trained", "auc": (low + high) / 2, "auc_low": low, "auc_high": high}
+    mean |= {"cells": 1, "trainings": trainings, "method": "bootstrap"}
+    return Study("paper", "In a sentence.", MODELS, (Site("A"), Site("B")), groups=[mean], comparisons=[TEST | test])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.02, 0.18, "training on several sites helped. "),
+        (-0.18, -0.02, "training on several sites hurt. "),
+        (-0.02, 0.18, "training on several sites is not shown to help or to hurt. "),
+    ],
+)
+def test_training_on_several_sites_is_judged_by_the_whole_interval(low: float, high: float, said: str) -> None:
+    words = comparisons.several_sentence(a_study(low, high))
+    assert said in words
+    assert words.startswith("At the site of that one (internal test sets) networks of several sites have a mean AUC ")
+    assert words.endswith("each network is one training (seed), which is held fixed.")
+
+
+def test_significance_is_holms_and_has_a_sign() -> None:
+    assert "Significant after Holm's adjustment for 3 tests: 1 higher of 1" in comparisons.several_sentence(
+        a_study(0.0, 0.1)
+    )
+    lower = comparisons.several_sentence(a_study(0.0, 0.1, difference=-0.1))
+    assert "1 lower of 1" in lower
+    not_one = comparisons.several_sentence(a_study(0.0, 0.1, p_value=0.01, p_value_holm=0.06))
+    assert "No single difference is significant after Holm's adjustment for 3 tests (p ≤ 0.05)." in not_one
+
+
+def test_several_trainings_are_said_to_be_in_the_interval() -> None:
+    words = comparisons.several_sentence(a_study(0.02, 0.18, trainings=3))
+    assert words.endswith("p-values are of the first training.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.01, 0.2, "“paper” discriminates better"),
+        (-0.2, -0.01, "“harmonised” discriminates better"),
+        (-0.1, 0.1, "neither is shown to discriminate better"),
+    ],
+)
+def test_protocols_are_judged_by_the_whole_interval(low: float, high: float, said: str, tmp_path: Path) -> None:
+    head = {"family": "protocols", "relation": "unseen", "first": "paper", "second": "harmonised"}
+    cell = TEST | head | {"model": "A", "site": "B"}
+    mean = {**head, "model": "mean", "site": "", "difference": (low + high) / 2, "low": low, "high": high, "cells": 1}
+    words = comparisons.protocol_sentence([cell, mean])
+    assert words.startswith("At sites never seen in training (external validation) “paper” has a mean AUC")
+    assert said in words
+    shown = comparisons.protocols(Report("Two", [a_study(0, 1)], protocols=[cell, mean]), Folder(tmp_path))
+    assert shown is not None
+    assert comparisons.protocols(Report("One", [a_study(0, 1)]), Folder(tmp_path)) is None
+
+
+def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans(tmp_path: Path) -> None:
+    words = comparisons.paper_words()
+    assert "at UTSW AUC 0.826 ± 0.024 for the network of UTSW, 0.937 ± 0.018 for that of UTSW + COVID-CTset" in words
+    assert "no interval and no test" in words
+    page = write_report(Report("One", [a_study(0.02, 0.18)], "simulated", published=True), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    assert "must not be compared with them" in page
+    assert "training on several sites helped" in page
+    own = write_report(Report("Own", [a_study(0.02, 0.18)]), tmp_path / "own").read_text(encoding="utf-8")
+    assert "0.826" not in own
+
+
+def test_few_sites_cannot_tell_and_more_give_a_prediction_interval() -> None:
+    row = {"model": "A", "sites": 2, "mean": 0.7, "low": 0.2, "high": 0.95, "between": 0.3}
+    few, many = row | {"new_low": None, "new_high": None}, row | {"sites": 5, "new_low": 0.5, "new_high": 0.9}
+    study = Study("paper", "In a sentence.", MODELS, (Site("A"),), over_sites=[few, many])
+    table = over_sites_table(study, "new")
+    column = next(c for c in table.columns if c.key == "new_low")
+    assert [column.print(r) for r in table.rows] == ["two sites cannot tell", "0.50–0.90"]

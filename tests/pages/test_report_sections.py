@@ -1,0 +1,444 @@
+"""Sections of the page from made-up records: what they say, what they draw, and what they leave out."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elsewhere.pages.report import (
+    Calibration,
+    Diagnosis,
+    Model,
+    Report,
+    Site,
+    Stress,
+    Study,
+    calibration,
+    diagnosis,
+    drop,
+    stress,
+    write_report,
+)
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
+from elsewhere.pages.report.words import holdings, signed
+from elsewhere.statistics.calibration import decision_curve, reliability_curve
+
+DROP = {
+    "model": "A",
+    "site": "B",
+    "home": "A",
+    **{f"home_accuracy{end}": 0.9 for end in ("", "_low", "_high")},
+    **{f"accuracy{end}": 0.7 for end in ("", "_low", "_high")},
+    "drop": 0.2,
+    "drop_low": 0.1,
+    "drop_high": 0.3,
+    "case_mix": None,
+    "case_mix_low": None,
+    "case_mix_high": None,
+    "threshold": 0.05,
+    "threshold_low": -0.01,
+    "threshold_high": 0.1,
+    "calibration": -0.02,
+    "calibration_low": -0.1,
+    "calibration_high": 0.05,
+    "ranking": 0.17,
+    "ranking_low": 0.05,
+    "ranking_high": 0.25,
+    "largest": "ranking",
+    "note": "",
+    "method": "bootstrap",
+    "made_from": "abc",
+}
+LOCAL = {
+    "model": "A",
+    "site": "B",
+    "scans": 10,
+    "draws": 100,
+    "as_is": 0.7,
+    "as_is_low": 0.6,
+    "as_is_high": 0.8,
+    "rethresholded": 0.65,
+    "rethresholded_low": 0.5,
+    "rethresholded_high": 0.8,
+    "recalibrated": 0.78,
+    "recalibrated_low": 0.6,
+    "recalibrated_high": 0.9,
+    "made_from": "abc",
+}
+
+
+def a_study(**parts: object) -> Study:
+    """Two networks at two sites, with the parts given."""
+    models = (Model("A", ("A",), weights="c0ffee" * 4), Model("A+B", ("A", "B")))
+    return Study("paper", "In a sentence.", models, (Site("A"), Site("B")), **parts)
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    """A CSV's rows."""
+    with (folder / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curves(labels: list[int], probabilities: list[float], site: str = "A") -> Calibration:
+    """Both curves of one cell, by the functions that a study uses."""
+    seen, gained = reliability_curve(labels, probabilities), decision_curve(labels, probabilities)
+    shares = (seen.mean_probability, seen.positive_share, seen.positive_share_low, seen.positive_share_high)
+    return Calibration("A", site, *shares, seen.scans, gained.threshold, gained.model, gained.treat_all)
+
+
+# Calibration ------------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_network_is_useful_everywhere_and_one_that_knows_nothing_nowhere() -> None:
+    perfect = curves([1, 1, 0, 0], [1.0, 1.0, 0.0, 0.0])
+    assert calibration.useful_range(perfect) == (0.01, 0.99)
+    assert calibration.useful_range(curves([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5])) is None
+
+
+def test_the_useful_range_is_the_longest_run() -> None:
+    curve = replace(
+        curves([1, 0], [0.6, 0.4]),
+        threshold=np.array([0.1, 0.2, 0.3, 0.4, 0.5]),
+        benefit=np.array([0.2, 0.0, 0.1, 0.1, 0.0]),
+        treat_all=np.array([0.1, 0.05, 0.0, -0.1, -0.2]),
+    )
+    assert calibration.useful_range(curve) == (0.3, 0.4)
+
+
+def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
+    score = {"model": "A", "site": "A", "ece": 0.21, "ece_if_calibrated": 0.05, "calibration_slope": 0.4}
+    score |= {"calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
+    study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
+    shown = calibration.section(study, "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "At home the median calibration error (ECE) is 0.21, and of 1 cell 1 overconfident" in shown["words"]
+    assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
+        "paper-calibration-a.svg",
+        "paper-net-benefit-a.svg",
+    }
+    assert rows_of(tmp_path, "paper-calibration")[0]["useful_from"] == "0.11"  # up to 0.10 it acts on everyone
+    assert len(rows_of(tmp_path, "paper-reliability")) == 4
+    assert len(rows_of(tmp_path, "paper-decision-curves")) == 99
+    assert calibration.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.9, "overconfident"), (1.1, 5.0, "underconfident"), (0.5, 9.0, "open"), (None, None, "unknown")],
+)
+def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None, said: str) -> None:
+    record = {
+        "calibration_slope": 150.0,
+        "calibration_slope_sampling_low": low,
+        "calibration_slope_sampling_high": high,
+    }
+    assert calibration.slope_verdict(record) == said
+
+
+def test_calibration_speaks_of_networks_that_learned_alone() -> None:
+    score = {"model": "A", "site": "A", "ece": 0.21, "calibration_slope": 0.4}
+    constant = curves([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
+    study = a_study(calibrations=[constant], scores=[score])
+    assert calibration.sentence(study).endswith(
+        "In 1 of 1 cell the net benefit is at no threshold above that of treat-all and treat-none."
+    )
+    without = replace(study, models=[replace(model, degenerate=("it did not learn",)) for model in study.models])
+    assert calibration.sentence(without) == ""
+
+
+# Where accuracy was lost ----------------------------------------------------------------------------------------
+
+
+def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
+    shown = drop.section(a_study(drops=[DROP], local=[LOCAL]), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["words"] == (
+        "Of one move of a network to a site it never saw, 1 loses accuracy beyond sampling error. "
+        "The largest part: ranking in 1."
+    )
+    assert "with 10 labelled local scans −5 by a new threshold and +8 by recalibration" in shown["local_words"]
+    svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
+    assert "+17 (+5 to +25)" in svg
+    assert "case mix" not in svg
+    row = rows_of(tmp_path, "paper-decomposition")[0]
+    assert float(row["threshold"]) + float(row["calibration"]) + float(row["ranking"]) == pytest.approx(
+        float(row["drop"])
+    )
+    assert "made_from" not in row
+    said = " ".join([*shown["meanings"].values(), shown["table"].caption, shown["table"].note])
+    assert not re.search(r"mend|sick|healthy|right decision|commoner|luck", said)
+    assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def test_no_clear_drop_names_no_part() -> None:
+    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith("0 lose accuracy beyond sampling error.")
+
+
+def test_no_winner_is_named_among_ties() -> None:
+    tied = DROP | {"threshold": 0.17, "largest": ""}
+    said = drop.sentence([DROP, tied, tied])
+    assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
+    assert "threshold" not in said
+
+
+def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
+    row = {"model": "A", "site": "B", "score": "auc", "first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9}
+    row |= {"dropout_sd": 0.01, "seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
+    study = a_study(trainings=[row, row | {"score": "accuracy"}])
+    write_report(Report("Several", [study]), tmp_path)
+    (kept,) = rows_of(tmp_path, "paper-seeds")
+    assert (kept["first"], kept["dropout_sd"], kept["standard_deviation"]) == ("0.8", "0.01", "0.04")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "0.80 (0.70–0.90)" in html
+    assert "3 trainings of each network" in html
+    assert "the means over several trainings hold that spread" in html
+    assert "Neither tells where another training would land" not in html
+    assert "paper-seeds" not in {path.stem for path in write_tables(tmp_path / "once", a_study())}
+    once = (tmp_path / "once" / "report.html").read_text(encoding="utf-8")
+    assert "Neither tells where another training would land" in once
+    assert "the means over several trainings" not in once
+
+
+def write_tables(folder: Path, study: Study) -> list[Path]:
+    write_report(Report("Once", [study]), folder)
+    return list((folder / "tables").iterdir())
+
+
+# Diagnosis and stress ---------------------------------------------------------------------------------------------
+
+
+def a_diagnosis() -> Diagnosis:
+    """One pair of sites, one network without and with lungs, one finding, three maps."""
+    pair = {"home": "A", "site": "B", "auc": 0.81, "low": 0.7, "high": 0.9, "p": 0.001, "power": 0.9}
+    cell = {"model": "A", "site": "A", "low": 0.5, "high": 0.9, "patients": 20, "scans": 20}
+    maps = [{"model": "A", "site": "A", "label": 1, "inside": v, "expected": 0.3} for v in (0.1, 0.2, 0.6)]
+    return Diagnosis(
+        separation=[pair | {"view": "border", "model": ""}, pair | {"view": "features", "model": "A+B", "auc": 0.9}],
+        shortcuts=[
+            cell | {"view": "lungs_erased", "auc": 0.74, "p": 0.01},
+            cell | {"view": "label_shuffle", "auc": 0.51, "p": None},
+        ],
+        saliency=maps,
+        labels=[{"site": "A", "view": "objects", "auc": 0.72, "low": 0.6, "high": 0.8, "p": 0.01, "p_holm": 0.2}],
+        findings=[
+            {
+                "model": "",
+                "home": "A",
+                "site": "A",
+                "cause": "texture",
+                "sentence": "So it is.",
+                "strength": 0.8,
+                "p": 0.01,
+            }
+        ],
+    )
+
+
+def test_the_diagnosis_is_said_drawn_and_kept(tmp_path: Path) -> None:
+    shown = diagnosis.section(a_study(diagnosis=a_diagnosis()), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["sentences"] == ["So it is."]
+    pairs = (tmp_path / "figures" / "paper-separation.svg").read_text(encoding="utf-8")
+    assert pairs.count(">0.81<") == 2  # both ways round
+    assert ">0.90<" not in pairs  # features of a network of several sites stand in the table alone
+    battery = (tmp_path / "figures" / "paper-battery.svg").read_text(encoding="utf-8")
+    assert "lungs erased" in battery
+    assert battery.count('width="7" height="7"') == 1  # shuffled labels are never a find
+    assert "something outside the body" in (tmp_path / "figures" / "paper-label-causes.svg").read_text(encoding="utf-8")
+    assert float(rows_of(tmp_path, "paper-saliency")[0]["inside"]) == pytest.approx(0.3)
+    assert len(rows_of(tmp_path, "paper-separation")) == 2
+    assert diagnosis.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
+    first = a_diagnosis().findings[0]
+    weaker = first | {"sentence": "So it is, too.", "strength": 0.7}
+    other = first | {"site": "B", "home": "B", "sentence": "And there."}
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(findings=[first, weaker, other])), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert (shown["sentences"], shown["further"]) == (["So it is.", "And there."], 1)
+
+
+def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
+    base = {"model": "A", "home": "A", "unit": "mm", "low": 0.5, "high": 0.95, "positive_share": 0.3, "scans": 40}
+    rows = [
+        base | {"shift": "blur", "dose": dose, "auc": auc, "words": f"blurred by {dose:g} mm", "p_value_holm": p}
+        for dose, auc, p in ((0.0, 0.9, None), (1.0, 0.88, 0.4), (4.0, 0.6, 0.001))
+    ]
+    rows += [base | {"shift": "noise", "dose": d, "auc": 0.9, "words": f"noise {d:g}"} for d in (0.0, 25.0)]
+    best = {"model": "A", "home": "A", "site": "B", "shift": "blur", "words": "Blur comes nearest.", "best": True}
+    kept = Stress(rows, [best | {"distance": 0.2, "distance_unshifted": 0.5}])
+    shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
+    assert "Measured falls of less than 0.05 at every dose and network: noise (the intervals in the" in shown["words"]
+    assert shown["silent"] == []
+    assert shown["best"] == ["Blur comes nearest."]
+    svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
+    assert "0.90 → 0.60" in svg
+    assert len(rows_of(tmp_path, "paper-dose-response")) == 5
+    assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: object) -> dict:
+    row = {"model": "A", "home": "A", "shift": "blur", "unit": "mm", "words": "blurred", "low": 0.5, "high": 0.95}
+    return row | {"dose": dose, "auc": auc, "p_value_holm": p, "scans": 40, "positive_share": 0.3} | more
+
+
+def test_no_shift_is_the_costliest_where_none_surely_costs_anything() -> None:
+    plain = a_dose(0.9, None, dose=0.0)
+    assert stress.sentence([plain, a_dose(0.6, 0.01)]).startswith("The costliest: blurred, which takes 0.30")
+    unsure = stress.sentence([plain, a_dose(0.6, 0.06)])
+    assert unsure == "No shift surely lowers the AUC; the largest fall is 0.30 (blurred, A)."
+    others = [a_dose(0.9, None, 0.0, shift=f"s{i}") for i in range(9)] + [
+        a_dose(0.9, 1, shift=f"s{i}") for i in range(9)
+    ]
+    assert "No shift surely lowers" in stress.sentence([plain, a_dose(0.6, 0.01), *others])  # one of ten was tried
+    assert stress.sentence([plain, a_dose(0.93, 0.001)]) == "No shift lowers the AUC."
+
+
+def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> None:
+    row = {"model": "A", "home": "A", "shift": "degenerate", "dose": 0.0, "unit": "", "auc": None, "scans": 0}
+    kept = Stress([row | {"words": "degenerate: its scores hardly differ"}], [])
+    shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["silent"] == ["A: degenerate: its scores hardly differ."]
+    assert (shown["words"], shown["pictures"], shown["best"]) == ("", [], [])
+
+
+def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
+    named = {"site": "A", "view": "body", "auc": 0.8, "p_holm": 0.001}
+    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}], [])
+    assert "Nothing outside the lungs was found" in clean
+    assert "is no proof" in clean
+    body = diagnosis.battery_words([named], [])
+    assert "Outside the lungs, too, positive is told from negative at A: " in body
+    assert "At A it is the body itself: age, sex, size or the disease can do that" in body
+    air = diagnosis.battery_words([named | {"view": "background"}], [])
+    assert "a network may use that there" in air
+    assert "age, sex, size" not in air
+    for words in (clean, body, air, diagnosis.battery_words([], [])):
+        assert "With the lungs erased" not in words  # nobody looked
+        assert "stands at 0.5" not in words
+
+
+def an_erased(auc: float, **more: object) -> dict:
+    return {"model": "A", "site": "A", "view": "lungs_erased", "low": auc - 0.1, "high": auc + 0.1, "auc": auc} | more
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([an_erased(0.55), an_erased(0.45)], "in 2 tests of networks that learned, none is distinguishable from"),
+        ([an_erased(0.7)], "in 1 test of networks that learned, with the whole interval 1 lies above chance (0.50):"),
+        ([an_erased(0.7), an_erased(0.8), an_erased(0.3)], "2 lie above chance (0.50): there some discrimination is"),
+        ([an_erased(0.3), an_erased(0.5)], "with the whole interval 1 lies below: there what is outside the lungs"),
+        ([an_erased(0.7, degenerate="it did not learn"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+        ([an_erased(0.7, view="whole"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+    ],
+)
+def test_an_auc_with_the_lungs_erased_is_judged_by_its_whole_interval(rows: list[dict], words: str) -> None:
+    assert words in diagnosis.battery_words([], rows)
+
+
+def test_no_p_stands_beside_shuffled_labels_even_where_an_older_record_holds_one(tmp_path: Path) -> None:
+    """The p of the row above was once kept for it: neither the table nor the square may show that."""
+    rows = [an_erased(0.74, p=0.01, scans=20), an_erased(0.51, view="label_shuffle", p=0.01, scans=20)]
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", Folder(tmp_path))
+    assert shown is not None
+    (table,) = shown["tables"].values()
+    printed = [[column.print(row) for column in table.columns] for row in table.rows]
+    assert ["0.010" in printed[0], "–" in printed[1]] == [True, True]
+    battery = (tmp_path / "figures" / "paper-battery.svg").read_text(encoding="utf-8")
+    assert battery.count('width="7" height="7"') == 1
+
+
+def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_path: Path) -> None:
+    cell = {"model": "A", "site": "A", "low": 0.5, "high": 0.9, "patients": 20, "scans": 20, "permutations": 1999}
+    rows = [
+        cell | {"view": "lungs_erased", "auc": 0.74, "p": 1 / 2000, "degenerate": "it did not learn"},
+        cell | {"view": "label_shuffle", "auc": 0.51, "p": None, "degenerate": "it did not learn"},
+    ]
+    out = Folder(tmp_path)
+    shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", out)
+    assert shown is not None
+    (table,) = shown["tables"].values()
+    printed = [[column.print(row) for column in table.columns] for row in table.rows]
+    assert printed[0][0] == "A (did not learn)"
+    assert "≤ 0.0005" in printed[0]
+    assert "–" in printed[1]
+
+
+# Sheets -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_sheets_have_the_checklists_items() -> None:
+    assert [item.number for item in CLAIM.items] == [str(n) for n in range(1, 45)]
+    numbers = [item.number for item in TRIPOD_AI.items]
+    assert len(numbers) == len(set(numbers)) == 52
+    assert sorted({int(n.rstrip("abcdefg")) for n in numbers}) == list(range(1, 28))
+    letters = {n: [x[-1] for x in numbers if x[:-1] == str(n)] for n in (3, 5, 6, 8, 9, 12, 18, 20, 23, 27)}
+    assert ["".join(found) for found in letters.values()] == [
+        "abc",
+        "ab",
+        "abc",
+        "abc",
+        "abc",
+        "abcdefg",
+        "abcdef",
+        "abc",
+        "ab",
+        "abc",
+    ]
+
+
+def test_a_sheet_marks_what_the_run_cannot_know() -> None:
+    report = Report("T", (a_study(settings={"split": {"train": 0.7, "test": 0.2}, "seed": 3}, split_hash="5417"),))
+    rows = {row["item"]: row for row in fill(CLAIM, report).rows}
+    assert rows["19"]["answer"] == (
+        "Per site and class, patients were drawn at random (seed 3): 70% train, 20% test, the rest validation; "
+        "split 5417."
+    )
+    assert (rows["19"]["state"], rows["14"]["state"], rows["39"]["state"]) == (FILLED, OPEN, OPEN)
+    assert rows["14"]["answer"] == ""
+    assert rows["14"]["you_must_write"]
+    assert rows["24"]["you_must_write"] == "The run has no record of this."
+    assert {row["state"] for row in rows.values()} == {FILLED, PARTLY, OPEN}
+
+
+def test_no_sheet_names_a_folder_of_this_machine() -> None:
+    report = Report("T", (a_study(),), command="elsewhere report /home/me/secret")
+    assert "/home/me" not in "".join(fill(sheet, report).to_csv() for sheet in (CLAIM, TRIPOD_AI))
+
+
+# Words and the whole page -----------------------------------------------------------------------------------------
+
+
+def test_signed_numbers_have_a_true_minus() -> None:
+    assert [signed(0.5), signed(-0.5), signed(-0.004), signed(None)] == ["+0.50", "−0.50", "0.00", "–"]
+
+
+def test_the_page_says_what_it_holds_and_what_was_not_made(tmp_path: Path) -> None:
+    study = a_study(absent={"dose–response curves": "elsewhere stress STUDY.toml runs/x"})
+    page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
+    assert "dose–response curves: run <code>elsewhere stress STUDY.toml runs/x</code>" in page
+    assert 'id="stress"' not in page
+    assert 'href="#stress"' not in page
+    assert "0 example slices" not in holdings(Report("T", (study,)))
+    assert "no volume. Look it over before you hand it on." in page
+
+
+def test_cells_of_the_matrix_can_be_stepped_on_and_tell_everything(tmp_path: Path) -> None:
+    ends = {"auc_sampling_low": 0.3, "auc_sampling_high": 0.48}
+    study = a_study(
+        scores=[{"model": "A", "site": "B", "accuracy": 0.8, "auc": 0.4, "positives": 10, "negatives": 10, **ends}]
+    )
+    page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
+    assert page.count('tabindex="0" aria-describedby="paper-cell-') == 4
+    assert 'id="paper-cell-1-2">A tested at B (never seen in training): AUC 0.400, 95 % interval 0.300–0.480.' in page

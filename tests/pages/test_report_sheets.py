@@ -1,0 +1,101 @@
+"""What the reporting sheets answer: records on both sides of each answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from small_study import a_cell, a_study, marked
+
+from elsewhere.pages.report import Audit, Diagnosis, Report, Study
+from elsewhere.pages.report.sheets import CLAIM, TRIPOD_AI, fill
+from elsewhere.pages.report.words import ODD_SCANS
+
+HOME, AWAY = a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05)
+
+
+def answers(study: Study, sheet: Any = TRIPOD_AI, *others: Study, **report: Any) -> dict[str, str]:
+    """Item -> what the run answers."""
+    return {row["item"]: row["answer"] for row in fill(sheet, Report("T", (study, *others), **report)).rows}
+
+
+def test_item_12f_says_that_nothing_was_updated_and_24_what_it_would_bring() -> None:
+    local = {"scans": 10, "as_is": 0.7, "rethresholded": 0.65, "recalibrated": 0.78}
+    found = answers(a_study(HOME, AWAY, local=[local]))
+    assert (
+        found["12f"]
+        == "No network was changed after its evaluation: weights and thresholds are those chosen before it."
+    )
+    assert found["24"].startswith(found["12f"])
+    assert "Tried on the test scans alone" in found["24"]
+    assert answers(a_study())["12f"] == ""
+    assert answers(a_study(HOME))["24"] == found["12f"]
+
+
+def test_a_leak_is_not_answered_with_disjoint_patients() -> None:
+    clean = answers(a_study(absent={ODD_SCANS: "x"}), CLAIM)["20"]
+    assert clean.startswith("Patients: no patient id and no equal volume stands on two sides of the split.")
+    assert clean.endswith("were not searched for.")
+    leaky = answers(a_study(audit=Audit(leaks=[{}, {}])), CLAIM)["20"]
+    assert leaky.startswith(
+        "Patients were to stay on one side of the split, but two leaks by patient id or equal voxels stand"
+    )
+    assert "No pairs on two sides look like one patient." in leaky
+
+
+def test_training_selection_and_imbalance_follow_each_study_s_settings() -> None:
+    plain = {"learning_rate": 1e-5, "batch": 1, "iterations": 9, "sampling": "uniform", "precision": "32-true"}
+    own = plain | {"weight_decay": 0.01, "balanced_classes": True, "select": "log_loss", "schedule": "cosine"}
+    one, two = (a_study(settings={"training": t | {"validate_every": 3}}) for t in (plain, own))
+    apart = answers(one, CLAIM), answers(two, CLAIM)
+    assert apart[0]["25"].startswith("Adam, learning rate 1e-05, batch 1, 9 iterations, scans drawn uniformly")
+    assert apart[1]["25"].startswith("AdamW, weight decay 0.01, learning rate 1e-05, cosine schedule, batch 1")
+    assert apart[0]["26"].startswith("Highest accuracy (at threshold 0.5, the first maximum kept)")
+    assert apart[1]["26"].startswith("Lowest log loss (the last minimum kept)")
+    assert answers(one)["13"].startswith("No resampling of the classes; no class weights.")
+    assert answers(two)["13"].startswith("The classes were drawn in turn; no class weights.")
+    both = answers(one, CLAIM, replace(two, name="harmonised"))["26"]
+    assert "“paper”: Highest accuracy" in both
+    assert "“harmonised”: Lowest log loss" in both
+
+
+def test_external_validation_is_claimed_only_where_there_was_one() -> None:
+    assert "development and external validation" in answers(a_study(HOME, AWAY))["1"]
+    assert "development and internal validation" in answers(a_study(HOME))["1"]
+    assert "no other site was tested" in answers(a_study(HOME))["4"]
+
+
+def test_sheets_say_what_was_left_out_and_what_was_not_done() -> None:
+    study = a_study(HOME, AWAY, a_cell("B", "A", 0.1))
+    assert "left out" not in answers(study)["23a"]
+    assert answers(marked(study, "B"))["23a"].startswith("1 of 3 networks did not learn, as far as")
+    assert answers(marked(study, "A", "B", "A+D"))["25"].startswith("None of the 3 networks learned")
+    rows = [{"model": m, "site": "A", "inside": v, "expected": 0.3} for m, v in (("A", 0.6), ("B", 0.0))]
+    looked = replace(study, diagnosis=Diagnosis(saliency=rows))
+    assert "in two maps: 30% of their mass" in answers(looked, CLAIM)["31"]
+    assert "in one map: 60% of their mass" in answers(marked(looked, "B"), CLAIM)["31"]
+    assert "shortcut battery" not in answers(looked, CLAIM)["31"]
+    assert "None" not in answers(study, CLAIM)["29"]
+
+
+def test_side_by_side_is_called_the_same_sites_only_where_it_is_so() -> None:
+    study = a_study(HOME, AWAY)
+    sheet = {r["item"]: r["answer"] for r in fill(CLAIM, Report("T", (study, replace(study, name="b")))).rows}
+    assert any("The same sites under 2 settings side by side." in said for said in sheet.values())
+    other = replace(study, name="b", sites=study.sites[:2])
+    sheet = {r["item"]: r["answer"] for r in fill(CLAIM, Report("T", (study, other))).rows}
+    assert any("Sites that differ under 2 settings side by side." in said for said in sheet.values())
+    assert not any("The same sites" in said for said in sheet.values())
+
+
+def test_patients_and_scans_agree_with_their_number() -> None:
+    row = {"site": "A", "label": 1, "subset": "test", "patients": 1, "scans": 1}
+    said = " ".join(answers(a_study(counts=[row, row | {"label": 0, "patients": 2, "scans": 3}])).values())
+    assert "1 positive patient (1 scan); test: 2 negative patients (3 scans)" in said
+
+
+def test_a_difference_between_sites_is_not_claimed_without_records() -> None:
+    assert answers(a_study())["16"] == ""
+    assert answers(a_study(audit=Audit(site_only_auc=0.7)))["16"] == (
+        "A rule that knows only the site reaches AUC 0.70 over all sites."
+    )

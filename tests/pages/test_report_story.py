@@ -1,0 +1,164 @@
+"""What was planted against what was found, and the hardest scans: records on both sides of each sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from small_study import a_study
+
+from elsewhere.pages.report import Audit, Diagnosis, Study, hardest, story
+from elsewhere.pages.report.folder import Folder
+from elsewhere.scans.phantom.sites import default_sites
+
+
+def a_tie(factor: str, strength: float = 1.0, site: str = "A", **words: str) -> dict[str, Any]:
+    """A record of `Study.ties`."""
+    return {"site": site, "factor": factor, "strength": strength, **words}
+
+
+def a_rule(rule: str, auc: float = 0.8, p: float = 0.01, site: str = "A") -> dict[str, Any]:
+    """A record of `Audit.confounding`."""
+    return {"rule": rule, "sites": site, "auc": auc, "p_value": p}
+
+
+def a_cause(cause: str, site: str = "A", model: str = "", home: str = "") -> dict[str, Any]:
+    """A record of `Diagnosis.findings`."""
+    return {
+        "model": model,
+        "home": home or site,
+        "site": site,
+        "cause": cause,
+        "strength": 0.8,
+        "p": 0.01,
+        "sentence": "",
+    }
+
+
+def told(study: Study, folder: Path) -> tuple[str, dict[str, str]]:
+    """The sentence, and what each tie's row says."""
+    shown = story.section(study, "paper", Folder(folder))
+    assert shown is not None
+    return shown["words"], {row["factor"]: row["found"] for row in shown["table"].rows}
+
+
+def test_every_dial_of_the_simulator_has_its_traces() -> None:
+    dials = {factor.replace("_", " ") for site in default_sites() for factor, _ in site.dials}
+    assert dials <= set(story.TRACES)
+
+
+def test_one_finding_is_counted_once_however_many_ties_it_may_show(tmp_path: Path) -> None:
+    ties = [a_tie("kernel"), a_tie("spacing"), a_tie("dose")]
+    study = a_study(ties=ties, diagnosis=Diagnosis(findings=[a_cause("texture")]))
+    words, rows = told(study, tmp_path)
+    assert words == (
+        "Three ties between label and acquisition are planted. Each finding counted once, 1 came to light; 2 more may "
+        "be behind the same findings, which cannot tell which tie they show."
+    )
+    assert list(rows.values()).count(story.FOUND) == 1
+    assert list(rows.values()).count(story.SHARED) == 2
+
+
+def test_ties_get_findings_of_their_own_where_there_are_enough(tmp_path: Path) -> None:
+    """Dose has texture alone, the kernel a rule too: both came to light, whichever is looked at first."""
+    study = a_study(
+        ties=[a_tie("kernel"), a_tie("dose")],
+        audit=Audit(confounding=[a_rule("kernel")]),
+        diagnosis=Diagnosis(findings=[a_cause("texture")]),
+    )
+    for ties in (study.ties, study.ties[::-1]):
+        words, rows = told(replace(study, ties=ties), tmp_path / str(ties is study.ties))
+        assert set(rows.values()) == {story.FOUND}
+        assert "Each finding counted once, 2 came to light." in words
+
+
+def test_what_was_missed_and_what_nobody_looked_for_are_told_apart(tmp_path: Path) -> None:
+    study = a_study(
+        ties=[a_tie("kernel"), a_tie("age"), a_tie("devices"), a_tie("padding", 0.0)],
+        audit=Audit(confounding=[a_rule("kernel"), a_rule("age and sex", 0.7, 0.2)]),
+    )
+    words, rows = told(study, tmp_path)
+    assert rows == {
+        "kernel": story.FOUND, "age": story.MISSED, "devices": story.UNSEEN, "padding": "nothing was planted",
+    }  # fmt: skip
+    assert "Three ties" in words
+    assert "; 1 was looked for and not found; for 1 no test was run in this study." in words
+    assert "no planted tie would show so" not in words
+
+
+def test_findings_without_a_planted_cause_are_named_and_those_of_another_tie_are_not(tmp_path: Path) -> None:
+    alone = a_study(ties=[a_tie("padding", 0.0)], audit=Audit(confounding=[a_rule("padding and black share")]))
+    words, _ = told(alone, tmp_path / "alone")
+    assert words.startswith(
+        "No tie between label and acquisition is planted (all dials at 0). Found where no planted tie"
+    )
+    assert "padding and black share at A" in words
+    hospital = replace(alone, ties=[a_tie("padding", 0.0), a_tie("hospital")])
+    words, _ = told(hospital, tmp_path / "hospital")
+    assert "no planted tie would show so" not in words
+
+
+def test_a_finding_about_a_network_or_a_pair_of_sites_tells_nothing_of_a_tie(tmp_path: Path) -> None:
+    findings = [a_cause("texture", "B", home="A"), a_cause("texture", model="A")]
+    _, rows = told(a_study(ties=[a_tie("dose")], diagnosis=Diagnosis(findings=findings)), tmp_path)
+    assert rows == {"dose": story.MISSED}
+
+
+def test_directions_stand_in_the_table_where_the_simulator_gives_them(tmp_path: Path) -> None:
+    ties = [a_tie("kernel", positives="sharp", negatives="soft")]
+    shown = story.section(a_study(ties=ties), "with", Folder(tmp_path))
+    assert shown is not None
+    assert [c.heading for c in shown["table"].columns][2:4] == ["Positives", "Negatives"]
+    assert (shown["table"].rows[0]["positives"], shown["table"].rows[0]["negatives"]) == ("sharp", "soft")
+    without = story.section(a_study(ties=[a_tie("kernel")]), "without", Folder(tmp_path))
+    assert without is not None
+    assert "Positives" not in [c.heading for c in without["table"].columns]
+
+
+def a_scan(site: str = "A", label: int = 1, **values: Any) -> dict[str, Any]:
+    """A record of `Study.hardest`."""
+    base = {"site": site, "scan": "s", "patient": "p", "label": label, "models": 3, "wrong": 3, "trained_here": 2}
+    return base | {"trained_here_wrong": 2, "mean_probability": 0.2, "known": ""} | values
+
+
+def a_judge(site: str = "A", label: int = 1, scans: int = 20, wrong: int = 1, models: int = 3) -> dict[str, Any]:
+    """A record of `Study.judged`."""
+    return {"site": site, "label": label, "scans": scans, "models": models, "mostly_wrong": wrong}
+
+
+def test_scans_of_a_class_that_the_networks_mostly_miss_are_not_called_hard() -> None:
+    said = hardest.sentence(a_study(hardest=[a_scan()] * 12, judged=[a_judge(wrong=15), a_judge(label=0, wrong=0)]))
+    assert "Most networks get most of a whole class wrong, 15 of 20 positives of A: there the networks fail" in said
+    assert "label" not in said
+
+
+def test_a_scan_that_stands_out_in_its_class_is_to_be_looked_at() -> None:
+    scans = [a_scan(), a_scan(scan="t", trained_here_wrong=0)]
+    said = hardest.sentence(a_study(hardest=scans, judged=[a_judge(wrong=2)]))
+    assert (
+        "All are of a class that the networks mostly get right at that site; 1 of these is called wrongly also" in said
+    )
+    assert "odd scan, hardly visible disease or wrong label; the records cannot tell which" in said
+    assert "whole class" not in said
+    mixed = hardest.sentence(a_study(hardest=[*scans, a_scan("B")], judged=[a_judge(wrong=2), a_judge("B", wrong=19)]))
+    assert "2 are of a class" in mixed
+    assert "19 of 20 positives of B" in mixed
+
+
+def test_nothing_listed_is_not_nothing_judged() -> None:
+    none = a_study(judged=[a_judge(models=1, wrong=0)])
+    assert hardest.sentence(none) == (
+        "No scan is listed: no site has two networks that discriminate there. Not judged, for want of two networks "
+        "that discriminate there: A."
+    )
+    fine = a_study(judged=[a_judge(wrong=0), a_judge("B", models=0)])
+    assert hardest.sentence(fine).startswith("No scan of A is called wrongly by more than half of the networks.")
+    assert hardest.sentence(fine).endswith("discriminate there: B.")
+
+
+def test_hard_cases_are_listed_by_class_with_what_is_known(tmp_path: Path) -> None:
+    cases = [a_scan(scan="missed", known="age 70"), a_scan(scan="called", label=0, trained_here=0)]
+    shown = hardest.section(a_study(hardest=cases, judged=[a_judge()]), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert [[row["scan"] for row in table.rows] for table in shown["tables"]] == [["missed"], ["called"]]

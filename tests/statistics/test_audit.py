@@ -1,0 +1,134 @@
+"""The audit on small tables worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from elsewhere.statistics.audit import audit, counts, duplicates, facts_by_class, leaks, warn_of_left_out
+
+
+def row(site: str, patient: str, scan: str, label: int | None, subset: str = "train", **facts: Any) -> dict[str, Any]:
+    return {
+        "site": site,
+        "patient": patient,
+        "scan": scan,
+        "label": label,
+        "subset": subset,
+        "slices": 10,
+        "rows": 512,
+        "columns": 512,
+        "units": "HU",
+        "slice_spacing_mm": 8.0,
+        "padding_share": 0.1,
+        "black_share": 0.1,
+        "content_hash": f"{site}/{scan}",
+        "prepared_hash": f"prepared {site}/{scan}",
+        "minimum": -1000,
+        "maximum": 100,
+        "source_slices": 10,
+        **facts,
+    }
+
+
+ROWS = [
+    row("A", "p1", "s1", 1),
+    row("A", "p1", "s2", 1),
+    row("A", "p2", "s3", 0, black_share=0.9),
+    row("A", "p3", "s4", 0, "test"),
+    row("B", "q1", "s1", 1, "test"),
+]
+
+
+def test_counts_are_patients_scans_and_slices() -> None:
+    table = {(r["site"], r["label"], r["subset"]): (r["patients"], r["scans"], r["slices"]) for r in counts(ROWS)}
+    assert table == {
+        ("A", 0, "test"): (1, 1, 10),
+        ("A", 0, "train"): (1, 1, 10),
+        ("A", 1, "train"): (1, 2, 20),
+        ("B", 1, "test"): (1, 1, 10),
+    }
+
+
+def test_facts_by_class_tell_lung_segmented_scans() -> None:
+    facts = {(r["site"], r["label"]): r for r in facts_by_class(ROWS)}
+    assert facts["A", 0]["lung_segmented_share"] == 0.5
+    assert facts["A", 0]["black_share"] == 0.5
+    assert facts["A", 1]["lung_segmented_share"] == 0.0
+    assert facts["A", 1]["matrix"] == "512 x 512"
+
+
+def test_warnings_name_one_class_sites_confounding_and_black_images() -> None:
+    found = audit([*ROWS, *(row("B", f"q{i}", f"t{i}", 1) for i in range(9))])
+    text = " ".join(found["warnings"])
+    assert "B has only positive scans" in text
+    assert "a rule that knows only the site already reaches AUC" in text
+    assert "50% of the negative scans look lung-segmented" in text
+    # site A scores 2/4, site B 1: ten positives of B beat both negatives, two of A tie with them
+    assert found["site_only_auc"] == pytest.approx((10 * 2 + 2 * 2 * 0.5) / (12 * 2))
+
+
+def test_copies_and_leaks() -> None:
+    rows = [*ROWS, row("A", "p4", "s5", 0, "test", content_hash="A/s1")]
+    assert [[s["scan"] for s in group] for group in duplicates(rows)] == [["s1", "s5"]]
+    assert leaks(rows) == [{"kind": "content", "what": "A/s1 = A/s5", "subsets": ["test", "train"]}]
+    moved = [*ROWS, row("A", "p1", "s9", 1, "test")]
+    assert leaks(moved) == [{"kind": "patient", "what": "A/p1", "subsets": ["test", "train"]}]
+    assert leaks(ROWS) == []
+    assert "1 volume stands under more than one patient." in audit(rows)["warnings"]
+    two = [*rows, row("B", "q8", "s8", 0, content_hash="x"), row("B", "q9", "s9", 0, content_hash="x")]
+    assert "2 volumes stand under more than one patient." in audit(two)["warnings"]
+    assert not any("more than one patient" in words for words in audit(ROWS)["warnings"])
+
+
+def test_one_class_everywhere_has_no_site_only_auc() -> None:
+    assert audit(ROWS[:2])["site_only_auc"] is None
+
+
+def test_equal_prepared_voxels_are_copies_whatever_the_files_hold() -> None:
+    """Grey saved as colour, or at another matrix: two files, and one picture to the network."""
+    rows = [row("A", "p1", "s1", 1, prepared_hash="same"), row("A", "p2", "s2", 0, "test", prepared_hash="same")]
+    assert leaks(rows) == [{"kind": "content", "what": "A/s1 = A/s2", "subsets": ["test", "train"]}]
+    chain = [*rows, row("B", "q1", "s3", 0, "test", content_hash="A/s2")]
+    assert [[s["scan"] for s in group] for group in duplicates(chain)] == [["s1", "s2", "s3"]]
+    flat = [{**r, "minimum": -1000, "maximum": -1000} for r in rows]  # shows nothing: no copy of another empty one
+    assert duplicates(flat) == []
+    assert duplicates([row("A", "p1", "s1", 1), row("A", "p2", "s2", 0)]) == []
+
+
+def said_of(rows: list[dict[str, Any]], word: str) -> list[str]:
+    return [sentence for sentence in audit(rows)["warnings"] if word in sentence]
+
+
+def test_a_table_with_a_patient_for_every_picture_is_named() -> None:
+    alone = [row("A", f"p{i}", f"s{i}", i % 2, source_slices=1 + i % 2) for i in range(20)]
+    assert said_of(alone, "every interval is too narrow")[0].startswith("A: 20 of 20 patients have one scan of one or")
+    nearly = [*alone, row("A", "p0", "again", 0, source_slices=1)]
+    assert said_of(nearly, "too narrow")[0].startswith("A: 19 of 20 patients")
+    several = [row("A", f"p{i // 3}", f"s{i}", i % 2, source_slices=1) for i in range(21)]
+    assert said_of(several, "too narrow") == []
+    volumes = [row("A", f"p{i}", f"s{i}", i % 2, source_slices=3) for i in range(20)]
+    assert said_of(volumes, "too narrow") == []
+    assert said_of([*volumes, *({**r, "site": "B"} for r in alone)], "too narrow")[0].startswith("B: ")
+
+
+def test_what_is_left_out_is_compared_between_the_classes() -> None:
+    """The shares of a real collection: colour pictures, 81 of 349 positives and 25 of 397 negatives."""
+    used = [row("A", f"p{i}", f"p{i}", 1) for i in range(268)] + [row("A", f"n{i}", f"n{i}", 0) for i in range(372)]
+    lost = [{"site": "A", "label": 1}] * 81 + [{"site": "A", "label": 0}] * 25
+    found = audit(used, lost)
+    assert found["left_out"] == [
+        {"site": "A", "label": 0, "used": 372, "left_out": 25},
+        {"site": "A", "label": 1, "used": 268, "left_out": 81},
+    ]
+    (said,) = [w for w in found["warnings"] if "could not be used" in w]
+    assert said.startswith(
+        "A: 81 of 349 positive scans (23%) and 25 of 397 negative scans (6%) could not be used (p = "
+    )
+    even = [{"site": "A", "label": 1}] * 25 + [{"site": "A", "label": 0}] * 30
+    assert not any("could not be used" in w for w in audit(used, even)["warnings"])
+    assert not any("could not be used" in w for w in audit(used, [{"site": "A", "label": None}] * 90)["warnings"])
+    assert warn_of_left_out([{"site": "A", "label": 1, "used": 9, "left_out": 9}]) == []  # one class: no comparison
+    reversed_ = [{"site": "A", "label": 1 - r["label"]} for r in lost]
+    assert any("negative scans" in w and "could not" in w for w in audit(used, reversed_)["warnings"])
