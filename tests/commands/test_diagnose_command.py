@@ -143,7 +143,7 @@ def test_a_scan_without_lungs_is_said_and_left_out(found: dict[str, list[dict[st
 def test_again_it_looks_at_no_scan_and_says_the_same(
     made: tuple[Path, Folder], found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "_probe_scan", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr(probing, "find_regions", lambda *_: pytest.fail("looked again"))
     assert diagnose_study(*made, permutations=199, workers=1) == found
 
 
@@ -156,8 +156,8 @@ def test_a_chunk_that_is_lost_is_made_again_alone(
     parts = sorted((copy.root / "diagnosis" / "parts").iterdir())
     parts[0].unlink()
     (copy.root / "diagnosis" / "parts" / "old.parquet").write_bytes(b"")
-    looked, probe = [], probing._probe_scan
-    monkeypatch.setattr(probing, "_probe_scan", lambda *given: looked.append(given[1]["scan"]) or probe(*given))
+    looked, find = [], probing.find_regions
+    monkeypatch.setattr(probing, "find_regions", lambda *given: looked.append(1) or find(*given))
     assert diagnose_study(made[0], copy, permutations=199, workers=1) == found
     assert 0 < len(looked) <= probing.CHUNK
     assert sorted((copy.root / "diagnosis" / "parts").iterdir()) == parts
