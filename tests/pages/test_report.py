@@ -23,6 +23,7 @@ from elsewhere.pages.report import (
     Study,
     write_report,
 )
+from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import folder as places
 from elsewhere.pages.report.page import whole
 from elsewhere.pages.report.published import published_table
@@ -448,3 +449,25 @@ def test_names_and_sizes_are_kept_whole_and_escaped() -> None:
     )
     assert whole("<b>x-y</b>") == '&lt;b&gt;<span class="whole">x-y</span>&lt;/b&gt;'
     assert whole("/data/a-b/c-d.dcm") == "/data/a-b/c-d.dcm"
+
+
+def test_a_picture_that_the_page_needs_stays_longest_however_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "PAGE", 1500)
+    out = places.Folder(tmp_path)
+    needed, other = Canvas("needed", "Scans.", 100, 100), Canvas("other", "A plot.", 100, 100)
+    for _ in range(10):
+        needed.line([0, 100], [0, 100])
+    out.add_picture(needed, first=True)
+    out.add_picture(other)
+    page = out.add_page(lambda: "".join(str(p.svg) for p in out.pictures), cells=0).read_text()
+    assert "figures/other.svg" in page
+    assert "figures/needed.svg" not in page
+    monkeypatch.setattr(places, "PAGE", 0)
+    assert "figures/needed.svg" in _again(out)
+
+
+def _again(out: places.Folder) -> str:
+    out.written.discard("report.html")
+    return out.add_page(lambda: "".join(str(p.svg) for p in out.pictures), cells=0).read_text()
