@@ -252,8 +252,8 @@ PAPER = {
     ),
     "Discussion": (
         "Without definitive negative labels, our models likely learned simply to identify the data source as "
-        "MosMedData and compromised some of their learning capacity and performance to use the relevant imaging features for the "
-        "predictions.",
+        "MosMedData and compromised some of their learning capacity and performance to use the relevant imaging "
+        "features for the predictions.",
         "Although this study did not fully explore the possible techniques to improve robustness and prevent "
         "overfitting, it may serve as a baseline for future model generalization studies that use medical data for the "
         "clinical implementation of COVID-19–related classification models.",

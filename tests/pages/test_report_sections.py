@@ -50,6 +50,7 @@ DROP = {
     "ranking": 0.17,
     "ranking_low": 0.05,
     "ranking_high": 0.25,
+    "discriminates": True,
     "largest": "ranking",
     "note": "",
     "method": "bootstrap",
@@ -185,6 +186,31 @@ def test_no_winner_is_named_among_ties() -> None:
     said = drop.sentence([DROP, tied, tied])
     assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
     assert "threshold" not in said
+
+
+def test_lost_discrimination_is_not_called_a_loss_that_a_threshold_corrects(tmp_path: Path) -> None:
+    """AUC 0.33 at the new site: calibration +39, ranking +5, and only calling nobody positive would help."""
+    reversed_ = DROP | {"site": "C", "calibration": 0.39, "ranking": 0.05, "discriminates": False, "largest": ""}
+    local = [LOCAL, LOCAL | {"site": "C", "rethresholded": 0.9, "recalibrated": 0.95}]
+    shown = drop.section(a_study(drops=[DROP, reversed_], local=local), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "in 1 of these discrimination is lost: the AUC there is not above chance" in shown["words"]
+    assert shown["words"].endswith("The largest part in the others: ranking in 1.")
+    assert "calibration" not in shown["words"]
+    assert "mean over the moves to a site where the network discriminates, without" in shown["local_words"]
+    assert "−5 by a new threshold and +8 by recalibration." in shown["local_words"]
+    assert "One move without discrimination is left out: there a new threshold" in shown["local_words"]
+    printed = [[column.print(row) for column in shown["table"].columns] for row in shown["table"].rows]
+    assert printed[0][-2:] == ["−2 (−10 to +5)", "+17 (+5 to +25)"]
+    assert printed[1][-3:] == ["–", "–", "discrimination lost"]
+    svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
+    assert svg.count("discrimination lost") >= 1
+    assert "+39" not in svg
+    assert rows_of(tmp_path, "paper-decomposition")[1]["calibration"] == "0.39"
+    alone = a_study(drops=[reversed_], local=local[1:])
+    assert drop.sentence(alone.drops).endswith("is shown to restore accuracy.")
+    assert drop.local_sentence(alone).startswith("One move without discrimination is left out")
+    assert "all moves" in drop.local_sentence(a_study(drops=[DROP], local=[LOCAL]))
 
 
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from elsewhere.studies.kept import read_scans
 Row = dict[str, Any]
 
 SIZES, DRAWS, RESAMPLES = (10, 30, 100), 100, 1000
-MADE = 2
+MADE = 3
 """Raised when the same scores give other rows, so that kept ones are made again."""
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 LARGEST_SHARE = 0.5  # of a site's test scans that may be taken for labelling, so that enough are left to try it on
@@ -180,7 +180,8 @@ def _drop(trial: Trial) -> Row:
         "ranking": found.ranking,
     }
     row = {"model": trial.model, "site": trial.site, "home": " + ".join(trial.home)}
-    return row | _columns(intervals) | {"largest": found.largest, "note": found.note, "method": found.drop.method}
+    words = {"largest": found.largest, "note": found.note, "method": found.drop.method}
+    return row | _columns(intervals) | {"discriminates": found.discriminates} | words
 
 
 def _local(trial: Trial) -> Iterable[Row]:

@@ -24,9 +24,12 @@ PARTS = {
 MEANINGS = {
     "case_mix": "other ages and sexes than at home",
     "threshold": "another share of positives than the threshold was chosen for",
-    "calibration": "the scores have moved; can be corrected by a new threshold or recalibration",
+    "calibration": "the scores have moved; a new threshold or recalibration corrects it where the network discriminates",
     "ranking": "discrimination is lower; no threshold can restore it",
 }
+LOST = "discrimination lost"
+"""Stands for the parts where a network does not discriminate at the new site."""
+
 WIDEST = 60  # percentage points of accuracy, either way, that the figure's scale reaches to
 
 
@@ -39,7 +42,7 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     local = out.add_table(local_table(study, f"{slug}-local-scans")) if study.local else None
     return {
         "words": sentence(study.drops),
-        "local_words": local_sentence(study.local),
+        "local_words": local_sentence(study),
         "meanings": {PARTS[key]: words for key, words in MEANINGS.items()},
         "picture": out.add_picture(_picture(study, f"{slug}-drop", shown)),
         "table": out.add_table(drop_table(study, f"{slug}-decomposition")),
@@ -47,8 +50,16 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     }
 
 
+def discriminates(drop: Record) -> bool:
+    """Whether a network discriminates at the new site of a move; only there does a difference have parts."""
+    return bool(drop.get("discriminates", True))
+
+
 def sentence(drops: Sequence[Record]) -> str:
-    """How many moves lose accuracy beyond sampling error, and which part is surely the largest; none among ties."""
+    """How many moves lose accuracy beyond sampling error, and which part is surely the largest; none among ties.
+
+    Of moves to a site where the network does not discriminate no part is named.
+    """
     clear = [r for r in drops if (number(r["drop_low"]) or 0) > 0]
     said = (
         f"Of {count(len(drops), 'move')} of a network to a site it never saw, {len(clear)} "
@@ -56,18 +67,24 @@ def sentence(drops: Sequence[Record]) -> str:
     )
     if not clear:
         return f"{said}."
-    largest = Counter(str(r.get("largest") or "") for r in clear)
+    largest = Counter(str(r.get("largest") or "") for r in clear if discriminates(r))
+    lost = len(clear) - largest.total()
     named = [f"{PARTS[part]} in {times}" for part, times in largest.most_common() if part]
     if largest[""]:
         named.append(f"in {largest['']} no part is surely larger than the others")
-    return f"{said}. The largest part: {listed(named)}."
+    if lost:
+        said += f"; in {lost} of these discrimination is lost: the AUC there is not above chance with its whole 95 % "
+        said += "interval, or no threshold is more accurate than the majority class. No part is named there, as "
+        said += "nothing but calling all scans the majority class is shown to restore accuracy"
+    return f"{said}." + (f" The largest part{' in the others' if lost else ''}: {listed(named)}." if named else "")
 
 
-def local_sentence(local: Sequence[Record]) -> str:
-    """What a new threshold, or a recalibration, from local scans would bring on average."""
-    said = []
-    for scans in sorted({int(r["scans"]) for r in local}):
-        rows = [r for r in local if int(r["scans"]) == scans]
+def local_sentence(study: Study) -> str:
+    """What a new threshold, or a recalibration, from local scans would bring on average, at sites with discrimination."""
+    lost = {(r["model"], r["site"]) for r in study.drops if not discriminates(r)}
+    kept, said = [r for r in study.local if (r["model"], r["site"]) not in lost], []
+    for scans in sorted({int(r["scans"]) for r in kept}):
+        rows = [r for r in kept if int(r["scans"]) == scans]
         plain, again, calibrated = (
             sum(float(r[key]) for r in rows) / len(rows) for key in ("as_is", "rethresholded", "recalibrated")
         )
@@ -75,9 +92,16 @@ def local_sentence(local: Sequence[Record]) -> str:
             f"with {scans} labelled local scans {signed(100 * (again - plain), 0)} by a new threshold and "
             f"{signed(100 * (calibrated - plain), 0)} by recalibration"
         )
-    if not said:
-        return ""
-    return f"Accuracy gained (percentage points), mean over all moves, without an interval: {'; '.join(said)}."
+    left = len({(r["model"], r["site"]) for r in study.local} & lost)
+    words = ""
+    if said:
+        over = "the moves to a site where the network discriminates" if left else "all moves"
+        words = f"Accuracy gained (percentage points), mean over {over}, without an interval: {'; '.join(said)}."
+    if left:
+        words += f" {count(left, 'move').capitalize()} without discrimination {verb(left, 'is', 'are')} left out: "
+        words += "there a new threshold or a recalibration is shown to gain accuracy only by calling all scans the "
+        words += "majority class."
+    return words.strip()
 
 
 def drop_table(study: Study, name: str) -> Table:
@@ -94,7 +118,9 @@ def drop_table(study: Study, name: str) -> Table:
     ]
     note = (
         "Accuracy lost (percentage points) from home to the new site, at the threshold chosen at home; below 0 "
-        "accuracy is higher there. The parts add up. In brackets 95 %, by patient, the share of positives sampled as "
+        "accuracy is higher there. The parts add up; where discrimination is lost (AUC there not above 0.5 with its whole "
+        "interval, or no threshold more accurate than the majority class) they cannot be told apart and stand in the CSV "
+        "alone. In brackets 95 %, by patient, the share of positives sampled as "
         "patients come; threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
         "Case mix stands only where age and sex are known on both sides; elsewhere it is inside the other parts."
     )
@@ -128,7 +154,12 @@ def _share(name: str) -> Callable[[Any, Record], str]:
 
 
 def _lost(name: str) -> Callable[[Any, Record], str]:
-    return lambda value, row: lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+    def words(value: Any, row: Record) -> str:
+        if name != "drop" and not discriminates(row):
+            return LOST if name == "ranking" else "–"
+        return lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+
+    return words
 
 
 def lost_words(value: Any, low: Any, high: Any) -> str:
@@ -142,7 +173,8 @@ def lost_words(value: Any, low: Any, high: Any) -> str:
 def _picture(study: Study, name: str, drops: Sequence[Record]) -> Canvas:
     panels = [
         ForestPanel(
-            f"{spaced(r['model'])} → {r['site']}", tuple(_row(r, key) for key in PARTS if r.get(key) is not None)
+            f"{spaced(r['model'])} → {r['site']}" + ("" if discriminates(r) else f": {LOST}"),
+            tuple(_row(r, key) for key in PARTS if r.get(key) is not None and (key == "drop" or discriminates(r))),
         )
         for r in drops
     ]

@@ -234,8 +234,8 @@ def _table(rows: Sequence[Record], name: str) -> Table:
         ]
     note = (
         f"Found: a rule that sees metadata alone reaches AUC {NOTABLE} with p of {SURE} or less at that site, or the "
-        "diagnosis names a fitting cause, and that finding is not counted for another tie. Which tie made a finding is not known: "
-        "it is counted for the strongest that it may show."
+        "diagnosis names a fitting cause, and that finding is not counted for another tie. Which tie made a finding is "
+        "not known: it is counted for the strongest that it may show."
     )
     return Table(name, "The ties that the simulation planted, and what was found of them.", columns, rows, note)
 
