@@ -24,6 +24,7 @@ from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
+from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.decision import OperatingPoint, choose_threshold
 from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
@@ -46,6 +47,7 @@ from elsewhere.studies.shifting import (
     stress_scan,
     tasks_of,
 )
+from elsewhere.wording import numbered
 
 Row = dict[str, Any]
 Bad = list[tuple[str, str, BadScan]]
@@ -386,14 +388,15 @@ def _print(curves: Sequence[Row], explanations: Sequence[Row], bad: Bad) -> None
 
 
 def worst(rows: Sequence[Row]) -> str:
-    """The dose at which most discrimination is lost; or that none is surely lost (Holm, times the number of shifts)."""
-    lowest = min(rows, key=lambda r: r["difference"])
-    before, shifts = lowest["auc"] - lowest["difference"], len({r["shift"] for r in rows})
-    sure = [r for r in rows if r["difference"] < 0 and r["p_value_holm"] * shifts <= 0.05]
-    if not sure:
-        return f"AUC {before:.2f}; no shift surely lowers it (lowest: {lowest['auc']:.2f} with '{lowest['words']}')"
-    least = min(sure, key=lambda r: r["difference"])
-    return (
-        f"AUC {least['auc'] - least['difference']:.2f}; most is lost with '{least['words']}': {least['auc']:.2f} "
-        f"(difference {least['difference']:.2f}, 95 % {least['difference_low']:.2f} to {least['difference_high']:.2f})"
+    """The dose at which most discrimination is lost; or that no loss is significant (Holm over all doses tried)."""
+    adjusted = holm([r["p_value"] for r in rows])
+    sure = [r for r, p in zip(rows, adjusted, strict=True) if r["difference"] < 0 and p <= 0.05]
+    lowest = min(sure or rows, key=lambda r: r["difference"])
+    before = f"AUC {lowest['auc'] - lowest['difference']:.2f}"
+    ends = (
+        f"difference {lowest['difference']:.2f}, 95 % {lowest['difference_low']:.2f} to {lowest['difference_high']:.2f}"
     )
+    at = f"'{lowest['words']}': {lowest['auc']:.2f} ({ends})"
+    if sure:
+        return f"{before}; most is lost with {at}"
+    return f"{before}; no fall is significant after adjustment for {numbered(len(rows), 'test')}; lowest with {at}"

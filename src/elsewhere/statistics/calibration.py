@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import t
 
 from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities
@@ -272,6 +272,30 @@ def _observed_expected(labels: Ints, values: Floats, groups: Ints) -> tuple[floa
     pulls = np.bincount(groups, labels - ratio * values) / (ratio * expected)
     half = float(t.ppf(0.5 + LEVEL / 2, people - 1)) * float((pulls**2).sum() * people / (people - 1)) ** 0.5
     return ratio, (ratio * float(np.exp(-half)), ratio * float(np.exp(half)))
+
+
+def prior_corrected(probabilities: ArrayLike, trained: float, share: float) -> Floats:
+    """Probabilities (scans,) of a model trained at one share of positives, corrected to another (Saerens et al. 2002).
+
+    The odds are multiplied by the ratio of the prior odds; nothing else may differ between the two.
+
+    Args:
+        probabilities: of being positive (scans,).
+        trained: share of positives in training.
+        share: share of positives where the model is used.
+
+    Raises:
+        ValueError: NaN, probabilities outside 0 to 1, a share that is not between 0 and 1.
+
+    Examples:
+        >>> prior_corrected([0.5, 0.9], 0.5, 0.1).round(3)
+        array([0.1, 0.5])
+    """
+    if not (0 < trained < 1 and 0 < share < 1):
+        raise ValueError(f"shares of positives must be above 0 and below 1, are {trained:g} and {share:g}")
+    values = np.asarray(probabilities, dtype=np.float64)
+    odds = log_odds(check_probabilities(values, values.size))
+    return expit(odds + float(logit(share)) - float(logit(trained)))
 
 
 @dataclass(frozen=True)

@@ -250,8 +250,8 @@ def least_gains(labels: ArrayLike, patients: ArrayLike, probabilities: ArrayLike
     """Lower 95 % end of the net benefit above the better of treating all and treating none, at each threshold (n,).
 
     A scan is called positive where its probability is at least the threshold. Above 0, deciding by the model is shown
-    to be of use at that threshold. Pure chance reaches that at some threshold of 0.01 to 0.99 in a few percent of cells
-    (docs/evidence-tables.md).
+    to be of use at that threshold. Scores of pure chance reach that at some threshold of 0.01 to 0.99 in 0 to 2 % of
+    cells (docs/log.md).
 
     Args:
         labels: 1 or 0 (scans,).

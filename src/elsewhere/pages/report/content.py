@@ -97,6 +97,9 @@ class Calibration:
         threshold: probabilities from which one would act (n,).
         benefit: net benefit per scan of acting by the model (n,).
         treat_all: net benefit of acting on everyone (n,); acting on nobody is 0.
+        least_gain: lower 95 % end of `benefit` less the better of both (n,) (`evidence.requirements.least_gains`).
+        observed_expected_corrected: O:E of the probabilities corrected from half positives, as where classes are drawn in
+            turn in training, to the share at the site; None where it was not made.
     """
 
     model: str
@@ -109,6 +112,8 @@ class Calibration:
     threshold: Sequence[float] | NDArray[np.floating]
     benefit: Sequence[float] | NDArray[np.floating]
     treat_all: Sequence[float] | NDArray[np.floating]
+    least_gain: Sequence[float] | NDArray[np.floating]
+    observed_expected_corrected: float | None = None
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ PARTS = {
 MEANINGS = {
     "case_mix": "other ages and sexes than at home",
     "threshold": "another share of positives than the threshold was chosen for",
-    "calibration": "the scores have moved; a new threshold or recalibration corrects it where the network discriminates",
+    "calibration": "the scores have moved; a new threshold or recalibration corrects it where a network discriminates",
     "ranking": "discrimination is lower; no threshold can restore it",
 }
-LOST = "discrimination lost"
-"""Stands for the parts where a network does not discriminate at the new site."""
+UNDIVIDED = "not divided"
+"""Stands for the parts where a network is not shown to discriminate at the new site."""
 
 WIDEST = 60  # percentage points of accuracy, either way, that the figure's scale reaches to
 
@@ -73,14 +73,14 @@ def sentence(drops: Sequence[Record]) -> str:
     if largest[""]:
         named.append(f"in {largest['']} no part is surely larger than the others")
     if lost:
-        said += f"; in {lost} of these discrimination is lost: the AUC there is not above chance with its whole 95 % "
-        said += "interval, or no threshold is more accurate than the majority class. No part is named there, as "
+        said += f"; {lost} of these {verb(lost, 'is', 'are')} not divided: the AUC there is not above chance with its "
+        said += "whole 95 % interval, or no threshold is more accurate than the majority class, so that "
         said += "nothing but calling all scans the majority class is shown to restore accuracy"
     return f"{said}." + (f" The largest part{' in the others' if lost else ''}: {listed(named)}." if named else "")
 
 
 def local_sentence(study: Study) -> str:
-    """What a new threshold, or a recalibration, from local scans would bring on average, at sites with discrimination."""
+    """What a new threshold, or a recalibration, from local scans would bring, where networks discriminate."""
     lost = {(r["model"], r["site"]) for r in study.drops if not discriminates(r)}
     kept, said = [r for r in study.local if (r["model"], r["site"]) not in lost], []
     for scans in sorted({int(r["scans"]) for r in kept}):
@@ -98,9 +98,9 @@ def local_sentence(study: Study) -> str:
         over = "the moves to a site where the network discriminates" if left else "all moves"
         words = f"Accuracy gained (percentage points), mean over {over}, without an interval: {'; '.join(said)}."
     if left:
-        words += f" {count(left, 'move').capitalize()} without discrimination {verb(left, 'is', 'are')} left out: "
-        words += "there a new threshold or a recalibration is shown to gain accuracy only by calling all scans the "
-        words += "majority class."
+        words += f" {count(left, 'move').capitalize()} {verb(left, 'is', 'are')} left out, as discrimination is not "
+        words += "shown there: a new threshold or a recalibration may gain accuracy by calling all scans the majority "
+        words += "class."
     return words.strip()
 
 
@@ -118,10 +118,10 @@ def drop_table(study: Study, name: str) -> Table:
     ]
     note = (
         "Accuracy lost (percentage points) from home to the new site, at the threshold chosen at home; below 0 "
-        "accuracy is higher there. The parts add up; where discrimination is lost (AUC there not above 0.5 with its whole "
-        "interval, or no threshold more accurate than the majority class) they cannot be told apart and stand in the CSV "
-        "alone. In brackets 95 %, by patient, the share of positives sampled as "
-        "patients come; threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
+        "accuracy is higher there. The parts add up; “not divided”: the AUC there does not lie above 0.5 with its "
+        "whole interval, or no threshold is more accurate than the majority class, so the parts, in the CSV alone, "
+        "cannot be told apart. In brackets 95 %, by patient, the share of positives sampled as patients come; "
+        "threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
         "Case mix stands only where age and sex are known on both sides; elsewhere it is inside the other parts."
     )
     rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.drops]
@@ -156,7 +156,7 @@ def _share(name: str) -> Callable[[Any, Record], str]:
 def _lost(name: str) -> Callable[[Any, Record], str]:
     def words(value: Any, row: Record) -> str:
         if name != "drop" and not discriminates(row):
-            return LOST if name == "ranking" else "–"
+            return UNDIVIDED if name == "ranking" else "–"
         return lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
 
     return words
@@ -173,7 +173,7 @@ def lost_words(value: Any, low: Any, high: Any) -> str:
 def _picture(study: Study, name: str, drops: Sequence[Record]) -> Canvas:
     panels = [
         ForestPanel(
-            f"{spaced(r['model'])} → {r['site']}" + ("" if discriminates(r) else f": {LOST}"),
+            f"{spaced(r['model'])} → {r['site']}" + ("" if discriminates(r) else f": {UNDIVIDED}"),
             tuple(_row(r, key) for key in PARTS if r.get(key) is not None and (key == "drop" or discriminates(r))),
         )
         for r in drops
