@@ -240,7 +240,7 @@ def test_no_clear_drop_names_no_part() -> None:
 def test_no_winner_is_named_among_ties() -> None:
     tied = DROP | {"threshold": 0.17, "largest": ""}
     said = drop.sentence([DROP, tied, tied])
-    assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
+    assert said.endswith("The largest part: ranking in 1. In 2 no part is surely larger than the others.")
     assert "threshold" not in said
 
 

@@ -98,8 +98,8 @@ class Calibration:
         benefit: net benefit per scan of acting by the model (n,).
         treat_all: net benefit of acting on everyone (n,); acting on nobody is 0.
         least_gain: lower 95 % end of `benefit` less the better of both (n,) (`evidence.requirements.least_gains`).
-        observed_expected_corrected: O:E of the probabilities corrected from half positives, as where classes are drawn in
-            turn in training, to the share at the site; None where it was not made.
+        observed_expected_corrected: O:E of the probabilities corrected from half positives, as where classes are drawn
+            in turn in training, to the share at the site; None where it was not made.
     """
 
     model: str

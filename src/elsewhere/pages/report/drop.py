@@ -70,13 +70,16 @@ def sentence(drops: Sequence[Record]) -> str:
     largest = Counter(str(r.get("largest") or "") for r in clear if discriminates(r))
     lost = len(clear) - largest.total()
     named = [f"{PARTS[part]} in {times}" for part, times in largest.most_common() if part]
-    if largest[""]:
-        named.append(f"in {largest['']} no part is surely larger than the others")
     if lost:
         said += f"; {lost} of these {verb(lost, 'is', 'are')} not divided: the AUC there is not above chance with its "
         said += "whole 95 % interval, or no threshold is more accurate than the majority class, so that "
         said += "nothing but calling all scans the majority class is shown to restore accuracy"
-    return f"{said}." + (f" The largest part{' in the others' if lost else ''}: {listed(named)}." if named else "")
+    said += "."
+    if named:
+        said += f" The largest part{' in the others' if lost else ''}: {listed(named)}."
+    if largest[""]:
+        said += f" In {largest['']} no part is surely larger than the others."
+    return said
 
 
 def local_sentence(study: Study) -> str:
