@@ -264,9 +264,10 @@ def least_gains(labels: ArrayLike, patients: ArrayLike, probabilities: ArrayLike
 
     Examples:
         >>> labels, patients = [1] * 20 + [0] * 20, range(40)
-        >>> least_gains(labels, patients, [0.9] * 20 + [0.1] * 20, [0.5]).round(2), least_gains(
-        ...     labels, patients, [0.9, 0.1] * 20, [0.5]).round(2)
-        (array([0.35]), array([-0.3]))
+        >>> least_gains(labels, patients, [0.9] * 20 + [0.1] * 20, [0.5]).round(2)
+        array([0.33])
+        >>> least_gains(labels, patients, [0.9, 0.1] * 20, [0.5]).round(2)
+        array([-0.21])
     """
     truth = check_labels(labels)
     values, groups = check_probabilities(probabilities, truth.size), check_groups(patients, truth.size)
