@@ -39,7 +39,7 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, lung_mask, to_hu
 from elsewhere.statistics.intervals import wilson_ends
 
-PATIENTS, MATRIX, FINEST, SEED = 40, 96, 4.0, 7  # not the seed that the limits were chosen on (0)
+PATIENTS, MATRIX, FINEST, SEED = 40, 96, 4.0, 2027  # not the seed that the limits were chosen on (0)
 CHEST_SEED, CHEST_PATIENTS = 0, 15
 PLANTED_IN = 24
 COVID_CT_MD = ("COVID-19 subjects/P001", "COVID-19 subjects/P002", "Cap subjects/cap001", "Cap subjects/cap002",

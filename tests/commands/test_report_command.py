@@ -439,7 +439,7 @@ def test_protocols_are_compared_on_the_scans_that_both_scored(made: Folder) -> N
         )
         for k, c in worse.items()
     }
-    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)], 0, 50)
+    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)])
     tests = {(r["model"], r["site"]): r for r in rows if r["model"] != "mean"}
     assert set(tests) == {(m, s) for m in ("A", "B", "A+B") for s in ("A", "B")}
     assert {r["scans"] for r in tests.values()} == {SCANS - 4}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import (
     Audit,
     BadScanRow,
@@ -23,7 +24,6 @@ from elsewhere.pages.report import (
     Study,
     write_report,
 )
-from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import folder as places
 from elsewhere.pages.report.page import whole
 from elsewhere.pages.report.published import published_table
@@ -454,13 +454,13 @@ def test_names_and_sizes_are_kept_whole_and_escaped() -> None:
 def test_a_picture_that_the_page_needs_stays_longest_however_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "PAGE", 1500)
     out = places.Folder(tmp_path)
     needed, other = Canvas("needed", "Scans.", 100, 100), Canvas("other", "A plot.", 100, 100)
     for _ in range(10):
         needed.line([0, 100], [0, 100])
     out.add_picture(needed, first=True)
     out.add_picture(other)
+    monkeypatch.setattr(places, "PAGE", sum(len(p.svg) for p in out.pictures) - 1)
     page = out.add_page(lambda: "".join(str(p.svg) for p in out.pictures), cells=0).read_text()
     assert "figures/other.svg" in page
     assert "figures/needed.svg" not in page

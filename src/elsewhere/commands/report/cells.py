@@ -111,7 +111,7 @@ def calibrations(cells: Cells) -> Iterable[page.Calibration]:
 def group_means(
     cells: Cells, models: Sequence[page.Model], settings: Mapping[str, Any], further: Cells | None = None
 ) -> list[dict[str, Any]]:
-    """Mean AUC at home, at seen and at unseen sites, and differences, from one joint bootstrap of patients.
+    """Mean AUC at home, at seen and at unseen sites, and differences, with intervals (`mean_aucs`).
 
     One record each: "home", "seen", "unseen"; "fall", home (or seen) less unseen; "several - one, trained" and
     "several - one, unseen", networks of several sites less those of one of them, at a site of that one or at one that
@@ -143,8 +143,6 @@ def group_means(
         groups,
         asked,
         trainings=trainings,
-        resamples=int(settings["evaluation"]["resamples"]),
-        seed=int(settings["seed"]),
     )
     titles = {" - ".join(pair): name for pair, name in zip(asked, ("fall", *DIFFERENCES), strict=True)}
     rows = [
