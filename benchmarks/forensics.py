@@ -423,7 +423,7 @@ def tables() -> Iterator[str]:
     whole = [c for c in one_each(everything) if c.as_stored.units != "relative"]
     planted = whole[:: max(1, len(whole) // PLANTED_IN)][:PLANTED_IN]
     yield "# Forensics: what it finds, misses and invents\n"
-    yield "Made by `python benchmarks/forensics.py --out docs/forensics-tables.md`.\n"
+    yield f"Made by `python benchmarks/forensics.py --out docs/forensics-tables.md` on {datetime.now(UTC).date()}.\n"
     yield (
         f"Simulated: {len(everything)} scans of {len(one_each(everything))} patients at {MATRIX}², seed {SEED}; faults "
         f"planted in {len(planted)} of them. Real: {len(real)} scans of {len(one_each(real))} patients "
