@@ -277,7 +277,8 @@ def clock(work: Callable[[], object]) -> float:
 PAGE = """# Evidence: measured operating characteristics
 
 Made by `python benchmarks/evidence.py --repeats {repeats} --seed {seed}` on {today}.
-Simulated scores; no scan was read. Scores are normal with the stated AUC; scans of one patient share {within:.0%} of their variance.
+Simulated scores; no scan was read. Scores are normal with the stated AUC; scans of one patient share {within:.0%} of
+their variance.
 In brackets the mean width. A number in bold lies outside the aim.
 With {repeats} repetitions a coverage of 95 % is known to ± {noise:.1f} points (2 SE);
 the bootstraps have {drawn} repetitions of {resamples} resamples, ± {drawn_noise:.1f} points.
