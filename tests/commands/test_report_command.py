@@ -278,7 +278,7 @@ def test_how_the_weights_were_chosen_is_read_from_the_checkpoints_that_say_so(ma
     assert assembly.study_of(made, identity_of(made)).selections == []
     check = {"iteration": 5, "training_loss": 0.7, "accuracy": 0.8, "log_loss": 0.4, "auc": None}
     said = {"select": "auc", "criterion": "log_loss", "checks": 2, "tied": 1, "kept": check, "last": check}
-    said |= {"majority_share": 0.5, "equals_majority": False, "warnings": ["the weights were chosen by log loss"]}
+    said |= {"majority_share": 0.5, "balanced": True, "warnings": ["the weights were chosen by log loss"]}
     record = {"format": 1, "iteration": 5, "sha256": "c0ffee", "selection": said}
     (made.model("A") / "checkpoint.json").write_text(json.dumps(record))
     (row,) = assembly.study_of(made, identity_of(made)).selections

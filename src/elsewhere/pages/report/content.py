@@ -269,7 +269,7 @@ class Study:
         selections: how each model's kept weights were chosen, one record each (`evidence.report.selection`): `model`,
             `select` (the rule), `criterion` (what it came to), `checks`, `tied` (as good as the best),
             `kept_iteration`, `kept_accuracy`, `kept_log_loss`, `kept_auc`, the same of `last`, `majority_share`,
-            `equals_majority`, `warnings` (sentences); models of older versions have none.
+            `no_better_than_majority`, `warnings` (sentences); models of older versions have none.
         comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
