@@ -254,7 +254,8 @@ class Study:
         hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
             `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
         judged: who judged the hardest scans, one record per site and class: `site`, `label`, `scans`, `models`
-            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong).
+            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong; `hardest` lists the
+            first of each class), `mostly_wrong_patients` (whose scans those are).
         contrasts: paired differences of decisions on the same scans, one record each: `contrast` ("threshold": right
             decisions under reading (b) less (a) at unseen sites; "one class": scans of a one-class site called that
             class by networks trained on it less by the others), `site` ("" for all), `first`, `second`, `estimate`
