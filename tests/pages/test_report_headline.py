@@ -44,6 +44,18 @@ def test_the_difference_is_judged_by_its_own_interval(mean: float, low: float, h
     assert "luck" not in headline.headline(study)
 
 
+@pytest.mark.parametrize(("low", "high", "side"), [(0.43, 0.64, "beyond"), (-0.1, 0.64, "within")])
+def test_the_difference_of_the_same_networks_stands_beside_that_of_all(low: float, high: float, side: str) -> None:
+    """Networks of several sites are tested elsewhere and have no cell at home: the plain difference mixes both."""
+    study = a_study(HOME, AWAY, groups=[a_group("fall", 0.3, 0.2, 0.4)])
+    assert "each against itself" not in headline.headline(study)
+    groups = [*study.groups, a_group("fall, same networks", 0.54, low, high)]
+    said = headline.headline(a_study(HOME, AWAY, a_cell("A+D", "B", 0.8), groups=groups))
+    assert "is 0.30 lower elsewhere than at home; " in said
+    assert "of those with both, each against itself, it is +0.54" in said
+    assert f"to +0.64), {side} sampling error." in said
+
+
 def test_a_difference_without_an_interval_is_not_judged() -> None:
     said = headline.headline(a_study(HOME, AWAY))
     assert "The difference, home less elsewhere, is +0.30; it has no interval of its own here" in said

@@ -239,7 +239,8 @@ class Study:
             `evidence.score.CellScore`; a column that is not there is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen;
+            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen, and "fall, same
+            networks" (only where other networks stand on the two sides) that over pairs of cells of one network;
             "several - one, trained" and "several - one, unseen": networks of several sites less those of one of them;
             "new hospital": `auc_low` and `auc_high` the prediction interval, `cells` the sites behind it;
             `trainings` how many of each network entered (more than one: their spread is in the interval).

@@ -326,7 +326,8 @@ def protocol_table(studies: Sequence[Study], name: str) -> Table:
         Column("home_gain", "Gain at home", lambda v, _: signed(v), numeric=True),
         Column("unseen_gain", "Gain elsewhere", lambda v, _: signed(v), numeric=True),
     ]
-    return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows)
+    note = "Fall: the difference of the two means, whatever networks stand behind each."
+    return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows, note)
 
 
 def roc_rows(study: Study) -> list[dict[str, Any]]:
