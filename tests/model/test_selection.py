@@ -126,7 +126,9 @@ def test_a_log_loss_of_a_constant_is_warned_of():
     assert warnings([check(5, 1.0, entropy - 0.01)], "log_loss") == []
     assert warnings([check(5, 1.0, 0.60)], "log_loss", balanced=True) == []
     (sentence,) = warnings([check(5, 1.0, 0.70)], "log_loss", balanced=True)
-    assert "validation class-balanced log loss of 0.70, no better than the same answer for every scan (0.69)" in sentence
+    assert (
+        "validation class-balanced log loss of 0.70, no better than the same answer for every scan (0.69)" in sentence
+    )
 
 
 def test_an_auc_of_chance_is_warned_of():

@@ -329,7 +329,7 @@ def test_the_same_report_gives_the_same_bytes(small: Study, tmp_path: Path) -> N
 
 def test_the_headline_names_home_elsewhere_and_the_fall(full: Path) -> None:
     words = " ".join(" ".join(Elements((full / "report.html").read_text(encoding="utf-8")).words).split())
-    assert "Nine networks were trained to classify chest CT scans as positive or negative on UTSW" in words
+    assert "Nine networks under each of two protocols, 18 in all, were trained to classify chest CT scans" in words
     ends = r"0\.\d\d \(0\.\d\d–\d\.\d\d\)"
     assert re.search(rf"Mean discrimination \(AUC, with 95 % interval\): {ends} at home \(internal test set", words)
     assert re.search(rf"; {ends} elsewhere \(external validation, sites never seen in training\), 10 cells", words)

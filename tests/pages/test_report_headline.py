@@ -176,11 +176,30 @@ def test_two_studies_are_set_side_by_side_with_their_paired_difference() -> None
 
 def test_the_opening_names_what_was_tested_and_what_is_missing() -> None:
     full = [a_cell(m, s, 0.7) for m in ("A", "B", "A+D") for s in "ABCD"]
-    assert opening(a_study(*full)).endswith("and each was tested on held-out patients of A, B, C and D.")
-    assert "COVID" not in opening(a_study(*full))
-    some = opening(a_study(*full[:5]))
+    assert opening(alone(*full)).endswith("and each was tested on held-out patients of A, B, C and D.")
+    assert "COVID" not in opening(alone(*full))
+    some = opening(alone(*full[:5]))
     assert some.endswith("they were tested on held-out patients of A, B, C and D (7 of 12 cells are missing).")
-    assert opening(a_study()).endswith("; no test score is in the records.")
+    assert opening(alone()).endswith("; no test score is in the records.")
+
+
+def alone(*scores: dict) -> Report:
+    return Report("T", (a_study(*scores),))
+
+
+def test_the_networks_of_every_study_are_counted() -> None:
+    """Three networks under each of two protocols are six networks, and three were never trained twice."""
+    full = [a_cell(m, s, 0.7) for m in ("A", "B", "A+D") for s in "ABCD"]
+    one, two = a_study(*full), a_study(*full, name="harmonised")
+    assert opening(Report("T", (one,))).startswith("Three networks were trained to classify chest CT scans as positive")
+    both = opening(Report("T", (one, two)))
+    assert both.startswith("Three networks under each of two protocols, 6 in all, were trained to classify")
+    assert "(2 on one site each, the others on several), and each was tested" in both
+    other = a_study(*full[:4], name="harmonised", models=(Model("A", ("A",)),))
+    said = opening(Report("T", (one, other)))
+    assert said.startswith("4 networks (3 under “paper” and 1 under “harmonised”) were trained")
+    assert "on one site each" not in said
+    assert opening(Report("T", (one, a_study(*full[:9], name="b")))).endswith("(3 of 24 cells are missing).")
 
 
 def test_the_page_does_not_promise_that_ids_hold_no_name() -> None:

@@ -80,7 +80,9 @@ def test_a_log_loss_that_weighs_the_classes_alike_is_named_so() -> None:
         table = selection.selection_table(study, "selection")
         assert heading in [column.heading for column in table.columns]
         assert ("mean of the two classes' means" in table.note) == balanced
-        assert printed_row(study)["criterion"].startswith("Lowest class-balanced log loss" if balanced else "Lowest log")
+        assert printed_row(study)["criterion"].startswith(
+            "Lowest class-balanced log loss" if balanced else "Lowest log"
+        )
     assert "Log loss: kept (last)" in [column.heading for column in selection.selection_table(plain, "s").columns]
 
 

@@ -148,7 +148,9 @@ def group_means(
         resamples=int(settings["evaluation"]["resamples"]),
         seed=int(settings["seed"]),
     )
-    titles = {" - ".join(pair): name for pair, name in zip(asked, ("fall", "fall, same networks", *DIFFERENCES), strict=True)}
+    titles = {
+        " - ".join(pair): name for pair, name in zip(asked, ("fall", "fall, same networks", *DIFFERENCES), strict=True)
+    }
     rows = [
         {
             "group": titles.get(name, name),

@@ -143,7 +143,10 @@ def _verdict(mean: Record) -> str:
 
 
 def _better(mean: Record, first: str, second: str) -> str:
-    words = {1: f"these networks discriminate better under {first}", -1: f"these networks discriminate better under {second}"}
+    words = {
+        1: f"these networks discriminate better under {first}",
+        -1: f"these networks discriminate better under {second}",
+    }
     return words.get(_side(mean), "under neither are they shown to discriminate better")
 
 

@@ -60,7 +60,9 @@ def selection_table(study: Study, name: str) -> Table:
     note = "Scores of the validation scans of its own training sites, by which the weights were chosen: too good for "
     note += "new scans. Accuracy at threshold 0.5."
     if balanced:
-        note += " The log loss is the mean of the two classes' means, since the classes were drawn in turn; 0.69 is that "
+        note += (
+            " The log loss is the mean of the two classes' means, since the classes were drawn in turn; 0.69 is that "
+        )
         note += "of the same answer for every scan."
     if any(map(no_better_than_majority, study.selections)):
         note += " * is no better than always calling the majority class."

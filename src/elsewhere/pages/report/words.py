@@ -113,25 +113,45 @@ def details(study: Study, model: str, site: str, record: Record | None) -> str:
     return f"{head}{auc}{scans}{accuracy} Chance, and a rule that knows only the site: AUC 0.50."
 
 
-def opening(study: Study) -> str:
-    """What was trained and where it was tested."""
-    trained = sorted({site for model in study.models for site in model.trained_on}, key=_order(study))
-    scored = {str(record["site"]) for record in study.scores}
-    tested = [site.name for site in study.sites if site.name in scored]
-    singles = sum(len(model.trained_on) == 1 for model in study.models)
-    networks = count(len(study.models), "network").capitalize()
-    split = "" if singles in {0, len(study.models)} else f" ({singles} on one site each, the others on several)"
-    start = f"{networks} {verb(len(study.models), 'was', 'were')} trained to classify chest CT scans as positive or "
-    start += f"negative on {listed(trained)}{split}"
+def networks_trained(studies: Sequence[Study]) -> str:
+    """ "Nine networks", or "Nine networks under each of two protocols, 18 in all," with several studies.
+
+    Networks of two studies are two networks, even where they have one name: each study trains its own.
+    """
+    counts = [len(study.models) for study in studies]
+    if len(studies) == 1:
+        return count(counts[0], "network").capitalize()
+    total = f"{sum(counts):,}"
+    if len({tuple(model.name for model in study.models) for study in studies}) == 1:
+        each = count(counts[0], "network").capitalize()
+        return f"{each} under each of {count(len(studies), 'protocol')}, {total} in all,"
+    parts = listed([f"{number_:,} under “{study.name}”" for number_, study in zip(counts, studies, strict=True)])
+    return f"{total} networks ({parts})"
+
+
+def opening(report: Report) -> str:
+    """What was trained and where it was tested; sites and gaps are those of all studies together."""
+    models = [(study, model) for study in report.studies for model in study.models]
+    order = _order(report.studies[0])
+    trained = sorted({site for _, model in models for site in model.trained_on}, key=order)
+    scored = {str(record["site"]) for study in report.studies for record in study.scores}
+    names = dict.fromkeys(site.name for study in report.studies for site in study.sites)
+    tested = [name for name in names if name in scored]
+    singles = sum(len(model.trained_on) == 1 for model in report.studies[0].models)
+    alike = len({tuple(m.name for m in study.models) for study in report.studies}) == 1
+    split = (
+        ""
+        if not alike or singles in {0, len(report.studies[0].models)}
+        else (f" ({singles} on one site each, the others on several)")
+    )
+    start = f"{networks_trained(report.studies)} {verb(len(models), 'was', 'were')} trained to classify chest CT scans "
+    start += f"as positive or negative on {listed(trained)}{split}"
     if not tested:
         return f"{start}; no test score is in the records."
-    missing = len(study.models) * len(study.sites) - len({(r["model"], r["site"]) for r in study.scores})
+    cells = sum(len(study.models) * len(study.sites) for study in report.studies)
+    missing = cells - sum(len({(r["model"], r["site"]) for r in study.scores}) for study in report.studies)
     which = "each was tested" if not missing else "they were tested"
-    gap = (
-        f" ({missing} of {len(study.models) * len(study.sites)} cells {verb(missing, 'is', 'are')} missing)"
-        if missing
-        else ""
-    )
+    gap = f" ({missing} of {cells} cells {verb(missing, 'is', 'are')} missing)" if missing else ""
     return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
 
 
