@@ -14,7 +14,7 @@ SEVERAL = Model("A+B", ("A", "B"))
 
 
 def a_cell(wrong: int) -> Cell:
-    """Ten positives above ten negatives, but for the lowest `wrong` positives, which lie below all: AUC 1 - wrong/10."""
+    """Ten positives above ten negatives, but for `wrong` positives, which lie below all: AUC 1 - wrong/10."""
     labels = np.repeat([1, 0], 10)
     scores = np.concatenate([np.where(np.arange(10) < wrong, 0.1, 0.9), np.full(10, 0.5)])
     names = np.array([f"p{i}" for i in range(20)])
@@ -27,8 +27,8 @@ def means(models: list[Model], wrong: dict[tuple[str, str], int]) -> dict[str, d
 
 
 HOME_AND_AWAY = {
-    **{("A", "A"): 1, ("A", "B"): 3, ("A", "C"): 5},
-    **{("B", "A"): 4, ("B", "B"): 1, ("B", "C"): 4},
+    ("A", "A"): 1, ("A", "B"): 3, ("A", "C"): 5,
+    ("B", "A"): 4, ("B", "B"): 1, ("B", "C"): 4,
 }
 
 

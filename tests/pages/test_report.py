@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import (
     Audit,
     BadScanRow,
@@ -23,7 +24,6 @@ from elsewhere.pages.report import (
     Study,
     write_report,
 )
-from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import folder as places
 from elsewhere.pages.report.page import whole
 from elsewhere.pages.report.published import published_table

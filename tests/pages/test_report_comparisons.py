@@ -84,12 +84,12 @@ def test_several_trainings_are_said_to_be_in_the_interval() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.02, 0.2, "“paper” is 0.11 higher (95\u00a0%: 0.02 to 0.20) than that of “harmonised”, over one pair of network "
-         "and site: these networks discriminate better under “paper”."),
-        (-0.2, -0.02, "“paper” is 0.11 lower (95\u00a0%: 0.02 to 0.20) than that of “harmonised”, over one pair of network "
-         "and site: these networks discriminate better under “harmonised”."),
-        (-0.1, 0.1, "“paper” less that of “harmonised” is 0.00 (95\u00a0%: −0.10 to +0.10), over one pair of network and "
-         "site: under neither are they shown to discriminate better."),
+        (0.02, 0.2, "“paper” is 0.11 higher (95\u00a0%: 0.02 to 0.20) than that of “harmonised”, over one pair of "
+         "network and site: these networks discriminate better under “paper”."),
+        (-0.2, -0.02, "“paper” is 0.11 lower (95\u00a0%: 0.02 to 0.20) than that of “harmonised”, over one pair of "
+         "network and site: these networks discriminate better under “harmonised”."),
+        (-0.1, 0.1, "“paper” less that of “harmonised” is 0.00 (95\u00a0%: −0.10 to +0.10), over one pair of network "
+         "and site: under neither are they shown to discriminate better."),
     ],
 )  # fmt: skip
 def test_protocols_are_judged_by_the_whole_interval(low: float, high: float, said: str, tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def _warnings(
     elif kept.accuracy < found["majority_share"] or math.isclose(kept.accuracy, found["majority_share"]):
         auc = "" if kept.auc is None else f"; their AUC within sites is {kept.auc:.2f}"
         sentences.append(
-            f"at threshold 0.5 the kept weights (iteration {kept.iteration}) have an accuracy of {kept.accuracy:.2f}, no "
-            f"better than always answering the majority class ({found['majority_share']:.2f}){auc}. Judge them by "
+            f"at threshold 0.5 the kept weights (iteration {kept.iteration}) have an accuracy of {kept.accuracy:.2f}, "
+            f"no better than always answering the majority class ({found['majority_share']:.2f}){auc}. Judge them by "
             "discrimination (AUC) and at a chosen threshold"
         )
     return sentences

@@ -52,7 +52,7 @@ def protocols(report: Report, out: Folder) -> dict[str, Any] | None:
 
 
 def several_sentence(study: Study) -> str:
-    """Whether networks of several sites discriminate better, worse, or are not shown to, at training sites and elsewhere.
+    """Whether networks of several sites discriminate better or worse, at training sites and elsewhere.
 
     That training on several sites helped or hurt is said only over several trainings of each network: one training of
     each tells of these networks alone.
@@ -65,8 +65,9 @@ def several_sentence(study: Study) -> str:
         if not rows or mean is None:
             continue
         said.append(
-            f"{place[0].upper()}{place[1:]} {_mean_words(mean, 'networks of several sites', 'the network of one of them')}, "
-            f"over {count(len(rows), 'comparison')}: {_verdict(mean)}. {_counted(rows)}"
+            f"{place[0].upper()}{place[1:]} "
+            f"{_mean_words(mean, 'networks of several sites', 'the network of one of them')}, over "
+            f"{count(len(rows), 'comparison')}: {_verdict(mean)}. {_counted(rows)}"
         )
     held = "" if not said else _held(means.get("several - one, trained") or means.get("several - one, unseen") or {})
     return " ".join([*said, held]).strip()
@@ -112,10 +113,8 @@ def _mean_words(mean: Record, first: str, second: str) -> str:
         return f"the mean AUC of {first} less that of {second} is {signed(value)} (95\u00a0%: {_ends(low, high)})"
     ends = sorted((abs(low), abs(high)))
     word = "higher" if side > 0 else "lower"
-    return (
-        f"the mean AUC of {first} is {figure(abs(value))} {word} (95\u00a0%: {figure(ends[0])} to {figure(ends[1])}) than "
-        f"that of {second}"
-    )
+    size = f"{figure(abs(value))} {word} (95\u00a0%: {figure(ends[0])} to {figure(ends[1])})"
+    return f"the mean AUC of {first} is {size} than that of {second}"
 
 
 def _ends(low: Any, high: Any) -> str:
