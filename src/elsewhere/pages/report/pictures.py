@@ -47,6 +47,7 @@ from elsewhere.pages.report.words import (
     figure,
     interval,
     one_class_words,
+    rule_p,
     spaced,
     spread,
     threshold_words,
@@ -236,7 +237,7 @@ def _rule_row(rule: Record) -> ForestRow:
     p = number(rule.get("p_value"))
     sure = p is not None and p <= SURE
     auc, low, high = (number(rule.get(key)) for key in ("auc", "auc_low", "auc_high"))
-    words = figure(auc) + (f" (p {p:.2f})" if p is not None else "")
+    words = figure(auc) + (f" (p {rule_p(rule)})" if p is not None else "")
     return ForestRow(str(rule["rule"]), auc, low, high, sure, words)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
+from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
 
 NOT_MEASURED = "not measured"
@@ -79,6 +80,13 @@ def threshold_words(record: Record | None) -> str:
     if record is None or number(record.get("threshold")) is None:
         return ""
     return "argmax" if record.get("threshold_rule") == "argmax" else f"t = {figure(record['threshold'])}"
+
+
+def rule_p(rule: Record) -> str:
+    """p of a metadata rule by shuffled labels: "≤ 0.010" where it is the smallest that so many shuffles can give."""
+    found, shuffles = number(rule.get("p_value")), number(rule.get("permutations"))
+    floor = round(1 / (shuffles + 1), 4) if shuffles else 0.0  # records are rounded to four digits
+    return "–" if found is None else p_value(found, floor)
 
 
 def rules_words(rules: Sequence[Record]) -> str:
