@@ -75,7 +75,7 @@ def test_the_page_shows_it_in_tables(audited: Folder) -> None:
     shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
     tables = {table.name: table for table in shown}
     assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
-    assert tables["x-forensics"].caption.endswith("2, of them 1 suspected leak.")
+    assert tables["x-forensics"].caption.endswith("0 of them under one patient, with 1 suspected leak among them.")
     assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
     assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
     assert len(tables["x-looks"].rows) == len(found["looks"])
@@ -102,9 +102,25 @@ def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
     assert found["kernel", "all sites together"]["n"] == 120
     assert found["site only, cross-fitted", "all sites together"]["auc"] == pytest.approx(0.5, abs=0.15)
     assert not any("class" in r["facts"] for r in records)  # what the label is made from is no fact
-    said = warn_of_facts(records)
+    said = [words for words in warn_of_facts(records) if "knowing only kernel" in words]
     assert [words.split(":")[0] for words in said] == ["All sites together", "B", "A"]
-    assert "knowing only kernel gives AUC 1.00 (p = 0.050, 60 scans)" in said[2]
+    assert "knowing only kernel gives AUC 1.00 (p ≤ 0.050, 60 scans). What goes with that in the picture" in said[2]
+
+
+def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
+    """A month that gives the label away hides no rule of the acquisition, and accuses no picture."""
+    rule = {"sites": "A", "n": 60, "p_value": 0.01, "permutations": 99}
+    month, encoding = rule | {"rule": "month of the scan", "auc": 1.0}, rule | {"rule": "encoding", "auc": 0.91}
+    assert warn_of_facts([month, encoding]) == [
+        "A: knowing only encoding gives AUC 0.91 (p ≤ 0.010, 60 scans). What goes with that in the picture, a network "
+        "can learn instead of the disease.",
+        "A: knowing only month of the scan gives AUC 1.00 (p ≤ 0.010, 60 scans). No network sees that, and nothing in "
+        "the picture was shown to go with it.",
+    ]
+    assert len(warn_of_facts([month])) == 1
+    assert "can learn" not in warn_of_facts([month | {"p_value": 0.02}])[0]
+    assert "p = 0.020" in warn_of_facts([month | {"p_value": 0.02}])[0]
+    assert warn_of_facts([month | {"auc": 0.55}]) == []
 
 
 def test_nothing_is_said_of_facts_that_mean_nothing() -> None:

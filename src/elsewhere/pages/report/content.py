@@ -201,9 +201,9 @@ class Audit:
         facts: facts by site and class (padding share, black share, encoding, matrix, spacing …), one record each,
             with at least `site`; any further columns, the same in each.
         site_only_auc: AUC of a rule that knows nothing but the site, over all sites together; None with one class.
-        confounding: further rules that never see a lung, one record each: `rule` (words: "age and sex",
+        confounding: further rules of metadata and simple measures, one record each: `rule` (words: "age and sex",
             "slice thickness and kernel"), `sites` (words), `auc`, and optionally `auc_low`, `auc_high`,
-            `p_value`, `n`; further columns are shown as they are.
+            `p_value`, `permutations`, `n`, `facts` (the names of what it knows); further columns are shown as they are.
         forensics: odd scans and pairs of scans, suspected leaks first (`evidence.forensics.findings.find_oddities`),
             one record each: `finding`, `site`, `patient`, `scan`, `subset`, `detail`, and for pairs `other_site`,
             `other_patient`, `other_scan`, `other_subset`, `suspected_leak`, `shape`, `slices`.

@@ -19,7 +19,7 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.headline import against, left_out_words
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
 from elsewhere.pages.report.table import plain_table
-from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, signed, spaced
+from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, spaced
 from elsewhere.statistics.intervals import LEVEL, z_value
 from elsewhere.wording import numbered, verb
 
@@ -259,8 +259,8 @@ def _site_only(study: Study) -> Lesson | None:
     if tried:
         sure = [r for r in tried if float(r["p_value"]) <= SURE and float(r["auc"]) > 0.5]
         start = (
-            f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only metadata, each within "
-            f"one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or less, where "
+            f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only {rule_sees(tried)}, each "
+            f"within one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or less, where "
             f"chance alone gives about {SURE * len(tried):.1f}"
         )
         if sure and binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:

@@ -48,6 +48,7 @@ from elsewhere.pages.report.words import (
     interval,
     one_class_words,
     rule_p,
+    rule_sees,
     spaced,
     spread,
     threshold_words,
@@ -220,7 +221,7 @@ def training(study: Study, name: str) -> Canvas:
 
 
 def rules(study: Study, name: str) -> Canvas | None:
-    """The audit's rules that never see a lung, one panel for each group of sites; None without any."""
+    """The audit's rules of metadata and simple measures, one panel for each group of sites; None without any."""
     found: dict[str, list[Record]] = defaultdict(list)
     for rule in study.audit.confounding:
         if number(rule.get("auc")) is not None:
@@ -229,7 +230,7 @@ def rules(study: Study, name: str) -> Canvas | None:
         return None
     panels = [ForestPanel(_capital(sites), tuple(_rule_row(r) for r in rows)) for sites, rows in found.items()]
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
-    alt = f"AUC of rules that never see a lung, study {study.name}: {'; '.join(said)}."
+    alt = f"AUC of rules that see only {rule_sees(study.audit.confounding)}, study {study.name}: {'; '.join(said)}."
     return forest(name, alt, panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 

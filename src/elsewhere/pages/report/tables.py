@@ -20,7 +20,7 @@ from elsewhere.pages.report.records import (
     one_class,
 )
 from elsewhere.pages.report.table import Column, Table, plain, plain_table
-from elsewhere.pages.report.words import NOT_MEASURED, estimate, figure, one_class_words, rule_p, signed, spread
+from elsewhere.pages.report.words import NOT_MEASURED, estimate, figure, one_class_words, rule_p, rule_sees, signed, spread
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
 
@@ -380,7 +380,7 @@ def _kept_accuracy(study: Study, model: str, iteration: int | None) -> float | N
 
 
 def _confounding_table(name: str, rows: Sequence[Record], headings: Mapping[str, str]) -> Table:
-    caption = "Rules that never see a lung: how well they tell the classes apart."
+    caption = f"Rules that see only {rule_sees(rows)}: how well they tell the classes apart."
     hidden = ("auc", "auc_low", "auc_high")
     extra = [c for c in plain_table(name, caption, rows, headings).columns if c.key not in hidden]
     known = any(number(row.get("auc_low")) is not None for row in rows)

@@ -7,15 +7,16 @@ from typing import Any
 
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
+from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
 
 NOT_MEASURED = "not measured"
-ODD_SCANS = "rules without lungs and odd scans"
+ODD_SCANS = "rules of metadata and simple measures, and odd scans"
 """What the audit makes, as `Study.absent` names it where the audit did not run."""
 
 SURE = 0.05
-"""A rule that sees metadata alone is drawn full at this p or below."""
+"""A rule of metadata is drawn full at this p or below."""
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -82,6 +83,12 @@ def threshold_words(record: Record | None) -> str:
     return "argmax" if record.get("threshold_rule") == "argmax" else f"t = {figure(record['threshold'])}"
 
 
+def rule_sees(rules: Sequence[Record]) -> str:
+    """What these rules know: "metadata", or "metadata or simple measures of the picture" where one was measured."""
+    facts = {name for rule in rules for name in str(rule.get("facts") or "").split(", ")}
+    return "metadata or simple measures of the picture" if facts & set(MEASURED) else "metadata"
+
+
 def rule_p(rule: Record) -> str:
     """p of a metadata rule by shuffled labels: "≤ 0.010" where it is the smallest that so many shuffles can give."""
     found, shuffles = number(rule.get("p_value")), number(rule.get("permutations"))
@@ -93,11 +100,13 @@ def rules_words(rules: Sequence[Record]) -> str:
     """What the figure of the metadata rules shows, and how many of them do better than chance."""
     tried = [p for rule in rules if (p := number(rule.get("p_value"))) is not None]
     sure = sum(p <= SURE for p in tried)
-    said = "Discrimination (AUC) of rules that see metadata alone, on patients they have not seen. "
+    seen = rule_sees(rules)
+    measured = " (such as its lowest and highest value, padding and black share)" if seen != "metadata" else ""
+    said = f"Discrimination (AUC) of rules that see only {seen}{measured}, on patients they have not seen. "
     if tried:
         said += f"Squares: p of {SURE} or less by shuffled labels, which {sure} of {len(tried)} "
         said += f"{'rule has' if len(tried) == 1 else 'rules have'}; chance alone gives about {SURE * len(tried):.1f}. "
-    return f"{said}No network sees metadata; what goes with them in the picture it can learn instead of the disease."
+    return f"{said}No network sees metadata: of those it can learn only what goes with them in the picture."
 
 
 def details(study: Study, model: str, site: str, record: Record | None) -> str:
