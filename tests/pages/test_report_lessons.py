@@ -111,6 +111,7 @@ def test_recognising_the_site_is_not_said_to_be_enough(first: float, low: float,
     said = here(study, "A site with one class")
     assert said.startswith("D has positives only: 2 cells have no AUC. Networks trained on it call ")
     assert words in said
+    assert " positive (threshold reading (a)): " in said
     assert "enough" not in said
 
 
@@ -129,6 +130,9 @@ def test_accuracy_is_set_against_the_majority_share_both_ways() -> None:
     assert "is not above the majority share in 1; it is above it with its whole 95 % interval in 1." in here(
         a_study(low, high), title
     )
+    assert "the accuracy (threshold reading (a)) is not above" in here(a_study(low), title)
+    other = a_study(low | {"threshold_reading": "site"}, reading="site")
+    assert "the accuracy (threshold reading (b)) is not above" in here(other, title)
     assert "in 0; it is above it with its whole 95 % interval in 1." in here(a_study(high), title)
 
 

@@ -118,7 +118,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         versions=identity["versions"],
         seeds={"study": settings["seed"]},
         split_hash=identity["split_hash"],
-        notes=_repaired(findings),
+        notes=_repaired(findings, settings["name"]),
     )
 
 
@@ -237,14 +237,16 @@ def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
     )
 
 
-def _repaired(findings: dict[str, Any]) -> list[str]:
+def _repaired(findings: dict[str, Any], name: str) -> list[str]:
+    """What was left out or repaired, each sentence with the study's name: it stands beside those of other studies."""
     notes = []
     if copies := findings["copies_left_out"]:
         was = verb(copies, "was", "were")
-        notes.append(f"{numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
+        notes.append(f"“{name}”: {numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
     if remarks := len(findings["repaired"]):
         verb_ = verb(remarks, "is", "are")
-        notes.append(f"{numbered(remarks, 'remark')} on scans that were read with repairs {verb_} kept in audit.json.")
+        words = f"{numbered(remarks, 'remark')} on scans that were read or prepared with repairs {verb_} kept in its"
+        notes.append(f"“{name}”: {words} audit.json.")
     return notes
 
 

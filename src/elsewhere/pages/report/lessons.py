@@ -159,7 +159,7 @@ def _one_class(study: Study) -> Lesson | None:
             f"{float(found['first']):.0%} of the scans of {found['site']} and the others {float(found['second']):.0%}"
         )
         said.append(
-            f"networks trained on it call {shares} {kind}: "
+            f"networks trained on it call {shares} {kind} (threshold reading (a)): "
             + _judged(
                 found,
                 "{size} {ends} more, at a site where every such call is right, so that recognising the disease and "
@@ -194,7 +194,8 @@ def _floor(study: Study) -> Lesson | None:
     return Lesson(
         "Accuracy without its floor",
         "Its text gives accuracies without the share of the majority class, which calling every scan so reaches.",
-        f"Of {numbered(len(found), 'cell')} with two classes the accuracy is not above the majority share in {under}; "
+        f"Of {numbered(len(found), 'cell')} with two classes the accuracy (threshold reading "
+        f"({'b' if study.reading == 'site' else 'a'})) is not above the majority share in {under}; "
         f"it is above it with its whole 95 % interval in {clear}.",
         "decisions",
     )
