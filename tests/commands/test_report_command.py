@@ -266,8 +266,16 @@ def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) ->
 
 def test_copies_and_repairs_are_counted_in_singular_and_plural(made: Folder) -> None:
     for copies, repaired, words in (
-        (1, ["x"], ("“study”: 1 copy of a scan under the same patient was left out.", "“study”: 1 remark on scans that")),
-        (2, ["x", "y"], ("“study”: 2 copies of a scan under the same patient were", "“study”: 2 remarks on scans that")),
+        (
+            1,
+            ["x"],
+            ("“study”: 1 copy of a scan under the same patient was left out.", "“study”: 1 remark on scans that"),
+        ),
+        (
+            2,
+            ["x", "y"],
+            ("“study”: 2 copies of a scan under the same patient were", "“study”: 2 remarks on scans that"),
+        ),
     ):
         made.audit.write_text(json.dumps(AUDIT | {"copies_left_out": copies, "repaired": repaired}), encoding="utf-8")
         notes = assembly.study_of(made, identity_of(made)).notes

@@ -27,8 +27,12 @@ def means(models: list[Model], wrong: dict[tuple[str, str], int]) -> dict[str, d
 
 
 HOME_AND_AWAY = {
-    ("A", "A"): 1, ("A", "B"): 3, ("A", "C"): 5,
-    ("B", "A"): 4, ("B", "B"): 1, ("B", "C"): 4,
+    ("A", "A"): 1,
+    ("A", "B"): 3,
+    ("A", "C"): 5,
+    ("B", "A"): 4,
+    ("B", "B"): 1,
+    ("B", "C"): 4,
 }
 
 

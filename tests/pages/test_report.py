@@ -357,7 +357,10 @@ def test_what_was_changed_is_between_the_two_studies_and_not_against_the_publica
     one = replace(
         small,
         name="paper",
-        departures={"network.input": "[48, 32, 32] (paper: [128, 512, 512])", "preparation.smooth": "True (paper: False)"},
+        departures={
+            "network.input": "[48, 32, 32] (paper: [128, 512, 512])",
+            "preparation.smooth": "True (paper: False)",
+        },
         settings={"network": {"input": [48, 32, 32]}, "preparation": {"smooth": True, "maximum": None}},
     )
     two = replace(

@@ -194,9 +194,18 @@ def _p(record: Mapping[str, Any]) -> str:
 
 
 def _print(findings: Row, folder: Folder) -> None:
-    table = Table("a rule that knows only", "sites", "AUC", "p", "scans", title="Label information in metadata and simple measures of the picture")
+    table = Table(
+        "a rule that knows only",
+        "sites",
+        "AUC",
+        "p",
+        "scans",
+        title="Label information in metadata and simple measures of the picture",
+    )
     for r in findings["confounding"]:
-        table.add_row(r["rule"], r["sites"], f"{r['auc']:.2f}", _p(r).removeprefix("p ").removeprefix("= "), str(r["n"]))
+        table.add_row(
+            r["rule"], r["sites"], f"{r['auc']:.2f}", _p(r).removeprefix("p ").removeprefix("= "), str(r["n"])
+        )
     engine.console.print(table)
     looks = Table(
         "site", "class", "scans", "encoding", "lung-segmented", "circle", "border", title="How the scans look"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from elsewhere.pages.figures.cells import MARKS
@@ -20,7 +20,16 @@ from elsewhere.pages.report.records import (
     one_class,
 )
 from elsewhere.pages.report.table import Column, Table, plain, plain_table
-from elsewhere.pages.report.words import NOT_MEASURED, estimate, figure, one_class_words, rule_p, rule_sees, signed, spread
+from elsewhere.pages.report.words import (
+    NOT_MEASURED,
+    estimate,
+    figure,
+    one_class_words,
+    rule_p,
+    rule_sees,
+    signed,
+    spread,
+)
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
 
