@@ -62,7 +62,7 @@ def test_findings_on_single_scans_and_pairs_are_counted_apart() -> None:
         return next(t for t in tables.audit_tables(Audit(forensics=rows), "s")).caption
 
     assert caption(scan, *pairs) == (
-        "Odd scans, seen in the pictures alone: 1 finding on single scans, and 2 pairs of scans that look like one body, "
-        "1 of them under one patient, with 1 suspected leak among them."
+        "Odd scans, seen in the pictures alone: 1 finding on single scans, and 2 pairs of scans that look like one "
+        "body, 1 of them under one patient, with 1 suspected leak among them."
     )
     assert "2 findings on single scans, and 0 pairs" in caption(scan, scan)

@@ -142,7 +142,8 @@ class Stress:
         curves: `model`, `home`, `shift`, `dose`, `unit`, `words`, `auc`, `low`, `high`, `positive_share`, `scans`; dose
             0 is the scans as they are.
         explanations: which shift makes home scans score most like those of a new site: `model`, `home`, `site`,
-            `shift`, `dose`, `distance`, `distance_unshifted`, `words`, `best`, `outcome` (as `elsewhere stress` keeps it).
+            `shift`, `dose`, `distance`, `distance_unshifted`, `words`, `best`, `outcome` ("too few" where one of
+            the two sites has too few scans).
     """
 
     curves: Sequence[Record] = ()
