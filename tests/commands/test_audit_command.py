@@ -14,6 +14,7 @@ from elsewhere.commands.audit import audit, confounding, rule_score, warn_of_fac
 from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
+from elsewhere.records import write_record
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import read_scans
 from elsewhere.studies.prepared import read_rows
@@ -48,6 +49,15 @@ def test_again_it_reads_no_scan_and_says_the_same(
     audit(tiny_study_file, audited.root, workers=1, permutations=19)
     assert audited.audit.read_text() == before
     assert "Label information in metadata" in capsys.readouterr().err
+    found = json.loads(before)
+    del found["checksum"], found["record"]
+    older = {
+        **found,
+        "warnings": [*found["warnings"], "UTSW: knowing only month of the scan gives AUC 1.00, as it was."],
+    }
+    write_record(audited.audit, older)
+    audit(tiny_study_file, audited.root, workers=1, permutations=19)
+    assert audited.audit.read_text() == before  # what another version said of the rules gives way
 
 
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
@@ -75,7 +85,7 @@ def test_the_page_shows_it_in_tables(audited: Folder) -> None:
     shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
     tables = {table.name: table for table in shown}
     assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
-    assert tables["x-forensics"].caption.endswith("0 of them under one patient, with 1 suspected leak among them.")
+    assert tables["x-forensics"].caption.endswith("(0 within a patient); 1 suspected leak.")
     assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
     assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
     assert len(tables["x-looks"].rows) == len(found["looks"])

@@ -52,7 +52,7 @@ def test_the_difference_of_the_same_networks_stands_beside_that_of_all(low: floa
     groups = [*study.groups, a_group("fall, same networks", 0.54, low, high)]
     said = headline.headline(a_study(HOME, AWAY, a_cell("A+D", "B", 0.8), groups=groups))
     assert "is 0.30 lower elsewhere than at home; " in said
-    assert "of those with both, each against itself, it is +0.54" in said
+    assert "of those that have both, each against itself, the difference is +0.54" in said
     assert f"to +0.64), {side} sampling error." in said
 
 

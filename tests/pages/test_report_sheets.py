@@ -95,6 +95,10 @@ def test_each_study_answers_for_itself_where_they_differ() -> None:
     for item in ("9a", "9b", "12c", "18c"):
         assert "“paper”: " in tripod[item], item
         assert "“harmonised”: " in tripod[item], item
+    trained = {"batch": 4, "iterations": 9, "sampling": "uniform"}
+    both = [replace(s, settings=s.settings | {"training": trained}) for s in (first, second)]
+    built = answers(both[0], TRIPOD_AI, both[1])["12c"]
+    assert built.count("9 iterations, drawing all scans alike") == 2  # or it would read as that of the last alone
     assert "“paper”: The CT volume alone of 48 × 32 × 32 voxels" in tripod["9a"]
     assert "“harmonised”: The CT volume alone of 24 × 32 × 32 voxels" in tripod["9a"]
     assert "“harmonised”: Split s24; protocol: " in tripod["18c"]
@@ -119,8 +123,9 @@ def test_no_warning_of_an_audit_is_dropped_from_the_limitations() -> None:
     two = replace(one, name="b", audit=Audit(warnings=(*shared[:2], "Only here.", *shared[2:])))
     said = answers(one, TRIPOD_AI, two)["26"]
     assert [said.count(words) for words in shared] == [1] * 5
-    assert "“b”: Only here." in said
-    assert said.endswith("One training of each network, so the spread over seeds is not known.")
+    once = "One training of each network, so the spread over seeds is not known."
+    assert said.endswith(f"“paper”: {once} “b”: Only here. {once}")
+    assert answers(one, TRIPOD_AI, replace(one, name="b"))["26"].endswith(f"Warning 4 of all. {once}")
 
 
 def test_external_validation_is_claimed_only_where_there_was_one() -> None:

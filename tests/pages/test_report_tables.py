@@ -63,6 +63,6 @@ def test_findings_on_single_scans_and_pairs_are_counted_apart() -> None:
 
     assert caption(scan, *pairs) == (
         "Odd scans, seen in the pictures alone: 1 finding on single scans, and 2 pairs of scans that look like one "
-        "body, 1 of them under one patient, with 1 suspected leak among them."
+        "body (1 within a patient); 1 suspected leak."
     )
     assert "2 findings on single scans, and 0 pairs" in caption(scan, scan)

@@ -36,6 +36,7 @@ PERMUTATIONS, PERMUTED_SCANS, FEWEST_PERMUTATIONS = 99, 1000, 19
 """Where a rule has more scans than the second number, it gets fewer permutations: chance then varies less."""
 
 SHOWN = 20
+KNOWING = ": knowing only "
 
 
 def audit(
@@ -73,7 +74,9 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         findings["looks"] = summarise(rows)
         findings["audited"] = key
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], rows)]
-    findings["warnings"] += [words for words in said if words not in findings["warnings"]]
+    # sentences of rules are made anew: an earlier version said them otherwise
+    kept = [words for words in findings["warnings"] if KNOWING not in words and words not in said]
+    findings["warnings"] = [*kept, *said]
     write_record(folder.audit, findings)
     return findings
 
@@ -183,7 +186,7 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
             if rules:
                 best = max(rules, key=lambda r: r["auc"])
                 said.append(
-                    f"{sites[0].upper()}{sites[1:]}: knowing only {best['rule']} gives AUC {best['auc']:.2f} "
+                    f"{sites[0].upper()}{sites[1:]}{KNOWING}{best['rule']} gives AUC {best['auc']:.2f} "
                     f"({_p(best)}, {best['n']} scans). {ending}"
                 )
     return said

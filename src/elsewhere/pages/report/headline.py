@@ -129,8 +129,8 @@ def same_networks(study: Study) -> str:
         return ""
     side = "within" if fell.low <= 0 <= fell.high else "beyond"
     return (
-        "That difference is also one of networks, as not all that were tested elsewhere have a cell at home; of those "
-        f"with both, each against itself, it is {signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to "
+        "Not all networks that were tested elsewhere have a cell at home; of those that have both, each against itself, "
+        f"the difference is {signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to "
         f"{signed(fell.high)}), {side} sampling error."
     )
 

@@ -261,8 +261,8 @@ def _site_only(study: Study) -> Lesson | None:
         sure = [r for r in tried if float(r["p_value"]) <= SURE and float(r["auc"]) > 0.5]
         start = (
             f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only {rule_sees(tried)}, each "
-            f"within one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or less, "
-            f"where chance alone gives about {SURE * len(tried):.1f}"
+            f"within one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or "
+            f"less, where chance alone gives about {SURE * len(tried):.1f}"
         )
         if sure and binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:
             best = max(sure, key=lambda r: float(r["auc"]))

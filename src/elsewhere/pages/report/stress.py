@@ -57,8 +57,8 @@ def _best_words(rows: Sequence[Record]) -> list[str]:
     named = f"{', '.join(pairs[:-1])}, and {pairs[-1]}"
     return [
         *others,
-        f"No shift can be named for {numbered(len(pairs), 'pair')} of a network's home and a new site, as one of the "
-        f"two has too few scans ({FEWEST} of each are needed): {named}.",
+        f"No shift can be named for {numbered(len(pairs), 'pair')} of a network's home and a new site, as one or "
+        f"both have too few scans ({FEWEST} of each are needed): {named}.",
     ]
 
 

@@ -405,8 +405,8 @@ def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
     pairs = [row for row in rows if "other_scan" in row]
     caption = (
         f"Odd scans, seen in the pictures alone: {numbered(len(rows) - len(pairs), 'finding')} on single scans, and "
-        f"{numbered(len(pairs), 'pair')} of scans that look like one body, {sum(map(_of_one_patient, pairs))} of them "
-        f"under one patient, with {numbered(leaks, 'suspected leak')} among them."
+        f"{numbered(len(pairs), 'pair')} of scans that look like one body ({sum(map(_of_one_patient, pairs))} within a "
+        f"patient); {numbered(leaks, 'suspected leak')}."
     )
     note = (
         "Suspicions, to be looked at one by one; nothing was left out because of them. Pairs of one patient stand last."

@@ -195,11 +195,13 @@ def limitations(report: Report) -> str:
     """What the records themselves limit: every warning of the audits, those that all studies have once."""
     said = [] if report.origin == "real" else [f"The scans are {ORIGINS[report.origin]}."]
     shared = [w for w in report.studies[0].audit.warnings if all(w in s.audit.warnings for s in report.studies)]
-    own = per_study(report, lambda study: " ".join(w for w in study.audit.warnings if w not in shared))
-    once = "One training of each network, so the spread over seeds is not known."
-    said += [per_study(report, left_out_words), *shared, own]
-    said.append(per_study(report, lambda study: "" if study.trainings else once))
-    return " ".join(words for words in said if words)
+
+    def own(study: Study) -> str:
+        once = "" if study.trainings else "One training of each network, so the spread over seeds is not known."
+        parts = [left_out_words(study), *(w for w in study.audit.warnings if w not in shared), once]
+        return " ".join(part for part in parts if part)
+
+    return " ".join(words for words in (*said, *shared, per_study(report, own)) if words)
 
 
 def interpretation(report: Report) -> str:

@@ -213,7 +213,7 @@ def preparation(report: Report) -> str:
     if not any(ODD_SCANS in study.absent for study in report.studies):
         checks += ", padding, lung segmentation, damage"
     text = each(said)
-    return f"{text} {checks} (Before training)." if text else ""
+    return f"{checks} (Before training). {text}" if text else ""
 
 
 def _voxel(value: Any) -> str:
@@ -295,7 +295,12 @@ def _training(t: Any) -> str:
 
 def building(report: Report) -> str:
     """Kind of model, its training and how its weights were chosen."""
-    return " ".join(part for part in (network(report), training(report), selection(report)) if part)
+    return per_study(report, _building)
+
+
+def _building(study: Study) -> str:
+    t = study.settings.get("training")
+    return " ".join(part for part in (_network(study), _training(t), _selection(t)) if part)
 
 
 def selection(report: Report) -> str:
