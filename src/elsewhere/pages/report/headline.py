@@ -129,9 +129,9 @@ def same_networks(study: Study) -> str:
         return ""
     side = "within" if fell.low <= 0 <= fell.high else "beyond"
     return (
-        "Not all networks that were tested elsewhere have a cell at home; of those that have both, each against itself, "
-        f"the difference is {signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to "
-        f"{signed(fell.high)}), {side} sampling error."
+        "Not all networks that were tested elsewhere have a cell at home; of those that have both, each against "
+        f"itself, the difference is {signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to {signed(fell.high)}), {side} "
+        "sampling error."
     )
 
 
