@@ -296,11 +296,11 @@ def an_explanation(home: str, site: str, outcome: str = "too few") -> dict:
 @pytest.mark.parametrize(
     ("outcomes", "said"),
     [
-        (("too few", "too few", "too few"), ["No shift can be named for 3 pairs of a network's home and a new site, as "
-         "one or both have too few scans (100 of each are needed): A and B, A and C, and B and C."]),
+        (("too few", "too few", "too few"), ["No shift can be named for any new site, as home, site or both have fewer "
+         "than 100 scans of the classes compared."]),
         (("named", "too few", "too few"), ["blur brings A nearest to B.", "No shift can be named for 2 pairs of a "
-         "network's home and a new site, as one or both have too few scans (100 of each are needed): A and C, and B "
-         "and C."]),
+         "network's home and a new site, as home, site or both have fewer than 100 scans of the classes compared: A "
+         "and C, and B and C."]),
         (("named", "pictures", "too few"), ["blur brings A nearest to B.", "blur brings A nearest to C.",
          "scores of B and C lie apart: 24 and 9 scans are too few to name a shift (at least 100 of each)."]),
     ],

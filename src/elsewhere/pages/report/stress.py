@@ -49,17 +49,15 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
 
 def _best_words(rows: Sequence[Record]) -> list[str]:
     """The sentence of each home and new site; those with too few scans in one sentence, where there are several."""
-    few = [r for r in rows if r.get("outcome") == "too few"]
-    pairs = list(dict.fromkeys(f"{r['home']} and {r['site']}" for r in few))
+    lacking = [r for r in rows if r.get("outcome") == "too few"]
+    pairs = list(dict.fromkeys(f"{r['home']} and {r['site']}" for r in lacking))
     if len(pairs) < 2:
         return list(dict.fromkeys(str(r["words"]) for r in rows))
     others = dict.fromkeys(str(r["words"]) for r in rows if r.get("outcome") != "too few")
-    named = f"{', '.join(pairs[:-1])}, and {pairs[-1]}"
-    return [
-        *others,
-        f"No shift can be named for {numbered(len(pairs), 'pair')} of a network's home and a new site, as one or "
-        f"both have too few scans ({FEWEST} of each are needed): {named}.",
-    ]
+    where = f"for {numbered(len(pairs), 'pair')} of a network's home and a new site" if others else "for any new site"
+    named = f": {', '.join(pairs[:-1])}, and {pairs[-1]}" if others else ""
+    few = f"fewer than {FEWEST} scans of the classes compared"
+    return [*others, f"No shift can be named {where}, as home, site or both have {few}{named}."]
 
 
 def sentence(curves: Sequence[Record]) -> str:
