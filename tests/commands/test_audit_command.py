@@ -120,14 +120,19 @@ def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
 def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
     """A month that gives the label away hides no rule of the acquisition, and accuses no picture."""
     rule = {"sites": "A", "n": 60, "p_value": 0.01, "permutations": 99}
-    month, encoding = rule | {"rule": "month of the scan", "auc": 1.0}, rule | {"rule": "encoding", "auc": 0.91}
+    month = rule | {"rule": "month of the scan", "auc": 1.0, "facts": "month"}
+    encoding = rule | {"rule": "encoding", "auc": 0.91, "facts": "minimum, maximum"}
     assert warn_of_facts([month, encoding]) == [
-        "A: knowing only encoding gives AUC 0.91 (p ≤ 0.010, 60 scans). What goes with that in the picture, a network "
-        "can learn instead of the disease.",
+        "A: knowing only encoding (measured in the picture) gives AUC 0.91 (p ≤ 0.010, 60 scans). What goes with that "
+        "in the picture, a network can learn instead of the disease.",
         "A: knowing only month of the scan gives AUC 1.00 (p ≤ 0.010, 60 scans). No network sees that, and nothing in "
         "the picture was shown to go with it.",
     ]
     assert len(warn_of_facts([month])) == 1
+    assert (
+        "encoding (partly measured in the picture) gives" in warn_of_facts([encoding | {"facts": "units, minimum"}])[0]
+    )
+    assert "encoding gives" in warn_of_facts([encoding | {"facts": "units, dtype"}])[0]
     assert "can learn" not in warn_of_facts([month | {"p_value": 0.02}])[0]
     assert "p = 0.020" in warn_of_facts([month | {"p_value": 0.02}])[0]
     assert warn_of_facts([month | {"auc": 0.55}]) == []

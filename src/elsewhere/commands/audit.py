@@ -17,7 +17,7 @@ from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.records import write_record
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
-from elsewhere.statistics.confounding import FactsSettings, facts_auc
+from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
 from elsewhere.statistics.permutation import p_words
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
@@ -185,11 +185,20 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
             rules = [r for r in telling if (r["rule"] in PATIENTS) == hidden]
             if rules:
                 best = max(rules, key=lambda r: r["auc"])
+                known = f"{KNOWING}{best['rule']}{_measured(best)}"
                 said.append(
-                    f"{sites[0].upper()}{sites[1:]}{KNOWING}{best['rule']} gives AUC {best['auc']:.2f} "
-                    f"({_p(best)}, {best['n']} scans). {ending}"
+                    f"{sites[0].upper()}{sites[1:]}{known} gives AUC {best['auc']:.2f} ({_p(best)}, {best['n']} scans). "
+                    f"{ending}"
                 )
     return said
+
+
+def _measured(record: Mapping[str, Any]) -> str:
+    """Whether what a rule knows is told by a header or measured in the voxels."""
+    facts = set(str(record.get("facts", "")).split(", "))
+    if not facts & set(MEASURED):
+        return ""
+    return " (measured in the picture)" if facts <= set(MEASURED) else " (partly measured in the picture)"
 
 
 def _p(record: Mapping[str, Any]) -> str:
