@@ -187,8 +187,8 @@ def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
                 best = max(rules, key=lambda r: r["auc"])
                 known = f"{KNOWING}{best['rule']}{_measured(best)}"
                 said.append(
-                    f"{sites[0].upper()}{sites[1:]}{known} gives AUC {best['auc']:.2f} ({_p(best)}, {best['n']} scans). "
-                    f"{ending}"
+                    f"{sites[0].upper()}{sites[1:]}{known} gives AUC {best['auc']:.2f} ({_p(best)}, {best['n']} "
+                    f"scans). {ending}"
                 )
     return said
 
