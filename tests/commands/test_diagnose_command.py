@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from elsewhere.cli import app
 from elsewhere.commands import diagnose as command
 from elsewhere.commands.diagnose import diagnose_study, probing
+from elsewhere.commands.diagnose.tables import ALL_ACQUISITION
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
+from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.kept import read_findings
@@ -230,3 +232,9 @@ def test_a_study_that_has_not_run_is_refused(made: tuple[Path, Folder], tmp_path
     with pytest.raises(BadStudy, match=r"predictions.*does not exist\. Run `elsewhere study` again"):
         diagnose_study(made[0], Folder(tmp_path))
     assert command.PERMUTATIONS >= 999
+
+
+def test_header_like_metadata_hold_nothing_that_was_measured_in_the_picture() -> None:
+    assert "encoding_kind" in MEASURED  # found by looking at the values
+    assert not set(MEASURED) & set(ALL_ACQUISITION)
+    assert {"kernel", "units", "thickness_mm"} <= set(ALL_ACQUISITION)

@@ -229,6 +229,7 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
     )
     assert "made_from" not in row
     said = " ".join([*shown["meanings"].values(), shown["table"].caption, shown["table"].note])
+    assert "home has scans of nearly all the ages and sexes found there" in said
     assert not re.search(r"mend|sick|healthy|right decision|commoner|luck", said)
     assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
 
@@ -380,6 +381,32 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     assert "−0.30 (−0.40 to −0.20)" in printed[2]
     assert printed[2][-1] == "40"
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def an_explanation(home: str, site: str, outcome: str = "too few") -> dict:
+    words = f"scores of {home} and {site} lie apart: 24 and 9 scans are too few to name a shift (at least 100 of each)."
+    row = {"model": home, "home": home, "site": site, "shift": "none", "dose": 0.0, "best": True, "outcome": outcome}
+    return row | {"words": words if outcome == "too few" else f"blur brings {home} nearest to {site}."}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (("too few", "too few", "too few"), ["No shift can be named for any new site, as home, site or both have fewer "
+         "than 100 scans of the classes compared."]),
+        (("named", "too few", "too few"), ["blur brings A nearest to B.", "No shift can be named for 2 pairs of a "
+         "network's home and a new site, as home, site or both have fewer than 100 scans of the classes compared: A "
+         "and C, and B and C."]),
+        (("named", "pictures", "too few"), ["blur brings A nearest to B.", "blur brings A nearest to C.",
+         "scores of B and C lie apart: 24 and 9 scans are too few to name a shift (at least 100 of each)."]),
+    ],
+)  # fmt: skip
+def test_sites_with_too_few_scans_are_one_line(outcomes: tuple[str, ...], said: list[str], tmp_path: Path) -> None:
+    pairs = (("A", "B"), ("A", "C"), ("B", "C"))
+    rows = [an_explanation(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
+    shown = stress.section(a_study(stress=Stress([], rows)), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["best"] == said
 
 
 def test_no_shift_is_the_costliest_where_no_fall_is_significant() -> None:

@@ -125,7 +125,8 @@ def drop_table(study: Study, name: str) -> Table:
         "whole interval, or no threshold is more accurate than the majority class, so the parts, in the CSV alone, "
         "cannot be told apart. In brackets 95 %, by patient, the share of positives sampled as patients come; "
         "threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
-        "Case mix stands only where age and sex are known on both sides; elsewhere it is inside the other parts."
+        "Case mix stands only where age and sex are known on both sides and home has scans of nearly all the ages and "
+        "sexes found there; elsewhere it is inside the other parts."
     )
     rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.drops]
     return Table(name, "Where accuracy was lost.", columns, rows, note)

@@ -74,6 +74,7 @@ def write_report(report: Report, folder: Path) -> Path:
         "published": _published(report, out) if report.published else None,
         "source": published,
         "banners": words.banners(report),
+        "opening": words.opening(report),
         "comparison": headline.comparison(report),
         "disclaimer": DISCLAIMER,
         "version": __version__,
@@ -113,7 +114,6 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
     return {
         "study": study,
         "slug": slug,
-        "opening": words.opening(study),
         "finding": headline.result(study),
         "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
