@@ -37,6 +37,8 @@ def age_of(text: str) -> Fact:
 def number_of(text: str | None) -> float | None:
     """The first number of a text, a decimal comma read as a point; None where there is none."""
     first = (text or "").partition("\\")[0]
+    if "_" in first:  # Python would read 1_5 as 15
+        return None
     try:
         value = float(first.replace(",", ".") if first.count(",") == 1 else first)
     except ValueError:
