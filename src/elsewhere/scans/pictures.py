@@ -260,6 +260,8 @@ def _check_tiff(page: tifffile.TiffPage, size: int, path: Path) -> None:
     photometric = tifffile.PHOTOMETRIC
     if page.photometric == photometric.MINISWHITE:
         raise BadScan(path, "stores white as 0 (photometric MINISWHITE)", "Export it with black as 0")
+    if page.fillorder != 1:
+        raise BadScan(path, f"stores the bits of each value in reverse (FillOrder {page.fillorder})", "Save it anew")
     known = {photometric.MINISBLACK, photometric.RGB, photometric.PALETTE}
     if page.photometric not in known and not (page.photometric == photometric.YCBCR and page.compression == 7):
         raise BadScan(path, f"has the photometric interpretation {page.photometric!r}", "Export it as a grey image")

@@ -249,7 +249,7 @@ def test_two_invalid_uids_in_one_folder_are_two_series(tmp_path: Path, save: Cal
 
 
 NAMES = {
-    "hashes": lambda i: f"{(i * 7919 + 13) % 100003}.dcm",
+    "hashes": lambda i: f"{(i**3 * 7919 + 13) % 100003}.dcm",
     "two numbers": lambda i: f"{i}-{i * i}.dcm",
     "every other missing": lambda i: f"IM{i + 20 * (i > 6)}.dcm",
     "counted": lambda i: f"1.2.840.113619.2.{i}.dcm",

@@ -125,7 +125,7 @@ def test_slopes_of_frames_are_read_as_strictly_as_those_of_files(
 def test_numbers_that_are_none(tmp_path: Path, save: Callable, text: bytes) -> None:
     files = save(tmp_path, chest_series(RescaleSlope="3.21321"))
     rewrite(files, b"3.21321", text.ljust(7))
-    with pytest.raises(BadScan, match="RescaleSlope is '.*', expected one number"):
+    with pytest.raises(BadScan, match=r"RescaleSlope is '.*', expected one number"):
         read_volume(files, "s")
 
 
@@ -187,7 +187,9 @@ def test_a_preamble_that_is_missing(tmp_path: Path, save: Callable, before: int)
     assert np.array_equal(read_volume(files, "s").voxels, make_chest())
 
 
-@pytest.mark.parametrize("tail", [b"", bytes(3), bytes(2000), b"\x20\x00\x00\x40LT\0\0"], ids=["", "3", "2000", "empty"])
+@pytest.mark.parametrize(
+    "tail", [b"", bytes(3), bytes(2000), b"\x20\x00\x00\x40LT\0\0"], ids=["", "3", "2000", "empty"]
+)
 def test_dicom_without_pixels_is_passed_over_however_it_ends(tmp_path: Path, tail: bytes) -> None:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.3"

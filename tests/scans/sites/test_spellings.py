@@ -63,7 +63,7 @@ def test_two_names_that_differ_in_case_are_two_scans(tmp_path: Path, site: Modul
     scan(tmp_path, site, "x", 3)
     found = site.find(table(tmp_path, "A,x,1", "B,ｐ1,0"), "here")  # full-width: another name
     assert [s.patient for s in found.scans] == ["A"]
-    assert [bad.where for bad in found.bad][0] == "ｐ1"
+    assert found.bad[0].where == "ｐ1"
 
 
 def test_single_pictures_in_other_spellings(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ LARGEST_TISSUE_MEDIAN = 500
 """The median of a patient's tissue lies at 0 to 100 HU; picture values taken for HU put it far above."""
 CUT_SHARE = 0.02
 """Of the voxels at the highest value: brighter ones were cut off, or it is padding."""
+MOST_PADDING = 0.75
+"""Of a volume: outside the field of view lies less."""
 LEAST_PICTURE = 32 * 32
 """Pixels of a slice whose distribution of values says where it was cut off."""
 LEAST_VOLUME = 1024
@@ -134,7 +136,8 @@ def blank_undeclared_padding(voxels: Hounsfield, header: Header, tally: Tally) -
     value = tally.bright[0] if tally.bright else round((highest - intercept) / slope)
     meant = _signed(value, form.allocated)
     unsigned = not form.signed and meant < 0 and meant * slope + intercept <= PLAUSIBLE_HU[0]
-    if not unsigned and count < CUT_SHARE * voxels.size:
+    share = count / voxels.size
+    if not unsigned and (voxels.size < LEAST_VOLUME or not CUT_SHARE <= share <= MOST_PADDING):
         return ""
     for picture in voxels:
         picture[picture == highest] = AIR
@@ -169,14 +172,14 @@ class Look:
 
     @property
     def out_of_scale(self) -> float:
-        """Share of the voxels that are no CT number, and not all the same (padding)."""
+        """Share of the voxels that are no CT number, and not one of a few values that many have (padding)."""
         sample, odd = self.sample, 0
-        if self.lowest < OUT_OF_SCALE[0]:
-            low = sample[sample < OUT_OF_SCALE[0]]
-            odd += low.size - int(np.count_nonzero(low == self.lowest))
-        if self.highest > OUT_OF_SCALE[1]:
-            high = sample[sample > OUT_OF_SCALE[1]]
-            odd += high.size - int(np.count_nonzero(high == self.highest))
+        for beyond, end in (
+            (sample[sample < OUT_OF_SCALE[0]], self.lowest),
+            (sample[sample > OUT_OF_SCALE[1]], self.highest),
+        ):
+            values, counts = np.unique(beyond, return_counts=True)
+            odd += int(counts[(values != end) & (counts < CUT_SHARE * sample.size)].sum())
         return odd / sample.size
 
     @property

@@ -66,7 +66,11 @@ def _by_value(headers: list[Header], why: str, name: str, place: int) -> list[tu
     blank = groups.pop("", [])
     parts = [(group, name) for group in groups.values()]
     many, weak = len(groups) > max(2, len(headers) / 2), name in WEAK_OWNER
-    if len(groups) < 2 or (many and (weak or is_one_grid(headers))) or (weak and not _overlapping(list(groups.values()))):
+    if (
+        len(groups) < 2
+        or (many and (weak or is_one_grid(headers)))
+        or (weak and not _overlapping(list(groups.values())))
+    ):
         return [(headers, why)]
     return [*parts, (blank, name)] if blank else parts
 
@@ -151,7 +155,9 @@ def _heights(headers: Sequence[Header]) -> list[float]:
 
 def _counted_through(headers: Sequence[Header]) -> bool:
     """Do the instance numbers run through all images in the order of their heights, each once?"""
-    numbered = sorted((h.number, height) for h, height in zip(headers, _heights(headers), strict=True) if h.number is not None)
+    numbered = sorted(
+        (h.number, height) for h, height in zip(headers, _heights(headers), strict=True) if h.number is not None
+    )
     if len({number for number, _ in numbered}) < len(headers):
         return False
     steps = np.diff([height for _, height in numbered])
@@ -269,7 +275,8 @@ def _passes(headers: Sequence[Header], heights: Heights) -> list[str]:
         return [""] * len(headers)
     order = sorted(range(len(headers)), key=lambda i: numbers[i] or 0)
     thickness = headers[0].about.facts.get("thickness_mm")
-    if isinstance(thickness, int | float) and thickness <= OVERLAP * _least_step(heights):
+    apart = places(heights) == len(heights) > 1
+    if apart and isinstance(thickness, int | float) and thickness <= OVERLAP * slice_distance(heights):
         return [""] * len(headers)
     steps = np.diff([heights[i] for i in order])
     moved = np.abs(steps) > SAME_PLACE_MM
@@ -289,11 +296,6 @@ def _passes(headers: Sequence[Header], heights: Heights) -> list[str]:
         return [""] * len(headers)
     passes = [[h for h, name in zip(heights, found, strict=True) if name == str(n)] for n in range(1, count + 1)]
     return found if all(map(is_even, passes)) else [""] * len(headers)
-
-
-def _least_step(heights: Heights) -> float:
-    """Median distance of neighbouring places of all images; 0 where all are at one."""
-    return slice_distance(heights) if places(heights) > 1 else 0.0
 
 
 GUESSED = {"acquisition time": _pauses, "pass": _passes}
@@ -326,9 +328,7 @@ def without_copies(headers: Sequence[Header]) -> tuple[list[Header], list[Header
     return kept, [*copies, *others]
 
 
-def _apart(
-    headers: Sequence[Header], content: Callable[[Header], str]
-) -> tuple[list[Header], list[Header]]:
+def _apart(headers: Sequence[Header], content: Callable[[Header], str]) -> tuple[list[Header], list[Header]]:
     counts = Counter(map(image_name, headers))
     seen: set[tuple[object, ...]] = set()
     kept: list[Header] = []
@@ -359,7 +359,7 @@ def _digest(path: Path, at: int, _size: int, _changed: int) -> str:
     """Hash of a file from a place on; once for all frames of it."""
     with open_regular(path) as file:
         file.seek(at)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _content(header: Header) -> str:

@@ -197,7 +197,11 @@ def refusal_of(header: Header) -> tuple[str, str]:
             f"holds colour images ({form.photometric})",
             "Leave out screenshots and secondary captures",
         ),
-        (form.lut, "maps its values through a Modality LUT, which is not applied here", f"{hu}, with slope and intercept"),
+        (
+            form.lut,
+            "maps its values through a Modality LUT, which is not applied here",
+            f"{hu}, with slope and intercept",
+        ),
         (not HOUNSFIELD.match(about.rescale_type), f"holds values of type {about.rescale_type}, not HU", hu),
     )
     return next(((what, then) for fault, what, then in faults if fault), None) or _plane_fault(header)

@@ -17,7 +17,7 @@ Point = tuple[float, ...]
 def plain(text: str) -> str:
     """A value as it is compared: numbers by their value ("1.0" is "1"), texts without case or blanks around."""
     number = number_of(text) if "\\" not in text else None
-    return f"{number:g}" if number is not None else "\\".join(part.strip() for part in text.upper().split("\\"))
+    return f"{number:.15g}" if number is not None else "\\".join(part.strip() for part in text.upper().split("\\"))
 
 
 def contrast_of(agent: str) -> bool | None:

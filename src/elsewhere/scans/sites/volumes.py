@@ -191,7 +191,8 @@ def _is_mask_beside(name: str, names: Collection[str]) -> bool:
 def _look_up(files: Mapping[str, object], others: Collection[str]) -> Callable[[LabelRow], str | None]:
     """Row → file: its path with or without extension, or, without a path, a file named after the patient.
 
-    Case and composed accents may differ. Raises BadScan where several files fit, or where the file is there and of a kind that is not read.
+    Case and composed accents may differ. Raises BadScan where several files fit, or where the file is there and of a
+    kind that is not read.
     """
     without: dict[tuple[str, bool], list[str]] = defaultdict(list)  # the name or, True, what its spellings share
     by_stem: dict[tuple[str, bool], list[str]] = defaultdict(list)
