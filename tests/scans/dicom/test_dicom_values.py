@@ -79,7 +79,7 @@ def test_several_negative_values_without_their_sign(
 
 @pytest.mark.parametrize(
     ("word", "read"),
-    [("HU", True), ("hu", True), ("HU_MOD", True), ("US", True), ("", True)]
+    [*((word, True) for word in ("HU", "hu", "HU_MOD", "US", "", "Hounsfield unit", "HOUNDSFIELD UNIT"))]
     + [(word, False) for word in ("MGML", "Z_EFF", "ED", "PCT", "OD", "HISTO")],
 )
 def test_rescale_types(tmp_path: Path, save: Callable, word: str, read: bool) -> None:

@@ -19,7 +19,7 @@ from elsewhere.scans.slices import walk
 
 CT_CLASSES = ("", CT_CLASS, *ENHANCED_CLASSES)
 GREY = ("", "MONOCHROME1", "MONOCHROME2")
-HOUNSFIELD = re.compile(r"$|US$|HU|HOUNS|H\.? ?U")
+HOUNSFIELD = re.compile(r"$|US$|HU|HOUN|H\.? ?U")
 """RescaleType of HU, or of values that their plausibility judges (absent, unspecified)."""
 UID_FORM = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 
