@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import nibabel
@@ -130,8 +131,12 @@ def test_an_orientation_in_xmp_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", [1, 2])
 def test_bits_in_reverse_order_are_refused(tmp_path: Path, order: int) -> None:
     pixels = np.arange(20 * 30).reshape(20, 30).astype(np.uint8)
-    tag = [(266, "H", 1, order, True)]
+    tag = [(274, "H", 1, order, True)]
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", metadata=None, extratags=tag)
+    content = (tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HHIH", 274, 3, 1, order)
+    assert entry in content
+    (tmp_path / "a.tif").write_bytes(content.replace(entry, struct.pack("<HHIH", 266, 3, 1, order)))
     if order == 1:
         assert np.array_equal(decode_picture(tmp_path / "a.tif").pixels, pixels)
     else:
