@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
-from elsewhere.commands.evaluate import evaluate_table, load_claims
+from elsewhere.studies.evaluation import evaluate_table, load_claims
 from elsewhere.errors import BadTable
 from elsewhere.scans.score_table import read_score_table
 from elsewhere.statistics.decision import OperatingPoint

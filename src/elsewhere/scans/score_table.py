@@ -299,6 +299,15 @@ def _is_label_again(texts: Sequence[str], label: NDArray[np.int64]) -> bool:
     return len(pairs) >= LEAST_HIDDEN and len(set(pairs)) == 2 and len({a for a, _ in pairs}) == 2
 
 
+def check_table(table: ScoreTable) -> None:
+    """Refuse what cannot be evaluated, of a table that was read leniently and has its labels now.
+
+    Raises:
+        BadTable: no scan with both a score and a label, one class, one patient, a scan that stands twice.
+    """
+    _check(table, lenient=False)
+
+
 def _check(table: ScoreTable, lenient: bool) -> None:
     _check_twice(table)
     read = np.isfinite(table.score) & (table.label != UNKNOWN_LABEL)

@@ -115,6 +115,9 @@ def details(study: Study, model: str, site: str, record: Record | None) -> str:
 
 def opening(study: Study) -> str:
     """What was trained and where it was tested."""
+    if not study.models:
+        names = listed(list(study.products))
+        return f"No network was trained; {names} {verb(len(study.products), 'is', 'are')} judged from scores."
     trained = sorted({site for model in study.models for site in model.trained_on}, key=_order(study))
     scored = {str(record["site"]) for record in study.scores}
     tested = [site.name for site in study.sites if site.name in scored]
