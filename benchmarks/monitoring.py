@@ -70,9 +70,13 @@ def alarms(history: list[Evaluated], needs: dict[str, float]) -> dict[str, int]:
         parts = [measure_parts(e, measure) for e in history]
 
         def between(start: int, split: int, stop: int, parts: list = parts) -> float | None:
-            return distance_between([p for q in parts[start:split] for p in q], [p for q in parts[split:stop] for p in q])
+            return distance_between(
+                [p for q in parts[start:split] for p in q], [p for q in parts[split:stop] for p in q]
+            )
 
-        def off(start: int, split: int, stop: int, parts: list = parts, need: float = needs.get(measure, 0)) -> float | None:
+        def off(
+            _: int, split: int, stop: int, parts: list = parts, need: float = needs.get(measure, 0)
+        ) -> float | None:
             return distance_from([p for q in parts[split:stop] for p in q], need)
 
         charts = [("fall", between), ("need", off)] if measure in JUDGED else [("change", between)]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from elsewhere.cli import app
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scans"))
-from reports import PROBABILITY, group, number, write_report  # noqa: E402
+from reports import PROBABILITY, group, number, write_report
 
 
 @pytest.mark.parametrize("percent", [False, True])

@@ -92,9 +92,9 @@ def test_a_product_that_falls_on_new_scans_is_stopped(begun: Path) -> None:
 
 def test_frozen_scans_must_be_whole_and_labelled_alike(begun: Path) -> None:
     for table, says in (
-        (write(begun / "b.csv", scans=190), "holds 190 of the 200 frozen scans; not there: s190, s191, s192, …"),
-        (write(begun / "b.csv", scans=210), "holds 10 labelled scans beside the 200 frozen ones"),
-        (write(begun / "b.csv", label=1 - np.arange(200) % 2), "200 frozen scans have another label"),
+        (write(begun / "few.csv", scans=190), "holds 190 of the 200 frozen scans; not there: s190, s191, s192, …"),
+        (write(begun / "more.csv", scans=210), "holds 10 labelled scans beside the 200 frozen ones"),
+        (write(begun / "other.csv", label=1 - np.arange(200) % 2), "200 frozen scans have another label"),
     ):
         result = keep(begun, table, "4.2", "2026-02-10")
         assert isinstance(result.exception, ElsewhereError), result.output

@@ -1,4 +1,4 @@
-"""Structured reports to a table: scores, calls, refusals, findings, versions, which id is the scan; and what is refused."""
+"""Structured reports to a table: scores, calls, refusals, findings, versions, ids; and what is an error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
+from reports import FINDING, PROBABILITY, Code, algorithm, coded, content, group, number, write_report
 
 from elsewhere.errors import BadTable
 from elsewhere.scans.results import read_reports, write_results_table
-
-from reports import FINDING, PROBABILITY, Code, algorithm, coded, content, group, number, write_report
 
 PNEUMONIA: Code = ("233604007", "SCT", "Pneumonia")
 EFFUSION: Code = ("60046008", "SCT", "Pleural effusion")
@@ -33,7 +32,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_report_is_a_row(folder: Path) -> None:
     for i, (value, call) in enumerate(((0.91, PRESENT), (0.08, ABSENT))):
-        groups = [group(coded(FINDING, PNEUMONIA), *algorithm("4.1"), number(PROBABILITY, value), coded(PNEUMONIA, call))]
+        groups = [
+            group(coded(FINDING, PNEUMONIA), *algorithm("4.1"), number(PROBABILITY, value), coded(PNEUMONIA, call))
+        ]
         name = folder / ("below" if i else "") / f"{i}.dcm"
         write_report(name, groups, series=[f"1.2.{i}"], study=f"1.3.{i}", accession=f"A{i}", patient=f"p{i}")
     rows, percent, remarks = table(folder)

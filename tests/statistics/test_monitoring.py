@@ -77,7 +77,9 @@ def test_measures_of_one_evaluation() -> None:
 def test_the_auc_is_measured_within_sites_that_have_both_classes() -> None:
     base = evaluated(2)
     sites = ["A" if i < 60 else "B" for i in range(120)]
-    apart = measure_parts(evaluated(2, scores=base.scores + 100 * (np.arange(120) < 60), sites=sites), "discrimination (AUC)")
+    apart = measure_parts(
+        evaluated(2, scores=base.scores + 100 * (np.arange(120) < 60), sites=sites), "discrimination (AUC)"
+    )
     plain = [measure_parts(evaluated(2, sites=sites), "discrimination (AUC)")]
     assert [p.value for p in apart] == [p.value for p in plain[0]]
     one_class = ["A" if label else "B" for label in base.labels]
@@ -100,7 +102,9 @@ def test_a_product_that_falls_below_its_need_is_stopped_and_the_sentence_says_si
 
 
 def test_a_fall_above_the_need_is_worse_but_no_stop() -> None:
-    history = [evaluated(s, auc=0.99, scans=400) for s in range(3)] + [evaluated(s, auc=0.92, scans=400) for s in (3, 4)]
+    history = [evaluated(s, auc=0.99, scans=400) for s in range(3)] + [
+        evaluated(s, auc=0.92, scans=400) for s in (3, 4)
+    ]
     course = follow(history, NEEDS, [None] * 5)
     assert course.exit_code == 14
     assert not any(words.startswith("Stop") for words in course.sentences)
@@ -120,7 +124,9 @@ def test_an_alarm_stands_until_another_version_is_evaluated() -> None:
     mended = [*bad, evaluated(5, auc=0.97, version="1.1")]
     course = follow(mended, NEEDS, [None] * 6)
     assert course.exit_code == 0
-    assert all(c.readings[-1].since == 5 for c in course.charts if c.readings[-1].distance is not None)
+    (need,) = (c for c in course.charts if (c.measure, c.kind) == ("discrimination (AUC)", "need"))
+    assert [r.alarm is not None for r in need.readings] == [False, False, True, True, True, False]
+    assert need.readings[-1].since == 5
 
 
 def test_an_update_on_frozen_scans_counts_in_no_chart() -> None:

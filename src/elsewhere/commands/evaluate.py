@@ -13,7 +13,6 @@ from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, Net
 from elsewhere.errors import BadTable
 from elsewhere.files import short_name
 from elsewhere.scans.frozen_scans import with_frozen_labels
-from elsewhere.scans.results import write_results_table
 from elsewhere.scans.score_columns import Role
 from elsewhere.scans.score_table import check_table, read_score_table
 from elsewhere.scans.score_values import SCALES, Scale
@@ -74,10 +73,13 @@ def evaluate(
     ] = "auc",
     cap: Annotated[int, typer.Option(help="With --next, labels at which labelling ends in any case.")] = CAP,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder of the product's history: page and scans are kept there, under its date.")
+        Path | None,
+        typer.Option(help="Folder of the product's history: page and scans are kept there, under its date."),
     ] = None,
     release: Annotated[str | None, typer.Option(help="With --keep, the product's version [column `version`].")] = None,
-    date: Annotated[str | None, typer.Option(help="With --keep, date of the evaluation, as 2026-03-31 [today].")] = None,
+    date: Annotated[
+        str | None, typer.Option(help="With --keep, date of the evaluation, as 2026-03-31 [today].")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the page [NAME-evaluation beside the table].")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the product [that of the table].")] = None,
 ) -> None:
@@ -102,13 +104,19 @@ def evaluate(
     source = scores or results or Path()
     folder = out or source.parent / f"{short_name(source.stem)}-evaluation"
     if results is not None:
+        from elsewhere.scans.results import write_results_table  # noqa: PLC0415 - pydicom takes its time to import
+
         written = write_results_table(results, folder / "results.csv", labels=labels, score=given.pop("score", None))
         source, scale = written.path, scale or ("percent" if written.percent else None)
         for remark in written.remarks:
             typer.echo(remark)
     kept = None if keep is None else read_terms(keep)
     entries = [] if keep is None or kept is None else read_entries(keep)
-    terms = agree(keep or folder, kept, Terms(name or (scores or results or folder).stem, stated, margin, _scale(scale), threshold))
+    terms = agree(
+        keep or folder,
+        kept,
+        Terms(name or (scores or results or folder).stem, stated, margin, _scale(scale), threshold),
+    )
     stated, margin, threshold = terms.requirements, terms.margin, terms.threshold
     rule = None if next_ is None else _stop_rule(next_, stop_on, cap, stated)
     stop = None
@@ -180,7 +188,9 @@ def _check_options(  # noqa: PLR0917 - what belongs together
     if versus[0] is None:
         lost = [o for o in (None if keep else margin, *versus[1:]) if o is not None]
         if lost:
-            raise typer.BadParameter(f"--margin, --versus-score and --versus-threshold need --versus (given: {lost[0]})")
+            raise typer.BadParameter(
+                f"--margin, --versus-score and --versus-threshold need --versus (given: {lost[0]})"
+            )
     if keep is None and (lone := [o for o in kept[:2] if o is not None]):
         raise typer.BadParameter(f"--release and --date need --keep (given: {lone[0]})")
     if keep is not None and kept[2] is not None:
@@ -216,5 +226,3 @@ def _stop_rule(step: int, measure: str, cap: int, stated: Requirements) -> StopR
         return StopRule(wanted, need, step, cap)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-
-

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 
 from elsewhere.errors import BadScan, BadTable
 from elsewhere.files import write_whole
+from elsewhere.scans.dicom.tags import read_tags
 from elsewhere.scans.slices import walk
 from elsewhere.scans.tables import read_lines
 from elsewhere.wording import numbered
@@ -94,7 +94,9 @@ class ResultsTable:
     remarks: tuple[str, ...]
 
 
-def write_results_table(folder: Path, out: Path, *, labels: Path | None = None, score: str | None = None) -> ResultsTable:
+def write_results_table(
+    folder: Path, out: Path, *, labels: Path | None = None, score: str | None = None
+) -> ResultsTable:
     """Read all reports below a folder, and write what they say as a table for `read_score_table`.
 
     Args:
@@ -154,14 +156,14 @@ def _read(path: Path) -> Report | None:
     try:
         if path.stat().st_size > MOST_BYTES:
             return None
+        tags = read_tags(path)  # refuses a file that is cut short, of which pydicom says nothing
+        if tags is None or not tags.values.get("SOPClassUID", "").startswith(REPORTS):
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are not as the standard has them; those used are checked
-            data = dcmread(path)
-            if not str(data.get("SOPClassUID", "")).startswith(REPORTS):
-                return None
-            return _report(path, data)
-    except InvalidDicomError:
-        return None
+            return _report(path, dcmread(path, force=True))
+    except BadScan as error:
+        raise BadTable(path, error.what, then) from error
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged file makes of the parser
@@ -176,7 +178,9 @@ def _report(path: Path, data: Dataset) -> Report:
     if len(series) != 1:
         series = sorted({str(i.get("UID", "")) for i in _all_items(data) if _code(i) in SERIES} - {""})
     study = next(iter(studies)) if len(studies) == 1 else _text(data, "StudyInstanceUID")
-    requested = [r for item in (data, *data.get("ReferencedRequestSequence", ())) if (r := _text(item, "AccessionNumber"))]
+    requested = [
+        r for item in (data, *data.get("ReferencedRequestSequence", ())) if (r := _text(item, "AccessionNumber"))
+    ]
     software = data.get("SoftwareVersions", "")
     parts = [software] if isinstance(software, str) else list(software)
     about["version"] = about["version"] or " ".join(map(str, parts))
@@ -284,7 +288,9 @@ def _score_name(folder: Path, reports: Sequence[Report], score: str | None) -> t
         for name, values in group.numbers.items():
             units.setdefault(name, Counter()).update(unit for _, unit in values)
     if not units:
-        raise BadTable(folder, f"none of its {len(reports)} reports holds a number", "Ask the vendor for scores in them")
+        raise BadTable(
+            folder, f"none of its {len(reports)} reports holds a number", "Ask the vendor for scores in them"
+        )
     listed = ", ".join(repr(name) for name in units)
     if score is not None:
         names = [name for name in units if name.casefold() == score.strip().casefold()]
@@ -330,7 +336,7 @@ def _about(reports: Sequence[Report]) -> list[str]:
 
 
 def _rows(report: Report, name: str, call: str, kind: str, findings: Sequence[str]) -> Iterator[Mapping[str, str]]:
-    """One row for each group with the score, or with a reason why there is none; where none is, one for each finding."""
+    """One row for each group with the score or a reason why there is none; without a group one for each finding."""
     shared = {"scan": report.ids[kind], **report.about, **report.ids, "report": report.file}
     groups = [g for g in report.groups if name in g.numbers]
     beside = next((g.codes[call] for g in report.groups if call in g.codes), "") if len(groups) == 1 else ""

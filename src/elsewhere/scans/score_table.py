@@ -171,7 +171,8 @@ def _read(path: Path, given: Mapping[Role, str]) -> tuple[str, list[str], NDArra
     where = str(path)
     if not path.is_file():
         raise BadTable(where, "no such table", "Give the path of a CSV, XLSX or Parquet file with one row per scan")
-    lines = [(n, [c.strip().strip("\ufeff") for c in cells]) for n, cells in read_lines(path, where)]
+    lines = [(n, list(map(str.strip, cells))) for n, cells in read_lines(path, where)]
+    lines[:TITLES] = [(n, [c.strip("\ufeff").strip() for c in cells]) for n, cells in lines[:TITLES]]
     lines = [(n, cells) for n, cells in lines if any(cells) and not cells[0].startswith("#")]
     start = next((i for i, (_, cells) in enumerate(lines[:TITLES]) if _is_header(cells, given)), 0)
     if len(lines) < start + 2:
@@ -179,13 +180,13 @@ def _read(path: Path, given: Mapping[Role, str]) -> tuple[str, list[str], NDArra
     header, rows = lines[start][1], lines[start + 1 :]
     width = len(header)
     for number, cells in rows:
-        if any(cells[width:]):
+        if len(cells) > width and any(cells[width:]):
             what = f"line {number} has {len(cells)} cells, the header {width}: {', '.join(cells)[:80]}"
             raise BadTable(where, what, "Decimal commas? Put semicolons between the cells, or write dots")
     twice = [name for name, n in Counter(h for h in header if h).items() if n > 1]
     if twice:
         raise BadTable(where, f"columns that stand twice: {', '.join(twice)}", "Keep one of each")
-    full = [[*cells[:width], *[""] * (width - len(cells))] for _, cells in rows]
+    full = [c if len(c) == width else [*c[:width], *[""] * (width - len(c))] for _, c in rows]
     return where, header, np.array([n for n, _ in rows]), [list(column) for column in zip(*full, strict=True)]
 
 

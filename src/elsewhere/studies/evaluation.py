@@ -1,4 +1,4 @@
-"""A checked table of a product's scores in; its evaluation as a page, a record and cells, or the scans to label next."""
+"""A checked table of a product's scores in; its evaluation as page, record and cells, or the scans to label next."""
 
 from __future__ import annotations
 

@@ -140,8 +140,8 @@ def read_entries(folder: Path) -> list[Entry]:
         BadStudy: a record is damaged.
     """
     files = sorted(folder.glob("*/entry.json"))
-    entries = [(record := read_record(f, RESTORE, ("number", "date", "version", "kind")), f.parent) for f in files]
-    return [_entry(record, place) for record, place in sorted(entries, key=lambda pair: int(pair[0]["number"]))]
+    found = [(read_record(f, RESTORE, ("number", "date", "version", "kind")), f.parent) for f in files]
+    return [_entry(record, place) for record, place in sorted(found, key=lambda pair: int(pair[0]["number"]))]
 
 
 def _entry(record: Mapping[str, Any], place: Path) -> Entry:
@@ -185,7 +185,9 @@ def version_of(table: ScoreTable, release: str | None) -> str:
         what = f"holds {len(versions)} versions ({', '.join(versions[:4])})"
         raise BadTable(table.where, what, "Keep each version by itself: give a table for each")
     if not versions and not release:
-        raise BadTable(table.where, "says no version of the product", "Say it with --release, or add a column `version`")
+        raise BadTable(
+            table.where, "says no version of the product", "Say it with --release, or add a column `version`"
+        )
     if versions and release and versions[0] != release:
         what = f"holds version {versions[0]}, but --release is {release}"
         raise BadTable(table.where, what, "Leave --release out, or correct the table")
@@ -280,7 +282,9 @@ def next_entry(folder: Path, entries: Sequence[Entry], table: ScoreTable, releas
     content = content_of(table, version)
     if (again := next((e for e in entries if e.content == content and e.date == day), None)) is not None:
         raise BadTable(table.where, f"is kept already, in {again.folder}", f"See it: elsewhere history {folder}")
-    return NextEntry(day, version, kind, place_for(folder, day, version), entries[0].table if kind == "update" else None)
+    return NextEntry(
+        day, version, kind, place_for(folder, day, version), entries[0].table if kind == "update" else None
+    )
 
 
 def keep_entry(  # noqa: PLR0917 - where, what holds, and what was found

@@ -1,4 +1,4 @@
-"""Models of a study that are not trained here: their scores of the test scans, matched, kept and scored like a network's.
+"""Models of a study that are not trained here: their scores of the test scans, matched, kept, and judged.
 
 `products.parquet` has one row for each test scan and product: its probability and call, or the reason why there is
 none. `product_scores.parquet` has the scores of each product at each site, in the columns of `scores.parquet`.
@@ -110,7 +110,9 @@ def match_product(product: Product, study: Study, scans: Sequence[Mapping[str, A
     if not table.is_probability:
         raise BadTable(table.where, f"holds scores of the scale {table.scale}", "`elsewhere evaluate` takes any scale")
     if len(set(zip(table.finding, table.version, strict=True))) > 1:
-        raise BadTable(table.where, "holds several findings or versions", "Give a table for each, as models of their own")
+        raise BadTable(
+            table.where, "holds several findings or versions", "Give a table for each, as models of their own"
+        )
     by_patient = "scan" not in table.columns
     if by_patient and "patient" not in table.columns:
         raise BadTable(table.where, "has no column that names the scan or the patient", "Add a column `scan`")
@@ -129,7 +131,9 @@ def match_product(product: Product, study: Study, scans: Sequence[Mapping[str, A
         found += [_row(product, table, row, i) for row, i in zip(own, at, strict=True)]
     if not found:
         theirs, ours = ", ".join(table.scan[:3]), ", ".join(str(row["scan"]) for row in scans[:3])
-        raise BadTable(table.where, f"holds no test scan of the study (its ids: {theirs}; ours: {ours})", "Make ids agree")
+        raise BadTable(
+            table.where, f"holds no test scan of the study (its ids: {theirs}; ours: {ours})", "Make ids agree"
+        )
     return found
 
 
@@ -137,18 +141,20 @@ def _index(table: ScoreTable, by_patient: bool, sites: set[str]) -> dict[tuple[s
     """(site or "", id) -> row of the table; sites only where the table's are those of the study."""
     apart = set(table.site) <= sites and "site" in table.columns
     found: dict[tuple[str, str], int] = {}
+    loose: dict[tuple[str, str], list[int]] = {}
     for i, name in enumerate(table.patient if by_patient else table.scan):
-        for key in _keys(name):
-            j = found.setdefault((table.site[i] if apart else "", key), i)
-            if j != i and (table.score[j] != table.score[i]) and np.isfinite(table.score[[i, j]]).all():
-                what = f"line {table.line[i]}: {name!r} stands here and in line {table.line[j]}, with another score"
-                raise BadTable(table.where, what, "Keep one row per scan, or add a column `site`")
-    return found
+        site, (exact, plain) = table.site[i] if apart else "", _keys(name)
+        j = found.setdefault((site, exact), i)
+        if j != i:
+            what = f"line {table.line[i]}: {name!r} stands here and in line {table.line[j]}"
+            raise BadTable(table.where, what, "Keep one row per scan, or add a column `site`")
+        loose.setdefault((site, plain), []).append(i)
+    return {key: rows[0] for key, rows in loose.items() if len(rows) == 1} | found
 
 
 def _keys(name: str) -> tuple[str, str]:
     plain = alike(name).casefold().replace("\\", "/")
-    return plain, FILE_ENDS.sub("", FILE_ENDS.sub("", plain))
+    return plain, FILE_ENDS.sub("", plain)
 
 
 def _place(
@@ -207,7 +213,9 @@ def _score(study: Study, product: Product, rows: Sequence[Row]) -> Row | None:
     ).to_record()
     cell |= dict.fromkeys(ONLY_DECISIONS) if not decided else {}
     cell |= {"threshold": None} if threshold is None else {}
-    lost = proportion_interval(np.array([r["probability"] is None for r in rows]), np.array([r["patient"] for r in rows]))
+    lost = proportion_interval(
+        np.array([r["probability"] is None for r in rows]), np.array([r["patient"] for r in rows])
+    )
     unanswered = {"given": len(rows), "unanswered": len(rows) - len(answered), "unanswered_share": lost.estimate,
                   "unanswered_low": lost.low, "unanswered_high": lost.high}  # fmt: skip
     return {"model": product.name, "site": rows[0]["site"], **cell, **unanswered}

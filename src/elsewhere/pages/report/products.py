@@ -1,4 +1,4 @@
-"""Models that were not trained here, judged from their scores: their rows of the matrix, their numbers, paired tests."""
+"""Models that were not trained here, judged from their scores: rows of the matrix, numbers, paired tests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.matrix import STRONGEST, MatrixEntry
 from elsewhere.pages.report.records import number, one_class
 from elsewhere.pages.report.table import Column, Table
+from elsewhere.wording import verb
 
 MARK, KIN = "◇", "product"
 """A product stands neither at home nor elsewhere: what it was trained on is not known here."""
@@ -64,12 +65,12 @@ def section(study: Study, slug: str, out: Folder) -> Products | None:
     if not study.products:
         return None
     tests = _tests(study, f"{slug}-products-tests") if study.product_tests else None
+    who = words.count(len(study.products), "model").capitalize()
     said = (
-        f"{words.count(len(study.products), 'model').capitalize()} that "
-        f"{'was' if len(study.products) == 1 else 'were'} not trained here: scores of the test scans were read from a "
-        "table, decisions are the product's own. Nothing is known of the scans that it learned from, so it is neither "
-        "at home nor elsewhere, and no mean over networks holds it. Networks are not re-drawn either: a test says which "
-        "of the two ranks these hospitals' patients better, as they are."
+        f"{who} {verb(len(study.products), 'was', 'were')} not trained here: scores of the test scans were read from a "
+        "table, decisions are the product's own. The scans that it learned from are not known, so it is neither at "
+        "home nor elsewhere, and no mean over networks holds it. A test says which of two ranks these patients better; "
+        "networks are taken as they are."
     )
     scores = out.add_table(_scores(study, f"{slug}-products"))
     return Products(said, scores, None if tests is None else out.add_table(tests))
