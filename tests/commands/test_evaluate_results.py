@@ -30,9 +30,12 @@ def test_reports_and_a_table_with_the_same_scores_say_the_same(tmp_path: Path, p
     (tmp_path / "labels.csv").write_text("scan,label\n" + "".join(f"1.3.{i},{y}\n" for i, y in enumerate(labels)))
     rows = "".join(f"1.3.{i},p{i},{s:.6g},{y}\n" for i, (s, y) in enumerate(zip(scores, labels, strict=True)))
     (tmp_path / "scores.csv").write_text("scan,patient,score,label\n" + rows)
-    by_table = CliRunner().invoke(app, ["evaluate", str(tmp_path / "scores.csv"), "--threshold", "0.5"])
+    stated = ["--scale", "probability"]  # as the unit of a report in percent states it
+    by_table = CliRunner().invoke(app, ["evaluate", str(tmp_path / "scores.csv"), "--threshold", "0.5", *stated])
     words = ["--results", str(tmp_path / "sr"), "--labels", str(tmp_path / "labels.csv")]
-    by_report = CliRunner().invoke(app, ["evaluate", *words, "--threshold", str(0.5 * times)])
+    by_report = CliRunner().invoke(
+        app, ["evaluate", *words, "--threshold", str(0.5 * times), *([] if percent else stated)]
+    )
     assert by_report.exit_code == by_table.exit_code, by_report.output
     a, b = (json.loads((tmp_path / f"{n}-evaluation" / "evaluation.json").read_text()) for n in ("scores", "sr"))
     for name in ("auc", "sensitivity", "specificity"):
