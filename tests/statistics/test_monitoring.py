@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from elsewhere.statistics.intervals import Interval, binormal_variance
 from elsewhere.statistics.monitoring import (
@@ -46,12 +46,17 @@ def test_variances_are_those_of_single_estimates() -> None:
     np.testing.assert_allclose(variances(parts, 0.8), wanted, rtol=1e-12)
 
 
-def test_a_share_from_a_need_is_the_score_test_and_between_two_the_pooled_one() -> None:
+def test_shares_are_compared_by_the_root_of_the_likelihood_ratio() -> None:
     first, second = Part(45 / 50, (50.0,), 1.0, 50), Part(30 / 40, (40.0,), 1.0, 40)
     pooled = 75 / 90
-    assert distance_from([first, second], 0.7) == pytest.approx((pooled - 0.7) / (0.21 / 90) ** 0.5)
-    spread = (pooled * (1 - pooled) * (1 / 50 + 1 / 40)) ** 0.5
-    assert distance_between([first], [second]) == pytest.approx((30 / 40 - 45 / 50) / spread)
+
+    def likelihood(hits: int, scans: int, share: float) -> float:
+        return float(binom.logpmf(hits, scans, share))
+
+    alone = 2 * (likelihood(75, 90, pooled) - likelihood(75, 90, 0.7))
+    assert distance_from([first, second], 0.7) == pytest.approx(alone**0.5)
+    apart = likelihood(45, 50, 0.9) + likelihood(30, 40, 0.75) - likelihood(45, 50, pooled) - likelihood(30, 40, pooled)
+    assert distance_between([first], [second]) == pytest.approx(-((2 * apart) ** 0.5))
 
 
 def test_nothing_is_read_from_fewer_than_ten_patients_nor_from_shares_that_are_all_alike() -> None:

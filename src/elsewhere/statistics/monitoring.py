@@ -7,8 +7,8 @@ Two control charts for each measure, read after every evaluation on new scans (s
 * **before**: each of these stretches against everything that was evaluated before it (the change-point model of
   Hawkins, Qiu & Kang 2003): a reference that is itself only known from scans does not raise the number of alarms.
 
-The statistic is the largest standardised distance over the stretches; standard errors are those of the supposed value
-(score test), with patients as the unit. An alarm is a distance beyond a limit that was chosen by simulation so that at
+The statistic is the largest standardised distance over the stretches, the signed root of a deviance; patients are the
+unit. An alarm is a distance beyond a limit that was chosen by simulation so that at
 most 5 of 100 products have a false one within 24 evaluations, all measures of a chart together; measured on products:
 `python benchmarks/monitoring.py`. An alarm stands until another version is evaluated; its chart then begins anew.
 
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import rel_entr
 
 from elsewhere.statistics.acceptance import WORSE_THAN_BEFORE, at_level
 from elsewhere.statistics.columns import Floats, Ints, check_groups, count_groups
@@ -297,35 +298,50 @@ def _values(evaluated: Evaluated) -> dict[Watched, Interval | None]:
 def distance_from(parts: Sequence[Part], need: float) -> float | None:
     """Standardised distance of parts, taken together, from a value; None below ten patients.
 
+    The signed root of the deviance of a share of as many independent scans as the parts are worth there: for the AUC
+    too, because both are skewed near 1, and a plain score test would alarm too often far from the middle.
+
     >>> round(distance_from([Part(0.7, (50.0,), 1.0, 50), Part(0.7, (50.0,), 1.0, 50)], 0.8), 2)
-    -2.5
+    -2.37
     """
     if sum(p.patients for p in parts) < LEAST_PATIENTS:
         return None
-    weights = 1 / variances(parts, need)
-    gaps = np.array([p.value - need for p in parts])
-    return float((gaps * weights).sum() / np.sqrt(weights.sum()))
+    value, worth = _together(parts, need)
+    return float(np.sign(value - need)) * (2 * worth * _divergence(value, need)) ** 0.5
 
 
 def distance_between(before: Sequence[Part], after: Sequence[Part]) -> float | None:
     """Standardised distance of the later parts from the earlier ones; None below ten patients of either.
 
-    Both are compared under the value that they have in common, as the two-sample score test does.
+    Both are compared under the value that they have in common: the signed root of the deviance, as `distance_from`.
 
     >>> round(distance_between([Part(0.9, (100.0,), 1.0, 100)], [Part(0.8, (100.0,), 1.0, 100)]), 2)
-    -1.98
+    -2.0
     """
     if any(sum(p.patients for p in side) < LEAST_PATIENTS for side in (before, after)):
         return None
-    both, cut = [*before, *after], len(before)
-    values = np.array([p.value for p in both])
-    common = float(np.average(values, weights=1 / variances(both, 0.5)))
+    both = [*before, *after]
+    common = float(np.average([p.value for p in both], weights=1 / variances(both, 0.5)))
     if not 0 < common < 1:
         return 0.0
-    weights = 1 / variances(both, common)
-    means = [float(np.average(values[side], weights=weights[side])) for side in (slice(cut), slice(cut, None))]
-    spread = 1 / float(weights[:cut].sum()) + 1 / float(weights[cut:].sum())
-    return float((means[1] - means[0]) / spread**0.5)
+    (first, ours), (second, theirs) = _together(before, common), _together(after, common)
+    shared = (ours * first + theirs * second) / (ours + theirs)
+    deviance = ours * _divergence(first, shared) + theirs * _divergence(second, shared)
+    return float(np.sign(second - first)) * (2 * deviance) ** 0.5
+
+
+def _together(parts: Sequence[Part], supposed: float) -> tuple[float, float]:
+    """Weighted mean of parts, and the number of independent scans that it is worth where this is the true value."""
+    weights = 1 / variances(parts, supposed)
+    total = float(weights.sum())
+    return float(np.average([p.value for p in parts], weights=weights)), supposed * (1 - supposed) * total
+
+
+def _divergence(share: float, supposed: float) -> float:
+    """Kullback–Leibler divergence of two shares in nats; not below 0, whatever the rounding."""
+    if not 0 < supposed < 1:
+        return 0.0
+    return max(float(rel_entr(share, supposed) + rel_entr(1 - share, 1 - supposed)), 0.0)
 
 
 def _chart(  # noqa: PLR0917 - a measure, its parts, and what they are held against
