@@ -8,7 +8,7 @@ where the product gets worse half-way, the evaluations from then on until the al
 that rank no worse than the first (their scores differ by noise of their own), eight updates.
 
 The limits were set with seed 1 of the simulation of limits. The seed of the document was first used for the table,
-but a score test in place of the deviance was tried on 80 of its products and left.
+a score test in place of the deviance was tried on another one (20261204) and left: 11 of 100 alarms where 5 are meant.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from elsewhere.statistics.monitoring import (
 )
 from elsewhere.statistics.versus import PairedRows, compare_versions
 
-RUNS, SEED = 200, 20_261_204
+RUNS, SEED = 200, 20_261_205
 GAP = 2**0.5 * float(ndtri(0.85))
 """Distance of the two classes' means of a product with an AUC of 0.85."""
 
@@ -103,7 +103,8 @@ def row(name: str, runs: int, seed: int, first: int, scans: int, prevalence: flo
         for kind, place in alarms(history, needs).items():
             seen[kind].append(place)
     shares = " | ".join(f"{100 * len(places) / runs:.1f} %" for places in seen.values())
-    waits = [f"{np.median([p - cut + 1 for p in seen[k] if p >= cut]):.0f}" if lost and seen[k] else "" for k in seen]
+    late = {kind: [p - cut + 1 for p in places if p >= cut] for kind, places in seen.items()}
+    waits = [f"{np.median(late[kind]):.0f}" if lost and late[kind] else "" for kind in ("need", "fall")]
     print(f"| {name} | {first} | {scans} | {prevalence} | {shares} | {waits[0]} | {waits[1]} |", flush=True)
 
 

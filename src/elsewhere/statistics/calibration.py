@@ -253,7 +253,7 @@ def _ends(labels: Ints, fitted: Floats, design: Floats, groups: Ints, beta: Floa
     weight, residual = fitted * (1 - fitted), labels - fitted
 
     def added(values: Floats) -> Floats:
-        return np.bincount(groups, values, people)
+        return np.bincount(groups, values, people).astype(np.float64)
 
     pairs = [(i, j) for i in range(columns) for j in range(columns)]
     inside = np.empty((people, columns, columns))
