@@ -34,6 +34,7 @@ from elsewhere.studies.folder import Folder, default_folder, write_table
 from elsewhere.studies.kept import read_fitting_predictions, scores_hash
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
 from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.products import score_products
 from elsewhere.wording import numbered
 
 DETERMINISTIC = -1
@@ -122,6 +123,8 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     plan = load_study(file)
     prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
+    with stage("statistics"):
+        score_products(plan, folder)  # before hours of training: a table may have to be mended
     write_record(folder.study, _identity(plan, folder))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
@@ -136,11 +139,13 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         pass
     with stage("statistics"):
         found = scores(plan, folder)
-        write_table(folder.scores, found)
+        if found:
+            write_table(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
         homes = {name: plan.trained_on(name) for name in names}
         judged = learned_models(folder, homes)
-        write_learned(folder, judged, homes)
+        if judged:
+            write_learned(folder, judged, homes)
     for name, learned in judged.items():
         for reason in learned.reasons:
             engine.say(reason, f"{name} did not learn:", "bold")
@@ -173,6 +178,8 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
     for site, given in zip(settings["sites"], plan.sites, strict=True):
         site["root"] = folder.keep(given.root)
         site["labels"] = folder.keep(given.labels) if given.labels else None
+    for product, own in zip(settings.get("products", ()), plan.products, strict=True):
+        product["table"] = folder.keep(own.table)
     return settings
 
 

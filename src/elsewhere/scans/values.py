@@ -93,7 +93,7 @@ def parse_sex(text: str) -> str:
 
 def check_id(text: str) -> str:
     """An id as it is. Raises ValueError where a spreadsheet has rounded it (1.23457E+19)."""
-    if ROUNDED.fullmatch(text):
+    if "+" in text and ROUNDED.fullmatch(text):
         raise ValueError(f"'{text}' is a number that a spreadsheet has rounded: format the column as text")
     return text
 

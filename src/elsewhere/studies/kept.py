@@ -125,6 +125,8 @@ def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[Row]:
     Raises:
         BadStudy: the table is missing, damaged, or made from other predictions.
     """
+    if not identity["models"]:  # a study of products alone
+        return []
     return _made_from(folder.scores, lambda name: scores_hash(folder, [name], identity["settings"]))
 
 

@@ -281,6 +281,10 @@ class Study:
         comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
+        products: names of models that were not trained here and are judged from their scores.
+        product_scores: each of them at each site: as `scores`, with `given`, `unanswered` and `unanswered_share`.
+        product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
+            `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`evidence.over_sites.OverSites`).
         ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
@@ -322,6 +326,9 @@ class Study:
     learned: Sequence[Record] = ()
     selections: Sequence[Record] = ()
     comparisons: Sequence[Record] = ()
+    products: Sequence[str] = ()
+    product_scores: Sequence[Record] = ()
+    product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
     ties: Sequence[Record] = ()
     absent: Mapping[str, str] = field(default_factory=dict)

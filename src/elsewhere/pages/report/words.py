@@ -149,6 +149,10 @@ def networks_trained(studies: Sequence[Study]) -> str:
 def opening(report: Report) -> str:
     """What was trained and where it was tested; sites and gaps are those of all studies together."""
     models = [(study, model) for study in report.studies for model in study.models]
+    if not models:
+        products = list(dict.fromkeys(name for study in report.studies for name in study.products))
+        judged = f"; {listed(products)} {verb(len(products), 'is', 'are')} judged from scores" if products else ""
+        return f"No network was trained{judged}."
     order = _order(report.studies[0])
     trained = sorted({site for _, model in models for site in model.trained_on}, key=order)
     scored = {str(record["site"]) for study in report.studies for record in study.scores}
@@ -166,7 +170,13 @@ def opening(report: Report) -> str:
     if not tested:
         return f"{start}; no test score is in the records."
     cells = sum(len(study.models) * len(study.sites) for study in report.studies)
-    missing = cells - sum(len({(r["model"], r["site"]) for r in study.scores}) for study in report.studies)
+    scored_cells = {(place, r["model"], r["site"]) for place, study in enumerate(report.studies) for r in study.scores}
+    missing = sum(
+        (place, model.name, site.name) not in scored_cells
+        for place, study in enumerate(report.studies)
+        for model in study.models
+        for site in study.sites
+    )
     which = "each was tested" if not missing else "they were tested"
     gap = f" ({missing} of {cells} cells {verb(missing, 'is', 'are')} missing)" if missing else ""
     return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
