@@ -129,7 +129,7 @@ SETTINGS = {"sites": [{"name": "A"}], "evaluation": {"resamples": 9}, "seed": 0}
 
 
 def test_scores_of_other_predictions_are_refused(fuzz: ModuleType, tmp_path: Path) -> None:
-    folder, identity = Folder(tmp_path), {"settings": SETTINGS}
+    folder, identity = Folder(tmp_path), {"settings": SETTINGS, "models": {"A": ["A"]}}
     fuzz.write_study(tmp_path)
     assert read_scores(folder, identity) == read_table(folder.scores)  # an earlier version's: nothing to compare
     rows = [row | {"made_from": scores_hash(folder, ["A"], SETTINGS)} for row in read_table(folder.scores)]

@@ -92,10 +92,10 @@ def test_the_demo_ends_with_0_where_all_learned(tmp_path: Path, capsys: Any) -> 
 
 
 def test_a_further_training_that_did_not_learn_counts_too(tmp_path: Path, capsys: Any) -> None:
-    walk = Walk({"paper": ("UTSW~1",)})
+    walk = Walk({"paper": ("UTSW~2",)})
     with pytest.raises(typer.Exit):
         run_demo(tmp_path, quick=True, seeds=2, steps=walk.steps())
-    assert "Did not learn: UTSW~1 (paper)" in " ".join(capsys.readouterr().err.split())
+    assert "Did not learn: UTSW~2 (paper)" in " ".join(capsys.readouterr().err.split())
 
 
 SINGLE = ("UTSW", "CC-CCII", "COVID-CTset")
