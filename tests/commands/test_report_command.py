@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from study_rows import a_prediction, a_scan
 
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import further_trainings, read_cells
@@ -18,7 +19,6 @@ from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import _known, hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import SUBSETS, write_predictions
 from elsewhere.model.sample import hash_cases
 from elsewhere.records import write_record
 from elsewhere.statistics.decision import OperatingPoint
@@ -28,7 +28,10 @@ from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
 from elsewhere.studies.kept import read_findings, scores_hash
 from elsewhere.studies.learned import learned_models, read_learned, write_learned
+from elsewhere.studies.predictions import PREDICTED, PredictionRow, write_predictions
 from elsewhere.studies.prepared import cases
+from elsewhere.studies.records import SCANS as SCAN_TABLE
+from elsewhere.studies.records import ScanRow
 
 SITES = ("A", "B", "C")
 MODELS = {"A": ("A",), "B": ("B",), "A+B": ("A", "B"), "C": ("C",)}
@@ -56,21 +59,20 @@ def scores_of(model: str, site: str) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.full(SCANS, 0.4) if model == "C" else probabilities
 
 
-def rows_of(model: str, site: str) -> list[dict[str, Any]]:
+def rows_of(model: str, site: str) -> list[PredictionRow]:
     """Predictions, two scans a patient, one dropout pass."""
     labels, probabilities = scores_of(model, site)
     return [
-        {
-            "model": model,
-            "site": site,
-            "subset": subset,
-            "patient": f"p{i // 2}",
-            "scan": f"{subset[0]}{i:02}",
-            "label": int(labels[i]),
-            "windows": 1,
-            "pass": turn,
-            "probability": float(probabilities[i]),
-        }
+        a_prediction(
+            model=model,
+            site=site,
+            subset=subset,
+            patient=f"p{i // 2}",
+            scan=f"{subset[0]}{i:02}",
+            label=int(labels[i]),
+            dropout_pass=turn,
+            probability=float(probabilities[i]),
+        )
         for subset, turns in (("validation", (-1,)), ("test", (-1, 0)))
         for turn in turns
         for i in range(SCANS)
@@ -100,7 +102,7 @@ def made(tmp_path: Path) -> Folder:
         )
         (folder.model(model) / "curves.csv").write_text("iteration,training_loss\n1,0.7\n")
     write_table(folder.scores, scores)
-    write_table(folder.scans, [scan_row(site, i, u) for site in SITES for i in range(SCANS) for u in SUBSETS])
+    SCAN_TABLE.write(folder.scans, [scan_row(site, i, u) for site in SITES for i in range(SCANS) for u in PREDICTED])
     folder.study.write_text(json.dumps(identity | {"split_hash": "5417"}), encoding="utf-8")
     folder.bad_scans.write_text("site,scan,path,reason,next_step\n")
     folder.audit.write_text(json.dumps(AUDIT), encoding="utf-8")
@@ -121,20 +123,12 @@ AUDIT = {
 }
 
 
-def scan_row(site: str, i: int, subset: str) -> dict[str, Any]:
+def scan_row(site: str, i: int, subset: str) -> ScanRow:
     """One row of the table of scans; with age and sex but at B."""
     facts = {"kernel": "sharp"} | ({} if site == "B" else {"age": 30 + i, "sex": "FM"[i % 2]})
     label = 1 if site == "C" else i // 2 % 2
-    row = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "label": label, "stratum": "positive"}
-    row |= {
-        "content_hash": f"{site}{i}",
-        "slices": 9,
-        "minimum": -1000,
-        "maximum": 400,
-        "units": "HU",
-        "file": "../store/ab/gone.b2nd",
-    }
-    return row | {"status": "ok", "subset": subset, "facts": json.dumps(facts)}
+    names = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "content_hash": f"{site}{i}"}
+    return a_scan(**names, label=label, subset=subset, facts=facts)
 
 
 def identity_of(folder: Folder) -> dict[str, Any]:
@@ -185,7 +179,8 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
     assert assembly.study_of(made, identity_of(made)).drops == first.drops
     assert (made.root / "decomposition.parquet").read_bytes() == kept
     rows = rows_of("A", "B")
-    rows[-1]["probability"] = rows[SCANS]["probability"] = 0.123
+    for at in (SCANS, -1):
+        rows[at] = replace(rows[at], probability=0.123)
     write_predictions(made.predictions("A", "B"), rows)
     with pytest.raises(AssertionError, match="made again"):
         assembly.study_of(made, identity_of(made))
@@ -254,10 +249,7 @@ def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
 def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) -> None:
     labels, _ = scores_of("A", "A")
     for model in MODELS:
-        rows = rows_of(model, "A")
-        for row in rows:
-            if row["scan"] == "t00":
-                row["probability"] = 1.0 - labels[0]
+        rows = [replace(r, probability=1.0 - labels[0]) if r.scan == "t00" else r for r in rows_of(model, "A")]
         write_predictions(made.predictions(model, "A"), rows)
     study = assembly.study_of(made, identity_of(made))
     known = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
@@ -313,10 +305,9 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
 
 
 def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
-    rows = read_table(made.scans)
-    for row in rows:
-        row["facts"] = json.dumps({**json.loads(row["facts"]), "date": "2020-04-1" + row["scan"][-1]})
-    write_table(made.scans, rows)
+    rows = SCAN_TABLE.read(made.scans)
+    dated = [replace(row, facts={**row.facts, "date": "2020-04-1" + row.scan[-1]}) for row in rows]
+    SCAN_TABLE.write(made.scans, dated)
     found = {(r["site"], r["label"]): r for r in characteristics(made)}
     positives = found["A", 1]
     assert (positives["patients"], positives["age_known"], positives["sex_known"]) == (12, 12, 12)
@@ -366,7 +357,7 @@ def test_a_judgement_of_other_predictions_is_made_again(made: Folder) -> None:
     models = identity_of(made)["models"]
     judged = learned_models(made, models)
     write_learned(made, {name: replace(one, reasons=("old",)) for name, one in judged.items()}, models)
-    rows = [r | {"probability": r["probability"] / 2} for r in rows_of("A", "A")]
+    rows = [replace(r, probability=r.probability / 2) for r in rows_of("A", "A")]
     write_predictions(made.predictions("A", "A"), rows)
     again = read_learned(made, models)
     assert {name for name, one in again.items() if one.reasons == ("old",)} == {"B", "A+B", "C"}
@@ -379,7 +370,7 @@ def test_scores_that_do_not_belong_to_the_predictions_are_noticed(made: Folder) 
     hashes = {name: scores_hash(made, [name], identity["settings"]) for name in MODELS}
     write_table(made.scores, [row | {"made_from": hashes[row["model"]]} for row in scores])
     report([made.root])
-    rows = [r | {"probability": 1 - r["probability"]} for r in rows_of("B", "C")]
+    rows = [replace(r, probability=1 - r.probability) for r in rows_of("B", "C")]
     write_predictions(made.predictions("B", "C"), rows)
     with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to the predictions of B"):
         report([made.root])
@@ -390,16 +381,16 @@ def test_scores_that_do_not_belong_to_the_predictions_are_noticed(made: Folder) 
     [("train", {"label": 0}), ("validation", {"patient": "other"}), ("train", {"subset": "unlabelled"})],
 )
 def test_a_model_of_other_training_scans_is_noticed(made: Folder, subset: str, change: dict[str, Any]) -> None:
-    rows = read_table(made.scans) + [scan_row(site, i, "train") for site in SITES for i in range(SCANS)]
-    write_table(made.scans, rows)
+    rows = SCAN_TABLE.read(made.scans) + [scan_row(site, i, "train") for site in SITES for i in range(SCANS)]
+    SCAN_TABLE.write(made.scans, rows)
     for name, sites in MODELS.items():
         hashes = [hash_cases(cases(rows, sites, kind)) for kind in ("train", "validation")]
         record = {"format": 1, "iteration": 5, "sha256": "c0ffee"}
         record["scan_hashes"] = dict(zip(("training_scans", "validation_scans"), hashes, strict=True))
         (made.model(name) / "checkpoint.json").write_text(json.dumps(record))
     report([made.root])
-    at = next(i for i, row in enumerate(rows) if (row["site"], row["subset"]) == ("C", subset))
-    write_table(made.scans, [*rows[:at], rows[at] | change, *rows[at + 1 :]])
+    at = next(i for i, row in enumerate(rows) if (row.site, row.subset) == ("C", subset))
+    SCAN_TABLE.write(made.scans, [*rows[:at], replace(rows[at], **change), *rows[at + 1 :]])
     with pytest.raises(BadStudy, match=r"scans\.parquet") as caught:
         report([made.root])
     if subset == "train":  # of validation scans the predictions tell already
@@ -456,7 +447,7 @@ def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> 
     assert further_trainings(made, identity) == []  # named, but not predicted yet
     for model in MODELS:
         for site in SITES:
-            rows = [{**r, "probability": 1 - r["probability"]} for r in rows_of(model, site)]
+            rows = [replace(r, probability=1 - r.probability) for r in rows_of(model, site)]
             write_predictions(made.predictions(f"{model}~5", site), rows)
     both = {r["group"]: r for r in assembly.study_of(made, identity).groups}
     assert (once["home"]["trainings"], both["home"]["trainings"]) == (1, 2)
@@ -465,11 +456,9 @@ def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> 
 
 
 def test_ages_from_90_on_are_one(made: Folder) -> None:
-    rows = read_table(made.scans)
-    for row in rows:
-        if row["site"] == "A":
-            row["facts"] = json.dumps({"age": 97, "sex": "F"} if row["label"] else {"age": 89, "sex": "F"})
-    write_table(made.scans, rows)
+    rows = SCAN_TABLE.read(made.scans)
+    old = [replace(r, facts={"age": 97 if r.label else 89, "sex": "F"}) if r.site == "A" else r for r in rows]
+    SCAN_TABLE.write(made.scans, old)
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
     assert "90+ (90+–90+)" in page

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from study_rows import a_scan
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
@@ -191,7 +192,7 @@ def test_scans_that_fail_cost_themselves_and_no_other(
     """A file that cannot be read, a codec that raises, one that ends its process."""
     study, folder = again
     shutil.rmtree(folder.root / "stress")
-    chosen = [row["scan"] for row in command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows]
+    chosen = [row.scan for row in command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows]
     inject(dict(zip((f"UTSW/{scan}/" for scan in chosen), ("EIO", "codec", "SIGSEGV"), strict=False)))
     run_stress(study, folder, ["UTSW"], NOISE, scans=10, workers=1)
     assert {r["scans"] for r in curves(folder)} == {7}
@@ -209,7 +210,7 @@ def test_all_scans_bad_is_an_error(
 ) -> None:
     shutil.rmtree(again[1].root / "stress")
     chosen = command._home(command.usable_rows(again[1]), "UTSW", "UTSW", 10).rows
-    inject({f"UTSW/{row['scan']}/": fault for row in chosen})
+    inject({f"UTSW/{row.scan}/": fault for row in chosen})
     with pytest.raises(BadStudy, match=rf"no test scan of UTSW could be shifted; the first: .*{said}"):
         run_stress(*again, ["UTSW"], NOISE, scans=10, workers=1)
 
@@ -225,22 +226,20 @@ def test_a_model_of_two_sites_is_shifted_at_both(again: tuple[Study, Folder]) ->
 
 
 def test_scans_are_chosen_by_class_and_always_the_same() -> None:
-    rows = [
-        {"site": "A", "subset": "test", "scan": f"s{i}", "patient": f"p{i}", "label": int(i < 6)} for i in range(30)
-    ]
+    rows = [a_scan(scan=f"s{i}", patient=f"p{i}", label=int(i < 6)) for i in range(30)]
     eight, again = (command._home(order, "A", "A", 8) for order in (rows, rows[::-1]))
-    assert [r["label"] for r in eight.rows] == [1] * 4 + [0] * 4
+    assert [r.label for r in eight.rows] == [1] * 4 + [0] * 4
     assert eight.rows == again.rows
     assert eight.positives == 0.2
-    assert [r["label"] for r in command._home(rows, "A", "A", 20).rows] == [1] * 6 + [0] * 14
+    assert [r.label for r in command._home(rows, "A", "A", 20).rows] == [1] * 6 + [0] * 14
     assert len(command._home(rows, "A", "A", 99).rows) == 30
     twelve = command._home(rows, "A", "A", 12)
-    assert {r["scan"] for r in eight.rows} < {r["scan"] for r in twelve.rows}
+    assert {r.scan for r in eight.rows} < {r.scan for r in twelve.rows}
 
 
 def test_tasks_travel_to_worker_processes(made: tuple[Study, Folder]) -> None:
     home = command._home(command.usable_rows(made[1]), "UTSW", "UTSW", 4)
-    tasks, bad = tasks_of(*made, {"UTSW": {r["scan"]: ["UTSW"] for r in home.rows}}, NOISE)
+    tasks, bad = tasks_of(*made, {"UTSW": {r.scan: ["UTSW"] for r in home.rows}}, NOISE)
     assert (len(tasks), bad) == (4, [])
     assert pickle.loads(pickle.dumps(tasks)) == tasks
 

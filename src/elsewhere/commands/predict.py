@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,18 +17,20 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.batch import predict_spread, side_by_side
 from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.network import load_checkpoint
-from elsewhere.model.prediction import (
-    SUBSETS,
-    measure_fast_error,
-    prediction_rows,
-    read_predictions,
-    write_predictions,
-)
+from elsewhere.model.prediction import measure_fast_error
 from elsewhere.records import read_record, write_record
 from elsewhere.stages import stage
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.prepared import cases, shelf_reader, usable_rows
+from elsewhere.studies.predictions import (
+    PREDICTED,
+    PredictionRow,
+    prediction_rows,
+    read_predictions,
+    write_predictions,
+)
+from elsewhere.studies.kept import usable_rows
+from elsewhere.studies.prepared import cases, shelf_reader
 
 
 def predict(
@@ -49,7 +51,7 @@ def predict(
 def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callable[[float, str], None]) -> None:
     """Write the predictions of the model `name` at `site`; predictions of the same weights are not made again."""
     study, folder = load_study(study_file), Folder(out)
-    rows = [row for row in usable_rows(folder) if row["site"] == site]
+    rows = [row for row in usable_rows(folder) if row.site == site]
     network, record = load_checkpoint(folder.model(name) / "checkpoint")
     path = folder.predictions(name, site)
     origin = _origin(study, record, rows)
@@ -59,12 +61,12 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     if network.to(device_of(study.training.accelerator)).last.weight.device.type == "cuda":
         fuse(network)
     read = shelf_reader(rows)
-    chosen = [(subset, case) for subset in SUBSETS for case in cases(rows, [site], subset)]
+    chosen = [(subset, case) for subset in PREDICTED for case in cases(rows, [site], subset)]
     fast = study.prediction.fast
     error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
     if fast:
         engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
-    table: list[dict[str, Any]] = []
+    table: list[PredictionRow] = []
     once = replace(study.prediction, passes=0)
     together = side_by_side(network)
     for first in range(0, len(chosen), together):
@@ -80,9 +82,9 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     write_record(_sidecar(path), {"made_from": origin, "fast_error": error})
 
 
-def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def _origin(study: Study, record: Mapping[str, Any], rows: Sequence[ScanRow]) -> str:
     """Hash of everything that the predictions depend on."""
-    scans = [(row["patient"], row["scan"], row["subset"], row["label"], Path(row["file"]).name) for row in rows]
+    scans = [(row.patient, row.scan, row.subset, row.label, Path(row.file).name) for row in rows]
     content = [record["sha256"], asdict(study.sample), asdict(study.prediction), study.seed, scans]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

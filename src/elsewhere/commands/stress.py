@@ -20,7 +20,6 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
-from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
@@ -29,9 +28,10 @@ from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder, write_table
-from elsewhere.studies.kept import read_fitting_predictions
 from elsewhere.studies.learned import learned_models
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.predictions import fitting_predictions, validation_at_home
+from elsewhere.studies.kept import usable_rows
+from elsewhere.studies.records import ScanRow
 from elsewhere.studies.shifting import (
     AS_IS,
     Found,
@@ -74,13 +74,13 @@ class Home:
     Attributes:
         model: its name.
         site: the training site.
-        rows: the test scans chosen, rows of scans.parquet.
+        rows: the test scans chosen.
         positives: share of positives among all of the site's test scans.
     """
 
     model: str
     site: str
-    rows: tuple[Row, ...]
+    rows: tuple[ScanRow, ...]
     positives: float
 
 
@@ -127,10 +127,10 @@ def run_stress(
     wanted: dict[str, dict[str, list[str]]] = {}
     for home in homes:
         for row in home.rows:
-            wanted.setdefault(home.site, {}).setdefault(row["scan"], []).append(home.model)
+            wanted.setdefault(home.site, {}).setdefault(row.scan, []).append(home.model)
     tasks, bad = tasks_of(plan, folder, wanted, shifts)
     others = dict.fromkeys(s for home in homes for s in _others(plan, folder, home))
-    looks, gone = looks_of(plan, folder, {s: [r["scan"] for r in _chosen(rows, s, scans)] for s in others})
+    looks, gone = looks_of(plan, folder, {s: [r.scan for r in _chosen(rows, s, scans)] for s in others})
     bad += gone
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # processes side by side on one card only slow each other down
@@ -204,18 +204,18 @@ def _models(plan: Study, names: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _chosen(rows: Sequence[Row], site: str, scans: int) -> list[Row]:
+def _chosen(rows: Sequence[ScanRow], site: str, scans: int) -> list[ScanRow]:
     """Test scans of a site: half of each class, in an order that the ids alone decide."""
-    test = [r for r in rows if r["site"] == site and r["subset"] == "test"]
-    order = sorted(test, key=lambda r: hashlib.sha256(f"{site}\x1f{r['scan']}".encode()).hexdigest())
-    classes = [[r for r in order if r["label"] == c] for c in (1, 0)]
+    test = [r for r in rows if r.site == site and r.subset == "test"]
+    order = sorted(test, key=lambda r: hashlib.sha256(f"{site}\x1f{r.scan}".encode()).hexdigest())
+    classes = [[r for r in order if r.label == c] for c in (1, 0)]
     half = [min(len(classes[0]), scans // 2), min(len(classes[1]), scans - scans // 2)]
     counts = [min(len(own), scans - half[1 - i]) for i, own in enumerate(classes)]
     return [r for own, count in zip(classes, counts, strict=True) for r in own[:count]]
 
 
-def _home(rows: Sequence[Row], model: str, site: str, scans: int) -> Home:
-    labels = [r["label"] for r in rows if r["site"] == site and r["subset"] == "test"]
+def _home(rows: Sequence[ScanRow], model: str, site: str, scans: int) -> Home:
+    labels = [r.label for r in rows if r.site == site and r.subset == "test"]
     return Home(model, site, tuple(_chosen(rows, site, scans)), labels.count(1) / len(labels))
 
 
@@ -235,7 +235,7 @@ def _degenerate(model: str, site: str, reasons: Sequence[str]) -> Row:
 
 def _answered(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
     """Scan -> what the model says of it under each shift; scans that failed are absent."""
-    stem, wanted = folder.model(home.model) / "checkpoint", {r["scan"] for r in home.rows}
+    stem, wanted = folder.model(home.model) / "checkpoint", {r.scan for r in home.rows}
     found = {}
     for task in tasks:
         if task.scan.site == home.site and task.scan.scan in wanted:
@@ -250,13 +250,13 @@ def _curves(plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], gi
     point, rows = _point(plan, folder, home.model), []
     for name in dict.fromkeys(s.name for s in shifts):
         ladder = [s for s in shifts if s.name == name]
-        usable = [r for r in home.rows if _told(given.get(r["scan"], {}), [AS_IS, *map(entry_of, ladder)])]
+        usable = [r for r in home.rows if _told(given.get(r.scan, {}), [AS_IS, *map(entry_of, ladder)])]
         if not usable:
             rows += [_refused(home, s, given) for s in ladder]
             continue
         steps = {s.dose: s for s in (plan_shift(name, 0), *ladder)}
-        scores = {dose: [given[r["scan"]][entry_of(s)] for r in usable] for dose, s in steps.items()}
-        labels, patients = [r["label"] for r in usable], [r["patient"] for r in usable]
+        scores = {dose: [given[r.scan][entry_of(s)] for r in usable] for dose, s in steps.items()}
+        labels, patients = [r.label for r in usable], [r.patient for r in usable]
         curve = dose_curve(labels, patients, scores, point, home.positives)
         rows += [_row(home, steps[step.dose]) | asdict(step) for step in curve]
     return rows
@@ -279,14 +279,8 @@ def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> Row:
 
 def _point(plan: Study, folder: Folder, model: str) -> OperatingPoint:
     """The model's own threshold, from the validation scans of its training sites."""
-    rows = [r for s in plan.models[model] for r in _predicted(folder, model, s, "validation")]
-    labels, probabilities = ([r[key] for r in rows] for key in ("label", "probability"))
-    return choose_threshold(labels, probabilities, ties=plan.evaluation.ties)
-
-
-def _predicted(folder: Folder, model: str, site: str, subset: str) -> list[Row]:
-    rows = read_fitting_predictions(folder, model, site)
-    return [r for r in rows if r["subset"] == subset and r["pass"] == DETERMINISTIC]
+    found = validation_at_home(folder, model, plan.models[model])
+    return choose_threshold(found.labels, found.probabilities, ties=plan.evaluation.ties)
 
 
 def _explanations(
@@ -300,11 +294,11 @@ def _explanations(
 ) -> list[Row]:
     """For each other site, a row per shift and dose, and one that says which could explain it, if any."""
     ready = [s for s in shifts if any(_told(f, [AS_IS, entry_of(s)]) for f in given.values())]
-    usable = [r for r in home.rows if _told(given.get(r["scan"], {}), [AS_IS, *map(entry_of, ready)])]
+    usable = [r for r in home.rows if _told(given.get(r.scan, {}), [AS_IS, *map(entry_of, ready)])]
     if not ready or not usable:
         return []
-    answers = [given[r["scan"]] for r in usable]
-    ours = ([r["label"] for r in usable], [r["patient"] for r in usable], [a[AS_IS] for a in answers])
+    answers = [given[r.scan] for r in usable]
+    ours = ([r.label for r in usable], [r.patient for r in usable], [a[AS_IS] for a in answers])
     shifted = with_midpoints(ours[2], {(s.name, s.dose): [a[entry_of(s)] for a in answers] for s in ready})
     columns = {(s.name, s.dose): _columns([a[marks_of(s)] for a in answers], _own(s.name)) for s in ready}
     as_is = _columns([a[f"marks {AS_IS}"] for a in answers], ALL)
@@ -312,8 +306,8 @@ def _explanations(
     rows = []
     for site in _others(plan, folder, home):
         base = {"model": home.model, "home": home.site, "site": site}
-        there = _predicted(folder, home.model, site, "test")
-        theirs = ([r["label"] for r in there], [r["patient"] for r in there], [r["probability"] for r in there])
+        there = fitting_predictions(folder, home.model, site).subset("test").deterministic
+        theirs = there.labels, there.patients, there.probabilities
         try:
             said = explain(ours, shifted, theirs, shown(as_is, columns, seen[site]), seed=plan.seed)
         except ValueError as error:  # no class with enough scans at both sites: nothing to compare

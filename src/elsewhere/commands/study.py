@@ -8,9 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands import Workers
@@ -31,13 +29,12 @@ from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_
 from elsewhere.statistics.score import score_cell, spread_over_seeds
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder, write_table
-from elsewhere.studies.kept import read_fitting_predictions, scores_hash
+from elsewhere.studies.kept import scores_hash
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
+from elsewhere.studies.kept import usable_rows
 from elsewhere.wording import numbered
 
-DETERMINISTIC = -1
-Columns = dict[str, NDArray[Any]]
 Points = dict[tuple[Reading, str], OperatingPoint]
 
 
@@ -162,7 +159,7 @@ def _identity(plan: Study, folder: Folder) -> dict[str, Any]:
         "settings": _settings(plan, folder),
         "models": {name: list(sites) for name, sites in plan.models.items()},
         "versions": versions(),
-        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in rows}),
+        "split_hash": split_hash({(r.site, r.scan): r.subset for r in rows}),
     }
 
 
@@ -228,7 +225,7 @@ def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, An
 
 
 def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
-    tables = {site.name: _columns(read_fitting_predictions(folder, name, site.name)) for site in plan.sites}
+    tables = {site.name: fitting_predictions(folder, name, site.name) for site in plan.sites}
     made_from = scores_hash(folder, [name], plan.settings())
     points = _operating_points(tables, plan.trained_on(name), plan.evaluation.ties)
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
@@ -236,13 +233,13 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
         thresholds[reading][site] = asdict(point)
     amend_checkpoint(folder.model(name) / "checkpoint", thresholds=thresholds)
     for (_, site), point in sorted(points.items()):
-        test = _subset(tables[site], "test")
-        single = test["pass"] == DETERMINISTIC
+        test = tables[site].subset("test")
+        single, passes = test.deterministic, test.dropout_table
         cell = score_cell(
-            test["label"][single],
-            test["patient"][single],
-            test["probability"][single],
-            _passes(test),
+            single.labels,
+            single.patients,
+            single.probabilities,
+            passes if len(passes) else None,
             operating_point=point,
             resamples=plan.evaluation.resamples,
             seed=plan.seed,
@@ -250,35 +247,11 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
         yield {"model": name, "site": site, **cell.to_record(), "made_from": made_from}
 
 
-def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str], ties: Ties) -> Points:
-    validation = {site: _deterministic(_subset(table, "validation")) for site, table in tables.items()}
-    sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
-    labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
-    divided = [site for site, v in validation.items() if len(v["label"])]
-    points = choose_thresholds(sites, labels, probabilities, trained_on, divided, ties=ties)
+def _operating_points(tables: Mapping[str, Predictions], trained_on: Sequence[str], ties: Ties) -> Points:
+    found = join_predictions(list(tables.values())).subset("validation").deterministic
+    known = set(found.sites.tolist())
+    divided = [site for site in tables if site in known]
+    points = choose_thresholds(found.sites, found.labels, found.probabilities, trained_on, divided, ties=ties)
     own = points["model", trained_on[0]]
     everywhere: Points = {("model", site): own for site in tables}
     return points | everywhere
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
-
-
-def _subset(table: Columns, subset: str) -> Columns:
-    return {key: column[table["subset"] == subset] for key, column in table.items()}
-
-
-def _deterministic(table: Columns) -> Columns:
-    return {key: column[table["pass"] == DETERMINISTIC] for key, column in table.items()}
-
-
-def _passes(test: Columns) -> NDArray[np.float64] | None:
-    """MC-dropout probabilities (passes, scans), scans in the order of the deterministic rows."""
-    dropout = {key: column[test["pass"] >= 0] for key, column in test.items()}
-    if not len(dropout["pass"]):
-        return None
-    scans = {scan: i for i, scan in enumerate(_deterministic(test)["scan"])}
-    table = np.full((dropout["pass"].max() + 1, len(scans)), np.nan)
-    table[dropout["pass"], [scans[scan] for scan in dropout["scan"]]] = dropout["probability"]
-    return table

@@ -1,4 +1,4 @@
-"""A study's folder in; its scans, identity, audit and predictions out, each whole and each fitting the others."""
+"""A study's folder in; its scans, identity, audit and scores out, each whole and each fitting the others."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import SUBSETS, read_predictions
 from elsewhere.records import read_record
 from elsewhere.studies.folder import Folder, read_table
+from elsewhere.studies.records import SCANS, ScanRow
 
 Row = dict[str, Any]
-SCAN = ("site", "patient", "scan", "label", "subset", "status", "file", "facts")
 IDENTITY = ("settings", "models", "versions", "split_hash")
 AUDIT = ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired")
 
 
-def read_scans(folder: Folder) -> list[Row]:
+def read_scans(folder: Folder) -> list[ScanRow]:
     """The rows of scans.parquet; `file` is the path of the prepared volume as this machine has it.
 
     Raises:
-        BadStudy: the table is missing or damaged.
+        BadStudy: the table is missing, damaged or of another format.
     """
-    rows = read_table(folder.scans, SCAN)
-    return [{**row, "file": str(folder.volume(row["file"]))} for row in rows]
+    return [replace(row, file=str(folder.volume(row.file))) for row in SCANS.read(folder.scans)]
+
+
+def usable_rows(folder: Folder) -> list[ScanRow]:
+    """The rows of a study's scans that can be used; raises as `read_scans`."""
+    return [row for row in read_scans(folder) if row.usable]
 
 
 def read_identity(folder: Folder) -> dict[str, Any]:
@@ -64,28 +67,6 @@ def read_findings(path: Path) -> list[Row]:
             return found
     findings: list[Row] = read_record(path, "Run `elsewhere diagnose` again", ["findings"])["findings"]
     return findings
-
-
-def read_fitting_predictions(folder: Folder, model: str, site: str) -> list[Row]:
-    """The predictions of one model at one site, which must be of the scans, labels and split of scans.parquet.
-
-    Raises:
-        BadStudy: they are missing, damaged or of other scans.
-    """
-    path = folder.predictions(model, site)
-    rows = read_predictions(path)
-    state = folder.scans.stat() if folder.scans.is_file() else None
-    known = _known_scans(folder, state.st_mtime_ns if state else 0, state.st_size if state else 0)[site]
-    seen = {row["scan"]: _standing(row) for row in rows}
-    for scan in [*known, *seen]:
-        if seen.get(scan) != known.get(scan):
-            raise BadStudy(
-                path,
-                f"is older than scans.parquet, or newer: scan {scan!r} is {_words(seen.get(scan))} in the predictions, "
-                f"{_words(known.get(scan))} in the table of scans",
-                "Run `elsewhere study` again: it predicts what has changed and keeps the rest",
-            )
-    return rows
 
 
 def predictions_hash(folder: Folder, models: Iterable[str], sites: Iterable[str], scoring: object = None) -> str:
@@ -149,32 +130,6 @@ def _made_from(path: Path, current: Callable[[str], str]) -> list[Row]:
                 "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions",
             )
     return rows
-
-
-def _standing(row: Mapping[str, Any]) -> tuple[str, int, str]:
-    return row["subset"], row["label"], row["patient"]
-
-
-def _words(standing: tuple[str, int, str] | None) -> str:
-    if standing is None:
-        return "not there"
-    subset, label, patient = standing
-    return f"a {subset} scan of patient {patient!r} with label {label}"
-
-
-class _Sites(dict[str, dict[str, tuple[str, int, str]]]):
-    def __missing__(self, site: str) -> dict[str, tuple[str, int, str]]:
-        return {}
-
-
-@lru_cache(maxsize=4)
-def _known_scans(folder: Folder, changed: int, size: int) -> _Sites:  # noqa: ARG001 - part of the cache's key
-    """site -> scan -> how it stands in the table, of the scans that are predicted."""
-    sites = _Sites()
-    for row in read_scans(folder):
-        if row["status"] == "ok" and row["subset"] in SUBSETS:
-            sites.setdefault(row["site"], {})[row["scan"]] = _standing(row)
-    return sites
 
 
 def forget(path: Path) -> None:

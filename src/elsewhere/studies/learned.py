@@ -10,11 +10,11 @@ import typer
 
 from elsewhere import engine
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.statistics.learned import Learned, judge_learned
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import predictions_hash, read_fitting_predictions
+from elsewhere.studies.kept import predictions_hash
+from elsewhere.studies.predictions import validation_at_home
 
 DEGENERATE = 30
 """Exit code where all was done, but a model learned nothing."""
@@ -37,20 +37,14 @@ def learned_models(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[
 
 
 def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
-    rows = [row for site in sites for row in read_fitting_predictions(folder, model, site)]
-    rows = [row for row in rows if row["subset"] == "validation" and row["pass"] == DETERMINISTIC]
-    if not rows:
+    found = validation_at_home(folder, model, sites)
+    if not len(found):
         raise BadStudy(
             folder.predictions(model, sites[0]),
             f"holds no validation scan of {', '.join(sites)}, so that nothing tells whether {model} learned",
             "Keep validation scans at the training sites ([split]), and run the study again",
         )
-    return judge_learned(
-        [row["label"] for row in rows],
-        [f"{row['site']}/{row['patient']}" for row in rows],
-        [row["site"] for row in rows],
-        [row["probability"] for row in rows],
-    )
+    return judge_learned(found.labels, found.people, found.sites, found.probabilities)
 
 
 def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:

@@ -21,7 +21,7 @@ from elsewhere.statistics.permutation import p_value
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, default_folder, write_table
 from elsewhere.studies.learned import learned_models
-from elsewhere.studies.prepared import read_rows
+from elsewhere.studies.prepared import examined_scans
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -84,8 +84,8 @@ def diagnose_study(
     places = _chosen(file, "site", sites, [site.name for site in plan.sites]) or [site.name for site in plan.sites]
     judged = learned_models(folder, {model: plan.models[model] for model in tried})
     degenerate = {model: "; ".join(found.reasons) for model, found in judged.items() if found.degenerate}
-    rows = [row for row in read_rows(folder) if row["site"] in places and row["label"] is not None]
-    facts = [{"facts": row["facts"]} for row in rows]
+    rows = [row for row in examined_scans(folder) if row.site in places and row.label is not None]
+    facts = [{"facts": row.facts} for row in rows]
     scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
     settings = SeparationSettings(permutations=permutations, seed=plan.seed)
     battery = [row for model in tried for site in places for row in shortcuts(scans, model, site, settings)]

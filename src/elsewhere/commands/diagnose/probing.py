@@ -33,7 +33,8 @@ from elsewhere.scans.regions import (
 )
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.prepared import cases, shelf_reader
+from elsewhere.studies.prepared import case_of, shelf_reader
+from elsewhere.studies.records import ScanRow
 
 Row = dict[str, Any]
 Voxels = NDArray[Any]
@@ -60,19 +61,19 @@ class Chunk:
         study: the study file.
         folder: the study's folder.
         models: names of the models.
-        scans: rows of scans.parquet.
+        scans: to look at.
         ranked: sites of two classes, where an AUC can be had.
     """
 
     study: Path
     folder: Path
     models: tuple[str, ...]
-    scans: tuple[Row, ...]
+    scans: tuple[ScanRow, ...]
     ranked: frozenset[str]
 
 
 def probe_scans(
-    file: Path, folder: Folder, models: Sequence[str], rows: Sequence[Row], workers: int | None
+    file: Path, folder: Folder, models: Sequence[str], rows: Sequence[ScanRow], workers: int | None
 ) -> list[Row]:
     """One row per scan, in the order given; chunks kept from an earlier run are read.
 
@@ -87,9 +88,9 @@ def probe_scans(
     """
     plan, home = load_study(file), folder.root / "diagnosis" / "parts"
     weights = [str(read_checkpoint_record(folder.model(model) / "checkpoint")["sha256"]) for model in models]
-    classes = {(r["site"], r["label"]) for r in rows if r["subset"] == "test"}
+    classes = {(r.site, r.label) for r in rows if r.subset == "test" and r.label is not None}
     ranked = frozenset(site for site, label in classes if (site, 1 - label) in classes)
-    ordered = sorted(rows, key=lambda r: (r["subset"] != "test", r["site"], r["scan"]))  # the slow ones first
+    ordered = sorted(rows, key=lambda r: (r.subset != "test", r.site, r.scan))  # the slow ones first
     chunks = [ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)]
     parts = [home / f"{_key(plan, [*models, *weights, *sorted(ranked)], chunk)}.parquet" for chunk in chunks]
     missing = [i for i, part in enumerate(parts) if not part.is_file()]
@@ -99,12 +100,12 @@ def probe_scans(
     for old in set(home.glob("*.parquet")) - set(parts):
         old.unlink()
     found = {(r["site"], r["scan"]): r for part in parts for r in read_table(part)}
-    return [found[row["site"], row["scan"]] for row in rows]
+    return [found[row.site, row.scan] for row in rows]
 
 
-def _key(plan: Study, models: Sequence[str], chunk: Sequence[Row]) -> str:
+def _key(plan: Study, models: Sequence[str], chunk: Sequence[ScanRow]) -> str:
     """Hash of everything that a chunk's rows depend on."""
-    scans = [(r["site"], r["patient"], r["scan"], r["label"], r["subset"], Path(r["file"]).name) for r in chunk]
+    scans = [(r.site, r.patient, r.scan, r.label, r.subset, Path(r.file).name) for r in chunk]
     content = [REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
@@ -114,29 +115,29 @@ def probe(chunk: Chunk) -> list[Row]:
     plan, folder = load_study(chunk.study), Folder(chunk.folder)
     torch.set_num_threads(plan.training.threads or torch.get_num_threads())
     networks = {}
-    if any(row["subset"] == "test" for row in chunk.scans):
+    if any(row.subset == "test" for row in chunk.scans):
         for model in chunk.models:
             network = load_checkpoint(folder.model(model) / "checkpoint")[0]
             networks[model] = network.to(device_of(plan.training.accelerator))
     read = shelf_reader(chunk.scans)
-    return [_probe_scan(plan, row, read, networks, row["site"] in chunk.ranked) for row in chunk.scans]
+    return [_probe_scan(plan, row, read, networks, row.site in chunk.ranked) for row in chunk.scans]
 
 
-def _probe_scan(plan: Study, row: Row, read: Read, networks: dict[str, Network], ranked: bool) -> Row:
-    (case,) = cases([row], [row["site"]], row["subset"])
+def _probe_scan(plan: Study, row: ScanRow, read: Read, networks: dict[str, Network], ranked: bool) -> Row:
+    case = case_of(row)
     voxels = read(case, 0, case.slices)
     preparation = plan.preparation
-    level = stored_level("HU" if preparation.encoding == "hu" else row["units"], preparation.relative_window)
+    level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
     regions = find_regions(voxels, level)
-    shown = networks if row["subset"] == "test" and regions.has_lungs else {}
+    shown = networks if row.subset == "test" and regions.has_lungs else {}
     return {
-        **{key: row[key] for key in ("site", "patient", "scan", "label", "subset")},
+        **{key: getattr(row, key) for key in ("site", "patient", "scan", "label", "subset")},
         "lungs_found": regions.has_lungs,
         "lung_share": regions.lung_share,
         "outside_found": regions.has_outside,
         **{name: [float(v) for v in numbers] for name, numbers in describe(voxels, regions, level).items()},
         "models": [
-            _show(plan, model, network, (case, voxels, regions), _parts(plan, model, row["site"], ranked))
+            _show(plan, model, network, (case, voxels, regions), _parts(plan, model, row.site, ranked))
             for model, network in shown.items()
         ],
     }

@@ -34,7 +34,7 @@ from elsewhere.studies.file import SECTIONS
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.kept import read_audit, read_findings, read_scores, read_seed_scores
 from elsewhere.studies.learned import read_learned
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.kept import usable_rows
 from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 

@@ -158,7 +158,7 @@ def _pooled(
 
 
 def _strata(folder: Folder) -> dict[tuple[str, str], str | None]:
-    return {(r["site"], r["scan"]): age_and_sex(json.loads(r["facts"])) for r in read_scans(folder)}
+    return {(r.site, r.scan): age_and_sex(r.facts) for r in read_scans(folder)}
 
 
 def _kinds(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,12 +130,11 @@ def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str],
         odd[finding["site"], finding["scan"]].append(finding["finding"])
     known = {}
     for row in read_scans(folder):
-        facts = json.loads(row["facts"])
-        told = [_words(name, facts[name]) for name in TOLD if facts.get(name) not in (None, "")]
-        place = (row["site"], row["scan"])
+        told = [_words(name, row.facts[name]) for name in TOLD if row.facts.get(name) not in (None, "")]
+        place = row.site, row.scan
         known[place] = ", ".join(
             [
-                *([row["stratum"]] if row["stratum"] not in {None, "", "positive", "negative"} else []),
+                *([row.stratum] if row.stratum and row.stratum not in {"positive", "negative"} else []),
                 *told,
                 *dict.fromkeys(odd[place]),
             ]
