@@ -14,10 +14,10 @@ import pytest
 
 from elsewhere.errors import BadStudy, ElsewhereError
 from elsewhere.records import read_columns, read_record, write_columns, write_record
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import forget, read_scans, read_scores, read_seed_scores, scores_hash
+from elsewhere.rows import SeedRow
+from elsewhere.studies.folder import Folder, forget
+from elsewhere.studies.records import SCANS, SCORES, SEEDS, read_scans, read_scores, read_seed_scores, scores_key
 from elsewhere.studies.predictions import PREDICTIONS, fitting_predictions, write_predictions
-from elsewhere.studies.records import SCANS
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +126,10 @@ SETTINGS = {"sites": [{"name": "A"}], "evaluation": {"resamples": 9}, "seed": 0}
 def test_scores_of_other_predictions_are_refused(fuzz: ModuleType, tmp_path: Path) -> None:
     folder, identity = Folder(tmp_path), {"settings": SETTINGS}
     fuzz.write_study(tmp_path)
-    assert read_scores(folder, identity) == read_table(folder.scores)  # an earlier version's: nothing to compare
-    rows = [row | {"made_from": scores_hash(folder, ["A"], SETTINGS)} for row in read_table(folder.scores)]
-    write_table(folder.scores, rows)
-    assert "made_from" not in read_scores(folder, identity)[0]
+    rows = SCORES.read(folder.scores)
+    assert read_scores(folder, identity) == rows  # an early version's: nothing to compare
+    SCORES.write(folder.scores, [replace(row, made_from=scores_key(folder, ["A"], SETTINGS)) for row in rows])
+    assert len(read_scores(folder, identity)) == len(rows)
     for other in ({"evaluation": {"resamples": 8}}, {"seed": 1}, {"sites": [{"name": "A"}, {"name": "B"}]}):
         with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to .* A, .*`elsewhere study` again"):
             read_scores(folder, {"settings": SETTINGS | other})
@@ -146,9 +146,11 @@ def test_scores_of_several_trainings_belong_to_all_of_them(fuzz: ModuleType, tmp
     fuzz.write_study(tmp_path)
     assert read_seed_scores(folder, {"settings": settings}) == []
     write_predictions(folder.predictions("A~5", "A"), PREDICTIONS.read(folder.predictions("A", "A")))
-    row = {"model": "A", "site": "A", "score": "auc", "made_from": scores_hash(folder, ["A", "A~5"], settings)}
-    write_table(folder.seeds, [row])
-    assert [r["score"] for r in read_seed_scores(folder, {"settings": settings})] == ["auc"]
+    spread = {"seeds": 2, "mean": 0.5, "standard_deviation": 0.1, "smallest": 0.4, "largest": 0.6}
+    made_from = scores_key(folder, ["A", "A~5"], settings)
+    SEEDS.write(folder.seeds, [SeedRow("A", "A", **spread, score="auc", first=0.4, sampling_low=0.3, sampling_high=0.5,
+        dropout_sd=None, made_from=made_from)])
+    assert [r.score for r in read_seed_scores(folder, {"settings": settings})] == ["auc"]
     folder.predictions("A~5", "A").unlink()
     with pytest.raises(BadStudy, match=r"seeds\.parquet: does not belong to the predictions of A"):
         read_seed_scores(folder, {"settings": settings})

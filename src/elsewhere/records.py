@@ -59,13 +59,12 @@ def read_record(path: Path, next_step: str, names: Collection[str] = ()) -> dict
     return record
 
 
-def write_columns(path: Path, table: pa.Table, mark: str = "") -> None:
-    """Keep a table as Parquet with its checksum, and a mark of what it is; the file appears whole or not at all."""
+def write_columns(path: Path, table: pa.Table, marks: Mapping[str, str] = {}) -> None:
+    """Keep a table as Parquet with its checksum and what it says of itself; it appears whole or not at all."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema.remove_metadata(), store_schema=False) as writer:
         writer.write_table(table)
-        said = {"table": mark} if mark else {}
-        writer.add_key_value_metadata({**said, "elsewhere": (MARK + PLACE.encode()).decode()})
+        writer.add_key_value_metadata({**marks, "elsewhere": (MARK + PLACE.encode()).decode()})
     write_whole(path, seal(sink.getvalue().to_pybytes(), MARK))
 
 
@@ -87,8 +86,8 @@ def read_columns(path: Path, next_step: str, names: Collection[str] = ()) -> pa.
     return table
 
 
-def read_marked_columns(path: Path, next_step: str) -> tuple[pa.Table, str]:
-    """A Parquet table and the mark that it was written with, "" where it has none; raises as `read_columns`."""
+def read_marked_columns(path: Path, next_step: str) -> tuple[pa.Table, dict[str, str]]:
+    """A Parquet table and what it says of itself besides its checksum; raises as `read_columns`."""
     content = _bytes(path, next_step)
     marks = SEAL.findall(content)
     whole = is_sealed(content, marks[-1].decode()) if marks else EARLIER in content
@@ -96,10 +95,11 @@ def read_marked_columns(path: Path, next_step: str) -> tuple[pa.Table, str]:
         raise _changed(path, next_step)
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
-        table, mark = file.read().replace_schema_metadata(None), (file.metadata.metadata or {}).get(b"table", b"")
+        table, said = file.read().replace_schema_metadata(None), file.metadata.metadata or {}
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:
         raise BadStudy(path, f"is damaged: it is no Parquet table ({error})", next_step) from error
-    return table, mark.decode(errors="replace")
+    texts = {name.decode(errors="replace"): text.decode(errors="replace") for name, text in said.items()}
+    return table, {name: text for name, text in texts.items() if name in {"table", "made_from"}}
 
 
 def _bytes(path: Path, next_step: str) -> bytes:

@@ -19,17 +19,17 @@ import pyarrow as pa
 from elsewhere.errors import BadStudy
 from elsewhere.records import read_marked_columns, write_columns
 
-Row = TypeVar("Row")
+RowT = TypeVar("RowT")
 PLAIN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
 
 
-def column(name: str = "", *, as_json: bool = False) -> dict[str, object]:
-    """Metadata of a field that stands under another name in the file, or there as JSON text."""
-    return {"column": name, "json": as_json}
+def column(name: str = "", *, as_json: bool = False, as_lines: bool = False) -> dict[str, object]:
+    """Metadata of a field that stands under another name in the file, or there as JSON text or lines of a text."""
+    return {"column": name, "json": as_json, "lines": as_lines}
 
 
 @dataclass(frozen=True)
-class TableFormat(Generic[Row]):
+class TableFormat(Generic[RowT]):
     """How rows of one kind are kept as Parquet.
 
     Attributes:
@@ -42,7 +42,7 @@ class TableFormat(Generic[Row]):
 
     name: str
     version: int
-    row: type[Row]
+    row: type[RowT]
     next_step: str
 
     @cached_property
@@ -61,16 +61,22 @@ class TableFormat(Generic[Row]):
         """What a file of this format says of itself."""
         return f"{self.name} {self.version}"
 
-    def write(self, path: Path, rows: Sequence[Row]) -> None:
+    def write(self, path: Path, rows: Sequence[RowT], made_from: str = "") -> None:
         """Keep rows with a checksum; the file appears whole or not at all.
+
+        Args:
+            path: the file.
+            rows: what to keep.
+            made_from: the key of what they were made from.
 
         Raises:
             TypeError: a value that its column cannot hold.
         """
         given = [pa.array([c.to_file(getattr(row, c.field)) for row in rows], c.arrow) for c in self.columns]
-        write_columns(path, pa.table(given, schema=self.schema), self.mark)
+        marks = {"table": self.mark, "made_from": made_from}
+        write_columns(path, pa.table(given, schema=self.schema), {k: v for k, v in marks.items() if v})
 
-    def read(self, path: Path) -> list[Row]:
+    def read(self, path: Path) -> list[RowT]:
         """The rows of a file.
 
         Raises:
@@ -85,8 +91,9 @@ class TableFormat(Generic[Row]):
 
     def read_columns(self, path: Path) -> pa.Table:
         """The checked columns of a file, as Arrow has them; raises as `read`."""
-        table, mark = read_marked_columns(path, self.next_step)
-        if mark and mark != self.mark:
+        table, marks = read_marked_columns(path, self.next_step)
+        mark = marks.get("table", self.mark)
+        if mark != self.mark:
             raise BadStudy(
                 path,
                 f"holds {mark!r} (a table and its format); this version of elsewhere reads {self.mark!r}",
@@ -94,6 +101,14 @@ class TableFormat(Generic[Row]):
             )
         found = [self._column(path, table, c) for c in self.columns]
         return pa.table(found, schema=self.schema)
+
+    def made_from(self, path: Path) -> str:
+        """The key of what a whole file was made from; "" where it keeps none.
+
+        Raises:
+            BadStudy: it is missing or damaged.
+        """
+        return read_marked_columns(path, self.next_step)[1].get("made_from", "")
 
     def _column(self, path: Path, table: pa.Table, wanted: Column) -> pa.ChunkedArray:
         if wanted.name not in table.schema.names:
@@ -119,6 +134,7 @@ class Column:
         arrow: type in the file.
         optional: whether a cell may be empty.
         as_json: kept as JSON text.
+        as_lines: texts kept as lines of one.
         many: holds tuples.
         default: what files that lack the column mean by it.
     """
@@ -128,6 +144,7 @@ class Column:
     arrow: pa.DataType
     optional: bool
     as_json: bool
+    as_lines: bool
     many: bool
     default: Any
 
@@ -135,12 +152,12 @@ class Column:
         """A value as the file has it."""
         if self.as_json:
             return json.dumps(value, sort_keys=True, default=str)
-        return printable(value)
+        return printable("\n".join(value) if self.as_lines else value)
 
     def from_file(self, value: Any) -> Any:
         """A value as the row has it."""
-        if self.as_json:
-            return json.loads(value)
+        if self.as_json or self.as_lines:
+            value = json.loads(value) if self.as_json else filter(None, value.split("\n"))
         return tuple(value) if self.many and value is not None else value
 
 
@@ -151,9 +168,10 @@ def printable(value: Any) -> Any:
 
 def _column(given: Field[Any], hint: Any) -> Column:
     kind, optional = _without_none(hint)
-    name, as_json = given.metadata.get("column") or given.name, bool(given.metadata.get("json"))
-    arrow = pa.string() if as_json else _arrow(kind)
-    return Column(given.name, name, arrow, optional, as_json, get_origin(kind) is tuple, given.default)
+    as_json, as_lines = (bool(given.metadata.get(name)) for name in ("json", "lines"))
+    arrow = pa.string() if as_json or as_lines else _arrow(kind)
+    name, many = given.metadata.get("column") or given.name, get_origin(kind) is tuple
+    return Column(given.name, name, arrow, optional, as_json, as_lines, many, given.default)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

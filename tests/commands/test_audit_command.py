@@ -17,7 +17,7 @@ from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_scans
+from elsewhere.studies.records import read_scans
 from elsewhere.studies.prepared import ExaminedScan, examined_scans
 
 

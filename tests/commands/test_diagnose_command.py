@@ -20,7 +20,7 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_findings
+from elsewhere.studies.records import read_findings
 
 PATIENTS, TINT = 40, 80
 STUDY = """

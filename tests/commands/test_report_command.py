@@ -21,17 +21,18 @@ from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
 from elsewhere.model.sample import hash_cases
 from elsewhere.records import write_record
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.statistics.score import score_cell
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_findings, scores_hash
+from elsewhere.studies.records import SCANS as SCAN_TABLE
+from elsewhere.studies.records import SCORES, ScanRow, read_findings, scores_key
 from elsewhere.studies.learned import learned_models, read_learned, write_learned
 from elsewhere.studies.predictions import PREDICTED, PredictionRow, write_predictions
 from elsewhere.studies.prepared import cases
-from elsewhere.studies.records import SCANS as SCAN_TABLE
-from elsewhere.studies.records import ScanRow
+from elsewhere.table_format import TableFormat
 
 SITES = ("A", "B", "C")
 MODELS = {"A": ("A",), "B": ("B",), "A+B": ("A", "B"), "C": ("C",)}
@@ -95,13 +96,13 @@ def made(tmp_path: Path) -> Folder:
             for reading in ("model", "site"):
                 point = OperatingPoint(0.5, "grid", reading, 1.0, 10)
                 cell = score_cell(labels, patients, probabilities, operating_point=point, resamples=20)
-                scores.append({"model": model, "site": site, **cell.to_record()})
+                scores.append(ScoreRow(model=model, site=site, **vars(cell)))
         folder.model(model).mkdir(parents=True)
         (folder.model(model) / "checkpoint.json").write_text(
             json.dumps({"format": 1, "iteration": 5, "sha256": "c0ffee"})
         )
         (folder.model(model) / "curves.csv").write_text("iteration,training_loss\n1,0.7\n")
-    write_table(folder.scores, scores)
+    SCORES.write(folder.scores, scores)
     SCAN_TABLE.write(folder.scans, [scan_row(site, i, u) for site in SITES for i in range(SCANS) for u in PREDICTED])
     folder.study.write_text(json.dumps(identity | {"split_hash": "5417"}), encoding="utf-8")
     folder.bad_scans.write_text("site,scan,path,reason,next_step\n")
@@ -187,19 +188,19 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
 
 
 def test_a_study_that_may_only_be_read_still_has_its_page(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, _: object) -> None:
+    def refuse(_: object, path: Path, *__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(drop, "write_table", refuse)
+    monkeypatch.setattr(TableFormat, "write", refuse)
     assert len(assembly.study_of(made, identity_of(made)).drops) == 2
     assert not (made.root / "decomposition.parquet").exists()
 
 
 def test_a_full_disk_is_said(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, _: object) -> None:
+    def refuse(_: object, path: Path, *__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(drop, "write_table", refuse)
+    monkeypatch.setattr(TableFormat, "write", refuse)
     with pytest.raises(OSError, match="No space left"):
         assembly.study_of(made, identity_of(made))
 
@@ -215,7 +216,7 @@ def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -
     seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, identity)
-    alone = hardest(made, cells, study.models[3:], read_table(made.scores), AUDIT)
+    alone = hardest(made, cells, study.models[3:], SCORES.read(made.scores), AUDIT)
     assert alone.scans == []
     assert {r["models"] for r in alone.judged} == {0}
 
@@ -229,14 +230,14 @@ def test_networks_that_did_not_learn_enter_no_contrast(made: Folder) -> None:
 
 def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
+    cells, scores = read_cells(made, identity_of(made)), SCORES.read(made.scores)
     single = next(r for r in contrasts(cells, study.models, scores) if r["contrast"] == "one class")
     called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
     assert single["first"] == pytest.approx(called["C"])
     assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
     assert single["estimate"] == pytest.approx(single["first"] - single["second"])
     assert single["low"] < single["estimate"] < single["high"]
-    moved = [r | {"threshold": 0.3} if r["threshold_reading"] == "site" else r for r in scores]
+    moved = [replace(r, threshold=0.3) if r.threshold_reading == "site" else r for r in scores]
     gain = contrasts(cells, study.models, moved)[0]
     right = [
         [np.mean((probabilities >= point) == labels) for point in (0.3, 0.5)]
@@ -366,9 +367,8 @@ def test_a_judgement_of_other_predictions_is_made_again(made: Folder) -> None:
 
 def test_scores_that_do_not_belong_to_the_predictions_are_noticed(made: Folder) -> None:
     identity = identity_of(made)
-    scores = read_table(made.scores)
-    hashes = {name: scores_hash(made, [name], identity["settings"]) for name in MODELS}
-    write_table(made.scores, [row | {"made_from": hashes[row["model"]]} for row in scores])
+    keys = {name: scores_key(made, [name], identity["settings"]) for name in MODELS}
+    SCORES.write(made.scores, [replace(row, made_from=keys[row.model]) for row in SCORES.read(made.scores)])
     report([made.root])
     rows = [replace(r, probability=1 - r.probability) for r in rows_of("B", "C")]
     write_predictions(made.predictions("B", "C"), rows)

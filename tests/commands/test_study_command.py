@@ -24,10 +24,9 @@ from elsewhere.model.network import read_checkpoint_record
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_audit, read_identity, read_scans
+from elsewhere.studies.records import SCANS, SCORES, read_audit, read_identity, read_scans
 from elsewhere.studies.learned import DEGENERATE
 from elsewhere.studies.predictions import PREDICTIONS, read_predictions
-from elsewhere.studies.records import SCANS
 
 
 def whole_study(file: Path, out: Path, workers: int = 1) -> None:
@@ -339,7 +338,7 @@ def test_further_seeds_are_trained_beside_and_change_nothing_else(tiny_study: Pa
     commands = "\n".join(cluster_commands(tiny_study, folder, load_study(tiny_study)))
     assert commands.count("UTSW~5") == 1 + 4  # a training, and a prediction at each site
     tiny_study.write_text(text)
-    _keep_seed_scores(load_study(tiny_study), folder, read_table(folder.scores))
+    _keep_seed_scores(load_study(tiny_study), folder, SCORES.read(folder.scores))
     assert not (folder.root / "seeds.parquet").exists()
 
 

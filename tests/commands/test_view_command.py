@@ -29,8 +29,7 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import usable_rows
-from elsewhere.studies.records import ScanRow
+from elsewhere.studies.records import ScanRow, usable_rows
 
 MODEL = "UTSW"
 

@@ -16,10 +16,12 @@ import torch
 from elsewhere.model.network import Network, NetworkSettings, load_checkpoint, save_checkpoint
 from elsewhere.model.state import State, read_state, save_state
 from elsewhere.records import write_record
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_audit, read_identity, read_scans
+from elsewhere.rows import ScoreRow
+from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.score import score_cell
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.records import SCANS, SCORES, ScanRow, read_audit, read_identity, read_scans
 from elsewhere.studies.predictions import PredictionRow, read_predictions, write_predictions
-from elsewhere.studies.records import SCANS, ScanRow
 
 EACH = 200
 TINY = NetworkSettings(
@@ -42,7 +44,10 @@ def write_study(root: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
     )
     names = ("counts", "facts", "duplicates", "leaks", "warnings", "notes", "repaired")
     write_record(folder.audit, {name: [] for name in names} | {"site_only_auc": 0.5, "copies_left_out": 0})
-    write_table(folder.scores, [{"model": "A", "site": "A", "auc": 0.5 + i / 100} for i in range(8)])
+    labels, probabilities = [i % 2 for i in range(8)], [i / 10 for i in range(8)]
+    point = OperatingPoint(0.5, "grid", "model", 1.0, 8)
+    cell = score_cell(labels, [f"p{i}" for i in range(8)], probabilities, operating_point=point, resamples=9)
+    SCORES.write(folder.scores, [ScoreRow(model="A", site="A", **vars(cell))])
     predictions = folder.predictions("A", "A")
     write_predictions(predictions, [_prediction(i) for i in range(8)])
     network = Network(TINY)
@@ -54,7 +59,7 @@ def write_study(root: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
         "scans.parquet": (folder.scans, lambda: read_scans(folder)),
         "study.json": (folder.study, lambda: read_identity(folder)),
         "audit.json": (folder.audit, lambda: read_audit(folder)),
-        "scores.parquet": (folder.scores, lambda: read_table(folder.scores)),
+        "scores.parquet": (folder.scores, lambda: SCORES.read(folder.scores)),
         "predictions": (predictions, lambda: read_predictions(predictions)),
         "checkpoint.json": (stem.with_suffix(".json"), lambda: load_checkpoint(stem)),
         "checkpoint.safetensors": (stem.with_suffix(".safetensors"), lambda: load_checkpoint(stem)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,8 @@ from elsewhere.scans.scan import Fact
 from elsewhere.statistics.confounding import FactsSettings, facts_auc
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.kept import read_audit, read_scans
+from elsewhere.studies.kept import key
+from elsewhere.studies.records import read_audit, read_scans
 from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
 
 Row = dict[str, Any]
@@ -66,22 +65,17 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     """
     rows = examined_scans(folder)
     findings = read_audit(folder)
-    key = _key(rows, permutations)
-    if findings.get("audited") != key:
+    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics] for r in rows]
+    wanted = key("audit", permutations, inputs)
+    if findings.get("audited") != wanted:
         findings["confounding"] = confounding(rows, workers, permutations)
         findings["forensics"] = find_oddities([vars(row) for row in rows])
         findings["looks"] = summarise([vars(row) for row in rows])
-        findings["audited"] = key
+        findings["audited"] = wanted
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], [vars(row) for row in rows])]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
     write_record(folder.audit, findings)
     return findings
-
-
-def _key(rows: Sequence[ExaminedScan], permutations: int) -> str:
-    names = ("site", "patient", "scan", "label", "subset", "facts", "forensics")
-    content = [permutations, *({name: getattr(row, name) for name in names} for row in rows)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_prepared(plan: Study, folder: Folder) -> bool:

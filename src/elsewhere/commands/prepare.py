@@ -22,10 +22,9 @@ from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
 from elsewhere.statistics.audit import audit
 from elsewhere.studies.file import Site, Study, load_study
-from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.folder import Folder, default_folder, forget
 from elsewhere.studies.ingest import take_in_all
-from elsewhere.studies.kept import forget, read_audit
-from elsewhere.studies.records import COPY, OK, SCANS, ScanRow
+from elsewhere.studies.records import COPY, OK, SCANS, ScanRow, read_audit
 from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
 
@@ -119,7 +118,7 @@ def _take_in_all(
 
 def study_store(study: Study, folder: Folder) -> Path:
     """Folder of the prepared volumes of a study."""
-    return study.store or folder.root.resolve().parent / "store"
+    return study.store or folder.store
 
 
 def _row(scan: Scan, stored: Stored, folder: Folder, subset: str) -> ScanRow:

@@ -28,17 +28,16 @@ from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.records import ScanRow, usable_rows
+from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.predictions import fitting_predictions, validation_at_home
-from elsewhere.studies.kept import usable_rows
-from elsewhere.studies.records import ScanRow
 from elsewhere.studies.shifting import (
     AS_IS,
     Found,
     Look,
     Task,
     entry_of,
-    kept,
     looks_of,
     marks_of,
     measure_scan,
@@ -135,8 +134,8 @@ def run_stress(
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # processes side by side on one card only slow each other down
     bad += _carried_out(stress_scan, [t for t in tasks if missing(t)], workers, f"Shifting ({plan.name})")
-    bad += _carried_out(measure_scan, [x for x in looks if not kept(x.place)], workers, f"Measuring ({plan.name})")
-    seen = {site: _columns([kept(look.place) for look in looks if look.scan.site == site], ALL) for site in others}
+    bad += _carried_out(measure_scan, [x for x in looks if not kept_record(x.place)], workers, f"Measuring ({plan.name})")
+    seen = {site: _columns([kept_record(look.place) for look in looks if look.scan.site == site], ALL) for site in others}
     curves: list[Row] = []
     explanations: list[Row] = []
     for name in (name for name in names if judged[name].degenerate):
@@ -149,8 +148,8 @@ def run_stress(
             )
         curves += _curves(plan, folder, home, shifts, given)
         explanations += _explanations(plan, folder, home, shifts, given, seen=seen)
-    write_table(folder.root / "stress" / "curves.parquet", curves)
-    _write(folder.root / "stress" / "explanations.parquet", explanations)
+    write_table(folder.stress_curves, curves)
+    _write(folder.stress_explanations, explanations)
     _print(curves, explanations, bad)
 
 
@@ -235,12 +234,12 @@ def _degenerate(model: str, site: str, reasons: Sequence[str]) -> Row:
 
 def _answered(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
     """Scan -> what the model says of it under each shift; scans that failed are absent."""
-    stem, wanted = folder.model(home.model) / "checkpoint", {r.scan for r in home.rows}
+    stem, wanted = folder.checkpoint(home.model), {r.scan for r in home.rows}
     found = {}
     for task in tasks:
         if task.scan.site == home.site and task.scan.scan in wanted:
             place = next((p for s, _, p in task.models if s == stem), None)
-            if place is not None and (answers := kept(place)):
+            if place is not None and (answers := kept_record(place)):
                 found[task.scan.scan] = answers
     return found
 

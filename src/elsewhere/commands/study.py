@@ -22,17 +22,17 @@ from elsewhere.model.cuda import device_of
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
 from elsewhere.records import write_record
+from elsewhere.rows import ScoreRow, SeedRow
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
-from elsewhere.studies.kept import scores_hash
+from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.records import SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
-from elsewhere.studies.kept import usable_rows
 from elsewhere.wording import numbered
 
 Points = dict[tuple[Reading, str], OperatingPoint]
@@ -101,7 +101,7 @@ def print_plan(plan: Study, folder: Folder) -> None:
 def _untrained(plan: Study, folder: Folder) -> list[str]:
     """The networks that have no finished checkpoint yet."""
     names = [*plan.models, *plan.repeats]
-    return [name for name in names if not checkpoint_is_whole(folder.model(name) / "checkpoint")]
+    return [name for name in names if not checkpoint_is_whole(folder.checkpoint(name))]
 
 
 def _pace(plan: Study) -> str:
@@ -133,7 +133,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         pass
     with stage("statistics"):
         found = scores(plan, folder)
-        write_table(folder.scores, found)
+        SCORES.write(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
         homes = {name: plan.trained_on(name) for name in names}
         judged = learned_models(folder, homes)
@@ -173,7 +173,7 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
     return settings
 
 
-def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
+def scores(plan: Study, folder: Folder) -> list[ScoreRow]:
     """One row per model, site and threshold reading (protocol page, "Evaluation")."""
     return [row for name in plan.models for row in _model_scores(plan, folder, name)]
 
@@ -181,57 +181,58 @@ def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
 SEED_SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
 
 
-def _keep_seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> None:
+def _keep_seed_scores(plan: Study, folder: Folder, found: Sequence[ScoreRow]) -> None:
     """seeds.parquet where the study trains with several seeds; none that an earlier study file left behind."""
     if plan.repeats:
-        write_table(folder.seeds, seed_scores(plan, folder, found))
+        SEEDS.write(folder.seeds, seed_scores(plan, folder, found))
     else:
         folder.seeds.unlink(missing_ok=True)
 
 
-def seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def seed_scores(plan: Study, folder: Folder, found: Sequence[ScoreRow]) -> list[SeedRow]:
     """One row per model, site and score, with its three spreads apart: over seeds, over patients, over dropout passes.
 
     The spread over seeds is that of trainings which differ in nothing else; sampling and dropout are those of the
     first training, whose scores `found` holds. Thresholds are each training's own (reading "model").
     """
-    cells = {(r["model"], r["site"]): r for r in found if r["threshold_reading"] == "model"}
+    cells = {(r.model, r.site): r for r in found if r.threshold_reading == "model"}
     for name in plan.repeats:
-        rows = [r for r in _model_scores(plan, folder, name) if r["threshold_reading"] == "model"]
-        cells |= {(name, r["site"]): r for r in rows}
+        rows = [r for r in _model_scores(plan, folder, name) if r.threshold_reading == "model"]
+        cells |= {(name, r.site): r for r in rows}
     trainings = {name: [name, *(n for n, (m, _) in plan.repeats.items() if m == name)] for name in plan.models}
-    made_from = {name: scores_hash(folder, own, plan.settings()) for name, own in trainings.items()}
+    made_from = {name: scores_key(folder, own, plan.settings()) for name, own in trainings.items()}
     return [
-        _seed_score([cells[n, site.name] for n in trainings[name]], score) | {"made_from": made_from[name]}
+        _seed_score([cells[n, site.name] for n in trainings[name]], score, made_from[name])
         for name in plan.models
         for site in plan.sites
         for score in SEED_SCORES
-        if cells[name, site.name][score] is not None
+        if getattr(cells[name, site.name], score) is not None
     ]
 
 
-def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
+def _seed_score(trainings: Sequence[ScoreRow], score: str, made_from: str) -> SeedRow:
     first = trainings[0]
-    return {
-        "model": first["model"],
-        "site": first["site"],
-        "score": score,
-        "first": first[score],
-        "sampling_low": first[f"{score}_sampling_low"],
-        "sampling_high": first[f"{score}_sampling_high"],
-        "dropout_sd": first["auc_dropout_sd"] if score == "auc" else None,
-        **asdict(spread_over_seeds([t[score] for t in trainings])),
-    }
+    return SeedRow(
+        model=first.model,
+        site=first.site,
+        score=score,
+        first=getattr(first, score),
+        sampling_low=getattr(first, f"{score}_sampling_low"),
+        sampling_high=getattr(first, f"{score}_sampling_high"),
+        dropout_sd=first.auc_dropout_sd if score == "auc" else None,
+        **vars(spread_over_seeds([getattr(t, score) for t in trainings])),
+        made_from=made_from,
+    )
 
 
-def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
+def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[ScoreRow]:
     tables = {site.name: fitting_predictions(folder, name, site.name) for site in plan.sites}
-    made_from = scores_hash(folder, [name], plan.settings())
+    made_from = scores_key(folder, [name], plan.settings())
     points = _operating_points(tables, plan.trained_on(name), plan.evaluation.ties)
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():
         thresholds[reading][site] = asdict(point)
-    amend_checkpoint(folder.model(name) / "checkpoint", thresholds=thresholds)
+    amend_checkpoint(folder.checkpoint(name), thresholds=thresholds)
     for (_, site), point in sorted(points.items()):
         test = tables[site].subset("test")
         single, passes = test.deterministic, test.dropout_table
@@ -244,7 +245,7 @@ def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, 
             resamples=plan.evaluation.resamples,
             seed=plan.seed,
         )
-        yield {"model": name, "site": site, **cell.to_record(), "made_from": made_from}
+        yield ScoreRow(model=name, site=site, **vars(cell), made_from=made_from)
 
 
 def _operating_points(tables: Mapping[str, Predictions], trained_on: Sequence[str], ties: Ties) -> Points:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt, Workers
 from elsewhere.errors import BadScan, BadSite, BadStudy
-from elsewhere.files import csv_text, short_name, write_whole
+from elsewhere.files import csv_text, write_whole
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import PredictionSettings, measure_fast_error
@@ -36,8 +36,8 @@ from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.studies.file import Site
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.records import read_identity, usable_rows
 from elsewhere.studies.ingest import take_in_all
-from elsewhere.studies.kept import read_identity, usable_rows
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.new_site import find_scans, new_site, read_options
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
@@ -150,9 +150,9 @@ def judge_site(
         BadCheckpoint: the model's weights are missing or damaged.
     """
     known = _model(study, model)
-    target = out or known.folder.root / "verdicts" / short_name(model) / short_name(site.name)
+    target = out or known.folder.verdict(model, site.name)
     found = find_scans(site)
-    rows, bad = _predict(known, site, found, (out or known.folder.root / "verdicts") / "store", workers)
+    rows, bad = _predict(known, site, found, (out or known.folder.verdicts) / "store", workers)
     if not rows:
         raise BadSite(site.root, f"no scan can be used; the first: {_first(bad)}", _first_next_step(bad))
     answer = _judge(known, rows, stated, prevalence)
@@ -195,7 +195,7 @@ def _with_option_hint(next_step: str) -> str:
 def _predict(
     model: Model, site: Site, found: Found, store: Path, workers: int | None
 ) -> tuple[list[NewScan], list[Bad]]:
-    network, record = load_checkpoint(model.folder.model(model.name) / "checkpoint")
+    network, record = load_checkpoint(model.folder.checkpoint(model.name))
     stored, bad = _take_in(store, record, site, found, workers)
     learned = _learned(model)
     fresh = []
@@ -372,7 +372,7 @@ def _estimate(
 
 
 def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
-    record = read_checkpoint_record(model.folder.model(model.name) / "checkpoint")
+    record = read_checkpoint_record(model.folder.checkpoint(model.name))
     return Occasion(
         model=model.name,
         trained_on=model.trained_on,

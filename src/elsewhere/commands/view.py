@@ -40,11 +40,10 @@ from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import USUAL_OFFSET
 from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, read_table
+from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.predictions import fitting_predictions, join_predictions
-from elsewhere.studies.kept import usable_rows
 from elsewhere.studies.prepared import case_of, shelf_reader
-from elsewhere.studies.records import ScanRow
+from elsewhere.studies.records import SCORES, ScanRow, usable_rows
 
 Marks = Mapping[tuple[str, int], str]
 
@@ -133,7 +132,7 @@ def view(
     if not chosen:
         raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
     wish = Wish(grid, bits, _marks(marks, chosen) if marks else None)
-    target = page or folder.root / "views" / f"{_file_name(chosen, model)}.html"
+    target = page or folder.view(_file_name(chosen, model))
     write_view(plan, folder, chosen, target, model=model, wish=wish)
 
 
@@ -247,7 +246,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
         return None
     if model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Its models: {', '.join(study.models)}")
-    network, _ = load_checkpoint(folder.model(model) / "checkpoint")
+    network, _ = load_checkpoint(folder.checkpoint(model))
     read, long = shelf_reader(rows), network.settings.input[0]
 
     def ask(row: ScanRow) -> Answer:
@@ -422,9 +421,9 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     command = shlex.join(["elsewhere", *sys.argv[1:]]) if sys.argv[1:2] == ["view"] else "elsewhere view"
     if model is None:
         return Occasion(study.name, study.origin, command=command)
-    record = read_checkpoint_record(folder.model(model) / "checkpoint")
-    scores = read_table(folder.scores) if folder.scores.is_file() else []
-    own = (r["threshold"] for r in scores if (r["model"], r["threshold_reading"]) == (model, "model"))
+    record = read_checkpoint_record(folder.checkpoint(model))
+    scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
+    own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))
     return Occasion(
         study.name, study.origin, model, tuple(study.models[model]), next(own, None), record["sha256"], command
     )

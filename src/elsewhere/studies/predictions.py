@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.sample import Case
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import usable_rows
+from elsewhere.studies.records import usable_rows
 from elsewhere.table_format import TableFormat, column
 
 PREDICTED = ("validation", "test")
@@ -146,8 +146,13 @@ def prediction_rows(
     return [PredictionRow(*scan, number, float(probability)) for number, probability in numbered]
 
 
-def write_predictions(path: Path, rows: Sequence[PredictionRow]) -> None:
+def write_predictions(path: Path, rows: Sequence[PredictionRow], made_from: str = "") -> None:
     """Write the predictions of one model at one site; the file appears whole or not at all.
+
+    Args:
+        path: the file.
+        rows: of every scan and pass.
+        made_from: key of the weights, scans and settings.
 
     Raises:
         BadScan: a probability is not a number in 0..1.
@@ -159,7 +164,7 @@ def write_predictions(path: Path, rows: Sequence[PredictionRow]) -> None:
                 f"the probability of model {row.model} is {row.probability}, expected 0 to 1",
                 "Look at the training's curves, and predict again",
             )
-    PREDICTIONS.write(path, rows)
+    PREDICTIONS.write(path, rows, made_from)
 
 
 def read_predictions(path: Path) -> Predictions:

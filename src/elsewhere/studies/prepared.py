@@ -15,8 +15,7 @@ from elsewhere.scans import store
 from elsewhere.scans.scan import Fact
 from elsewhere.stages import stage
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import usable_rows
-from elsewhere.studies.records import ScanRow
+from elsewhere.studies.records import ScanRow, usable_rows
 
 RULES = {
     "age and sex": ("age", "sex"),

@@ -1,12 +1,25 @@
-"""The tables of a study: what a row of each is, and the one form in which it is kept."""
+"""The records of a study: the one form in which each table is kept, and readers that refuse what does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
+from elsewhere.errors import BadStudy
+from elsewhere.records import read_record
+from elsewhere.rows import DropRow, LearnedRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.scans.scan import Fact
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import VERSIONS, key
 from elsewhere.table_format import TableFormat, column
+
+IDENTITY = ("settings", "models", "versions", "split_hash")
+AUDIT = ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired")
 
 OK, COPY = "ok", "copy"
 """Status of a scan that is used, and of a copy of one."""
@@ -71,3 +84,156 @@ class ScanRow:
 
 
 SCANS = TableFormat("scans", 1, ScanRow, "Run `elsewhere prepare` again: scans in the store are not read again")
+SCORED_ANEW = "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions"
+SCORES = TableFormat("scores", 1, ScoreRow, SCORED_ANEW)
+SEEDS = TableFormat("scores over trainings", 1, SeedRow, SCORED_ANEW)
+LEARNED = TableFormat("learned", 1, LearnedRow, SCORED_ANEW)
+PAGE_ANEW = "Remove it and run `elsewhere report` again"
+DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
+LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
+
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """One slice of one scan as it was read, for the page (examples.parquet).
+
+    Attributes:
+        site: name of the site.
+        scan: scan id.
+        key: of the voxels and the preparation.
+        pixels: uint8 row by row, windowed; None where there is nothing to show.
+        width: pixels of a row.
+        caption: what it shows, or why it shows nothing.
+    """
+
+    site: str
+    scan: str
+    key: str
+    pixels: bytes | None
+    width: int
+    caption: str
+
+
+EXAMPLES = TableFormat("examples", 1, ExampleRow, PAGE_ANEW)
+
+Scored = TypeVar("Scored", ScoreRow, SeedRow)
+
+
+def read_scans(folder: Folder) -> list[ScanRow]:
+    """The rows of scans.parquet; `file` is the path of the prepared volume as this machine has it.
+
+    Raises:
+        BadStudy: the table is missing, damaged or of another format.
+    """
+    return [replace(row, file=str(folder.volume(row.file))) for row in SCANS.read(folder.scans)]
+
+
+def usable_rows(folder: Folder) -> list[ScanRow]:
+    """The rows of a study's scans that can be used; raises as `read_scans`."""
+    return [row for row in read_scans(folder) if row.usable]
+
+
+def read_identity(folder: Folder) -> dict[str, Any]:
+    """What study.json says.
+
+    Raises:
+        BadStudy: there is none, or it is damaged.
+    """
+    if not folder.study.is_file():
+        raise BadStudy(folder.root, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
+    return read_record(folder.study, "Run `elsewhere study` again: finished trainings are kept", IDENTITY)
+
+
+def read_audit(folder: Folder) -> dict[str, Any]:
+    """What audit.json says.
+
+    Raises:
+        BadStudy: there is none, or it is damaged.
+    """
+    return read_record(folder.audit, "Run `elsewhere prepare` again: scans in the store are not read again", AUDIT)
+
+
+def read_findings(path: Path) -> list[dict[str, Any]]:
+    """What `elsewhere diagnose` found, from its findings.json; nothing where it was not run.
+
+    Raises:
+        BadStudy: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    with suppress(ValueError):  # earlier versions kept a bare list
+        if isinstance(found := json.loads(path.read_bytes()), list):
+            return found
+    findings: list[dict[str, Any]] = read_record(path, "Run `elsewhere diagnose` again", ["findings"])["findings"]
+    return findings
+
+
+def scores_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Key of scores: of predictions at all sites, whose validation scans give thresholds, and of how they are scored.
+
+    Args:
+        folder: the study's.
+        models: a model, and its further trainings where these are scored with it.
+        settings: of the study, as study.json has them.
+    """
+    return key("scores", *_scored_from(folder, models, settings))
+
+
+def _scored_from(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> list[Any]:
+    names, sites = list(models), [site["name"] for site in settings["sites"]]
+    predictions = [folder.predictions(name, site) for name in names for site in sites]
+    return [names, sites, predictions, [settings["evaluation"], settings["seed"]]]
+
+
+def _earlier_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Key of the same scores in release 0.1.0, which knew no version of their maker."""
+    names, sites, paths, scoring = _scored_from(folder, models, settings)
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
+    return hashlib.sha256(json.dumps([names, sites, content, scoring], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[ScoreRow]:
+    """The rows of scores.parquet, which must be made from the predictions and settings that lie beside them.
+
+    Args:
+        folder: the study's.
+        identity: its study.json.
+
+    Raises:
+        BadStudy: the table is missing, damaged, or made from other predictions.
+    """
+    return _fitting(folder, folder.scores, SCORES, lambda name: [name], identity["settings"])
+
+
+def read_seed_scores(folder: Folder, identity: Mapping[str, Any]) -> list[SeedRow]:
+    """The rows of seeds.parquet, as `read_scores`; none where the study trains with one seed."""
+    if not folder.seeds.is_file():
+        return []
+    further = identity["settings"].get("seeds", ())[1:]
+    return _fitting(
+        folder, folder.seeds, SEEDS, lambda name: [name, *(f"{name}~{seed}" for seed in further)], identity["settings"]
+    )
+
+
+def _fitting(
+    folder: Folder,
+    path: Path,
+    form: TableFormat[Scored],
+    trainings: Callable[[str], Sequence[str]],
+    settings: Mapping[str, Any],
+) -> list[Scored]:
+    """A table's rows; refused where what they were made from has changed. Early versions did not keep their key."""
+    rows = form.read(path)
+    for name, made_from in {row.model: row.made_from for row in rows}.items():
+        current = {scores_key(folder, trainings(name), settings)}
+        if VERSIONS["scores"] == 1:
+            current.add(_earlier_key(folder, trainings(name), settings))
+        if made_from is not None and made_from not in current:
+            raise BadStudy(
+                path,
+                f"does not belong to the predictions of {name}, or to [evaluation], in this folder: they, or how they "
+                "are scored, have changed",
+                SCORED_ANEW,
+            )
+    return rows

@@ -103,7 +103,7 @@ def diagnose_study(
         "saliency": saliency,
         "findings": find(views, apart, battery, saliency, homes, degenerate=degenerate),
     }
-    _write(folder.root / "diagnosis", found)
+    _write(folder, found)
     return found
 
 
@@ -130,15 +130,15 @@ def _saliency(scans: Rows, model: str) -> list[Row]:
     ]
 
 
-def _write(target: Path, found: Mapping[str, list[Row]]) -> None:
+def _write(folder: Folder, found: Mapping[str, list[Row]]) -> None:
     """Every table that has a row; a table of an earlier run that has none now goes."""
     for name in TABLES:
-        path = target / f"{name}.parquet"
+        path = folder.diagnosis_table(name)
         if found[name]:
             write_table(path, found[name])
         else:
             path.unlink(missing_ok=True)
-    write_record(target / "findings.json", {"findings": found["findings"]})
+    write_record(folder.findings, {"findings": found["findings"]})
 
 
 def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
@@ -163,7 +163,7 @@ def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
         engine.say(finding["sentence"], "•")
     if not found["findings"]:
         engine.console.print("Nothing was found that tells labels or sites apart without a lung.")
-    engine.say(folder.root / "diagnosis", "Records:")
+    engine.say(folder.diagnosis, "Records:")
 
 
 def mark(row: Mapping[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -33,6 +31,7 @@ from elsewhere.scans.regions import (
 )
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.kept import key
 from elsewhere.studies.prepared import case_of, shelf_reader
 from elsewhere.studies.records import ScanRow
 
@@ -86,8 +85,8 @@ def probe_scans(
         BadScan: a prepared volume is damaged or gone.
         BadCheckpoint: a model is missing or damaged.
     """
-    plan, home = load_study(file), folder.root / "diagnosis" / "parts"
-    weights = [str(read_checkpoint_record(folder.model(model) / "checkpoint")["sha256"]) for model in models]
+    plan, home = load_study(file), folder.diagnosis_parts
+    weights = [str(read_checkpoint_record(folder.checkpoint(model))["sha256"]) for model in models]
     classes = {(r.site, r.label) for r in rows if r.subset == "test" and r.label is not None}
     ranked = frozenset(site for site, label in classes if (site, 1 - label) in classes)
     ordered = sorted(rows, key=lambda r: (r.subset != "test", r.site, r.scan))  # the slow ones first
@@ -104,10 +103,9 @@ def probe_scans(
 
 
 def _key(plan: Study, models: Sequence[str], chunk: Sequence[ScanRow]) -> str:
-    """Hash of everything that a chunk's rows depend on."""
+    """Key of everything that a chunk's rows depend on."""
     scans = [(r.site, r.patient, r.scan, r.label, r.subset, Path(r.file).name) for r in chunk]
-    content = [REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+    return key("diagnosis parts", REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans)
 
 
 def probe(chunk: Chunk) -> list[Row]:
@@ -117,7 +115,7 @@ def probe(chunk: Chunk) -> list[Row]:
     networks = {}
     if any(row.subset == "test" for row in chunk.scans):
         for model in chunk.models:
-            network = load_checkpoint(folder.model(model) / "checkpoint")[0]
+            network = load_checkpoint(folder.checkpoint(model))[0]
             networks[model] = network.to(device_of(plan.training.accelerator))
     read = shelf_reader(chunk.scans)
     return [_probe_scan(plan, row, read, networks, row.site in chunk.ranked) for row in chunk.scans]

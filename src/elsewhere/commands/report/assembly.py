@@ -28,13 +28,13 @@ from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
+from elsewhere.rows import DropRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.scans.sites import kind_of
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.file import SECTIONS
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_audit, read_findings, read_scores, read_seed_scores
+from elsewhere.studies.records import read_audit, read_findings, read_scores, read_seed_scores, usable_rows
 from elsewhere.studies.learned import read_learned
-from elsewhere.studies.kept import usable_rows
 from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 
@@ -72,7 +72,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     settings, findings = identity["settings"], read_audit(folder)
     scores, cells = read_scores(folder, identity), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
-    checkpoints = {name: read_checkpoint_record(folder.model(name) / "checkpoint") for name in identity["models"]}
+    checkpoints = {name: read_checkpoint_record(folder.checkpoint(name)) for name in identity["models"]}
     rows = usable_rows(folder)
     for name, sites in identity["models"].items():
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
@@ -90,12 +90,12 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         ],
         counts=findings["counts"],
         patients=characteristics(folder),
-        scores=scores,
+        scores=[_record(row) for row in scores],
         groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=drops(folder, cells, able, scores, settings),
-        local=local_gains(folder, cells, able, scores, settings),
+        drops=[_record(row) for row in drops(folder, cells, able, scores)],
+        local=[_record(row) for row in local_gains(folder, cells, able, scores)],
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         over_sites=over_unseen_sites(cells, able),
@@ -104,7 +104,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
-        trainings=read_seed_scores(folder, identity),
+        trainings=[_record(row) for row in read_seed_scores(folder, identity)],
         learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
@@ -120,6 +120,11 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         split_hash=identity["split_hash"],
         notes=_repaired(findings),
     )
+
+
+def _record(row: ScoreRow | SeedRow | DropRow | LocalRow) -> page.Record:
+    """A row's columns by name, as tables of the page take them."""
+    return {name: value for name, value in vars(row).items() if name != "made_from"}
 
 
 def names_of(settings: dict[str, Any]) -> list[str]:
@@ -149,19 +154,17 @@ def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
-    root = folder.root / "diagnosis"
     return page.Diagnosis(
-        separation=_records(root / "separation.parquet"),
-        shortcuts=_records(root / "shortcuts.parquet"),
-        saliency=_records(root / "saliency.parquet"),
-        labels=_records(root / "labels.parquet"),
-        findings=read_findings(root / "findings.json"),
+        separation=_records(folder.diagnosis_table("separation")),
+        shortcuts=_records(folder.diagnosis_table("shortcuts")),
+        saliency=_records(folder.diagnosis_table("saliency")),
+        labels=_records(folder.diagnosis_table("labels")),
+        findings=read_findings(folder.findings),
     )
 
 
 def _stress(folder: Folder) -> page.Stress:
-    root = folder.root / "stress"
-    return page.Stress(_records(root / "curves.parquet"), _records(root / "explanations.parquet"))
+    return page.Stress(_records(folder.stress_curves), _records(folder.stress_explanations))
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -215,7 +218,7 @@ def _learned(name: str, found: Learned) -> dict[str, Any]:
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:
     for name in models:
-        for row in _csv_rows(folder.model(name) / "curves.csv"):
+        for row in _csv_rows(folder.curves(name)):
             yield {"model": name, **{key: float(value) if value else None for key, value in row.items()}}
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from elsewhere.statistics.strata import OLDEST
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import usable_rows
-from elsewhere.studies.records import ScanRow
+from elsewhere.studies.records import ScanRow, usable_rows
 
 FEMALE = "F"  # as DICOM writes it (0010,0040)
 

@@ -1,0 +1,175 @@
+"""Rows of the tables that commands write and pages show; `studies/records.py` keeps them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from elsewhere.statistics.decision import OperatingPoint, Reading, Rule
+from elsewhere.statistics.learned import Learned
+from elsewhere.statistics.score import CellScore, SeedSpread
+from elsewhere.table_format import column
+
+
+@dataclass(frozen=True)
+class ModelAtSite:
+    """One model at one site.
+
+    Attributes:
+        model: its name.
+        site: the site's name.
+    """
+
+    model: str
+    site: str
+
+
+@dataclass(frozen=True)
+class ScoreRow(CellScore, ModelAtSite):
+    """Scores of one model at one site under one threshold reading (scores.parquet).
+
+    Attributes:
+        made_from: key of the predictions and settings; None in tables of early versions.
+    """
+
+    made_from: str | None = None
+
+    @property
+    def point(self) -> OperatingPoint:
+        """Where the model says positive; how accurate that was on validation scans is not kept."""
+        rule: Rule = "argmax" if self.threshold_rule == "argmax" else "grid"
+        reading: Reading = "site" if self.threshold_reading == "site" else "model"
+        return OperatingPoint(self.threshold, rule, reading, math.nan, 0)
+
+
+@dataclass(frozen=True)
+class SeedRow(SeedSpread, ModelAtSite):
+    """One score of one model at one site over several trainings (seeds.parquet).
+
+    Attributes:
+        score: name of the score.
+        first: of the first training.
+        sampling_low: lower end of its 95 % interval.
+        sampling_high: upper end.
+        dropout_sd: its standard deviation over dropout passes; None but for the AUC.
+        made_from: key of the predictions and settings; None in tables of early versions.
+    """
+
+    score: str
+    first: float
+    sampling_low: float | None
+    sampling_high: float | None
+    dropout_sd: float | None
+    made_from: str | None = None
+
+
+@dataclass(frozen=True)
+class LearnedRow:
+    """Whether one model learned (learned.parquet).
+
+    Attributes:
+        model: its name.
+        degenerate: whether nothing may be concluded from its scores.
+        auc, auc_low, auc_high, accuracy, majority, spread, scans, reasons, remarks, detectable: as in `Learned`.
+        made_from: key of the predictions; None in tables of early versions.
+    """
+
+    model: str
+    degenerate: bool
+    auc: float | None
+    auc_low: float | None
+    auc_high: float | None
+    accuracy: float
+    majority: float
+    spread: float
+    scans: int
+    reasons: tuple[str, ...] = field(metadata=column(as_lines=True))
+    remarks: tuple[str, ...] = field(metadata=column(as_lines=True))
+    detectable: float | None = None
+    made_from: str | None = None
+
+    @property
+    def learned(self) -> Learned:
+        """The judgement itself."""
+        values = {name: value for name, value in vars(self).items() if name not in {"model", "degenerate", "made_from"}}
+        return Learned(**values)
+
+
+@dataclass(frozen=True)
+class DropRow(ModelAtSite):
+    """Where one model lost accuracy between home and a site that it never saw (decomposition.parquet).
+
+    Every part is an accuracy or a difference of two, with the ends of its 95 % interval.
+
+    Attributes:
+        home: the training sites whose test scans are home, joined by " + ".
+        home_accuracy: at home.
+        accuracy: at the site.
+        drop: home_accuracy less accuracy; the four parts add up to it.
+        case_mix: other strata of patients; None where they are not known on both sides.
+        threshold: another share of positives.
+        threshold_held: the same, with the interval for numbers of patients that were fixed.
+        calibration: scores that have moved.
+        ranking: what no threshold brings back.
+        largest: the part that is surely the largest, or "".
+        note: what could not be divided, and why.
+        method: of the intervals.
+    """
+
+    home: str
+    home_accuracy: float
+    home_accuracy_low: float
+    home_accuracy_high: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    case_mix: float | None
+    case_mix_low: float | None
+    case_mix_high: float | None
+    threshold: float
+    threshold_low: float
+    threshold_high: float
+    threshold_held: float
+    threshold_held_low: float
+    threshold_held_high: float
+    calibration: float
+    calibration_low: float
+    calibration_high: float
+    ranking: float
+    ranking_low: float
+    ranking_high: float
+    largest: str
+    note: str
+    method: str
+
+
+@dataclass(frozen=True)
+class LocalRow(ModelAtSite):
+    """What n labelled local scans would give one model at a site that it never saw (local_scans.parquet).
+
+    Attributes:
+        scans: number of labelled local scans.
+        draws: of these scans.
+        as_is: accuracy as the model is, with the middle 95 % of the draws.
+        rethresholded: with a threshold from the local scans.
+        recalibrated: with scores recalibrated on them.
+        log_loss_as_is: log loss as the model is.
+        log_loss_recalibrated: recalibrated.
+    """
+
+    scans: int
+    draws: int
+    as_is: float
+    as_is_low: float
+    as_is_high: float
+    rethresholded: float
+    rethresholded_low: float
+    rethresholded_high: float
+    recalibrated: float
+    recalibrated_low: float
+    recalibrated_high: float
+    log_loss_as_is: float
+    log_loss_recalibrated: float
