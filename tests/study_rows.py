@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
+from elsewhere.rows import ScoreRow
 from elsewhere.studies.predictions import DETERMINISTIC, PredictionRow
 from elsewhere.studies.prepared import ExaminedScan
 from elsewhere.studies.records import OK, ScanRow
+
+Row = TypeVar("Row")
 
 SCAN = ScanRow(
     site="A",
@@ -49,3 +52,13 @@ def an_examined_scan(forensics: Mapping[str, Any] = {}, **given: Any) -> Examine
 def a_prediction(**given: Any) -> PredictionRow:
     """A row of a predictions table."""
     return replace(PREDICTION, **given)
+
+
+def partly(kind: type[Row], **given: Any) -> Row:
+    """A row of which only some columns were measured."""
+    return kind(**{**{f.name: None for f in fields(kind)}, **given})  # type: ignore[arg-type]
+
+
+def a_score(**given: Any) -> ScoreRow:
+    """A row of scores.parquet; what is not given was not measured."""
+    return partly(ScoreRow, **{"model": "A", "site": "A", "threshold_reading": "model", "note": "", **given})

@@ -31,7 +31,7 @@ CEILINGS = {
 def figures() -> dict[str, int]:
     """Name of each figure -> its value."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
-    shown = [tree for path, tree in trees.items() if _wing(path) == "commands" or SOURCE / "pages/report" in path.parents]
+    shown = [tree for p, tree in trees.items() if _wing(p) == "commands" or SOURCE / "pages/report" in p.parents]
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in trees}
     wings = Counter[str]()
     for path, count in lines.items():
@@ -67,10 +67,10 @@ def string_keys(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
             if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
                 yield node.slice.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
-            first = node.args[0]
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                yield first.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            for first in node.args[:1]:
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    yield first.value
 
 
 def arrows(path: Path, tree: ast.AST) -> Iterator[tuple[str, str]]:

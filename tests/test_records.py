@@ -16,8 +16,8 @@ from elsewhere.errors import BadStudy, ElsewhereError
 from elsewhere.records import read_columns, read_record, write_columns, write_record
 from elsewhere.rows import SeedRow
 from elsewhere.studies.folder import Folder, forget
-from elsewhere.studies.records import SCANS, SCORES, SEEDS, read_scans, read_scores, read_seed_scores, scores_key
 from elsewhere.studies.predictions import PREDICTIONS, fitting_predictions, write_predictions
+from elsewhere.studies.records import SCANS, SCORES, SEEDS, read_scans, read_scores, read_seed_scores, scores_key
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +148,22 @@ def test_scores_of_several_trainings_belong_to_all_of_them(fuzz: ModuleType, tmp
     write_predictions(folder.predictions("A~5", "A"), PREDICTIONS.read(folder.predictions("A", "A")))
     spread = {"seeds": 2, "mean": 0.5, "standard_deviation": 0.1, "smallest": 0.4, "largest": 0.6}
     made_from = scores_key(folder, ["A", "A~5"], settings)
-    SEEDS.write(folder.seeds, [SeedRow("A", "A", **spread, score="auc", first=0.4, sampling_low=0.3, sampling_high=0.5,
-        dropout_sd=None, made_from=made_from)])
+    SEEDS.write(
+        folder.seeds,
+        [
+            SeedRow(
+                "A",
+                "A",
+                **spread,
+                score="auc",
+                first=0.4,
+                sampling_low=0.3,
+                sampling_high=0.5,
+                dropout_sd=None,
+                made_from=made_from,
+            )
+        ],
+    )
     assert [r.score for r in read_seed_scores(folder, {"settings": settings})] == ["auc"]
     folder.predictions("A~5", "A").unlink()
     with pytest.raises(BadStudy, match=r"seeds\.parquet: does not belong to the predictions of A"):

@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -187,4 +187,6 @@ def _arrow(kind: Any) -> pa.DataType:
         return next(mark for mark in get_args(kind)[1:] if isinstance(mark, pa.DataType))
     if get_origin(kind) is tuple:
         return pa.list_(_arrow(get_args(kind)[0]))
+    if get_origin(kind) is Literal:
+        return PLAIN[type(get_args(kind)[0])]
     return PLAIN[kind]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from study_rows import an_examined_scan
 
 from elsewhere.commands import audit as command
 from elsewhere.commands.audit import Labelled, audit, confounding, rule_score, warn_of_facts
@@ -17,8 +16,9 @@ from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import read_scans
 from elsewhere.studies.prepared import ExaminedScan, examined_scans
+from elsewhere.studies.records import read_scans
+from study_rows import an_examined_scan
 
 
 @pytest.fixture(scope="module")

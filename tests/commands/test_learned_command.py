@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit
-from study_rows import a_prediction, a_scan
 
 from elsewhere.errors import BadStudy
 from elsewhere.statistics.learned import judge_learned
@@ -15,6 +14,7 @@ from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.predictions import write_predictions
 from elsewhere.studies.records import SCANS
+from study_rows import a_prediction, a_scan
 
 
 def write(folder: Folder, model: str, site: str, gap: float, subset: str = "validation", passes: int = 1) -> None:

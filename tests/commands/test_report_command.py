@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from study_rows import a_prediction, a_scan
 
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import further_trainings, read_cells
@@ -26,13 +25,14 @@ from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.statistics.score import score_cell
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.records import SCANS as SCAN_TABLE
-from elsewhere.studies.records import SCORES, ScanRow, read_findings, scores_key
+from elsewhere.studies.folder import Folder, write_table
 from elsewhere.studies.learned import learned_models, read_learned, write_learned
 from elsewhere.studies.predictions import PREDICTED, PredictionRow, write_predictions
 from elsewhere.studies.prepared import cases
+from elsewhere.studies.records import SCANS as SCAN_TABLE
+from elsewhere.studies.records import SCORES, ScanRow, read_findings, scores_key
 from elsewhere.table_format import TableFormat
+from study_rows import a_prediction, a_scan
 
 SITES = ("A", "B", "C")
 MODELS = {"A": ("A",), "B": ("B",), "A+B": ("A", "B"), "C": ("C",)}
@@ -163,13 +163,13 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
     made: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = assembly.study_of(made, identity_of(made))
-    moves = [(r["model"], r["site"]) for r in first.drops]
+    moves = [(r.model, r.site) for r in first.drops]
     assert moves == [("A", "B"), ("B", "A")]  # C has one class at home, and as a new site; A+B has seen both others
     for row in first.drops:
-        parts = sum(row[part] or 0.0 for part in ("case_mix", "threshold", "calibration", "ranking"))
-        assert parts == pytest.approx(row["drop"])
-        assert row["case_mix"] is None  # age and sex are not known at B
-    assert {r["scans"] for r in first.local} == {10}  # 30 of 48 would leave too few to try it on
+        parts = sum(p or 0.0 for p in (row.case_mix, row.threshold, row.calibration, row.ranking))
+        assert parts == pytest.approx(row.drop)
+        assert row.case_mix is None  # age and sex are not known at B
+    assert {r.scans for r in first.local} == {10}  # 30 of 48 would leave too few to try it on
     kept = (made.root / "decomposition.parquet").read_bytes()
 
     def refuse(*_: object, **__: object) -> None:
@@ -338,7 +338,7 @@ def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_conclude
     assert list(failed) == ["C"]
     assert "both classes" in failed["C"][0]
     assert "hardly differ" in failed["C"][1]
-    assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
+    assert {row.model for row in study.drops} == {row.model for row in study.local} == {"A", "B"}
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
     assert "1 of 4 networks did not learn, as far as their validation scans show, and is left out (C)." in page

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from study_rows import a_scan
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
@@ -28,6 +27,7 @@ from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.shifting import tasks_of
+from study_rows import a_scan
 
 COLUMNS = {"model", "home", "shift", "dose", "unit", "words", "auc", "low", "high", "positive_share", "scans"}
 EXPLAINED = {"model", "home", "site", "shift", "dose", "distance", "distance_unshifted", "words", "best"}

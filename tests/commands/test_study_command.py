@@ -23,10 +23,10 @@ from elsewhere.errors import BadSite, BadStudy
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.records import SCANS, SCORES, read_audit, read_identity, read_scans
+from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.learned import DEGENERATE
 from elsewhere.studies.predictions import PREDICTIONS, read_predictions
+from elsewhere.studies.records import SCANS, SCORES, read_audit, read_identity, read_scans
 
 
 def whole_study(file: Path, out: Path, workers: int = 1) -> None:

@@ -27,8 +27,8 @@ from elsewhere.scans.slices import encode_slice
 from elsewhere.scans.volume import Volume
 from elsewhere.statistics.verdict import Action, Verdict
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.records import read_identity
 from elsewhere.studies.new_site import new_site, read_options
+from elsewhere.studies.records import read_identity
 
 ENDS = {"volumes": ".nii.gz", "images": ".tif"}
 

@@ -83,9 +83,7 @@ def test_the_original_is_drawn_voxel_by_voxel(
     tiny_study_file: Path, tiny_sites: Path, made: Path, tmp_path: Path
 ) -> None:
     row = _first(made, "MosMedData")
-    text = _view(
-        tiny_study_file, made, tmp_path / "p.html", scan=[f"MosMedData/{row.scan}"], grid="original", bits=16
-    )
+    text = _view(tiny_study_file, made, tmp_path / "p.html", scan=[f"MosMedData/{row.scan}"], grid="original", bits=16)
     module = reader("mosmeddata")
     scans = module.find(tiny_sites / "MosMedData", "MosMedData").scans
     wanted = module.read(next(s for s in scans if s.scan == row.scan))

@@ -20,8 +20,8 @@ from elsewhere.rows import ScoreRow
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.score import score_cell
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import SCANS, SCORES, ScanRow, read_audit, read_identity, read_scans
 from elsewhere.studies.predictions import PredictionRow, read_predictions, write_predictions
+from elsewhere.studies.records import SCANS, SCORES, ScanRow, read_audit, read_identity, read_scans
 
 EACH = 200
 TINY = NetworkSettings(

@@ -27,50 +27,54 @@ from elsewhere.pages.report import (
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
 from elsewhere.pages.report.words import holdings, signed
+from elsewhere.rows import DropRow, LocalRow, SeedRow
 from elsewhere.statistics.calibration import decision_curve, reliability_curve
+from study_rows import a_score, partly
 
-DROP = {
-    "model": "A",
-    "site": "B",
-    "home": "A",
-    **{f"home_accuracy{end}": 0.9 for end in ("", "_low", "_high")},
-    **{f"accuracy{end}": 0.7 for end in ("", "_low", "_high")},
-    "drop": 0.2,
-    "drop_low": 0.1,
-    "drop_high": 0.3,
-    "case_mix": None,
-    "case_mix_low": None,
-    "case_mix_high": None,
-    "threshold": 0.05,
-    "threshold_low": -0.01,
-    "threshold_high": 0.1,
-    "calibration": -0.02,
-    "calibration_low": -0.1,
-    "calibration_high": 0.05,
-    "ranking": 0.17,
-    "ranking_low": 0.05,
-    "ranking_high": 0.25,
-    "largest": "ranking",
-    "note": "",
-    "method": "bootstrap",
-    "made_from": "abc",
-}
-LOCAL = {
-    "model": "A",
-    "site": "B",
-    "scans": 10,
-    "draws": 100,
-    "as_is": 0.7,
-    "as_is_low": 0.6,
-    "as_is_high": 0.8,
-    "rethresholded": 0.65,
-    "rethresholded_low": 0.5,
-    "rethresholded_high": 0.8,
-    "recalibrated": 0.78,
-    "recalibrated_low": 0.6,
-    "recalibrated_high": 0.9,
-    "made_from": "abc",
-}
+DROP = partly(
+    DropRow,
+    **{
+        "model": "A",
+        "site": "B",
+        "home": "A",
+        **{f"home_accuracy{end}": 0.9 for end in ("", "_low", "_high")},
+        **{f"accuracy{end}": 0.7 for end in ("", "_low", "_high")},
+        "drop": 0.2,
+        "drop_low": 0.1,
+        "drop_high": 0.3,
+        "case_mix": None,
+        "case_mix_low": None,
+        "case_mix_high": None,
+        "threshold": 0.05,
+        "threshold_low": -0.01,
+        "threshold_high": 0.1,
+        "calibration": -0.02,
+        "calibration_low": -0.1,
+        "calibration_high": 0.05,
+        "ranking": 0.17,
+        "ranking_low": 0.05,
+        "ranking_high": 0.25,
+        "largest": "ranking",
+        "note": "",
+        "method": "bootstrap",
+    },
+)
+LOCAL = partly(
+    LocalRow,
+    model="A",
+    site="B",
+    scans=10,
+    draws=100,
+    as_is=0.7,
+    as_is_low=0.6,
+    as_is_high=0.8,
+    rethresholded=0.65,
+    rethresholded_low=0.5,
+    rethresholded_high=0.8,
+    recalibrated=0.78,
+    recalibrated_low=0.6,
+    recalibrated_high=0.9,
+)
 
 
 def a_study(**parts: object) -> Study:
@@ -112,8 +116,8 @@ def test_the_useful_range_is_the_longest_run() -> None:
 
 
 def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
-    score = {"model": "A", "site": "A", "ece": 0.21, "ece_if_calibrated": 0.05, "calibration_slope": 0.4}
-    score |= {"calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
+    slope = {"calibration_slope": 0.4, "calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
+    score = a_score(ece=0.21, ece_if_calibrated=0.05, **slope)
     study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
@@ -133,16 +137,12 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     [(0.1, 0.9, "overconfident"), (1.1, 5.0, "underconfident"), (0.5, 9.0, "open"), (None, None, "unknown")],
 )
 def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None, said: str) -> None:
-    record = {
-        "calibration_slope": 150.0,
-        "calibration_slope_sampling_low": low,
-        "calibration_slope_sampling_high": high,
-    }
-    assert calibration.slope_verdict(record) == said
+    row = a_score(calibration_slope=150.0, calibration_slope_sampling_low=low, calibration_slope_sampling_high=high)
+    assert calibration.slope_verdict(row) == said
 
 
 def test_calibration_speaks_of_networks_that_learned_alone() -> None:
-    score = {"model": "A", "site": "A", "ece": 0.21, "calibration_slope": 0.4}
+    score = a_score(ece=0.21, calibration_slope=0.4)
     constant = curves([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
     study = a_study(calibrations=[constant], scores=[score])
     assert calibration.sentence(study).endswith(
@@ -177,20 +177,21 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
 
 
 def test_no_clear_drop_names_no_part() -> None:
-    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith("0 lose accuracy beyond sampling error.")
+    assert drop.sentence([replace(DROP, drop_low=-0.1)]).endswith("0 lose accuracy beyond sampling error.")
 
 
 def test_no_winner_is_named_among_ties() -> None:
-    tied = DROP | {"threshold": 0.17, "largest": ""}
+    tied = replace(DROP, threshold=0.17, largest="")
     said = drop.sentence([DROP, tied, tied])
     assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
     assert "threshold" not in said
 
 
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
-    row = {"model": "A", "site": "B", "score": "auc", "first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9}
-    row |= {"dropout_sd": 0.01, "seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
-    study = a_study(trainings=[row, row | {"score": "accuracy"}])
+    spread = {"seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
+    ends = {"first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9, "dropout_sd": 0.01}
+    row = SeedRow(model="A", site="B", score="auc", **spread, **ends)
+    study = a_study(trainings=[row, replace(row, score="accuracy")])
     write_report(Report("Several", [study]), tmp_path)
     (kept,) = rows_of(tmp_path, "paper-seeds")
     assert (kept["first"], kept["dropout_sd"], kept["standard_deviation"]) == ("0.8", "0.01", "0.04")
@@ -436,9 +437,7 @@ def test_the_page_says_what_it_holds_and_what_was_not_made(tmp_path: Path) -> No
 
 def test_cells_of_the_matrix_can_be_stepped_on_and_tell_everything(tmp_path: Path) -> None:
     ends = {"auc_sampling_low": 0.3, "auc_sampling_high": 0.48}
-    study = a_study(
-        scores=[{"model": "A", "site": "B", "accuracy": 0.8, "auc": 0.4, "positives": 10, "negatives": 10, **ends}]
-    )
+    study = a_study(scores=[a_score(site="B", accuracy=0.8, auc=0.4, positives=10, negatives=10, **ends)])
     page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
     assert page.count('tabindex="0" aria-describedby="paper-cell-') == 4
     assert 'id="paper-cell-1-2">A tested at B (never seen in training): AUC 0.400, 95 % interval 0.300–0.480.' in page

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from study_rows import a_prediction
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.sample import Case
@@ -23,6 +22,7 @@ from elsewhere.studies.predictions import (
     read_predictions,
     write_predictions,
 )
+from study_rows import a_prediction
 
 
 def make_rows() -> list[PredictionRow]:

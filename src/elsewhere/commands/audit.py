@@ -20,8 +20,8 @@ from elsewhere.statistics.confounding import FactsSettings, facts_auc
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.kept import key
-from elsewhere.studies.records import read_audit, read_scans
 from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
+from elsewhere.studies.records import read_audit, read_scans
 
 Row = dict[str, Any]
 
@@ -66,13 +66,13 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     rows = examined_scans(folder)
     findings = read_audit(folder)
     inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics] for r in rows]
-    wanted = key("audit", permutations, inputs)
+    wanted, named = key("audit", permutations, inputs), [vars(row) for row in rows]
     if findings.get("audited") != wanted:
         findings["confounding"] = confounding(rows, workers, permutations)
-        findings["forensics"] = find_oddities([vars(row) for row in rows])
-        findings["looks"] = summarise([vars(row) for row in rows])
+        findings["forensics"] = find_oddities(named)
+        findings["looks"] = summarise(named)
         findings["audited"] = wanted
-    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], [vars(row) for row in rows])]
+    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], named)]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
     write_record(folder.audit, findings)
     return findings

@@ -28,10 +28,10 @@ from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder, write_table
-from elsewhere.studies.records import ScanRow, usable_rows
 from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.predictions import fitting_predictions, validation_at_home
+from elsewhere.studies.records import ScanRow, usable_rows
 from elsewhere.studies.shifting import (
     AS_IS,
     Found,
@@ -134,8 +134,9 @@ def run_stress(
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # processes side by side on one card only slow each other down
     bad += _carried_out(stress_scan, [t for t in tasks if missing(t)], workers, f"Shifting ({plan.name})")
-    bad += _carried_out(measure_scan, [x for x in looks if not kept_record(x.place)], workers, f"Measuring ({plan.name})")
-    seen = {site: _columns([kept_record(look.place) for look in looks if look.scan.site == site], ALL) for site in others}
+    unseen = [look for look in looks if not kept_record(look.place)]
+    bad += _carried_out(measure_scan, unseen, workers, f"Measuring ({plan.name})")
+    seen = {s: _columns([kept_record(look.place) for look in looks if look.scan.site == s], ALL) for s in others}
     curves: list[Row] = []
     explanations: list[Row] = []
     for name in (name for name in names if judged[name].degenerate):
@@ -255,7 +256,7 @@ def _curves(plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], gi
             continue
         steps = {s.dose: s for s in (plan_shift(name, 0), *ladder)}
         scores = {dose: [given[r.scan][entry_of(s)] for r in usable] for dose, s in steps.items()}
-        labels, patients = [r.label for r in usable], [r.patient for r in usable]
+        labels, patients = [r.known_label for r in usable], [r.patient for r in usable]
         curve = dose_curve(labels, patients, scores, point, home.positives)
         rows += [_row(home, steps[step.dose]) | asdict(step) for step in curve]
     return rows
@@ -297,7 +298,7 @@ def _explanations(
     if not ready or not usable:
         return []
     answers = [given[r.scan] for r in usable]
-    ours = ([r.label for r in usable], [r.patient for r in usable], [a[AS_IS] for a in answers])
+    ours = ([r.known_label for r in usable], [r.patient for r in usable], [a[AS_IS] for a in answers])
     shifted = with_midpoints(ours[2], {(s.name, s.dose): [a[entry_of(s)] for a in answers] for s in ready})
     columns = {(s.name, s.dose): _columns([a[marks_of(s)] for a in answers], _own(s.name)) for s in ready}
     as_is = _columns([a[f"marks {AS_IS}"] for a in answers], ALL)

@@ -30,9 +30,9 @@ from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_
 from elsewhere.statistics.score import score_cell, spread_over_seeds
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.records import SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
+from elsewhere.studies.records import SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.wording import numbered
 
 Points = dict[tuple[Reading, str], OperatingPoint]

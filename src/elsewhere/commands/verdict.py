@@ -36,11 +36,11 @@ from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.studies.file import Site
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import read_identity, usable_rows
 from elsewhere.studies.ingest import take_in_all
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.new_site import find_scans, new_site, read_options
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
+from elsewhere.studies.records import read_identity, usable_rows
 from elsewhere.wording import numbered, verb
 
 Bad = tuple[str, str, str]

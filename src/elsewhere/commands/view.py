@@ -21,7 +21,7 @@ from elsewhere.files import short_name, write_whole
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import predict
 from elsewhere.model.saliency import Saliency, find_saliency
-from elsewhere.model.sample import Case, evaluation_windows
+from elsewhere.model.sample import evaluation_windows
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import (
     FINEST_OVERLAY,
@@ -285,7 +285,7 @@ def _prepared(study: Study, row: ScanRow, wish: Wish) -> Drawn:
     facts, cropped = row.facts, study.preparation.crop == "lungs"
     shelf = Shelf({(row.site, row.scan): Path(row.file)})
     voxels = shelf.read(row.site, row.scan, 0, row.slices)
-    pixel, thick = facts.get("pixel_spacing_mm"), facts.get("slice_spacing_mm")
+    pixel, thick = (float(facts.get(name) or 0) for name in ("pixel_spacing_mm", "slice_spacing_mm"))
     spacing = (thick, pixel, pixel) if pixel and thick and not cropped else None
     source = (row.source_slices, row.rows, row.columns)
     frame = prepared_frame(voxels.shape if cropped else source, spacing, None, voxels.shape)

@@ -47,8 +47,8 @@ def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
 def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:
     """Keep the judgements of models, whose training sites are given, one row per model (`learned.parquet`)."""
     rows = [
-        LearnedRow(model=model, degenerate=found.degenerate, **vars(found), made_from=_key(folder, model, models[model]))
-        for model, found in judged.items()
+        LearnedRow(model=name, degenerate=found.degenerate, **vars(found), made_from=_key(folder, name, models[name]))
+        for name, found in judged.items()
     ]
     LEARNED.write(folder.learned, rows)
 

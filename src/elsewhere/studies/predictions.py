@@ -179,7 +179,10 @@ def read_predictions(path: Path) -> Predictions:
         return np.array(table[name].to_pylist(), dtype=np.str_)
 
     return Predictions(
-        *(texts(name) for name in ("site", "subset", "patient", "scan")),
+        sites=texts("site"),
+        subsets=texts("subset"),
+        patients=texts("patient"),
+        scans=texts("scan"),
         labels=table["label"].to_numpy().astype(np.int64),
         passes=table["pass"].to_numpy().astype(np.int64),
         probabilities=table["probability"].to_numpy(),

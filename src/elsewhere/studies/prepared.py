@@ -85,8 +85,8 @@ def _examined(row: ScanRow) -> ExaminedScan:
     return ExaminedScan(**{**vars(row), "facts": {**row.facts, **seen, **month}}, forensics=forensics)
 
 
-def one_kind(values: Sequence[Fact]) -> list[str | None] | list[float | None]:
+def one_kind(values: Sequence[Fact]) -> NDArray[np.object_]:
     """One fact of several scans: texts where any is a text, numbers otherwise."""
     if any(isinstance(value, str) for value in values):
-        return [None if value is None else str(value) for value in values]
-    return [None if value is None else float(value) for value in values]
+        return np.array([None if value is None else str(value) for value in values], dtype=object)
+    return np.array([None if value is None else float(value) for value in values], dtype=object)

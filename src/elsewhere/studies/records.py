@@ -14,6 +14,7 @@ from elsewhere.errors import BadStudy
 from elsewhere.records import read_record
 from elsewhere.rows import DropRow, LearnedRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.scans.scan import Fact
+from elsewhere.scans.volume import Units
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, key
 from elsewhere.table_format import TableFormat, column
@@ -68,7 +69,7 @@ class ScanRow:
     content_hash: str
     rows: int
     columns: int
-    units: str
+    units: Units
     padding_share: float
     black_share: float
     slice_spacing_mm: float | None
@@ -82,6 +83,17 @@ class ScanRow:
         """Whether it is trained on, predicted or shown: no copy of another scan of its patient."""
         return self.status == OK
 
+    @property
+    def known_label(self) -> int:
+        """The label of a scan that has one.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.label is None:
+            raise ValueError(f"{self.site}/{self.scan} has no label")
+        return self.label
+
 
 SCANS = TableFormat("scans", 1, ScanRow, "Run `elsewhere prepare` again: scans in the store are not read again")
 SCORED_ANEW = "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions"
@@ -91,7 +103,6 @@ LEARNED = TableFormat("learned", 1, LearnedRow, SCORED_ANEW)
 PAGE_ANEW = "Remove it and run `elsewhere report` again"
 DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
 LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
-
 
 
 @dataclass(frozen=True)

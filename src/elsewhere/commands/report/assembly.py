@@ -28,13 +28,12 @@ from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
-from elsewhere.rows import DropRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.scans.sites import kind_of
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.file import SECTIONS
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.records import read_audit, read_findings, read_scores, read_seed_scores, usable_rows
 from elsewhere.studies.learned import read_learned
+from elsewhere.studies.records import read_audit, read_findings, read_scores, read_seed_scores, usable_rows
 from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 
@@ -90,12 +89,12 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         ],
         counts=findings["counts"],
         patients=characteristics(folder),
-        scores=[_record(row) for row in scores],
+        scores=scores,
         groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=[_record(row) for row in drops(folder, cells, able, scores)],
-        local=[_record(row) for row in local_gains(folder, cells, able, scores)],
+        drops=drops(folder, cells, able, scores),
+        local=local_gains(folder, cells, able, scores),
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         over_sites=over_unseen_sites(cells, able),
@@ -104,7 +103,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
-        trainings=[_record(row) for row in read_seed_scores(folder, identity)],
+        trainings=read_seed_scores(folder, identity),
         learned=[_learned(name, found) for name, found in learned.items()],
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
@@ -120,11 +119,6 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         split_hash=identity["split_hash"],
         notes=_repaired(findings),
     )
-
-
-def _record(row: ScoreRow | SeedRow | DropRow | LocalRow) -> page.Record:
-    """A row's columns by name, as tables of the page take them."""
-    return {name: value for name, value in vars(row).items() if name != "made_from"}
 
 
 def names_of(settings: dict[str, Any]) -> list[str]:

@@ -51,9 +51,7 @@ class Trial:
     point: OperatingPoint
 
 
-def drops(
-    folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
-) -> list[DropRow]:
+def drops(folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> list[DropRow]:
     """Where each model lost accuracy between home and each site it never saw (`evidence.decomposition`)."""
     trials = list(_trials(folder, cells, models, scores))
     wanted = key("decomposition", RESAMPLES, *_inputs(folder, cells, trials))
@@ -81,9 +79,7 @@ def operating_points(scores: Sequence[ScoreRow]) -> dict[str, OperatingPoint]:
     return {r.model: r.point for r in scores if r.threshold_reading == "model"}
 
 
-def _trials(
-    folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
-) -> Iterable[Trial]:
+def _trials(folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> Iterable[Trial]:
     points, strata = operating_points(scores), _strata(folder)
     for model in models:
         home = tuple(s for s in model.trained_on if cells[model.name, s].two_classes)
@@ -128,7 +124,7 @@ def _drop(trial: Trial) -> DropRow:
         "calibration": found.calibration,
         "ranking": found.ranking,
     }
-    said = {"largest": found.largest, "note": found.note, "method": found.drop.method}
+    said: dict[str, Any] = {"largest": found.largest, "note": found.note, "method": found.drop.method}
     return DropRow(model=trial.model, site=trial.site, home=" + ".join(trial.home), **_columns(intervals), **said)
 
 

@@ -33,10 +33,10 @@ def measures(report: Report) -> str:
 def uncertainty(report: Report) -> str:
     """Intervals."""
     resamples = setting(report, "evaluation", "resamples")
-    methods = {str(r["auc_sampling_method"]) for s in report.studies for r in s.scores if r.get("auc_sampling_method")}
+    methods = {r.auc_sampling_method for s in report.studies for r in s.scores if r.auc_sampling_method}
     said = [f"95 % intervals of the AUC by patient ({listed(sorted(methods))})" if methods else ""]
     said += [f"bootstrap of {resamples} resamples of patients" if resamples else ""]
-    dropout = any(number(r.get("auc_grid_dropout_sd")) is not None for s in report.studies for r in s.scores)
+    dropout = any(number(r.auc_grid_dropout_sd) is not None for s in report.studies for r in s.scores)
     said += ["spread over dropout passes given apart" if dropout else ""]
     text = "; ".join(part for part in said if part)
     return f"{text}{'. ' if text else ''}{_trainings(report)}"
@@ -45,7 +45,7 @@ def uncertainty(report: Report) -> str:
 def _trainings(report: Report) -> str:
     said = []
     for study in report.studies:
-        seeds = max((int(row["seeds"]) for row in study.trainings), default=1)
+        seeds = max((int(row.seeds) for row in study.trainings), default=1)
         once = "One training of each network: the spread over seeds is not known."
         many = f"{seeds} trainings of each network, their spread given apart."
         said.append((study.name, once if seeds == 1 else many))
@@ -142,7 +142,7 @@ def updated(report: Report) -> str:
 def robustness(report: Report) -> str:
     """Dose-response, departures, both thresholds."""
     study, said = first(report), []
-    if len({r.get("threshold_reading", "model") for r in study.scores}) > 1:
+    if len({r.threshold_reading for r in study.scores}) > 1:
         said.append("Both threshold readings are shown.")
     if len(report.studies) > 1:
         sites = {tuple(sorted(site.name for site in s.sites)) for s in report.studies}

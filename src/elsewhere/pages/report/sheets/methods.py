@@ -295,7 +295,7 @@ def software(report: Report) -> str:
 
 def output(report: Report) -> str:
     """Probability, and how it becomes a decision."""
-    readings = {r.get("threshold_reading", "model") for r in first(report).scores}
+    readings = {r.threshold_reading for r in first(report).scores}
     said = (
         "The probability of a positive scan, the highest over its windows. Positive from the threshold that gave the "
         "best accuracy on validation scans, "
