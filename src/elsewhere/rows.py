@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from elsewhere.statistics.decision import OperatingPoint, Reading, Rule
 from elsewhere.statistics.learned import Learned
-from elsewhere.statistics.score import CellScore, SeedSpread
+from elsewhere.statistics.score import CellScore
 from elsewhere.table_format import column
 
 
@@ -43,7 +43,7 @@ class ScoreRow(CellScore, ModelAtSite):
 
 
 @dataclass(frozen=True)
-class SeedRow(SeedSpread, ModelAtSite):
+class SeedRow(ModelAtSite):
     """One score of one model at one site over several trainings (seeds.parquet).
 
     Attributes:
@@ -52,6 +52,7 @@ class SeedRow(SeedSpread, ModelAtSite):
         sampling_low: lower end of its 95 % interval.
         sampling_high: upper end.
         dropout_sd: its standard deviation over dropout passes; None but for the AUC.
+        seeds, mean, standard_deviation, smallest, largest: as in `SeedSpread`.
         made_from: key of the predictions and settings; None in tables of early versions.
     """
 
@@ -60,6 +61,11 @@ class SeedRow(SeedSpread, ModelAtSite):
     sampling_low: float | None
     sampling_high: float | None
     dropout_sd: float | None
+    seeds: int
+    mean: float
+    standard_deviation: float | None
+    smallest: float
+    largest: float
     made_from: str | None = None
 
 

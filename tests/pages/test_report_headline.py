@@ -153,7 +153,7 @@ def test_without_a_site_never_seen_nothing_is_said_of_elsewhere() -> None:
 
 
 def test_two_studies_are_set_side_by_side_with_their_paired_difference() -> None:
-    one, two = a_study(HOME, AWAY), a_study(HOME, AWAY | {"auc": 0.8}, name="harmonised")
+    one, two = a_study(HOME, AWAY), a_study(HOME, replace(AWAY, auc=0.8), name="harmonised")
     assert headline.comparison(Report("T", (one, two))).endswith("is 0.60 (“paper”) and 0.80 (“harmonised”).")
     assert "means over different networks" in headline.comparison(Report("T", (one, marked(two, "B"))))
     assert headline.comparison(Report("T", (one,))) == ""
