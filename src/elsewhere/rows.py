@@ -179,3 +179,78 @@ class LocalRow(ModelAtSite):
     recalibrated_high: float
     log_loss_as_is: float
     log_loss_recalibrated: float
+
+
+@dataclass(frozen=True)
+class DoseRow:
+    """One model's scores of one of its training sites under one dose of one CT shift (stress/curves.parquet).
+
+    Attributes:
+        model: its name.
+        home: the training site whose test scans were shifted.
+        shift: its name, or "degenerate" in the one row of a model that did not learn.
+        dose: 0 is the scans as they are.
+        unit: of the dose.
+        words: what was done, or why nothing was.
+        scans: scans scored; 0 where none was.
+        auc, low, high, difference, difference_low, difference_high, p_value, p_value_holm, positive_share: as in
+            `Dosed`; None where no scan was scored.
+    """
+
+    model: str
+    home: str
+    shift: str
+    dose: float
+    unit: str
+    words: str
+    scans: int = 0
+    auc: float | None = None
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p_value: float | None = None
+    p_value_holm: float | None = None
+    positive_share: float | None = None
+
+
+@dataclass(frozen=True)
+class ExplanationRow:
+    """One dose of one shift as an explanation of a model's scores at another site (stress/explanations.parquet).
+
+    Attributes:
+        model: its name.
+        home: the training site whose test scans were shifted.
+        site: the other site.
+        shift: its name, or "none".
+        dose: of it.
+        distance: between home under this shift and the site, in log-odds; None where nothing could be compared.
+        words: what it says; the whole sentence in the best row.
+        best: whether this row is the answer for its site.
+        shown, p_left, fits: as in `Candidate`.
+        sureness, outcome, distance_unshifted: as in `Explanation`.
+        p: chance that the best of all would gain as much were the site like home.
+        p_difference: chance of the distance as it is were the site's patients like home's.
+        tried: number of shifts that could be applied.
+        of: number of shifts asked for.
+    """
+
+    model: str
+    home: str
+    site: str
+    shift: str
+    dose: float
+    distance: float | None
+    words: str
+    best: bool
+    shown: bool | None
+    p_left: float | None
+    fits: bool | None
+    sureness: float | None
+    outcome: str
+    distance_unshifted: float | None
+    p: float | None
+    p_difference: float | None
+    tried: int
+    of: int

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.model.network import load_checkpoint, save_checkpoint
+from elsewhere.rows import DoseRow
 from elsewhere.scans.shifts import LADDERS, plan_shifts
 from elsewhere.statistics.learned import Learned
 from elsewhere.statistics.roc import exact_auc
@@ -304,15 +306,15 @@ def test_where_no_model_learned_no_scan_is_read_and_no_old_explanation_stays(
 
 
 def test_most_is_lost_only_where_it_is_surely_lost() -> None:
-    row = {"shift": "blur", "words": "blurred", "auc": 0.7, "difference": -0.2, "difference_low": -0.3}
-    sure = row | {"difference_high": -0.1, "p_value_holm": 0.001}
-    unsure = row | {"difference_high": 0.1, "p_value_holm": 0.3}
+    row = DoseRow("A", "A", "blur", 2.0, "mm", "blurred", 40, 0.7, difference=-0.2, difference_low=-0.3)
+    sure = replace(row, difference_high=-0.1, p_value_holm=0.001)
+    unsure = replace(row, difference_high=0.1, p_value_holm=0.3)
     assert command.worst([sure, unsure]) == (
         "AUC 0.90; most is lost with 'blurred': 0.70 (difference -0.20, 95 % -0.30 to -0.10)"
     )
     assert command.worst([unsure]) == "AUC 0.90; no shift surely lowers it (lowest: 0.70 with 'blurred')"
     assert "no shift surely" in command.worst(
-        [sure | {"p_value_holm": 0.02}, *(sure | {"shift": s} for s in ())] + [unsure | {"shift": s} for s in "abc"]
+        [replace(sure, p_value_holm=0.02), *(replace(unsure, shift=s) for s in "abc")]
     )
 
 

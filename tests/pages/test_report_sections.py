@@ -27,7 +27,7 @@ from elsewhere.pages.report import (
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
 from elsewhere.pages.report.words import holdings, signed
-from elsewhere.rows import DropRow, LocalRow, SeedRow
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, SeedRow
 from elsewhere.statistics.calibration import decision_curve, reliability_curve
 from study_rows import a_score, partly
 
@@ -269,12 +269,12 @@ def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
 def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
     base = {"model": "A", "home": "A", "unit": "mm", "low": 0.5, "high": 0.95, "positive_share": 0.3, "scans": 40}
     rows = [
-        base | {"shift": "blur", "dose": dose, "auc": auc, "words": f"blurred by {dose:g} mm", "p_value_holm": p}
+        DoseRow(**base, shift="blur", dose=dose, auc=auc, words=f"blurred by {dose:g} mm", p_value_holm=p)
         for dose, auc, p in ((0.0, 0.9, None), (1.0, 0.88, 0.4), (4.0, 0.6, 0.001))
     ]
-    rows += [base | {"shift": "noise", "dose": d, "auc": 0.9, "words": f"noise {d:g}"} for d in (0.0, 25.0)]
+    rows += [DoseRow(**base, shift="noise", dose=d, auc=0.9, words=f"noise {d:g}") for d in (0.0, 25.0)]
     best = {"model": "A", "home": "A", "site": "B", "shift": "blur", "words": "Blur comes nearest.", "best": True}
-    kept = Stress(rows, [best | {"distance": 0.2, "distance_unshifted": 0.5}])
+    kept = Stress(rows, [partly(ExplanationRow, **best, distance=0.2, distance_unshifted=0.5)])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
@@ -287,9 +287,9 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
-def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: object) -> dict:
-    row = {"model": "A", "home": "A", "shift": "blur", "unit": "mm", "words": "blurred", "low": 0.5, "high": 0.95}
-    return row | {"dose": dose, "auc": auc, "p_value_holm": p, "scans": 40, "positive_share": 0.3} | more
+def a_dose(auc: float, p: float | None, dose: float = 4.0, shift: str = "blur") -> DoseRow:
+    row = DoseRow("A", "A", shift, dose, "mm", "blurred", 40, auc, 0.5, 0.95)
+    return replace(row, p_value_holm=p, positive_share=0.3)
 
 
 def test_no_shift_is_the_costliest_where_none_surely_costs_anything() -> None:
@@ -305,8 +305,7 @@ def test_no_shift_is_the_costliest_where_none_surely_costs_anything() -> None:
 
 
 def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> None:
-    row = {"model": "A", "home": "A", "shift": "degenerate", "dose": 0.0, "unit": "", "auc": None, "scans": 0}
-    kept = Stress([row | {"words": "degenerate: its scores hardly differ"}], [])
+    kept = Stress([DoseRow("A", "A", "degenerate", 0.0, "", "degenerate: its scores hardly differ")], [])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert shown["silent"] == ["A: degenerate: its scores hardly differ."]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
+from elsewhere.rows import DoseRow, ExplanationRow
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
@@ -27,11 +28,11 @@ from elsewhere.statistics.decision import OperatingPoint, choose_threshold
 from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.predictions import fitting_predictions, validation_at_home
-from elsewhere.studies.records import ScanRow, usable_rows
+from elsewhere.studies.records import DOSES, EXPLANATIONS, ScanRow, usable_rows
 from elsewhere.studies.shifting import (
     AS_IS,
     Found,
@@ -46,7 +47,6 @@ from elsewhere.studies.shifting import (
     tasks_of,
 )
 
-Row = dict[str, Any]
 Bad = list[tuple[str, str, BadScan]]
 Columns = Mapping[str, NDArray[np.float64]]
 
@@ -55,15 +55,6 @@ SCANS = FEWEST
 
 UNLEARNED = "degenerate"
 """Name, in the records, of the one row of a model that did not learn."""
-
-COLUMNS = (
-    *("shift", "dose", "distance", "words", "best", "shown", "p_left", "fits", "sureness"),
-    *("outcome", "distance_unshifted", "p", "p_difference", "tried", "of"),
-)
-"""Of explanations.parquet, after the model, its home and the site."""
-
-UNSCORED = {field.name: None for field in fields(Dosed) if field.name != "dose"} | {"scans": 0}
-"""What stands in the row of a dose without scores."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +128,8 @@ def run_stress(
     unseen = [look for look in looks if not kept_record(look.place)]
     bad += _carried_out(measure_scan, unseen, workers, f"Measuring ({plan.name})")
     seen = {s: _columns([kept_record(look.place) for look in looks if look.scan.site == s], ALL) for s in others}
-    curves: list[Row] = []
-    explanations: list[Row] = []
+    curves: list[DoseRow] = []
+    explanations: list[ExplanationRow] = []
     for name in (name for name in names if judged[name].degenerate):
         curves += [_degenerate(name, site, judged[name].reasons) for site in plan.models[name]]
     for home in homes:
@@ -149,17 +140,12 @@ def run_stress(
             )
         curves += _curves(plan, folder, home, shifts, given)
         explanations += _explanations(plan, folder, home, shifts, given, seen=seen)
-    write_table(folder.stress_curves, curves)
-    _write(folder.stress_explanations, explanations)
-    _print(curves, explanations, bad)
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    """A table that has rows; one of an earlier run goes where there are none now."""
-    if rows:
-        write_table(path, rows)
+    DOSES.write(folder.stress_curves, curves)
+    if explanations:
+        EXPLANATIONS.write(folder.stress_explanations, explanations)
     else:
-        path.unlink(missing_ok=True)
+        folder.stress_explanations.unlink(missing_ok=True)  # of an earlier run
+    _print(curves, explanations, bad)
 
 
 def _carried_out(function: Any, tasks: Sequence[Task] | Sequence[Look], workers: int | None, words: str) -> Bad:
@@ -228,9 +214,8 @@ def _others(plan: Study, folder: Folder, home: Home) -> list[str]:
 # Records ----------------------------------------------------------------------------------------------------------
 
 
-def _degenerate(model: str, site: str, reasons: Sequence[str]) -> Row:
-    row = {"model": model, "home": site, "name": UNLEARNED, "dose": 0.0, "unit": ""}
-    return row | {"words": f"degenerate: {'; '.join(reasons)}", "shift": UNLEARNED} | UNSCORED
+def _degenerate(model: str, site: str, reasons: Sequence[str]) -> DoseRow:
+    return DoseRow(model, site, UNLEARNED, 0.0, "", f"degenerate: {'; '.join(reasons)}")
 
 
 def _answered(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
@@ -245,9 +230,11 @@ def _answered(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Fo
     return found
 
 
-def _curves(plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], given: Mapping[str, Found]) -> list[Row]:
+def _curves(
+    plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], given: Mapping[str, Found]
+) -> list[DoseRow]:
     """A row per dose of each shift, dose 0 first; where a shift could not be applied to any scan, why."""
-    point, rows = _point(plan, folder, home.model), []
+    point, rows = _point(plan, folder, home.model), list[DoseRow]()
     for name in dict.fromkeys(s.name for s in shifts):
         ladder = [s for s in shifts if s.name == name]
         usable = [r for r in home.rows if _told(given.get(r.scan, {}), [AS_IS, *map(entry_of, ladder)])]
@@ -258,7 +245,7 @@ def _curves(plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], gi
         scores = {dose: [given[r.scan][entry_of(s)] for r in usable] for dose, s in steps.items()}
         labels, patients = [r.known_label for r in usable], [r.patient for r in usable]
         curve = dose_curve(labels, patients, scores, point, home.positives)
-        rows += [_row(home, steps[step.dose]) | asdict(step) for step in curve]
+        rows += [_row(home, steps[step.dose], step) for step in curve]
     return rows
 
 
@@ -266,15 +253,17 @@ def _told(found: Found, entries: Iterable[str]) -> bool:
     return all(isinstance(found.get(entry), float) for entry in entries)
 
 
-def _row(home: Home, shift: Shift) -> Row:
-    return {"model": home.model, "home": home.site} | asdict(shift) | {"shift": shift.name}
+def _row(home: Home, shift: Shift, scores: Dosed) -> DoseRow:
+    return DoseRow(
+        model=home.model, home=home.site, shift=shift.name, unit=shift.unit, words=shift.words, **vars(scores)
+    )
 
 
-def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> Row:
+def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> DoseRow:
     """A row without scores that says why: the commonest reason."""
     reasons = [found[entry_of(shift)] for found in given.values() if isinstance(found.get(entry_of(shift)), str)]
     words = max(reasons, key=reasons.count) if reasons else "no scan could be shifted"
-    return _row(home, shift) | {"words": f"not done: {words}"} | UNSCORED
+    return DoseRow(home.model, home.site, shift.name, shift.dose, shift.unit, f"not done: {words}")
 
 
 def _point(plan: Study, folder: Folder, model: str) -> OperatingPoint:
@@ -291,7 +280,7 @@ def _explanations(
     given: Mapping[str, Found],
     *,
     seen: Mapping[str, Columns],
-) -> list[Row]:
+) -> list[ExplanationRow]:
     """For each other site, a row per shift and dose, and one that says which could explain it, if any."""
     ready = [s for s in shifts if any(_told(f, [AS_IS, entry_of(s)]) for f in given.values())]
     usable = [r for r in home.rows if _told(given.get(r.scan, {}), [AS_IS, *map(entry_of, ready)])]
@@ -303,17 +292,16 @@ def _explanations(
     columns = {(s.name, s.dose): _columns([a[marks_of(s)] for a in answers], _own(s.name)) for s in ready}
     as_is = _columns([a[f"marks {AS_IS}"] for a in answers], ALL)
     tried = len({s.name for s in ready}), len({s.name for s in shifts})
-    rows = []
+    rows: list[ExplanationRow] = []
     for site in _others(plan, folder, home):
-        base = {"model": home.model, "home": home.site, "site": site}
         there = fitting_predictions(folder, home.model, site).subset("test").deterministic
         theirs = there.labels, there.patients, there.probabilities
         try:
             said = explain(ours, shifted, theirs, shown(as_is, columns, seen[site]), seed=plan.seed)
         except ValueError as error:  # no class with enough scans at both sites: nothing to compare
-            rows.append(base | _incomparable(str(error), tried))
+            rows.append(_incomparable(home, site, str(error), tried))
             continue
-        rows += [base | row for row in _explained(said, home.site, site, tried)]
+        rows += _explained(said, home, site, tried)
     return rows
 
 
@@ -325,69 +313,88 @@ def _columns(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> Colum
     return {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in names}
 
 
-def _incomparable(why: str, tried: tuple[int, int]) -> Row:
+def _incomparable(home: Home, site: str, why: str, tried: tuple[int, int]) -> ExplanationRow:
     """The one row of a site whose scores cannot be compared with home's."""
-    row: Row = dict.fromkeys(COLUMNS) | {"shift": NOTHING, "dose": 0.0, "best": True, "outcome": "too few"}
-    return row | {"words": f"{why}: too few to name a shift", "tried": tried[0], "of": tried[1]}
+    return ExplanationRow(
+        model=home.model,
+        home=home.site,
+        site=site,
+        shift=NOTHING,
+        dose=0.0,
+        distance=None,
+        words=f"{why}: too few to name a shift",
+        best=True,
+        shown=None,
+        p_left=None,
+        fits=None,
+        sureness=None,
+        outcome="too few",
+        distance_unshifted=None,
+        p=None,
+        p_difference=None,
+        tried=tried[0],
+        of=tried[1],
+    )
 
 
-def _explained(said: Explanation, home: str, site: str, tried: tuple[int, int]) -> Iterable[Row]:
+def _explained(said: Explanation, home: Home, site: str, tried: tuple[int, int]) -> Iterable[ExplanationRow]:
     """A row for each candidate, and one for no shift; exactly one of them is the best."""
-    common = {
-        "outcome": said.outcome,
-        "distance_unshifted": said.distance_unshifted,
-        "p": said.p_value,
-        "p_difference": said.p_difference,
-        "tried": tried[0],
-        "of": tried[1],
-    }
     words = {(c.shift, c.dose): plan_shift(c.shift, c.dose).words for c in said.candidates}
-    sentence = say(said, words, home, site, tried)
+    sentence = say(said, words, home.site, site, tried)
     for candidate in (None, *said.candidates):
         best = candidate == said.best
         key: Key = (candidate.shift, candidate.dose) if candidate else (NOTHING, 0.0)
         distance = candidate.distance if candidate else said.distance_unshifted
         plain = f"{words.get(key, AS_IS)}: {distance:.2f} log-odds from {site}"
-        yield {
-            "shift": key[0],
-            "dose": key[1],
-            "distance": distance,
-            "words": sentence if best else plain,
-            "best": best,
-            "shown": candidate.shown if candidate else None,
-            "p_left": candidate.p_left if candidate else None,
-            "fits": candidate.fits if candidate else None,
-            "sureness": said.sureness if best else None,
-            **common,
-        }
+        yield ExplanationRow(
+            model=home.model,
+            home=home.site,
+            site=site,
+            shift=key[0],
+            dose=key[1],
+            distance=distance,
+            words=sentence if best else plain,
+            best=best,
+            shown=candidate.shown if candidate else None,
+            p_left=candidate.p_left if candidate else None,
+            fits=candidate.fits if candidate else None,
+            sureness=said.sureness if best else None,
+            outcome=said.outcome,
+            distance_unshifted=said.distance_unshifted,
+            p=said.p_value,
+            p_difference=said.p_difference,
+            tried=tried[0],
+            of=tried[1],
+        )
 
 
-def _print(curves: Sequence[Row], explanations: Sequence[Row], bad: Bad) -> None:
+def _print(curves: Sequence[DoseRow], explanations: Sequence[ExplanationRow], bad: Bad) -> None:
     for row in curves:
-        if row["shift"] == UNLEARNED:
-            engine.say(f"{row['words']}. It is not stressed.", f"{row['model']} at {row['home']}:", "yellow")
-    for home in dict.fromkeys((r["model"], r["home"]) for r in curves):
-        own = [r for r in curves if (r["model"], r["home"]) == home and r.get("difference") is not None]
-        if own:
+        if row.shift == UNLEARNED:
+            engine.say(f"{row.words}. It is not stressed.", f"{row.model} at {row.home}:", "yellow")
+    for home in dict.fromkeys((r.model, r.home) for r in curves):
+        own = [r for r in curves if (r.model, r.home) == home]
+        if any(r.difference is not None for r in own):
             engine.say(f"{home[0]} at {home[1]}: {worst(own)}")
-    for row in explanations:
-        if row["best"]:
-            engine.say(f"{row['model']}: {row['words']}")
+    for explanation in explanations:
+        if explanation.best:
+            engine.say(f"{explanation.model}: {explanation.words}")
     for site, scan, error in bad[:5]:
         engine.say(error, f"{site}, {scan}:", "red")
     if len(bad) > 5:
         engine.say(f"… and {len(bad) - 5} more scans could not be used.")
 
 
-def worst(rows: Sequence[Row]) -> str:
+def worst(rows: Sequence[DoseRow]) -> str:
     """The dose at which most discrimination is lost; or that none is surely lost (Holm, times the number of shifts)."""
-    lowest = min(rows, key=lambda r: r["difference"])
-    before, shifts = lowest["auc"] - lowest["difference"], len({r["shift"] for r in rows})
-    sure = [r for r in rows if r["difference"] < 0 and r["p_value_holm"] * shifts <= 0.05]
+    falls = [(r.difference, r.auc, r) for r in rows if r.difference is not None and r.auc is not None]
+    fall, auc, lowest = min(falls, key=lambda found: found[0])
+    shifts = len({r.shift for _, _, r in falls})
+    sure = [f for f in falls if f[0] < 0 and f[2].p_value_holm is not None and f[2].p_value_holm * shifts <= 0.05]
     if not sure:
-        return f"AUC {before:.2f}; no shift surely lowers it (lowest: {lowest['auc']:.2f} with '{lowest['words']}')"
-    least = min(sure, key=lambda r: r["difference"])
+        return f"AUC {auc - fall:.2f}; no shift surely lowers it (lowest: {auc:.2f} with '{lowest.words}')"
+    fall, auc, least = min(sure, key=lambda found: found[0])
     return (
-        f"AUC {least['auc'] - least['difference']:.2f}; most is lost with '{least['words']}': {least['auc']:.2f} "
-        f"(difference {least['difference']:.2f}, 95 % {least['difference_low']:.2f} to {least['difference_high']:.2f})"
+        f"AUC {auc - fall:.2f}; most is lost with '{least.words}': {auc:.2f} "
+        f"(difference {fall:.2f}, 95 % {least.difference_low:.2f} to {least.difference_high:.2f})"
     )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from elsewhere.errors import BadStudy
 from elsewhere.records import read_record
-from elsewhere.rows import DropRow, LearnedRow, LocalRow, ScoreRow, SeedRow
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LearnedRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Units
 from elsewhere.studies.folder import Folder
@@ -101,6 +101,9 @@ SCORES = TableFormat("scores", 1, ScoreRow, SCORED_ANEW)
 SEEDS = TableFormat("scores over trainings", 1, SeedRow, SCORED_ANEW)
 LEARNED = TableFormat("learned", 1, LearnedRow, SCORED_ANEW)
 PAGE_ANEW = "Remove it and run `elsewhere report` again"
+STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not shifted again"
+DOSES = TableFormat("dose response", 1, DoseRow, STRESSED_ANEW)
+EXPLANATIONS = TableFormat("explanations", 1, ExplanationRow, STRESSED_ANEW)
 DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
 LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
 

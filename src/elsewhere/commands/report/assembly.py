@@ -33,7 +33,15 @@ from elsewhere.statistics.learned import Learned
 from elsewhere.studies.file import SECTIONS
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.learned import read_learned
-from elsewhere.studies.records import read_audit, read_findings, read_scores, read_seed_scores, usable_rows
+from elsewhere.studies.records import (
+    DOSES,
+    EXPLANATIONS,
+    read_audit,
+    read_findings,
+    read_scores,
+    read_seed_scores,
+    usable_rows,
+)
 from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 
@@ -158,7 +166,11 @@ def _diagnosis(folder: Folder) -> page.Diagnosis:
 
 
 def _stress(folder: Folder) -> page.Stress:
-    return page.Stress(_records(folder.stress_curves), _records(folder.stress_explanations))
+    curves, explanations = folder.stress_curves, folder.stress_explanations
+    return page.Stress(
+        DOSES.read(curves) if curves.is_file() else (),
+        EXPLANATIONS.read(explanations) if explanations.is_file() else (),
+    )
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

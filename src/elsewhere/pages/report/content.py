@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.rows import DropRow, LocalRow, ScoreRow, SeedRow
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ScoreRow, SeedRow
 
 Record = Mapping[str, Any]
 """One flat row of a table, as Parquet or CSV gives it; a value that was not measured is None or NaN."""
@@ -141,14 +141,12 @@ class Stress:
     """What graded changes of the scans do to the scores (`elsewhere stress`); each part may be empty.
 
     Attributes:
-        curves: `model`, `home`, `shift`, `dose`, `unit`, `words`, `auc`, `low`, `high`, `positive_share`, `scans`; dose
-            0 is the scans as they are.
-        explanations: which shift makes home scans score most like those of a new site: `model`, `home`, `site`,
-            `shift`, `dose`, `distance`, `distance_unshifted`, `words`, `best`.
+        curves: scores at each dose of each shift.
+        explanations: which shift makes home scans score most like those of a new site.
     """
 
-    curves: Sequence[Record] = ()
-    explanations: Sequence[Record] = ()
+    curves: Sequence[DoseRow] = ()
+    explanations: Sequence[ExplanationRow] = ()
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elsewhere.pages.report.content import Model, Record, Study
-from elsewhere.rows import DropRow, LocalRow, ScoreRow, SeedRow
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
 
-Row = TypeVar("Row", ScoreRow, SeedRow, DropRow, LocalRow)
+Row = TypeVar("Row", ScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow)
 
 READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from elsewhere.pages.figures import Canvas, DosePanel, dose_grid
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder
-from elsewhere.pages.report.records import number
+from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, spaced
+from elsewhere.rows import DoseRow, ExplanationRow
 
 NOTABLE = 0.05
 """A fall of the AUC by this much counts (as elsewhere on the page)."""
@@ -31,8 +32,8 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     s = study.stress
     if not s.curves and not s.explanations:
         return None
-    best = [str(r["words"]) for r in s.explanations if r.get("best")]
-    silent = [f"{spaced(str(r['model']))}: {r['words']}." for r in s.curves if r["shift"] == UNLEARNED]
+    best = [r.words for r in s.explanations if r.best]
+    silent = [f"{spaced(r.model)}: {r.words}." for r in s.curves if r.shift == UNLEARNED]
     return {
         "words": sentence(s.curves),
         "silent": list(dict.fromkeys(silent)),
@@ -45,26 +46,24 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     }
 
 
-def sentence(curves: Sequence[Record]) -> str:
+def sentence(curves: Sequence[DoseRow]) -> str:
     """Which shift costs most, over all networks, if one surely costs anything; and which cost little at any dose."""
-    falls: dict[str, list[tuple[float, Record]]] = {}
+    falls: dict[str, list[tuple[float, DoseRow]]] = {}
     for row in curves:
         plain = _as_is(curves, row)
-        auc = number(row.get("auc"))
-        if plain is not None and auc is not None and row["dose"] != 0:
-            falls.setdefault(str(row["shift"]), []).append((plain - auc, row))
+        auc = number(row.auc)
+        if plain is not None and auc is not None and row.dose != 0:
+            falls.setdefault(row.shift, []).append((plain - auc, row))
     if not falls:
         return ""
     every = [pair for pairs in falls.values() for pair in pairs]
-    tests = len(falls) * len({(row["model"], row["home"]) for _, row in every})
+    tests = len(falls) * len({(row.model, row.home) for _, row in every})
     sure = [(fall, row) for fall, row in every if fall > 0 and _surely(row, tests)]
     fall, row = max(sure or every, key=lambda pair: pair[0])
     if sure:
-        words = f"The costliest: {row['words']}, which takes {fall:.2f} of AUC from {spaced(row['model'])}."
+        words = f"The costliest: {row.words}, which takes {fall:.2f} of AUC from {spaced(row.model)}."
     elif fall > 0:
-        words = (
-            f"No shift surely lowers the AUC; the largest fall is {fall:.2f} ({row['words']}, {spaced(row['model'])})."
-        )
+        words = f"No shift surely lowers the AUC; the largest fall is {fall:.2f} ({row.words}, {spaced(row.model)})."
     else:
         words = "No shift lowers the AUC."
     harmless = [shift for shift, pairs in falls.items() if max(fall for fall, _ in pairs) < NOTABLE]
@@ -74,33 +73,32 @@ def sentence(curves: Sequence[Record]) -> str:
     return words
 
 
-def _surely(row: Record, tests: int) -> bool:
-    p = number(row.get("p_value_holm"))
+def _surely(row: DoseRow, tests: int) -> bool:
+    p = number(row.p_value_holm)
     return p is not None and p * tests <= SURE
 
 
-def _as_is(curves: Sequence[Record], row: Record) -> float | None:
-    same = ("model", "home", "shift")
-    found = next((r for r in curves if r["dose"] == 0 and all(r[key] == row[key] for key in same)), None)
-    found = found or next((r for r in curves if r["dose"] == 0 and r["model"] == row["model"]), None)
-    return number(found.get("auc")) if found else None
+def _as_is(curves: Sequence[DoseRow], row: DoseRow) -> float | None:
+    plain = [r for r in curves if r.dose == 0 and r.model == row.model]
+    found = next((r for r in plain if (r.home, r.shift) == (row.home, row.shift)), plain[0] if plain else None)
+    return number(found.auc) if found else None
 
 
 def _pictures(study: Study, slug: str) -> list[tuple[bool, Canvas]]:
     """(of several sites, sheet) with a few shifts each, networks of one site first."""
-    shifts = list(dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0))
+    shifts = list(dict.fromkeys(r.shift for r in study.stress.curves if r.dose != 0))
     blocks = [shifts[i : i + ACROSS] for i in range(0, len(shifts), ACROSS)]
     canvases = []
     for letter, several in (("a", False), ("b", True)):
-        rows = [r for r in study.stress.curves if ("+" in r["model"]) == several and r["shift"] != UNLEARNED]
+        rows = [r for r in study.stress.curves if ("+" in r.model) == several and r.shift != UNLEARNED]
         for place, block in enumerate(blocks if rows else ()):
             name = f"{slug}-dose-response-{letter}{place + 1}"
             canvases.append((several, _picture(study, name, rows, block)))
     return canvases
 
 
-def _picture(study: Study, name: str, curves: Sequence[Record], shifts: Sequence[str]) -> Canvas:
-    homes = list(dict.fromkeys((str(r["model"]), str(r["home"])) for r in curves))
+def _picture(study: Study, name: str, curves: Sequence[DoseRow], shifts: Sequence[str]) -> Canvas:
+    homes = list(dict.fromkeys((r.model, r.home) for r in curves))
     rows = [[_panel(curves, home, shift) for shift in shifts] for home in homes]
     alt = f"AUC of networks of study {study.name} on home scans under graded shifts of the scan, at the largest dose: "
     said = [
@@ -113,32 +111,29 @@ def _picture(study: Study, name: str, curves: Sequence[Record], shifts: Sequence
     return dose_grid(name, alt + "; ".join(said) + ".", names, [_heading(curves, s) for s in shifts], rows)
 
 
-def _heading(curves: Sequence[Record], shift: str) -> str:
-    unit = next((str(r["unit"]) for r in curves if r["shift"] == shift and r["dose"] != 0), "")
+def _heading(curves: Sequence[DoseRow], shift: str) -> str:
+    unit = next((r.unit for r in curves if r.shift == shift and r.dose != 0), "")
     return f"{shift} ({unit})" if unit else shift
 
 
-def _panel(curves: Sequence[Record], home: tuple[str, str], shift: str) -> DosePanel | tuple[str, ...]:
-    own = [r for r in curves if (r["model"], r["home"]) == home and number(r.get("auc")) is not None]
-    rows = [r for r in own if r["shift"] == shift]
-    if not any(r["dose"] == 0 for r in rows):
-        rows += [r for r in own if r["dose"] == 0][:1]  # the scans as they are may stand once for all shifts
-    rows.sort(key=lambda r: float(r["dose"]))
+def _panel(curves: Sequence[DoseRow], home: tuple[str, str], shift: str) -> DosePanel | tuple[str, ...]:
+    own = [r for r in curves if (r.model, r.home) == home and number(r.auc) is not None]
+    rows = [r for r in own if r.shift == shift]
+    if not any(r.dose == 0 for r in rows):
+        rows += [r for r in own if r.dose == 0][:1]  # the scans as they are may stand once for all shifts
+    rows.sort(key=lambda r: r.dose)
     if len(rows) < 2:
         return ("not tried", "on these scans")
-    doses = tuple(f"{float(r['dose']):g}" for r in rows)
-    auc, low, high = (np.array([_or(r, key) for r in rows]) for key in ("auc", "low", "high"))
+    doses = tuple(f"{r.dose:g}" for r in rows)
+    auc = np.array([number(r.auc) for r in rows], dtype=np.float64)
+    low, high = (np.array(ends, dtype=np.float64) for ends in ([r.low for r in rows], [r.high for r in rows]))
+    low, high = np.where(np.isnan(low), auc, low), np.where(np.isnan(high), auc, high)
     plain = doses.index("0") if "0" in doses else -1
     words = f"{auc[plain]:.2f} → {auc[-1]:.2f}" if plain >= 0 else f"{auc[-1]:.2f}"
     return DosePanel(doses, auc, low, high, plain, (words,))
 
 
-def _or(row: Record, key: str) -> float:
-    value = number(row.get(key))
-    return float(row["auc"]) if value is None else value
-
-
-def _curve_table(rows: Sequence[Record], name: str) -> Table:
+def _curve_table(rows: Sequence[DoseRow], name: str) -> Table:
     columns = [
         Column("model", "Network", lambda v, _: spaced(v)),
         Column("home", "Scans of"),
@@ -147,10 +142,10 @@ def _curve_table(rows: Sequence[Record], name: str) -> Table:
         Column("positive_share", "Called positive", lambda v, _: figure(v), numeric=True),
         Column("scans", "Scans", None, numeric=True),
     ]
-    return Table(name, "Every dose of every shift.", columns, list(rows))
+    return Table(name, "Every dose of every shift.", columns, [record_of(row) for row in rows])
 
 
-def _explanation_table(rows: Sequence[Record], name: str) -> Table:
+def _explanation_table(rows: Sequence[ExplanationRow], name: str) -> Table:
     columns = [
         Column("model", "Network", lambda v, _: spaced(v)),
         Column("home", "Home"),
@@ -159,7 +154,7 @@ def _explanation_table(rows: Sequence[Record], name: str) -> Table:
         Column("distance_unshifted", "Distance unshifted", lambda v, _: figure(v, 3), numeric=True),
         Column("distance", "Distance shifted", lambda v, _: figure(v, 3), numeric=True),
     ]
-    best = [r for r in rows if r.get("best")] or list(rows)
+    best = [record_of(row) for row in [r for r in rows if r.best] or rows]
     note = (
         "Mean log-odds by which the scores of home must be moved to lie as those of the new site, within each class: 0 "
         "is equal. A shift is named only where the scans of the new site show it and it leaves no more than chance; "

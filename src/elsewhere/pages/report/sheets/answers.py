@@ -149,7 +149,7 @@ def robustness(report: Report) -> str:
         which = "The same sites" if len(sites) == 1 else "Sites that differ"
         said.append(f"{which} under {len(report.studies)} settings side by side.")
     if study.stress.curves:
-        shifts = dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0)
+        shifts = dict.fromkeys(r.shift for r in study.stress.curves if r.dose != 0)
         said.append(f"Graded shifts of the scans: {', '.join(shifts)}.")
     if study.diagnosis.shortcuts:
         said.append("Shortcut battery with parts of the scans erased.")
