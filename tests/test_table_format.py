@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from elsewhere.errors import BadStudy
-from elsewhere.records import write_columns
-from elsewhere.table_format import TableFormat, column
+from elsewhere.records import write_columns, write_record
+from elsewhere.table_format import RecordFormat, TableFormat, column
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,19 @@ def test_a_file_without_a_format_is_read_where_it_has_the_columns(tmp_path: Path
     assert THINGS.read(tmp_path / "t") == ROWS[:1]
     write_without_format(tmp_path / "t", further=[1])
     assert THINGS.read(tmp_path / "t") == ROWS[:1]
+
+
+def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
+    first, second = (RecordFormat("thing", version, ("a",), "Run `elsewhere things` again") for version in (1, 2))
+    first.write(tmp_path / "r", {"a": 1})
+    assert first.read(tmp_path / "r") == {"a": 1}
+    with pytest.raises(BadStudy, match=r"holds 'thing 1'.*reads 'thing 2'.*Run `elsewhere things` again"):
+        second.read(tmp_path / "r")
+    write_record(tmp_path / "r", {"a": 1})  # of earlier versions
+    assert second.read(tmp_path / "r") == {"a": 1}
+    first.write(tmp_path / "r", {"b": 1})
+    with pytest.raises(BadStudy, match=r"has no 'a'. Run `elsewhere things` again"):
+        first.read(tmp_path / "r")
 
 
 @pytest.mark.parametrize(

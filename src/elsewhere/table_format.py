@@ -1,4 +1,4 @@
-"""The form of a table on disk: a frozen dataclass is its schema, with one reader, one writer and a format version.
+"""The form of a table or record on disk: its schema, one reader, one writer and a format version.
 
 A file says which table it is and of which format. One of another format is refused with the next step; a file without a
 format is of release 0.1.0 or earlier, and is read where it has the columns.
@@ -7,7 +7,7 @@ format is of release 0.1.0 or earlier, and is read where it has the columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 import pyarrow as pa
 
 from elsewhere.errors import BadStudy
-from elsewhere.records import read_marked_columns, write_columns
+from elsewhere.records import read_marked_columns, read_record, write_columns, write_record
 
 RowT = TypeVar("RowT")
 PLAIN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
@@ -92,13 +92,7 @@ class TableFormat(Generic[RowT]):
     def read_columns(self, path: Path) -> pa.Table:
         """The checked columns of a file, as Arrow has them; raises as `read`."""
         table, marks = read_marked_columns(path, self.next_step)
-        mark = marks.get("table", self.mark)
-        if mark != self.mark:
-            raise BadStudy(
-                path,
-                f"holds {mark!r} (a table and its format); this version of elsewhere reads {self.mark!r}",
-                f"{self.next_step}, or read it with the version of elsewhere that wrote it",
-            )
+        _check_format(path, marks.get("table"), self.mark, self.next_step)
         found = [self._column(path, table, c) for c in self.columns]
         return pa.table(found, schema=self.schema)
 
@@ -122,6 +116,50 @@ class TableFormat(Generic[RowT]):
         if found.null_count and not wanted.optional:
             raise BadStudy(path, f"column {wanted.name!r} has {found.null_count} empty cells", self.next_step)
         return found
+
+
+@dataclass(frozen=True)
+class RecordFormat:
+    """How a record of one kind is kept as JSON.
+
+    Attributes:
+        name: what the record is; stands in the file.
+        version: of the format.
+        keys: that it must have.
+        next_step: what to do where the file is missing or damaged.
+    """
+
+    name: str
+    version: int
+    keys: tuple[str, ...]
+    next_step: str
+
+    def write(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Keep a record with its checksum and its format; the file appears whole or not at all."""
+        write_record(path, {"format": f"{self.name} {self.version}", **content})
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The content of a file.
+
+        Raises:
+            BadStudy: it is missing, damaged, of another format, or lacks a key.
+        """
+        content = read_record(path, self.next_step)
+        _check_format(path, content.pop("format", None), f"{self.name} {self.version}", self.next_step)
+        missing = [name for name in self.keys if name not in content]
+        if missing:
+            raise BadStudy(path, f"has no {missing[0]!r}", self.next_step)
+        return content
+
+
+def _check_format(path: Path, found: object, wanted: str, next_step: str) -> None:
+    """Refuse a file of another format; one that says nothing of it is of release 0.1.0 or earlier."""
+    if found not in {None, wanted}:
+        raise BadStudy(
+            path,
+            f"holds {found!r} (what it is and its format); this version of elsewhere reads {wanted!r}",
+            f"{next_step}, or read it with the version of elsewhere that wrote it",
+        )
 
 
 @dataclass(frozen=True)

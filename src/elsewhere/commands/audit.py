@@ -13,7 +13,6 @@ from rich.table import Table
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
-from elsewhere.records import write_record
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
 from elsewhere.scans.scan import Fact
 from elsewhere.statistics.confounding import FactsSettings, facts_auc
@@ -21,7 +20,7 @@ from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.kept import key
 from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
-from elsewhere.studies.records import read_audit, read_scans
+from elsewhere.studies.records import AUDIT, read_audit, read_scans
 
 Row = dict[str, Any]
 
@@ -74,7 +73,7 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         findings["audited"] = wanted
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], named)]
     findings["warnings"] += [words for words in said if words not in findings["warnings"]]
-    write_record(folder.audit, findings)
+    AUDIT.write(folder.audit, findings)
     return findings
 
 

@@ -14,7 +14,6 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.files import csv_text, write_whole
-from elsewhere.records import write_record
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
@@ -24,7 +23,7 @@ from elsewhere.statistics.audit import audit
 from elsewhere.studies.file import Site, Study, load_study
 from elsewhere.studies.folder import Folder, default_folder, forget
 from elsewhere.studies.ingest import take_in_all
-from elsewhere.studies.records import COPY, OK, SCANS, ScanRow, read_audit
+from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audit
 from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
 
@@ -199,7 +198,7 @@ def _write(
 ) -> None:
     SCANS.write(into.scans, [replace(row, file=into.keep(folder.place(row.file))) for row in rows])
     write_whole(into.bad_scans, _bad_table(bad))
-    write_record(into.audit, findings)
+    AUDIT.write(into.audit, findings)
 
 
 def _refuse(

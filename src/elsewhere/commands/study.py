@@ -21,7 +21,6 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
-from elsewhere.records import write_record
 from elsewhere.rows import ScoreRow, SeedRow
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.sites import reader
@@ -32,7 +31,7 @@ from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
-from elsewhere.studies.records import SCORES, SEEDS, scores_key, usable_rows
+from elsewhere.studies.records import IDENTITY, SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.wording import numbered
 
 Points = dict[tuple[Reading, str], OperatingPoint]
@@ -119,7 +118,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     plan = load_study(file)
     prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
-    write_record(folder.study, _identity(plan, folder))
+    IDENTITY.write(folder.study, _identity(plan, folder))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
     names = [*plan.models, *plan.repeats]

@@ -23,7 +23,6 @@ from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.pages.verdict import Occasion, render
-from elsewhere.records import write_record
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.sites import KINDS
@@ -40,7 +39,7 @@ from elsewhere.studies.ingest import take_in_all
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.new_site import find_scans, new_site, read_options
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
-from elsewhere.studies.records import read_identity, usable_rows
+from elsewhere.studies.records import VERDICT, read_identity, usable_rows
 from elsewhere.wording import numbered, verb
 
 Bad = tuple[str, str, str]
@@ -162,7 +161,7 @@ def judge_site(
     record = answer.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
     record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
-    write_record(target / "verdict.json", record)
+    VERDICT.write(target / "verdict.json", record)
     write_whole(target / "verdict.html", render(answer, occasion))
     _print(answer, bad, target)
     return answer

@@ -11,16 +11,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elsewhere.errors import BadStudy
-from elsewhere.records import read_record
 from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LearnedRow, LocalRow, ScoreRow, SeedRow
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Units
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, key
-from elsewhere.table_format import TableFormat, column
+from elsewhere.table_format import RecordFormat, TableFormat, column
 
-IDENTITY = ("settings", "models", "versions", "split_hash")
-AUDIT = ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired")
+IDENTITY = RecordFormat(
+    "study",
+    1,
+    ("settings", "models", "versions", "split_hash"),
+    "Run `elsewhere study` again: finished trainings are kept",
+)
+AUDIT = RecordFormat(
+    "audit",
+    1,
+    ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired"),
+    "Run `elsewhere prepare` again: scans in the store are not read again",
+)
+FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` again")
+VERDICT = RecordFormat("verdict", 1, (), "Run `elsewhere verdict` again")
 
 OK, COPY = "ok", "copy"
 """Status of a scan that is used, and of a copy of one."""
@@ -156,7 +167,7 @@ def read_identity(folder: Folder) -> dict[str, Any]:
     """
     if not folder.study.is_file():
         raise BadStudy(folder.root, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
-    return read_record(folder.study, "Run `elsewhere study` again: finished trainings are kept", IDENTITY)
+    return IDENTITY.read(folder.study)
 
 
 def read_audit(folder: Folder) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def read_audit(folder: Folder) -> dict[str, Any]:
     Raises:
         BadStudy: there is none, or it is damaged.
     """
-    return read_record(folder.audit, "Run `elsewhere prepare` again: scans in the store are not read again", AUDIT)
+    return AUDIT.read(folder.audit)
 
 
 def read_findings(path: Path) -> list[dict[str, Any]]:
@@ -179,7 +190,7 @@ def read_findings(path: Path) -> list[dict[str, Any]]:
     with suppress(ValueError):  # earlier versions kept a bare list
         if isinstance(found := json.loads(path.read_bytes()), list):
             return found
-    findings: list[dict[str, Any]] = read_record(path, "Run `elsewhere diagnose` again", ["findings"])["findings"]
+    findings: list[dict[str, Any]] = FINDINGS.read(path)["findings"]
     return findings
 
 

@@ -14,7 +14,6 @@ from elsewhere.commands import Workers
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
 from elsewhere.errors import BadStudy
-from elsewhere.records import write_record
 from elsewhere.statistics.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
 from elsewhere.statistics.diagnosis.separation import SeparationSettings
 from elsewhere.statistics.permutation import p_value
@@ -22,6 +21,7 @@ from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, default_folder, write_table
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.prepared import examined_scans
+from elsewhere.studies.records import FINDINGS
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -138,7 +138,7 @@ def _write(folder: Folder, found: Mapping[str, list[Row]]) -> None:
             write_table(path, found[name])
         else:
             path.unlink(missing_ok=True)
-    write_record(folder.findings, {"findings": found["findings"]})
+    FINDINGS.write(folder.findings, {"findings": found["findings"]})
 
 
 def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
