@@ -254,3 +254,145 @@ class ExplanationRow:
     p_difference: float | None
     tried: int
     of: int
+
+
+@dataclass(frozen=True)
+class LookedAtRow:
+    """One scan that `elsewhere diagnose` looked at (diagnosis/scans.parquet).
+
+    Attributes:
+        site: name of the site.
+        patient: patient id within the site.
+        scan: scan id within the site.
+        label: 1 or 0.
+        subset: "train", "validation" or "test".
+        lungs_found: whether lungs were found; where not, only its metadata count.
+        lung_share: share of the volume that the lungs take.
+        outside_found: whether there is anything outside the body.
+    """
+
+    site: str
+    patient: str
+    scan: str
+    label: int
+    subset: str
+    lungs_found: bool
+    lung_share: float
+    outside_found: bool
+
+
+@dataclass(frozen=True)
+class SeparationRow:
+    """How well test scans of two sites are told apart by one view of them (diagnosis/separation.parquet).
+
+    Attributes:
+        home: one site.
+        site: the other.
+        view: what is looked at.
+        model: whose features are looked at; "" for views of the scans themselves.
+        auc: by patients that the rule has not seen.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        p: by permutation of patients.
+        power: for an AUC of 0.70.
+        patients_home: patients of the one site.
+        patients_site: of the other.
+        permutations: number of them; 0 in tables of early versions.
+        degenerate: why the model did not learn, or "".
+    """
+
+    home: str
+    site: str
+    view: str
+    model: str
+    auc: float
+    low: float | None
+    high: float | None
+    p: float | None
+    power: float | None
+    patients_home: int
+    patients_site: int
+    permutations: int = 0
+    degenerate: str = ""
+
+
+@dataclass(frozen=True)
+class ClassSeparationRow:
+    """How well positives and negatives of one site are told apart by one view of them (diagnosis/labels.parquet).
+
+    Attributes:
+        site, view, auc, low, high, p, power, permutations: as in `SeparationRow`.
+        scans: number of scans.
+        patients: number of patients.
+        fact: the kind of metadata that does most of it; "" for other views.
+        p_holm: p after Holm over all rows.
+        p_floor: the smallest p_holm that the permutations could give where it is that, 0 otherwise.
+    """
+
+    site: str
+    view: str
+    scans: int
+    auc: float
+    low: float | None
+    high: float | None
+    p: float | None
+    power: float | None
+    patients: int
+    permutations: int = 0
+    fact: str = ""
+    p_holm: float | None = None
+    p_floor: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShortcutRow(ModelAtSite):
+    """A model's AUC at one site where it sees only a part of each scan (diagnosis/shortcuts.parquet).
+
+    Attributes:
+        view: the part that it sees; "label_shuffle" for shuffled labels.
+        auc: for the disease.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        p: by permutation of patients.
+        patients: number of patients.
+        scans: number of scans.
+        permutations: number of them; 0 in tables of early versions.
+        degenerate: why the model did not learn, or "".
+    """
+
+    view: str
+    auc: float
+    low: float | None
+    high: float | None
+    p: float | None
+    patients: int
+    scans: int
+    permutations: int = 0
+    degenerate: str = ""
+
+
+@dataclass(frozen=True)
+class SaliencyRow:
+    """Where one model looks in one scan (diagnosis/saliency.parquet).
+
+    Attributes:
+        site: name of the site.
+        patient: patient id within the site.
+        scan: scan id within the site.
+        label: 1 or 0.
+        model: its name.
+        probability: of the whole scan.
+        inside: share of the map's mass inside the lungs; None for an empty map.
+        expected: share of the picture that the lungs take.
+        degenerate: why the model did not learn, or "".
+    """
+
+    site: str
+    patient: str
+    scan: str
+    label: int
+    model: str
+    probability: float | None
+    inside: float | None
+    expected: float | None
+    degenerate: str = ""

@@ -320,9 +320,10 @@ def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
 
 def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -> None:
     pair = {"home": "A", "site": "B", "view": "facts", "model": "", "auc": 0.9, "low": 0.8, "high": 1.0, "p": 0.01}
+    pair |= {"power": 0.8, "patients_home": 20, "patients_site": 20}  # as earlier versions kept it
     write_table(made.root / "diagnosis" / "separation.parquet", [pair])
     study = assembly.study_of(made, identity_of(made))
-    assert list(study.diagnosis.separation) == [pair]
+    assert list(study.diagnosis.separation) == [pair | {"permutations": 0, "degenerate": ""}]
     assert "shift diagnosis: what tells the sites apart" not in study.absent
     assert "shortcut battery: scores with the lungs erased" in study.absent
 

@@ -289,7 +289,7 @@ def _judge(model: Model, rows: Sequence[NewScan], stated: Requirements, prevalen
     home_sites = _home_sites(model, tables)
     home = join_predictions([tables[site] for site in home_sites]).subset("test")
     answer = judge(
-        _new_scans(labelled),
+        scored_scans(labelled),
         _known_scans(model, home),
         point,
         stated=stated,
@@ -330,7 +330,8 @@ def _known_scans(model: Model, found: Predictions) -> Scans:
     return Scans(found.labels, found.people, found.probabilities, kinds, found.sites)
 
 
-def _new_scans(rows: Sequence[NewScan]) -> Scans:
+def scored_scans(rows: Sequence[NewScan]) -> Scans:
+    """Labelled scans of the new site as columns; strata only where every scan has one."""
     strata = [r.stratum for r in rows]
     return Scans(
         np.array([r.label for r in rows]),

@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elsewhere.errors import BadStudy
-from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LearnedRow, LocalRow, ScoreRow, SeedRow
+from elsewhere.rows import (
+    ClassSeparationRow,
+    DoseRow,
+    DropRow,
+    ExplanationRow,
+    LearnedRow,
+    LocalRow,
+    LookedAtRow,
+    SaliencyRow,
+    ScoreRow,
+    SeedRow,
+    SeparationRow,
+    ShortcutRow,
+)
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Units
 from elsewhere.studies.folder import Folder
@@ -115,6 +128,16 @@ PAGE_ANEW = "Remove it and run `elsewhere report` again"
 STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not shifted again"
 DOSES = TableFormat("dose response", 1, DoseRow, STRESSED_ANEW)
 EXPLANATIONS = TableFormat("explanations", 1, ExplanationRow, STRESSED_ANEW)
+DIAGNOSED_ANEW = "Run `elsewhere diagnose` again: scans that were looked at are not looked at again"
+DIAGNOSIS: Mapping[str, TableFormat[Any]] = {
+    "scans": TableFormat("diagnosed scans", 1, LookedAtRow, DIAGNOSED_ANEW),
+    "separation": TableFormat("separation", 1, SeparationRow, DIAGNOSED_ANEW),
+    "labels": TableFormat("separation of classes", 1, ClassSeparationRow, DIAGNOSED_ANEW),
+    "shortcuts": TableFormat("shortcuts", 1, ShortcutRow, DIAGNOSED_ANEW),
+    "saliency": TableFormat("saliency", 1, SaliencyRow, DIAGNOSED_ANEW),
+}
+"""The tables of `elsewhere diagnose`, by the name of their file."""
+
 DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
 LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
 

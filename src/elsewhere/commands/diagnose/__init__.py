@@ -18,17 +18,16 @@ from elsewhere.statistics.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust
 from elsewhere.statistics.diagnosis.separation import SeparationSettings
 from elsewhere.statistics.permutation import p_value
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.prepared import examined_scans
-from elsewhere.studies.records import FINDINGS
+from elsewhere.studies.records import DIAGNOSIS, FINDINGS
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
 PERMUTATIONS = 1999
 SCAN_COLUMNS = ("site", "patient", "scan", "label", "subset", "lungs_found", "lung_share", "outside_found")
-TABLES = ("scans", "separation", "labels", "shortcuts", "saliency")
 
 
 def diagnose(  # noqa: PLR0917 - one option each
@@ -132,10 +131,10 @@ def _saliency(scans: Rows, model: str) -> list[Row]:
 
 def _write(folder: Folder, found: Mapping[str, list[Row]]) -> None:
     """Every table that has a row; a table of an earlier run that has none now goes."""
-    for name in TABLES:
+    for name, form in DIAGNOSIS.items():
         path = folder.diagnosis_table(name)
         if found[name]:
-            write_table(path, found[name])
+            form.write(path, [form.row(**row) for row in found[name]])
         else:
             path.unlink(missing_ok=True)
     FINDINGS.write(folder.findings, {"findings": found["findings"]})

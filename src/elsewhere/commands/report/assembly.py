@@ -26,14 +26,16 @@ from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
+from elsewhere.pages.report.content import Record
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.file import SECTIONS
-from elsewhere.studies.folder import Folder, read_table
+from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.records import (
+    DIAGNOSIS,
     DOSES,
     EXPLANATIONS,
     read_audit,
@@ -157,10 +159,10 @@ def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
     return page.Diagnosis(
-        separation=_records(folder.diagnosis_table("separation")),
-        shortcuts=_records(folder.diagnosis_table("shortcuts")),
-        saliency=_records(folder.diagnosis_table("saliency")),
-        labels=_records(folder.diagnosis_table("labels")),
+        separation=_diagnosed(folder, "separation"),
+        shortcuts=_diagnosed(folder, "shortcuts"),
+        saliency=_diagnosed(folder, "saliency"),
+        labels=_diagnosed(folder, "labels"),
         findings=read_findings(folder.findings),
     )
 
@@ -173,8 +175,10 @@ def _stress(folder: Folder) -> page.Stress:
     )
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    return read_table(path) if path.is_file() else []
+def _diagnosed(folder: Folder, name: str) -> list[Record]:
+    """One table of the diagnosis, whose rows the page takes by the names of their columns."""
+    path = folder.diagnosis_table(name)
+    return [vars(row) for row in DIAGNOSIS[name].read(path)] if path.is_file() else []
 
 
 def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
