@@ -19,11 +19,11 @@ READ_ONLY = re.compile(r"\bMapping\[str, Any\]|\bRecord\b")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 CEILINGS = {
-    "signatures with dict[str, Any] or Row": 0,
-    "signatures with Mapping[str, Any] or Record": 0,
-    "string-key accesses in commands and pages/report": 0,
-    "imports from one command to another": 0,
-    "largest wing's share of the lines, per cent": 0,
+    "signatures with dict[str, Any] or Row": 161,
+    "signatures with Mapping[str, Any] or Record": 144,
+    "string-key accesses in commands and pages/report": 635,
+    "imports from one command to another": 14,
+    "largest wing's share of the lines, per cent": 33,
     "longest file, lines": 500,
 }
 

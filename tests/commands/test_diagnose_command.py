@@ -157,7 +157,7 @@ def test_a_chunk_that_is_lost_is_made_again_alone(
     parts[0].unlink()
     (copy.root / "diagnosis" / "parts" / "old.parquet").write_bytes(b"")
     looked, probe = [], probing._probe_scan
-    monkeypatch.setattr(probing, "_probe_scan", lambda *given: looked.append(given[1]["scan"]) or probe(*given))
+    monkeypatch.setattr(probing, "_probe_scan", lambda *given: looked.append(given[1].scan) or probe(*given))
     assert diagnose_study(made[0], copy, permutations=199, workers=1) == found
     assert 0 < len(looked) <= probing.CHUNK
     assert sorted((copy.root / "diagnosis" / "parts").iterdir()) == parts
