@@ -5,6 +5,7 @@ Each `…_rows` gives the rows of one table of `benchmarks/evidence.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from elsewhere.statistics.calibration import calibration_line
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.decomposition import decompose
 from elsewhere.statistics.over_sites import auc_over_sites
+from elsewhere.statistics.pooled import SiteScores, mean_aucs
 from elsewhere.statistics.roc import exact_auc, grid_auc
 
 WITHIN_PATIENT = 0.7
@@ -194,3 +196,54 @@ def grid_rows(pool: ProcessPoolExecutor, repeats: int, seed: int) -> list[tuple[
     grid = [(s, a, k) for s in (UTSW, CC) for a in (0.7, 0.9) for k in (1.0, 3.0, 10.0, 30.0)]
     found = pool.map(grid_bias, [(s, a, k, repeats, seed) for s, a, k in grid])
     return [(s.name, f"{a}", f"{k:g}", f) for (s, a, k), f in zip(grid, found, strict=True)]
+
+
+MEAN_SITES = {"A": (23, 55, 1.0), "B": (30, 59, 1.5), "C": (22, 69, 2.0)}
+"""Test scans of the demo's sites: positives, negatives, scans of one patient."""
+
+MEAN_TRUTHS = {
+    "high at home, high elsewhere": ((0.98, 0.93, 0.90), (0.98, 0.98, 0.80), (0.92, 0.66, 0.85)),
+    "high at home, low elsewhere": ((0.90, 0.37, 0.33), (0.70, 0.90, 0.47), (0.27, 0.21, 0.80)),
+    "the same everywhere": ((0.85, 0.85, 0.85),) * 3,
+}
+"""Three networks (rows) at three sites (columns): true AUCs; a network's home is the site of its own place."""
+
+
+def mean_rows(pool: ProcessPoolExecutor, repeats: int, seed: int) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """(truth, coverage of the intervals of the mean at home, elsewhere, their difference, a paired difference)."""
+    yield from zip(MEAN_TRUTHS, pool.map(_means, [(name, repeats, seed) for name in MEAN_TRUTHS]), strict=True)
+
+
+def _means(task: tuple[str, int, int]) -> tuple[float, ...]:
+    name, repeats, seed = task
+    truth, random = np.array(MEAN_TRUTHS[name]), np.random.default_rng([seed, 8, list(MEAN_TRUTHS).index(name)])
+    homes = [(str(m), site) for m, site in enumerate(MEAN_SITES)]
+    away = [(str(m), site) for m in range(3) for s, site in enumerate(MEAN_SITES) if s != m]
+    twins = [(f"{m}'", site) for m, site in away]  # under another protocol: a tenth nearer to 1
+    groups = {"home": homes, "away": away, "twins": twins}
+    means = {"home": truth.diagonal().mean(), "away": (truth.sum() - truth.trace()) / 6}
+    means["home - away"] = means["home"] - means["away"]
+    means["away - twins"] = -0.1 * (1 - means["away"])
+    held = []
+    for _ in range(repeats):
+        sites = {}
+        for s, (site, (positives, negatives, times)) in enumerate(MEAN_SITES.items()):
+            labels = np.repeat([1, 0], [positives, negatives])
+            sick, well = (max(2, round(scans / times)) for scans in (positives, negatives))
+            patients = np.concatenate([np.arange(positives) % sick, sick + np.arange(negatives) % well])
+            common, *own = (_within(patients, random) for _ in range(7))
+            aucs = [*truth[:, s], *(truth[:, s] + 0.1 * (1 - truth[:, s]))]
+            names = [*"012", *(f"{m}'" for m in range(3))]
+            scores = {
+                n: 2**0.5 * ndtri(auc) * labels + 0.5**0.5 * (common + noise)
+                for n, auc, noise in zip(names, aucs, own, strict=True)
+            }
+            sites[site] = SiteScores(labels, patients, scores)
+        found = mean_aucs(sites, groups, [("home", "away"), ("away", "twins")])
+        held.append([found[key].low <= mean <= found[key].high for key, mean in means.items()])
+    return tuple(np.mean(held, axis=0).tolist())
+
+
+def _within(patients: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    shared, own = random.normal(size=patients.max() + 1)[patients], random.normal(size=patients.size)
+    return WITHIN_PATIENT**0.5 * shared + (1 - WITHIN_PATIENT) ** 0.5 * own

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from itertools import combinations
 from multiprocessing import get_context
@@ -39,7 +40,7 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, lung_mask, to_hu
 from elsewhere.statistics.intervals import wilson_ends
 
-PATIENTS, MATRIX, FINEST, SEED = 40, 96, 4.0, 7  # not the seed that the limits were chosen on (0)
+PATIENTS, MATRIX, FINEST, SEED = 40, 96, 4.0, 2027  # not the seed that the limits were chosen on (0)
 CHEST_SEED, CHEST_PATIENTS = 0, 15
 PLANTED_IN = 24
 COVID_CT_MD = ("COVID-19 subjects/P001", "COVID-19 subjects/P002", "Cap subjects/cap001", "Cap subjects/cap002",
@@ -423,7 +424,7 @@ def tables() -> Iterator[str]:
     whole = [c for c in one_each(everything) if c.as_stored.units != "relative"]
     planted = whole[:: max(1, len(whole) // PLANTED_IN)][:PLANTED_IN]
     yield "# Forensics: what it finds, misses and invents\n"
-    yield "Made by `python benchmarks/forensics.py --out docs/forensics-tables.md`.\n"
+    yield f"Made by `python benchmarks/forensics.py --out docs/forensics-tables.md` on {datetime.now(UTC).date()}.\n"
     yield (
         f"Simulated: {len(everything)} scans of {len(one_each(everything))} patients at {MATRIX}², seed {SEED}; faults "
         f"planted in {len(planted)} of them. Real: {len(real)} scans of {len(one_each(real))} patients "

@@ -44,7 +44,7 @@ from elsewhere.statistics.requirements import (
 from elsewhere.statistics.verdict import HEADLINES, Scans, judge
 from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
 
-REPORT = 731_906_224
+REPORT = 564_738_291
 """Seed of every table that is published; never used before."""
 
 WORKS, ACTIONS, PARTS, COVERAGE, RANGES, LEARNED = 600, 100, 60, 600, 300, 200

@@ -3,7 +3,7 @@
 The map of the house, from the ground up::
 
     errors                what went wrong, where, and what to do next
-    files, stages         a file written whole or not at all; where the time of a run went
+    files, stages, memory a file written whole or not at all; where the time of a run went; freed memory kept
     statistics/           decisions, scores, intervals, calibration, diagnosis: arrays in, numbers out
     scans | pages | engine
         scans/            one examination, its volume, its quality, the store, published layouts, simulated chests

@@ -15,6 +15,7 @@ from elsewhere.commands.audit import Labelled, audit, confounding, rule_score, w
 from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
+from elsewhere.records import write_record
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.prepared import ExaminedScan, examined_scans
 from elsewhere.studies.records import read_scans
@@ -50,6 +51,15 @@ def test_again_it_reads_no_scan_and_says_the_same(
     audit(tiny_study_file, audited.root, workers=1, permutations=19)
     assert audited.audit.read_text() == before
     assert "Label information in metadata" in capsys.readouterr().err
+    found = json.loads(before)
+    del found["checksum"], found["record"]
+    older = {
+        **found,
+        "warnings": [*found["warnings"], "UTSW: knowing only month of the scan gives AUC 1.00, as it was."],
+    }
+    write_record(audited.audit, older)
+    audit(tiny_study_file, audited.root, workers=1, permutations=19)
+    assert audited.audit.read_text() == before  # what another version said of the rules gives way
 
 
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
@@ -77,7 +87,7 @@ def test_the_page_shows_it_in_tables(audited: Folder) -> None:
     shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
     tables = {table.name: table for table in shown}
     assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
-    assert tables["x-forensics"].caption.endswith("2, of them 1 suspected leak.")
+    assert tables["x-forensics"].caption.endswith("(0 within a patient); 1 suspected leak.")
     assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
     assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
     assert len(tables["x-looks"].rows) == len(found["looks"])
@@ -104,9 +114,30 @@ def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
     assert found["kernel", "all sites together"]["n"] == 120
     assert found["site only, cross-fitted", "all sites together"]["auc"] == pytest.approx(0.5, abs=0.15)
     assert not any("class" in r["facts"] for r in records)  # what the label is made from is no fact
-    said = warn_of_facts(records)
+    said = [words for words in warn_of_facts(records) if "knowing only kernel" in words]
     assert [words.split(":")[0] for words in said] == ["All sites together", "B", "A"]
-    assert "knowing only kernel gives AUC 1.00 (p = 0.050, 60 scans)" in said[2]
+    assert "knowing only kernel gives AUC 1.00 (p ≤ 0.050, 60 scans). What goes with that in the picture" in said[2]
+
+
+def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
+    """A month that gives the label away hides no rule of the acquisition, and accuses no picture."""
+    rule = {"sites": "A", "n": 60, "p_value": 0.01, "permutations": 99}
+    month = rule | {"rule": "month of the scan", "auc": 1.0, "facts": "month"}
+    encoding = rule | {"rule": "encoding", "auc": 0.91, "facts": "minimum, maximum"}
+    assert warn_of_facts([month, encoding]) == [
+        "A: knowing only encoding (measured in the picture) gives AUC 0.91 (p ≤ 0.010, 60 scans). What goes with that "
+        "in the picture, a network can learn instead of the disease.",
+        "A: knowing only month of the scan gives AUC 1.00 (p ≤ 0.010, 60 scans). No network sees that, and nothing in "
+        "the picture was shown to go with it.",
+    ]
+    assert len(warn_of_facts([month])) == 1
+    assert (
+        "encoding (partly measured in the picture) gives" in warn_of_facts([encoding | {"facts": "units, minimum"}])[0]
+    )
+    assert "encoding gives" in warn_of_facts([encoding | {"facts": "units, dtype"}])[0]
+    assert "can learn" not in warn_of_facts([month | {"p_value": 0.02}])[0]
+    assert "p = 0.020" in warn_of_facts([month | {"p_value": 0.02}])[0]
+    assert warn_of_facts([month | {"auc": 0.55}]) == []
 
 
 def test_nothing_is_said_of_facts_that_mean_nothing() -> None:

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from elsewhere.cli import app
 from elsewhere.commands import diagnose as command
 from elsewhere.commands.diagnose import diagnose_study, probing
+from elsewhere.commands.diagnose.tables import ALL_ACQUISITION
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
+from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.records import read_findings
@@ -143,7 +145,7 @@ def test_a_scan_without_lungs_is_said_and_left_out(found: dict[str, list[dict[st
 def test_again_it_looks_at_no_scan_and_says_the_same(
     made: tuple[Path, Folder], found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "_probe_scan", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr(probing, "find_regions", lambda *_: pytest.fail("looked again"))
     assert diagnose_study(*made, permutations=199, workers=1) == found
 
 
@@ -156,8 +158,8 @@ def test_a_chunk_that_is_lost_is_made_again_alone(
     parts = sorted((copy.root / "diagnosis" / "parts").iterdir())
     parts[0].unlink()
     (copy.root / "diagnosis" / "parts" / "old.parquet").write_bytes(b"")
-    looked, probe = [], probing._probe_scan
-    monkeypatch.setattr(probing, "_probe_scan", lambda *given: looked.append(given[1].scan) or probe(*given))
+    looked, find = [], probing.find_regions
+    monkeypatch.setattr(probing, "find_regions", lambda *given: looked.append(1) or find(*given))
     assert diagnose_study(made[0], copy, permutations=199, workers=1) == found
     assert 0 < len(looked) <= probing.CHUNK
     assert sorted((copy.root / "diagnosis" / "parts").iterdir()) == parts
@@ -230,3 +232,9 @@ def test_a_study_that_has_not_run_is_refused(made: tuple[Path, Folder], tmp_path
     with pytest.raises(BadStudy, match=r"predictions.*does not exist\. Run `elsewhere study` again"):
         diagnose_study(made[0], Folder(tmp_path))
     assert command.PERMUTATIONS >= 999
+
+
+def test_header_like_metadata_hold_nothing_that_was_measured_in_the_picture() -> None:
+    assert "encoding_kind" in MEASURED  # found by looking at the values
+    assert not set(MEASURED) & set(ALL_ACQUISITION)
+    assert {"kernel", "units", "thickness_mm"} <= set(ALL_ACQUISITION)

@@ -259,8 +259,16 @@ def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) ->
 
 def test_copies_and_repairs_are_counted_in_singular_and_plural(made: Folder) -> None:
     for copies, repaired, words in (
-        (1, ["x"], ("1 copy of a scan under the same patient was left out.", "1 remark on scans that were read with")),
-        (2, ["x", "y"], ("2 copies of a scan under the same patient were left out.", "2 remarks on scans that were")),
+        (
+            1,
+            ["x"],
+            ("“study”: 1 copy of a scan under the same patient was left out.", "“study”: 1 remark on scans that"),
+        ),
+        (
+            2,
+            ["x", "y"],
+            ("“study”: 2 copies of a scan under the same patient were", "“study”: 2 remarks on scans that"),
+        ),
     ):
         made.audit.write_text(json.dumps(AUDIT | {"copies_left_out": copies, "repaired": repaired}), encoding="utf-8")
         notes = assembly.study_of(made, identity_of(made)).notes
@@ -271,7 +279,7 @@ def test_how_the_weights_were_chosen_is_read_from_the_checkpoints_that_say_so(ma
     assert assembly.study_of(made, identity_of(made)).selections == []
     check = {"iteration": 5, "training_loss": 0.7, "accuracy": 0.8, "log_loss": 0.4, "auc": None}
     said = {"select": "auc", "criterion": "log_loss", "checks": 2, "tied": 1, "kept": check, "last": check}
-    said |= {"majority_share": 0.5, "equals_majority": False, "warnings": ["the weights were chosen by log loss"]}
+    said |= {"majority_share": 0.5, "balanced": True, "warnings": ["the weights were chosen by log loss"]}
     record = {"format": 1, "iteration": 5, "sha256": "c0ffee", "selection": said}
     (made.model("A") / "checkpoint.json").write_text(json.dumps(record))
     (row,) = assembly.study_of(made, identity_of(made)).selections
@@ -431,7 +439,7 @@ def test_protocols_are_compared_on_the_scans_that_both_scored(made: Folder) -> N
         )
         for k, c in worse.items()
     }
-    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)], 0, 50)
+    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)])
     tests = {(r["model"], r["site"]): r for r in rows if r["model"] != "mean"}
     assert set(tests) == {(m, s) for m in ("A", "B", "A+B") for s in ("A", "B")}
     assert {r["scans"] for r in tests.values()} == {SCANS - 4}

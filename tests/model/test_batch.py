@@ -56,7 +56,7 @@ def test_dropout_side_by_side_is_dropout_one_after_the_other(dropblock: float, p
 
 
 def test_large_inputs_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "SMALL", 0)
+    monkeypatch.setattr(batch, "LARGEST_SMALL", 0)
     scans = [scan(8), scan(20)]
     found = predict_many(network(), scans, SampleSettings(), 4)
     assert all(np.array_equal(f, predict(network(), c, r, stride=4)) for f, (c, r) in zip(found, scans, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from elsewhere.model.network import Network, NetworkSettings, max_pool
 from elsewhere.model.prediction import extract_features, predict
-from elsewhere.model.saliency import Saliency, find_saliency, map_level
+from elsewhere.model.saliency import Saliency, find_saliencies, find_saliency, map_level
 from elsewhere.model.sample import Case, SampleSettings, evaluation_input
 
 SMALL = NetworkSettings(
@@ -51,6 +53,23 @@ def test_probability_and_features_are_those_of_prediction(settings: NetworkSetti
     np.testing.assert_allclose(found.features, extract_features(net, case, read, SAMPLE, 4), atol=1e-4)
     assert (found.length, found.count) == (8, min(slices, 8))
     assert found.top == (8 - found.count) // 2
+
+
+@pytest.mark.parametrize("settings", [SMALL, STREAMED], ids=["plain", "streamed"])
+def test_several_scans_side_by_side_are_as_one_by_one(settings: NetworkSettings) -> None:
+    net, lengths = network(settings), (20, 5, 8, 27, 8, 31)
+    scans = [(case, partial(cut, voxels)) for case, voxels in map(scan, lengths)]
+    for together, (case, read) in zip(find_saliencies(net, scans, SAMPLE, 4), scans, strict=True):
+        alone = find_saliency(net, case, read, SAMPLE, 4)
+        assert together.probability == pytest.approx(alone.probability, abs=1e-5)
+        np.testing.assert_allclose(together.features, alone.features, atol=1e-4)
+        np.testing.assert_allclose(together.cells, alone.cells, atol=1e-5)
+        assert (together.start, together.count, together.top) == (alone.start, alone.count, alone.top)
+    assert find_saliencies(net, [], SAMPLE, 4) == []
+
+
+def cut(voxels: NDArray[np.int16], _: Case, start: int, stop: int) -> NDArray[np.int16]:
+    return voxels[start:stop]
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])

@@ -105,7 +105,7 @@ def test_the_record_holds_kept_last_ties_and_majority():
     record = describe_selection(checks, "accuracy", cases(NEGATIVE), balanced=False)
     assert record["kept"] == checks[0]._asdict()
     assert record["last"] == checks[2]._asdict()
-    assert (record["checks"], record["tied"], record["majority_share"], record["equals_majority"]) == (3, 2, 0.75, True)
+    assert (record["checks"], record["tied"], record["majority_share"], record["balanced"]) == (3, 2, 0.75, False)
 
 
 def test_a_kept_check_at_majority_is_warned_of():
@@ -125,7 +125,10 @@ def test_a_log_loss_of_a_constant_is_warned_of():
     assert "AUC within sites 0.00 kept, 0.00 last. Train longer" in sentence
     assert warnings([check(5, 1.0, entropy - 0.01)], "log_loss") == []
     assert warnings([check(5, 1.0, 0.60)], "log_loss", balanced=True) == []
-    assert "(0.69)" in warnings([check(5, 1.0, 0.70)], "log_loss", balanced=True)[0]
+    (sentence,) = warnings([check(5, 1.0, 0.70)], "log_loss", balanced=True)
+    assert (
+        "validation class-balanced log loss of 0.70, no better than the same answer for every scan (0.69)" in sentence
+    )
 
 
 def test_an_auc_of_chance_is_warned_of():
@@ -136,7 +139,13 @@ def test_an_auc_of_chance_is_warned_of():
 def test_the_accuracy_of_the_majority_beside_a_good_criterion():
     """A low prevalence: nothing above 0.5, yet well ranked; it is said, and not called useless."""
     (sentence,) = warnings([check(5, 0.75, 0.3, 0.9)], "log_loss")
-    assert "accuracy of always answering the majority class (0.75); their AUC within sites is 0.90" in sentence
+    assert (
+        "an accuracy of 0.75, no better than always answering the majority class (0.75); their AUC within sites is 0.90"
+        in sentence
+    )
+    (below,) = warnings([check(5, 0.70, 0.3, 0.9)], "log_loss")
+    assert "an accuracy of 0.70, no better than always answering the majority class (0.75)" in below
+    assert warnings([check(5, 0.76, 0.3, 0.9)], "log_loss") == []
 
 
 def test_one_class_of_validation_scans():

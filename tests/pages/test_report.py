@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import (
     Audit,
     BadScanRow,
@@ -330,7 +331,7 @@ def test_the_same_report_gives_the_same_bytes(small: Study, tmp_path: Path) -> N
 
 def test_the_headline_names_home_elsewhere_and_the_fall(full: Path) -> None:
     words = " ".join(" ".join(Elements((full / "report.html").read_text(encoding="utf-8")).words).split())
-    assert "Nine networks were trained to classify chest CT scans as positive or negative on UTSW" in words
+    assert "Nine networks under each of two protocols, 18 in all, were trained to classify chest CT scans" in words
     ends = r"0\.\d\d \(0\.\d\d–\d\.\d\d\)"
     assert re.search(rf"Mean discrimination \(AUC, with 95 % interval\): {ends} at home \(internal test set", words)
     assert re.search(rf"; {ends} elsewhere \(external validation, sites never seen in training\), 10 cells", words)
@@ -347,10 +348,37 @@ def test_protocols_are_compared_and_each_change_is_named(small: Study) -> None:
     rows = protocol_table(steps, "protocols").rows
     assert [(r["study"], r["against"], r["change"]) for r in rows] == [
         ("paper", "", ""),
-        ("encoding", "paper", "encoding: back to HU"),
-        ("both", "encoding", "crop: to the lungs"),
+        ("encoding", "paper", "encoding: back to HU (“paper”: as in the paper)"),
+        ("both", "encoding", "crop: to the lungs (“encoding”: as in the paper)"),
     ]
     assert [r["unseen_gain"] for r in rows] == [None, 0.0, 0.0]
+
+
+def test_what_was_changed_is_between_the_two_studies_and_not_against_the_publication(small: Study) -> None:
+    """The other study may depart from the publication as well: its own value is what was changed."""
+    one = replace(
+        small,
+        name="paper",
+        departures={
+            "network.input": "[48, 32, 32] (paper: [128, 512, 512])",
+            "preparation.smooth": "True (paper: False)",
+        },
+        settings={"network": {"input": [48, 32, 32]}, "preparation": {"smooth": True, "maximum": None}},
+    )
+    two = replace(
+        small,
+        name="b",
+        departures={
+            "network.input": "[24, 32, 32] (paper: [128, 512, 512])",
+            "preparation.maximum": "100.0 (paper: None)",
+            "a": "x",
+        },
+        settings={"network": {"input": [24, 32, 32]}, "preparation": {"smooth": False, "maximum": 100.0}},
+    )
+    assert protocol_table([two, one], "protocols").rows[1]["change"] == (
+        "network.input: [24, 32, 32] (“paper”: [48, 32, 32]); preparation.maximum: 100 (“paper”: none); "
+        "a: x (“paper”: as in the paper); preparation.smooth: no (“paper”: yes)"
+    )
 
 
 def test_means_over_cells_are_plain_means_and_keep_to_their_kin(small: Study) -> None:
@@ -449,3 +477,25 @@ def test_names_and_sizes_are_kept_whole_and_escaped() -> None:
     )
     assert whole("<b>x-y</b>") == '&lt;b&gt;<span class="whole">x-y</span>&lt;/b&gt;'
     assert whole("/data/a-b/c-d.dcm") == "/data/a-b/c-d.dcm"
+
+
+def test_a_picture_that_the_page_needs_stays_longest_however_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = places.Folder(tmp_path)
+    needed, other = Canvas("needed", "Scans.", 100, 100), Canvas("other", "A plot.", 100, 100)
+    for _ in range(10):
+        needed.line([0, 100], [0, 100])
+    out.add_picture(needed, first=True)
+    out.add_picture(other)
+    monkeypatch.setattr(places, "PAGE", sum(len(p.svg) for p in out.pictures) - 1)
+    page = out.add_page(lambda: "".join(str(p.svg) for p in out.pictures), cells=0).read_text()
+    assert "figures/other.svg" in page
+    assert "figures/needed.svg" not in page
+    monkeypatch.setattr(places, "PAGE", 0)
+    assert "figures/needed.svg" in _again(out)
+
+
+def _again(out: places.Folder) -> str:
+    out.written.discard("report.html")
+    return out.add_page(lambda: "".join(str(p.svg) for p in out.pictures), cells=0).read_text()

@@ -37,18 +37,33 @@ def a_study(low: float, high: float, trainings: int = 1, **test: object) -> Stud
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "mean", "once", "over_trainings"),
     [
-        (0.02, 0.18, "training on several sites helped. "),
-        (-0.18, -0.02, "training on several sites hurt. "),
-        (-0.02, 0.18, "training on several sites is not shown to help or to hurt. "),
+        (0.02, 0.18, "0.10 higher (95\u00a0%: 0.02 to 0.18) than that of", "discriminate better. ", "helped. "),
+        (-0.18, -0.02, "0.10 lower (95\u00a0%: 0.02 to 0.18) than that of", "discriminate worse. ", "hurt. "),
+        (
+            -0.02,
+            0.18,
+            "+0.08 (95\u00a0%: −0.02 to +0.18), over one comparison:",
+            "are not shown to discriminate better or worse. ",
+            "is not shown to help or to hurt. ",
+        ),
     ],
 )
-def test_training_on_several_sites_is_judged_by_the_whole_interval(low: float, high: float, said: str) -> None:
+def test_networks_of_several_sites_are_judged_by_the_whole_interval(
+    low: float, high: float, mean: str, once: str, over_trainings: str
+) -> None:
+    """One training of each tells of these networks; that training on several sites helps or hurts takes several."""
     words = comparisons.several_sentence(a_study(low, high))
-    assert said in words
-    assert words.startswith("At the site of that one (internal test sets) networks of several sites have a mean AUC ")
+    assert words.startswith("At the site of that one (internal test sets) the mean AUC of networks of several sites ")
+    assert mean in words
+    assert f"these networks of several sites {once}" in words
+    assert "training on several sites" not in words
     assert words.endswith("each network is one training (seed), which is held fixed.")
+    several = comparisons.several_sentence(a_study(low, high, trainings=2))
+    assert mean in several
+    assert f"training on several sites {over_trainings}" in several
+    assert "these networks" not in several
 
 
 def test_significance_is_holms_and_has_a_sign() -> None:
@@ -69,17 +84,20 @@ def test_several_trainings_are_said_to_be_in_the_interval() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.01, 0.2, "“paper” discriminates better"),
-        (-0.2, -0.01, "“harmonised” discriminates better"),
-        (-0.1, 0.1, "neither is shown to discriminate better"),
+        (0.02, 0.2, "“paper” is 0.11 higher (95\u00a0%: 0.02 to 0.20) than that of “harmonised”, over one pair of "
+         "network and site: these networks discriminate better under “paper”."),
+        (-0.2, -0.02, "“paper” is 0.11 lower (95\u00a0%: 0.02 to 0.20) than that of “harmonised”, over one pair of "
+         "network and site: these networks discriminate better under “harmonised”."),
+        (-0.1, 0.1, "“paper” less that of “harmonised” is 0.00 (95\u00a0%: −0.10 to +0.10), over one pair of network "
+         "and site: under neither are they shown to discriminate better."),
     ],
-)
+)  # fmt: skip
 def test_protocols_are_judged_by_the_whole_interval(low: float, high: float, said: str, tmp_path: Path) -> None:
     head = {"family": "protocols", "relation": "unseen", "first": "paper", "second": "harmonised"}
     cell = TEST | head | {"model": "A", "site": "B"}
     mean = {**head, "model": "mean", "site": "", "difference": (low + high) / 2, "low": low, "high": high, "cells": 1}
     words = comparisons.protocol_sentence([cell, mean])
-    assert words.startswith("At sites never seen in training (external validation) “paper” has a mean AUC")
+    assert words.startswith("At sites never seen in training (external validation) the mean AUC of “paper”")
     assert said in words
     shown = comparisons.protocols(Report("Two", [a_study(0, 1)], protocols=[cell, mean]), Folder(tmp_path))
     assert shown is not None
@@ -94,7 +112,7 @@ def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans
         encoding="utf-8"
     )
     assert "must not be compared with them" in page
-    assert "training on several sites helped" in page
+    assert "these networks of several sites discriminate better" in page
     own = write_report(Report("Own", [a_study(0.02, 0.18)]), tmp_path / "own").read_text(encoding="utf-8")
     assert "0.826" not in own
 

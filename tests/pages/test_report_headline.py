@@ -47,6 +47,18 @@ def test_the_difference_is_judged_by_its_own_interval(mean: float, low: float, h
     assert "luck" not in headline.headline(study)
 
 
+@pytest.mark.parametrize(("low", "high", "side"), [(0.43, 0.64, "beyond"), (-0.1, 0.64, "within")])
+def test_the_difference_of_the_same_networks_stands_beside_that_of_all(low: float, high: float, side: str) -> None:
+    """Networks of several sites are tested elsewhere and have no cell at home: the plain difference mixes both."""
+    study = a_study(HOME, AWAY, groups=[a_group("fall", 0.3, 0.2, 0.4)])
+    assert "each against itself" not in headline.headline(study)
+    groups = [*study.groups, a_group("fall, same networks", 0.54, low, high)]
+    said = headline.headline(a_study(HOME, AWAY, a_cell("A+D", "B", 0.8), groups=groups))
+    assert "is 0.30 lower elsewhere than at home; " in said
+    assert "of those that have both, each against itself, the difference is +0.54" in said
+    assert f"to +0.64), {side} sampling error." in said
+
+
 def test_a_difference_without_an_interval_is_not_judged() -> None:
     said = headline.headline(a_study(HOME, AWAY))
     assert "The difference, home less elsewhere, is +0.30; it has no interval of its own here" in said
@@ -167,11 +179,30 @@ def test_two_studies_are_set_side_by_side_with_their_paired_difference() -> None
 
 def test_the_opening_names_what_was_tested_and_what_is_missing() -> None:
     full = [a_cell(m, s, 0.7) for m in ("A", "B", "A+D") for s in "ABCD"]
-    assert opening(a_study(*full)).endswith("and each was tested on held-out patients of A, B, C and D.")
-    assert "COVID" not in opening(a_study(*full))
-    some = opening(a_study(*full[:5]))
+    assert opening(alone(*full)).endswith("and each was tested on held-out patients of A, B, C and D.")
+    assert "COVID" not in opening(alone(*full))
+    some = opening(alone(*full[:5]))
     assert some.endswith("they were tested on held-out patients of A, B, C and D (7 of 12 cells are missing).")
-    assert opening(a_study()).endswith("; no test score is in the records.")
+    assert opening(alone()).endswith("; no test score is in the records.")
+
+
+def alone(*scores: dict) -> Report:
+    return Report("T", (a_study(*scores),))
+
+
+def test_the_networks_of_every_study_are_counted() -> None:
+    """Three networks under each of two protocols are six networks, and three were never trained twice."""
+    full = [a_cell(m, s, 0.7) for m in ("A", "B", "A+D") for s in "ABCD"]
+    one, two = a_study(*full), a_study(*full, name="harmonised")
+    assert opening(Report("T", (one,))).startswith("Three networks were trained to classify chest CT scans as positive")
+    both = opening(Report("T", (one, two)))
+    assert both.startswith("Three networks under each of two protocols, 6 in all, were trained to classify")
+    assert "(2 on one site each, the others on several), and each was tested" in both
+    other = a_study(*full[:4], name="harmonised", models=(Model("A", ("A",)),))
+    said = opening(Report("T", (one, other)))
+    assert said.startswith("4 networks (3 under “paper” and 1 under “harmonised”) were trained")
+    assert "on one site each" not in said
+    assert opening(Report("T", (one, a_study(*full[:9], name="b")))).endswith("(3 of 24 cells are missing).")
 
 
 def test_the_page_does_not_promise_that_ids_hold_no_name() -> None:

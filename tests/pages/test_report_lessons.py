@@ -111,6 +111,7 @@ def test_recognising_the_site_is_not_said_to_be_enough(first: float, low: float,
     said = here(study, "A site with one class")
     assert said.startswith("D has positives only: 2 cells have no AUC. Networks trained on it call ")
     assert words in said
+    assert " positive (threshold reading (a)): " in said
     assert "enough" not in said
 
 
@@ -129,6 +130,9 @@ def test_accuracy_is_set_against_the_majority_share_both_ways() -> None:
     assert "is not above the majority share in 1; it is above it with its whole 95 % interval in 1." in here(
         a_study(low, high), title
     )
+    assert "the accuracy (threshold reading (a)) is not above" in here(a_study(low), title)
+    other = a_study(low | {"threshold_reading": "site"}, reading="site")
+    assert "the accuracy (threshold reading (b)) is not above" in here(other, title)
     assert "in 0; it is above it with its whole 95 % interval in 1." in here(a_study(high), title)
 
 
@@ -182,6 +186,8 @@ def test_metadata_rules_are_set_against_what_chance_gives() -> None:
     assert "the strongest is kernel at A (AUC 0.90)" in here(told, title)
     none = a_study(audit=Audit(confounding=[insecure]))
     assert "Of 1 rule that knows only metadata, each within one site, 0 tell the classes apart" in here(none, title)
+    padded = a_study(audit=Audit(confounding=[insecure | {"facts": "padding_share, black_share"}]))
+    assert "that knows only metadata or simple measures of the picture, each" in here(padded, title)
 
 
 def test_lung_segmented_scans_are_counted_or_said_to_be_none() -> None:
@@ -245,8 +251,13 @@ def test_lessons_leave_out_what_did_not_learn_and_say_so(tmp_path: Path) -> None
 def test_the_caption_of_the_rules_says_that_no_network_sees_metadata() -> None:
     said = rules_words([{"rule": "month of the scan", "p_value": 0.01}, {"rule": "kernel", "p_value": 0.3}])
     assert "which 1 of 2 rules have; chance alone gives about 0.1." in said
-    assert "No network sees metadata" in said
+    assert said.startswith("Discrimination (AUC) of rules that see only metadata, on patients they have not seen.")
+    assert said.endswith("No network sees metadata: of those it can learn only what goes with them in the picture.")
     assert "can learn any of these" not in said
+    measured = rules_words([{"rule": "encoding", "p_value": 0.01, "facts": "dtype, minimum, maximum"}])
+    assert measured.startswith(
+        "Discrimination (AUC) of rules that see only metadata or simple measures of the picture (such as its lowest and"
+    )
     assert "Squares" not in rules_words([{"rule": "kernel", "sites": "A", "auc": 0.7}])
 
 

@@ -172,6 +172,7 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
     )
     assert "made_from" not in row
     said = " ".join([*shown["meanings"].values(), shown["table"].caption, shown["table"].note])
+    assert "home has scans of nearly all the ages and sexes found there" in said
     assert not re.search(r"mend|sick|healthy|right decision|commoner|luck", said)
     assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
 
@@ -285,6 +286,33 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     assert "0.90 → 0.60" in svg
     assert len(rows_of(tmp_path, "paper-dose-response")) == 5
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
+
+
+def an_explanation(home: str, site: str, outcome: str = "too few") -> ExplanationRow:
+    words = f"scores of {home} and {site} lie apart: 24 and 9 scans are too few to name a shift (at least 100 of each)."
+    said = words if outcome == "too few" else f"blur brings {home} nearest to {site}."
+    place = {"model": home, "home": home, "site": site, "shift": "none", "dose": 0.0}
+    return partly(ExplanationRow, **place, best=True, outcome=outcome, words=said)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (("too few", "too few", "too few"), ["No shift can be named for any new site, as home, site or both have fewer "
+         "than 100 scans of the classes compared."]),
+        (("named", "too few", "too few"), ["blur brings A nearest to B.", "No shift can be named for 2 pairs of a "
+         "network's home and a new site, as home, site or both have fewer than 100 scans of the classes compared: A "
+         "and C, and B and C."]),
+        (("named", "pictures", "too few"), ["blur brings A nearest to B.", "blur brings A nearest to C.",
+         "scores of B and C lie apart: 24 and 9 scans are too few to name a shift (at least 100 of each)."]),
+    ],
+)  # fmt: skip
+def test_sites_with_too_few_scans_are_one_line(outcomes: tuple[str, ...], said: list[str], tmp_path: Path) -> None:
+    pairs = (("A", "B"), ("A", "C"), ("B", "C"))
+    rows = [an_explanation(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
+    shown = stress.section(a_study(stress=Stress([], rows)), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["best"] == said
 
 
 def a_dose(auc: float, p: float | None, dose: float = 4.0, shift: str = "blur") -> DoseRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_kept_weights_at_the_majority_share_are_marked_and_warned_of(tmp_path: P
     assert said in unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
     with (tmp_path / "tables" / "paper-selection.csv").open(encoding="utf-8", newline="") as file:
         (csv_row,) = csv.DictReader(file)
-    assert (csv_row["last_auc"], csv_row["equals_majority"]) == ("0.77", "True")
+    assert (csv_row["last_auc"], csv_row["no_better_than_majority"]) == ("0.77", "True")
 
 
 def test_weights_well_chosen_are_shown_without_a_word(tmp_path: Path) -> None:
@@ -58,6 +59,31 @@ def test_weights_well_chosen_are_shown_without_a_word(tmp_path: Path) -> None:
     assert selection.warnings(study) == []
     write_report(Report("Kept", [study]), tmp_path)
     assert "How the kept weights were chosen" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_accuracy_below_the_majority_share_is_marked_and_warned_of_too() -> None:
+    """Kept for its log loss, right in 7 of 10 where 8 are negative."""
+    labels = [0] * 8 + [1] * 2
+    for accuracy, mark in ((0.7, "*"), (0.8, "*"), (0.9, "")):
+        kept = a_selection("log_loss", (30, accuracy, 0.4, 0.75), labels=labels)
+        study = a_study(selections=[selection.flat_record("A", kept)])
+        assert printed_row(study)["kept_accuracy"] == f"{accuracy:.2f}{mark} ({accuracy:.2f})"
+        assert ("* is no better than always calling" in selection.selection_table(study, "s").note) == bool(mark)
+        assert len(selection.warnings(study)) == bool(mark)
+
+
+def test_a_log_loss_that_weighs_the_classes_alike_is_named_so() -> None:
+    kept = a_selection("log_loss", (30, 0.9, 0.4, 0.75), labels=HALF)
+    plain = a_study(selections=[selection.flat_record("A", kept)])
+    for balanced, heading in ((True, "Class-balanced log loss: kept (last)"), (False, "Log loss: kept (last)")):
+        study = replace(plain, settings={"training": {"balanced_classes": balanced}})
+        table = selection.selection_table(study, "selection")
+        assert heading in [column.heading for column in table.columns]
+        assert ("mean of the two classes' means" in table.note) == balanced
+        assert printed_row(study)["criterion"].startswith(
+            "Lowest class-balanced log loss" if balanced else "Lowest log"
+        )
+    assert "Log loss: kept (last)" in [column.heading for column in selection.selection_table(plain, "s").columns]
 
 
 def test_a_rule_that_could_not_be_followed_is_said_and_a_model_without_a_record_has_no_row(tmp_path: Path) -> None:

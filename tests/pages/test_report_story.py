@@ -122,9 +122,34 @@ def a_scan(site: str = "A", label: int = 1, **values: Any) -> dict[str, Any]:
     return base | {"trained_here_wrong": 2, "mean_probability": 0.2, "known": ""} | values
 
 
-def a_judge(site: str = "A", label: int = 1, scans: int = 20, wrong: int = 1, models: int = 3) -> dict[str, Any]:
+def a_judge(
+    site: str = "A", label: int = 1, scans: int = 20, wrong: int = 1, models: int = 3, patients: int = 0
+) -> dict[str, Any]:
     """A record of `Study.judged`."""
-    return {"site": site, "label": label, "scans": scans, "models": models, "mostly_wrong": wrong}
+    counts = {"mostly_wrong": wrong, "mostly_wrong_patients": patients or wrong}
+    return {"site": site, "label": label, "scans": scans, "models": models, **counts}
+
+
+def test_scans_called_wrongly_are_counted_before_the_list_is_cut(tmp_path: Path) -> None:
+    """25 + 22 scans are wrong, 12 of each class are listed: 24 is the length of the lists and no result."""
+    judges = [a_judge(scans=60, wrong=20, patients=15), a_judge("B", scans=60, wrong=5)]
+    judges += [a_judge(label=0, scans=90, wrong=22, patients=19), a_judge("C", wrong=3, models=1)]
+    scans = [a_scan(scan=f"p{i}") for i in range(12)] + [a_scan(scan=f"n{i}", label=0) for i in range(12)]
+    study = a_study(hardest=scans, judged=judges)
+    assert hardest.sentence(study).startswith(
+        "Called wrongly by more than half of the networks: 25 positives of 20 patients and 22 negatives of 19 "
+        "patients; listed are the 12 hardest positives and the 12 hardest negatives. All listed scans are of a class"
+    )
+    shown = hardest.section(study, "paper", Folder(tmp_path))
+    assert shown is not None
+    assert [table.caption.rpartition(", the ")[2] for table in shown["tables"]] == [
+        "12 hardest of 25.",
+        "12 hardest of 22.",
+    ]
+    few = a_study(hardest=scans[:2], judged=[a_judge(wrong=2, patients=1), a_judge(label=0, wrong=0)])
+    assert hardest.sentence(few).startswith(
+        "Called wrongly by more than half of the networks: 2 positives of 1 patient. All listed scans are of a class"
+    )
 
 
 def test_scans_of_a_class_that_the_networks_mostly_miss_are_not_called_hard() -> None:
@@ -137,12 +162,13 @@ def test_a_scan_that_stands_out_in_its_class_is_to_be_looked_at() -> None:
     scans = [a_scan(), a_scan(scan="t", trained_here_wrong=0)]
     said = hardest.sentence(a_study(hardest=scans, judged=[a_judge(wrong=2)]))
     assert (
-        "All are of a class that the networks mostly get right at that site; 1 of these is called wrongly also" in said
+        "All listed scans are of a class that the networks mostly get right at that site; 1 of these is called wrongly"
+        in said
     )
     assert "odd scan, hardly visible disease or wrong label; the records cannot tell which" in said
     assert "whole class" not in said
     mixed = hardest.sentence(a_study(hardest=[*scans, a_scan("B")], judged=[a_judge(wrong=2), a_judge("B", wrong=19)]))
-    assert "2 are of a class" in mixed
+    assert "2 of the listed scans are of a class" in mixed
     assert "19 of 20 positives of B" in mixed
 
 
@@ -159,6 +185,7 @@ def test_nothing_listed_is_not_nothing_judged() -> None:
 
 def test_hard_cases_are_listed_by_class_with_what_is_known(tmp_path: Path) -> None:
     cases = [a_scan(scan="missed", known="age 70"), a_scan(scan="called", label=0, trained_here=0)]
-    shown = hardest.section(a_study(hardest=cases, judged=[a_judge()]), "paper", Folder(tmp_path))
+    judges = [a_judge(), a_judge(label=0)]
+    shown = hardest.section(a_study(hardest=cases, judged=judges), "paper", Folder(tmp_path))
     assert shown is not None
     assert [[row["scan"] for row in table.rows] for table in shown["tables"]] == [["missed"], ["called"]]

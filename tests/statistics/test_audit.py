@@ -59,6 +59,12 @@ def test_facts_by_class_tell_lung_segmented_scans() -> None:
     assert facts["A", 1]["matrix"] == "512 x 512"
 
 
+def test_slices_are_those_of_the_scan_and_not_of_the_grid_it_was_resampled_to() -> None:
+    rows = [row("A", f"p{i}", f"s{i}", 1, slices=24, source_slices=n) for i, n in enumerate((31, 47, 60))]
+    assert facts_by_class(rows)[0]["median_slices"] == 47
+    assert counts(rows)[0]["slices"] == 31 + 47 + 60
+
+
 def test_warnings_name_one_class_sites_confounding_and_black_images() -> None:
     found = audit([*ROWS, *(row("B", f"q{i}", f"t{i}", 1) for i in range(9))])
     text = " ".join(found["warnings"])

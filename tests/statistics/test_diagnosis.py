@@ -199,6 +199,20 @@ def test_the_strongest_cause_comes_first_and_the_other_site_is_told() -> None:
     assert " also tells positive" in said[1]["sentence"]
 
 
+@pytest.mark.parametrize(
+    ("auc", "p", "words"),
+    [
+        (0.61, 0.04, "at B that was not shown (AUC 0.61, p = 0.040 where a cause takes p of 0.02 or less, power 90%"),
+        (0.58, 0.015, "(AUC 0.58, p = 0.015 where a cause takes an AUC of 0.60 or more, power 90%"),
+        (0.58, 0.04, "p = 0.040 where a cause takes an AUC of 0.60 or more and p of 0.02 or less, power 90%"),
+        (0.61, 0.30, "at B that was not shown (AUC 0.61, p = 0.300, power 90%"),
+    ],
+)
+def test_a_small_p_that_names_no_cause_stands_beside_the_limit_it_misses(auc: float, p: float, words: str) -> None:
+    named = next(name_causes(adjust([cause("A", "body", 0.9, 0.001), cause("B", "body", auc, p)])))
+    assert words in named["sentence"]
+
+
 def test_a_finding_needs_both_a_p_and_an_auc() -> None:
     rows = [cause("A", "body", 0.58, 0.0001), cause("A", "objects", 0.8, 0.015), cause("B", "body", 0.8, 0.021)]
     assert list(name_causes(adjust(rows))) == []

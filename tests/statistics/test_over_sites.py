@@ -10,7 +10,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 from scipy.stats import chi2, norm
 
-from elsewhere.statistics.over_sites import auc_over_sites, new_site, over_sites
+from elsewhere.statistics.over_sites import auc_log_odds, auc_over_sites, new_site, over_sites
+from elsewhere.statistics.roc import exact_auc
 
 # Colditz et al. 1994, 13 trials: cases and others among the vaccinated, cases and others among the controls
 BCG = np.array(
@@ -85,14 +86,42 @@ def test_a_perfect_site_keeps_its_variance():
     assert found.low < found.mean < found.high
 
 
-def test_prediction_intervals_hold_new_sites():
-    """150 studies of six hospitals, AUC 0.75, SD 0.5 in log-odds: share of new hospitals inside, 92 to 98 %."""
+def test_a_single_site_gives_its_own_auc():
+    """0.5 away from 0 and 1, 0.9 near them, and 1 itself: the mean over one hospital is that hospital's number."""
+    random = np.random.default_rng(4)
+    for auc in (0.2, 0.5, 0.9):
+        labels, patients, scores = a_site(auc, 20, 30, random, models=3)
+        found = auc_over_sites([(labels, patients, scores)])
+        assert found.mean == pytest.approx(np.mean(exact_auc(labels, scores)), abs=1e-12)
+        assert (found.sites, found.low, found.new_low) == (1, None, None)
+    assert auc_over_sites([([1, 1, 0, 0], range(4), [4.0, 3, 2, 1])]).mean == 1.0
+    alone = ([1, 0, 0], [0, 1, 2], [0.9, 0.1, 0.2])  # a class of one patient: left out, so one site stays
+    labels, patients, scores = a_site(0.7, 20, 30, random)
+    assert auc_over_sites([alone, (labels, patients, scores)]).mean == pytest.approx(exact_auc(labels, scores[0]))
+
+
+def test_an_auc_is_moved_only_within_half_a_scan_of_the_ends():
+    random = np.random.default_rng(5)
+    labels, patients, scores = a_site(0.8, 25, 40, random)
+    auc = float(exact_auc(labels, scores[0]))
+    assert auc_log_odds(labels, patients, scores)[0] == pytest.approx(logit(auc), abs=1e-12)
+    assert auc_log_odds(labels, patients, -scores)[0] == pytest.approx(-logit(auc), abs=1e-12)
+    perfect, variance = auc_log_odds([1] * 9 + [0] * 12, None, [2.0] * 9 + [1.0] * 12)
+    assert expit(perfect) == pytest.approx(1 - 0.5 / 10)  # as (9 + 0.5) / (9 + 1)
+    assert variance > 0
+    nearly = [2.0] * 8 + [1.5] + [1.6] + [1.0] * 11  # one of 108 pairs is turned round: 0.991, within half a scan
+    assert auc_log_odds([1] * 9 + [0] * 12, None, nearly)[0] == pytest.approx(perfect)
+
+
+@pytest.mark.parametrize(("mean", "positives"), [(0.75, 30), (0.9, 15)])
+def test_prediction_intervals_hold_new_sites(mean, positives):
+    """150 studies of six hospitals, AUC 0.75 or 0.9, SD 0.5 in log-odds: share of new hospitals inside, 92 to 98 %."""
     held = []
     for study in range(150):
         random = np.random.default_rng([study, 11])
-        truth = expit(random.normal(logit(0.75), 0.5, 6))
-        found = auc_over_sites([a_site(auc, 30, 60, random) for auc in truth])
-        ends = (logit([found.new_low, found.new_high]) - logit(0.75)) / 0.5
+        truth = expit(random.normal(logit(mean), 0.5, 6))
+        found = auc_over_sites([a_site(auc, positives, 2 * positives, random) for auc in truth])
+        ends = (logit([found.new_low, found.new_high]) - logit(mean)) / 0.5
         held.append(norm.cdf(ends[1]) - norm.cdf(ends[0]))
     assert 0.92 < np.mean(held) < 0.98
 

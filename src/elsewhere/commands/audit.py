@@ -15,7 +15,8 @@ from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
 from elsewhere.scans.scan import Fact
-from elsewhere.statistics.confounding import FactsSettings, facts_auc
+from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
+from elsewhere.statistics.permutation import p_words
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.kept import key
@@ -34,6 +35,7 @@ PERMUTATIONS, PERMUTED_SCANS, FEWEST_PERMUTATIONS = 99, 1000, 19
 """Where a rule has more scans than the second number, it gets fewer permutations: chance then varies less."""
 
 SHOWN = 20
+KNOWING = ": knowing only "
 
 
 def audit(
@@ -72,7 +74,9 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         findings["looks"] = summarise(named)
         findings["audited"] = wanted
     said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], named)]
-    findings["warnings"] += [words for words in said if words not in findings["warnings"]]
+    # sentences of rules are made anew: an earlier version said them otherwise
+    kept = [words for words in findings["warnings"] if KNOWING not in words and words not in said]
+    findings["warnings"] = [*kept, *said]
     AUDIT.write(folder.audit, findings)
     return findings
 
@@ -99,7 +103,7 @@ def confounding(rows: Sequence[ExaminedScan], workers: int | None, permutations:
         for sites, group in _groups(labelled)
         for rule, names in _rules(group, sites)
     ]
-    found: dict[int, Row | None] = dict(engine.run(rule_score, tasks, workers=workers, describe="Rules without lungs"))
+    found: dict[int, Row | None] = dict(engine.run(rule_score, tasks, workers=workers, describe="Rules of metadata"))
     return [record for i in sorted(found) if (record := found[i]) is not None]
 
 
@@ -167,28 +171,55 @@ def rule_score(rule: str, sites: str, rows: Sequence[Labelled], names: Sequence[
 
 
 def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One plain sentence for each group of scans whose label is given away, naming the strongest rule."""
+    """Sentences for each group of scans whose label is given away: the strongest rule of the acquisition or picture.
+
+    The strongest of age and sex or month has a sentence of its own, as no network sees them and nothing here shows what
+    goes with them in the picture.
+    """
     said = []
     for sites in dict.fromkeys(record["sites"] for record in records):
-        telling = [
-            r
-            for r in records
-            if r["sites"] == sites and r["rule"] != SITE_ONLY and r["auc"] >= NOTABLE and r["p_value"] <= SURE
-        ]
-        if telling:
-            best = max(telling, key=lambda r: r["auc"])
-            said.append(
-                f"{sites[0].upper()}{sites[1:]}: knowing only {best['rule']} gives AUC {best['auc']:.2f} "
-                f"(p = {best['p_value']:.3f}, {best['n']} scans). What goes with that in the picture, a network can "
-                "learn instead of the disease."
-            )
+        here = [r for r in records if r["sites"] == sites and r["rule"] != SITE_ONLY]
+        telling = [r for r in here if r["auc"] >= NOTABLE and r["p_value"] <= SURE]
+        for hidden, ending in (
+            (False, "What goes with that in the picture, a network can learn instead of the disease."),
+            (True, "No network sees that, and nothing in the picture was shown to go with it."),
+        ):
+            rules = [r for r in telling if (r["rule"] in PATIENTS) == hidden]
+            if rules:
+                best = max(rules, key=lambda r: r["auc"])
+                known = f"{KNOWING}{best['rule']}{_measured(best)}"
+                said.append(
+                    f"{sites[0].upper()}{sites[1:]}{known} gives AUC {best['auc']:.2f} ({_p(best)}, {best['n']} "
+                    f"scans). {ending}"
+                )
     return said
 
 
+def _measured(record: Mapping[str, Any]) -> str:
+    """Whether what a rule knows is told by a header or measured in the voxels."""
+    facts = set(str(record.get("facts", "")).split(", "))
+    if not facts & set(MEASURED):
+        return ""
+    return " (measured in the picture)" if facts <= set(MEASURED) else " (partly measured in the picture)"
+
+
+def _p(record: Mapping[str, Any]) -> str:
+    return p_words(record["p_value"], round(1 / (record["permutations"] + 1), 4))
+
+
 def _print(findings: Row, folder: Folder) -> None:
-    table = Table("a rule that knows only", "sites", "AUC", "p", "scans", title="Label information in metadata")
+    table = Table(
+        "a rule that knows only",
+        "sites",
+        "AUC",
+        "p",
+        "scans",
+        title="Label information in metadata and simple measures of the picture",
+    )
     for r in findings["confounding"]:
-        table.add_row(r["rule"], r["sites"], f"{r['auc']:.2f}", f"{r['p_value']:.3f}", str(r["n"]))
+        table.add_row(
+            r["rule"], r["sites"], f"{r['auc']:.2f}", _p(r).removeprefix("p ").removeprefix("= "), str(r["n"])
+        )
     engine.console.print(table)
     looks = Table(
         "site", "class", "scans", "encoding", "lung-segmented", "circle", "border", title="How the scans look"

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elsewhere.memory import LARGEST_SMALL
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import (
     PredictionSettings,
@@ -25,13 +26,10 @@ from elsewhere.model.sample import Case, Read, SampleSettings, evaluation_input,
 TOGETHER = 8
 """Inputs in one batch: torch convolves one small volume at a time several times slower, more than 8 no quicker."""
 
-SMALL = 1 << 18
-"""Voxels of an input above which side by side gains nothing (64 x 64 x 64)."""
-
 
 def side_by_side(network: Network) -> int:
     """How many scans are worth predicting together: TOGETHER, or 1 where inputs are large."""
-    return TOGETHER if prod(network.settings.input) <= SMALL else 1
+    return TOGETHER if prod(network.settings.input) <= LARGEST_SMALL else 1
 
 
 def predict_many(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from elsewhere.checksum import PLACE, is_sealed, write_sealed
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
+from elsewhere.memory import LARGEST_SMALL, keep_freed_memory
 from elsewhere.model.dropblock import DropBlock
 
 Size = tuple[int, int, int]
@@ -178,6 +179,8 @@ class Network(nn.Module):
 
     def __init__(self, settings: NetworkSettings = NetworkSettings()) -> None:
         super().__init__()
+        if math.prod(settings.input) <= LARGEST_SMALL:
+            keep_freed_memory()
         self.settings = settings
         channels = (1, *settings.filters)
         self.levels = nn.ModuleList(

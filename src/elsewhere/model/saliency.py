@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d
 
-from elsewhere.model.batch import SMALL, TOGETHER
+from elsewhere.model.batch import side_by_side
 from elsewhere.model.fast_prediction import predict_level1, streams
 from elsewhere.model.network import Network, max_pool
 from elsewhere.model.prediction import POSITIVE, window_at
@@ -93,17 +93,51 @@ def find_saliency(
         stride: slices from one window to the next.
         level: index of the level; None means `map_level`.
     """
+    (found,) = find_saliencies(network, [(case, read)], settings, stride, level=level)
+    return found
+
+
+def find_saliencies(
+    network: Network,
+    scans: Sequence[tuple[Case, Read]],
+    settings: SampleSettings = PAPER,
+    stride: int = WINDOW_STRIDE,
+    *,
+    level: int | None = None,
+) -> list[Saliency]:
+    """`find_saliency` of several scans; a small network takes them side by side, up to rounding the same."""
     chosen = map_level(network) if level is None else level
     length = network.settings.input[0]
-    starts = evaluation_windows(case.slices, length, stride)
-    with torch.no_grad():
-        maps = _maps(network, case, read, settings, starts, chosen)
-        logits = torch.cat([network.head(_flat(network, one[None], chosen)) for one in maps])
-    probabilities = logits.double().softmax(1)[:, POSITIVE]
-    best = int((logits[:, POSITIVE] - logits[:, 1 - POSITIVE]).argmax())
-    cells, features = _explain(network, maps[best][None], chosen)
-    plan = evaluation_plan(case, starts[best], length)
-    return Saliency(float(probabilities[best]), features, cells, plan.start, plan.count, plan.top, length)
+    windows = [
+        (i, start) for i, (case, _) in enumerate(scans) for start in evaluation_windows(case.slices, length, stride)
+    ]
+    together = side_by_side(network)
+    best: dict[int, _Window] = {}
+    for first in range(0, len(windows), together):
+        group = windows[first : first + together]
+        with torch.no_grad():
+            maps = _maps(network, [(*scans[i], start) for i, start in group], settings, chosen)
+            logits = network.head(_flat(network, maps, chosen))
+        margins = logits[:, POSITIVE] - logits[:, 1 - POSITIVE]
+        for place, (i, start) in enumerate(group):
+            if i not in best or margins[place] > best[i].margin:
+                best[i] = _Window(start, margins[place], logits[place], maps[place].clone())
+    found: list[Saliency] = []
+    for first in range(0, len(scans), together):
+        chosen_windows = [best[i] for i in range(first, min(first + together, len(scans)))]
+        cells, features = _explain(network, torch.stack([w.maps for w in chosen_windows]), chosen)
+        for place, window in enumerate(chosen_windows):
+            plan = evaluation_plan(scans[first + place][0], window.start, length)
+            probability = float(window.logits.double().softmax(0)[POSITIVE])
+            found.append(Saliency(probability, features[place], cells[place], plan.start, plan.count, plan.top, length))
+    return found
+
+
+class _Window(NamedTuple):
+    start: int
+    margin: Tensor
+    logits: Tensor
+    maps: Tensor
 
 
 def map_level(network: Network) -> int:
@@ -112,18 +146,14 @@ def map_level(network: Network) -> int:
     return max((level for level, size in enumerate(sizes) if min(size[1:]) >= FINEST), default=0)
 
 
-def _maps(  # noqa: PLR0917
-    network: Network, case: Case, read: Read, settings: SampleSettings, starts: Sequence[int], level: int
-) -> list[Tensor]:
-    """Maps of a level before its pooling, (channels, slices, rows, columns) for each window."""
-    device, size = network.last.weight.device, network.settings.input
+def _maps(network: Network, windows: Sequence[tuple[Case, Read, int]], settings: SampleSettings, level: int) -> Tensor:
+    """Maps of a level before its pooling, (windows, channels, slices, rows, columns)."""
+    device, slices = network.last.weight.device, network.settings.input[0]
     if level and device.type == "cpu" and streams(network.settings):
-        firsts = (predict_level1(network, window_at(network, case, read, settings, start)) for start in starts)
-        return [_upto(network, first.clone(), 1, level)[0] for first in firsts]
-    inputs = [torch.from_numpy(evaluation_input(case, read, start, settings, size[0])) for start in starts]
-    together = TOGETHER if prod(size) <= SMALL else 1
-    groups = [torch.stack(inputs[i : i + together])[:, None].to(device) for i in range(0, len(inputs), together)]
-    return [maps for group in groups for maps in _upto(network, group, 0, level)]
+        firsts = (predict_level1(network, window_at(network, *window[:2], settings, window[2])) for window in windows)
+        return torch.cat([_upto(network, first.clone(), 1, level) for first in firsts])
+    inputs = [torch.from_numpy(evaluation_input(case, read, start, settings, slices)) for case, read, start in windows]
+    return _upto(network, torch.stack(inputs)[:, None].to(device), 0, level)
 
 
 def _upto(network: Network, maps: Tensor, done: int, level: int) -> Tensor:
@@ -142,11 +172,12 @@ def _flat(network: Network, maps: Tensor, level: int) -> Tensor:
 
 
 def _explain(network: Network, maps: Tensor, level: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Evidence of each window's cells, and what the last layer sees of it."""
     with torch.enable_grad():
         leaf = maps.detach().clone().requires_grad_()
         features = network.penultimate(_flat(network, leaf, level))
-        logits = network.last(features)[0]
-        gradient = torch.autograd.grad(logits[POSITIVE] - logits[1 - POSITIVE], leaf)[0]
-    cells: NDArray[np.float32] = (gradient * leaf.detach()).sum(1)[0].clamp_min(0).cpu().numpy()
-    seen: NDArray[np.float32] = features[0].detach().float().cpu().numpy()
+        logits = network.last(features)
+        gradient = torch.autograd.grad((logits[:, POSITIVE] - logits[:, 1 - POSITIVE]).sum(), leaf)[0]
+    cells: NDArray[np.float32] = (gradient * leaf.detach()).sum(1).clamp_min(0).cpu().numpy()
+    seen: NDArray[np.float32] = features.detach().float().cpu().numpy()
     return cells, seen

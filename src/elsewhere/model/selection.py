@@ -131,7 +131,7 @@ def describe_selection(
     Returns:
         `select`; `criterion`, what it came to; `checks`, their number; `tied`, how many are as good as the best;
         `kept` and `last`, the scores of the kept and of the last weights; `majority_share` of the validation scans;
-        `equals_majority`, whether the kept weights' accuracy is that share; `warnings`, sentences.
+        `balanced`, whether the log loss weighs the classes alike; `warnings`, sentences.
     """
     by, kept = criterion(checks, select), best_check(checks, select)
     positives = sum(case.label for case in cases)
@@ -144,7 +144,7 @@ def describe_selection(
         "kept": kept._asdict(),
         "last": checks[-1]._asdict(),
         "majority_share": majority,
-        "equals_majority": math.isclose(kept.accuracy, majority),
+        "balanced": balanced,
     }
     return found | {"warnings": _warnings(found, kept, checks[-1], cases, balanced=balanced)}
 
@@ -168,11 +168,12 @@ def _warnings(
     constant = _constant(by, found["majority_share"], balanced=balanced)
     if _goodness(kept, by) <= constant:
         sentences.append(_no_better(found, kept, last, abs(constant)))
-    elif found["equals_majority"]:
+    elif kept.accuracy < found["majority_share"] or math.isclose(kept.accuracy, found["majority_share"]):
         auc = "" if kept.auc is None else f"; their AUC within sites is {kept.auc:.2f}"
         sentences.append(
-            f"at threshold 0.5 the kept weights (iteration {kept.iteration}) have the accuracy of always answering the "
-            f"majority class ({kept.accuracy:.2f}){auc}. Judge them by discrimination (AUC) and at a chosen threshold"
+            f"at threshold 0.5 the kept weights (iteration {kept.iteration}) have an accuracy of {kept.accuracy:.2f}, "
+            f"no better than always answering the majority class ({found['majority_share']:.2f}){auc}. Judge them by "
+            "discrimination (AUC) and at a chosen threshold"
         )
     return sentences
 
@@ -186,11 +187,12 @@ def _constant(by: Select, majority: float, *, balanced: bool) -> float:
 
 def _no_better(found: Mapping[str, Any], kept: Check, last: Check, constant: float) -> str:
     by, tied = found["criterion"], found["tied"]
+    name = "class-balanced log loss" if by == "log_loss" and found["balanced"] else WORDS[by]
     what = "always answering the majority class" if by == "accuracy" else "the same answer for every scan"
     ties = f", reached by {tied} of {found['checks']} checks" if tied > 1 else ""
     auc = "" if kept.auc is None or last.auc is None else f"; AUC within sites {kept.auc:.2f} kept, {last.auc:.2f} last"
     step = 'Set training.select = "log_loss", or train' if by == "accuracy" else "Train"
     return (
-        f"the kept weights (iteration {kept.iteration}) have a validation {WORDS[by]} of {getattr(kept, by):.2f}{ties}"
+        f"the kept weights (iteration {kept.iteration}) have a validation {name} of {getattr(kept, by):.2f}{ties}"
         f", no better than {what} ({constant:.2f}){auc}. {step} longer, with more scans or other settings"
     )

@@ -34,7 +34,7 @@ def audit(rows: Sequence[Row], left_out: Sequence[Row] = ()) -> dict[str, Any]:
         left_out: `site` and `label` of each listed scan that could not be used.
 
     Returns:
-        `counts` (rows of site, class, subset, patients, scans, slices), `facts` (rows by site and class),
+        `counts` (rows of site, class, subset, patients, scans, slices as read), `facts` (rows by site and class),
         `duplicates` and `leaks` (lists of scans with equal content), `left_out` (rows of site and class),
         `site_only_auc`, `warnings` (sentences).
     """
@@ -65,7 +65,7 @@ def counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "subset": subset,
             "patients": len({r["patient"] for r in group}),
             "scans": len(group),
-            "slices": sum(r["slices"] for r in group),
+            "slices": sum(r["source_slices"] for r in group),
         }
         for (site, label, subset), group in _in_order(rows, groups)
     ]
@@ -81,7 +81,7 @@ def facts_by_class(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "site": site,
             "label": label,
             "scans": len(group),
-            "median_slices": sorted(r["slices"] for r in group)[len(group) // 2],
+            "median_slices": sorted(r["source_slices"] for r in group)[len(group) // 2],
             "units": _commonest(r["units"] for r in group),
             "matrix": _commonest(f"{r['rows']} x {r['columns']}" for r in group),
             "slice_spacing_mm": _commonest(r.get("slice_spacing_mm") for r in group),

@@ -17,6 +17,10 @@ RARE = 2
 """A category seen in fewer scans than this says nothing that could hold elsewhere, and gets no column."""
 
 
+MEASURED = ("minimum", "maximum", "encoding_kind", "padding_share", "black_share", "padding", "lung_segmented")
+"""Facts that are measured in the voxels: no header has them, and a rule that knows one sees more than metadata."""
+
+
 def site_only_auc(sites: ArrayLike, labels: ArrayLike) -> float:
     """AUC of the rule that knows only the site, and scores each scan by its site's share of positives.
 

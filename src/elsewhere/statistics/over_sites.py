@@ -14,6 +14,7 @@ from scipy.stats import chi2, t
 from elsewhere.statistics.columns import Floats, check_groups, check_labels, check_scores
 from elsewhere.statistics.delong import auc_covariance, effective_scans
 from elsewhere.statistics.intervals import LEVEL
+from elsewhere.statistics.roc import exact_auc
 
 LEAST_SITES = 4
 """Of fewer hospitals the page says that they cannot tell how far hospitals differ: the intervals reach over most of
@@ -160,17 +161,21 @@ def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> O
 
     Scores are (scans,) of one model, or (models, scans) of several, whose mean AUC is then one value per site: models
     that are tested on the same patients are no further hospitals. Pooled in log-odds of the AUC (Snell, Ensor, Debray,
-    Moons & Riley 2018) with the patient-clustered DeLong variance; an AUC is first drawn in by half a scan of the
-    smaller class, so that 1 has log-odds and a variance. `between` stays in log-odds. A site where a class comes from
-    one patient has no variance and is left out.
+    Moons & Riley 2018) with the patient-clustered DeLong variance (`auc_log_odds`, with its rule for AUCs near 0 and
+    1). `between` stays in log-odds. With one site the mean is that site's AUC as it is. A site where a class comes
+    from one patient has no variance and is left out.
 
     Raises:
         ValueError: one class only at a site, no site with a variance, NaN, lengths that differ.
     """
-    pairs = [pair for columns in sites for pair in [auc_log_odds(*columns)] if pair]
-    if not pairs:
+    known = [(columns, pair) for columns in sites for pair in [auc_log_odds(*columns)] if pair]
+    if not known:
         raise ValueError("at every site one class comes from a single patient: nothing tells how sure its AUC is")
-    found = over_sites(*zip(*pairs, strict=True))
+    if len(known) == 1:
+        labels, _, scores = known[0][0]
+        auc = float(np.mean(exact_auc(labels, np.atleast_2d(np.asarray(scores, dtype=np.float64)))))
+        return OverSites(1, auc, None, None, None, None, None)
+    found = over_sites(*zip(*(pair for _, pair in known), strict=True))
     low, high, new_low, new_high = (
         None if end is None else float(expit(end)) for end in (found.low, found.high, found.new_low, found.new_high)
     )
@@ -180,7 +185,10 @@ def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> O
 def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLike) -> tuple[float, float] | None:
     """Log-odds of the (mean) AUC at one site and their variance; None where one class comes from a single patient.
 
-    Columns as in `auc_over_sites`; without patients every scan is its own.
+    Columns as in `auc_over_sites`; without patients every scan is its own. The AUC goes in as it is, but never nearer
+    to 0 or 1 than 1 / (2 (n + 1)), n the effective scans of the smaller class: there it is set so far away, which is
+    where Anscombe's correction (1956: half a scan added to either side) puts 0 and 1 themselves. So 1 has log-odds
+    and a variance, and no other AUC is drawn towards 0.5, as adding half a scan everywhere would draw it.
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
@@ -192,6 +200,7 @@ def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLik
     if not np.isfinite(covariance).all():
         return None
     few = min(min(effective_scans(truth, row, groups)) for row in values)
-    auc = (float(aucs.mean()) * few + 0.5) / (few + 1)
+    nearest = 0.5 / (few + 1)
+    auc = min(max(float(aucs.mean()), nearest), 1 - nearest)
     least = auc * (1 - auc) / (4 * few**2)  # where no scan is misplaced the variance seen is 0, which it is not
     return float(logit(auc)), max(float(covariance.mean()), least) / (auc * (1 - auc)) ** 2

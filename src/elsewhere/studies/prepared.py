@@ -27,9 +27,11 @@ RULES = {
     "encoding": ("dtype", "units", "encoding_kind", "minimum", "maximum"),
     "padding and black share": ("padding_share", "black_share", "padding", "lung_segmented"),
 }
-"""Rules that never see a lung: their name and the facts they know. Nothing that is derived from the label is a fact."""
+"""Rules of metadata and simple measures of the picture (`statistics.confounding.MEASURED`): their name and the facts
+they know. Nothing that is derived from the label is a fact."""
 
 PATIENTS = ("age and sex", "month of the scan")
+"""Rules of the patient and the day: that anything in the picture goes with them is shown by no audit."""
 
 
 @dataclass(frozen=True)

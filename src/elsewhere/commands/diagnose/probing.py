@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.model.batch import predict_many
+from elsewhere.model.batch import predict_many, side_by_side
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
-from elsewhere.model.saliency import find_saliency
+from elsewhere.model.saliency import find_saliencies
 from elsewhere.model.sample import Case, Read
 from elsewhere.scans.regions import (
     REGIONS_VERSION,
@@ -118,27 +118,48 @@ def probe(chunk: Chunk) -> list[Row]:
             network = load_checkpoint(folder.checkpoint(model))[0]
             networks[model] = network.to(device_of(plan.training.accelerator))
     read = shelf_reader(chunk.scans)
-    return [_probe_scan(plan, row, read, networks, row.site in chunk.ranked) for row in chunk.scans]
+    group = max((side_by_side(network) for network in networks.values()), default=1)
+    return [
+        row
+        for first in range(0, len(chunk.scans), group)
+        for row in _probe_scans(plan, chunk.scans[first : first + group], read, networks, chunk.ranked)
+    ]
 
 
-def _probe_scan(plan: Study, row: ScanRow, read: Read, networks: dict[str, Network], ranked: bool) -> Row:
-    case = case_of(row)
-    voxels = read(case, 0, case.slices)
-    preparation = plan.preparation
-    level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
-    regions = find_regions(voxels, level)
-    shown = networks if row.subset == "test" and regions.has_lungs else {}
-    return {
-        **{key: getattr(row, key) for key in ("site", "patient", "scan", "label", "subset")},
-        "lungs_found": regions.has_lungs,
-        "lung_share": regions.lung_share,
-        "outside_found": regions.has_outside,
-        **{name: [float(v) for v in numbers] for name, numbers in describe(voxels, regions, level).items()},
-        "models": [
-            _show(plan, model, network, (case, voxels, regions), _parts(plan, model, row.site, ranked))
-            for model, network in shown.items()
-        ],
-    }
+class _Look(NamedTuple):
+    """A scan with its voxels and regions."""
+
+    case: Case
+    voxels: Voxels
+    regions: Regions
+
+
+def _probe_scans(
+    plan: Study, rows: Sequence[ScanRow], read: Read, networks: dict[str, Network], ranked: frozenset[str]
+) -> list[Row]:
+    looks, told = [], []
+    for row in rows:
+        case, preparation = case_of(row), plan.preparation
+        voxels = read(case, 0, case.slices)
+        level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
+        regions = find_regions(voxels, level)
+        looks.append(_Look(case, voxels, regions))
+        told.append(
+            {
+                **{name: getattr(row, name) for name in ("site", "patient", "scan", "label", "subset")},
+                "lungs_found": regions.has_lungs,
+                "lung_share": regions.lung_share,
+                "outside_found": regions.has_outside,
+                **{name: [float(v) for v in numbers] for name, numbers in describe(voxels, regions, level).items()},
+                "models": [],
+            }
+        )
+    shown = [i for i, row in enumerate(rows) if row.subset == "test" and looks[i].regions.has_lungs]
+    for model, network in networks.items():
+        parts = [_parts(plan, model, rows[i].site, rows[i].site in ranked) for i in shown]
+        for i, seen in zip(shown, _show(plan, network, [looks[i] for i in shown], parts), strict=True):
+            told[i]["models"].append({"model": model, **seen})
+    return told
 
 
 def _parts(plan: Study, model: str, site: str, ranked: bool) -> tuple[str, ...]:
@@ -148,19 +169,27 @@ def _parts(plan: Study, model: str, site: str, ranked: bool) -> tuple[str, ...]:
     return tuple(VIEWS) if site in plan.models[model] else ELSEWHERE
 
 
-def _show(plan: Study, model: str, network: Network, scan: tuple[Case, Voxels, Regions], parts: Sequence[str]) -> Row:
-    """What one model makes of one scan in parts, on the grey scale of the whole scan."""
-    case, voxels, regions = scan
-    wanted = [name for name in parts if name != "border_only" or regions.has_outside]
-    pictures = [(case, partial(_slices, VIEWS[name](voxels, regions))) for name in wanted]
+def _show(plan: Study, network: Network, looks: Sequence[_Look], parts: Sequence[Sequence[str]]) -> list[Row]:
+    """What one model makes of scans in parts, each on the grey scale of its whole scan."""
+    wanted = [
+        (i, name)
+        for i, names in enumerate(parts)
+        for name in names
+        if name != "border_only" or looks[i].regions.has_outside
+    ]
+    pictures = [(looks[i].case, partial(_slices, VIEWS[name](looks[i].voxels, looks[i].regions))) for i, name in wanted]
     windows = predict_many(network, pictures, plan.sample, plan.prediction.stride)
-    probabilities: dict[str, float | None] = dict.fromkeys(VIEWS)
-    probabilities |= {name: float(found.max()) for name, found in zip(wanted, windows, strict=True)}
-    saliency = find_saliency(network, case, partial(_slices, voxels), plan.sample, plan.prediction.stride)
-    inside, expected = saliency.share_inside(on_grid(regions.lungs, regions))
-    seen = [float(v) for v in saliency.features]
-    told = {"model": model, "features": seen, "probability": saliency.probability, **probabilities}
-    return {**told, "inside": inside, "expected": expected}
+    whole = [(look.case, partial(_slices, look.voxels)) for look in looks]
+    found = find_saliencies(network, whole, plan.sample, plan.prediction.stride)
+    told: list[Row] = []
+    for look, saliency in zip(looks, found, strict=True):
+        inside, expected = saliency.share_inside(on_grid(look.regions.lungs, look.regions))
+        features = [float(v) for v in saliency.features]
+        seen = {"features": features, "probability": saliency.probability, **dict.fromkeys(VIEWS)}
+        told.append({**seen, "inside": inside, "expected": expected})
+    for (i, name), window in zip(wanted, windows, strict=True):
+        told[i][name] = float(window.max())
+    return told
 
 
 def _slices(voxels: Voxels, _: Case, start: int, stop: int) -> Voxels:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands.diagnose.probing import VIEWS
-from elsewhere.statistics.confounding import tabulate_facts
+from elsewhere.statistics.confounding import MEASURED, tabulate_facts
 from elsewhere.statistics.diagnosis.battery import Ranking, rank
 from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, SURE
 from elsewhere.statistics.diagnosis.separation import FEWEST, Separation, SeparationSettings, beyond, separate
@@ -29,14 +29,13 @@ SITE_VIEWS = {
 }
 """Views of the picture that sites are told apart by -> the parts of `describe` in them."""
 
-MEASURED = ("minimum", "maximum", "padding_share", "black_share", "padding", "lung_segmented")
-"""Facts that were taken from the pixels: no header has them, and the views of the picture know them."""
-
 ACQUISITION = {
     rule: tuple(name for name in names if name not in MEASURED)
     for rule, names in RULES.items()
     if rule not in PATIENTS and not set(names) <= set(MEASURED)
 }
+"""Facts of the acquisition as headers have them; the views of the picture know what is measured in it."""
+
 ALL_ACQUISITION = tuple(name for names in ACQUISITION.values() for name in names)
 
 

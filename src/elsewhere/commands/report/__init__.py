@@ -33,7 +33,7 @@ def report(
     content = page.Report(
         title=first["title"],
         studies=shown,
-        protocols=between_protocols(pairs, int(first["seed"]), int(first["evaluation"]["resamples"])),
+        protocols=between_protocols(pairs),
         origin=first["origin"],
         published=all(site in names_of(first) for site in PAPER_SITES),
         planted=first["planted"],

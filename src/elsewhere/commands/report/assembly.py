@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
+from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
 from elsewhere.pages.report.content import Record
@@ -31,7 +32,6 @@ from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
 from elsewhere.statistics.learned import Learned
-from elsewhere.studies.file import SECTIONS
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.records import (
@@ -55,15 +55,6 @@ FORMS = {
     "volumes": "NIfTI, MHA or NRRD",
     "images": "image slices",
 }
-PROTOCOL_WORDS = {
-    "paper": "The paper's protocol to the letter: intensities as published, whole slices; where its text is silent our "
-    "reading, such as a threshold for each tested site.",
-    "harmonised": "Known encodings back to HU, a lung window, the lungs' bounding box on one fixed grid, mild "
-    "intensity augmentation, classes in turn in training, weights kept by validation log loss, and one threshold per "
-    "model from its own training sites.",
-}
-DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
-UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
 AUDIT, DIAGNOSE, STRESS = (f"elsewhere {verb} STUDY.toml {{study}}" for verb in ("audit", "diagnose", "stress"))
 
 
@@ -91,7 +82,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     hard = hardest(folder, cells, able, scores, findings)
     return page.Study(
         name=settings["name"],
-        protocol=_protocol_words(settings),
+        protocol=protocol_words(settings),
         models=models,
         sites=[
             page.Site(s["name"], s["country"], FORMS[kind_of(s["kind"]) or s["kind"]], _use(s))
@@ -122,12 +113,12 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         audit=_audit(findings, shown),
         examples=list(examples(folder, settings)),
         reading=settings["evaluation"]["threshold"],
-        departures=_departures(settings),
+        departures=departures(settings),
         settings=_last_parts(settings),
         versions=identity["versions"],
         seeds={"study": settings["seed"]},
         split_hash=identity["split_hash"],
-        notes=_repaired(findings),
+        notes=_repaired(findings, settings["name"]),
     )
 
 
@@ -204,15 +195,6 @@ def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
                 yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
 
 
-def _protocol_words(settings: dict[str, Any]) -> str:
-    """What the study's protocol is, and which of the paper's choices this study changed."""
-    words = PROTOCOL_WORDS[settings["protocol"]]
-    if settings["protocol"] == "paper" and (changed := _departures(settings)):
-        sections = ", ".join(dict.fromkeys(name.partition(".")[0] for name in changed))
-        return f"The paper's protocol, with other values in: {sections} (all of them below, under Settings)."
-    return words
-
-
 def _use(site: dict[str, Any]) -> str:
     return "external validation only" if site["use"] == "test" else ""
 
@@ -250,26 +232,14 @@ def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
     )
 
 
-def _repaired(findings: dict[str, Any]) -> list[str]:
+def _repaired(findings: dict[str, Any], name: str) -> list[str]:
+    """What was left out or repaired, each sentence with the study's name: it stands beside those of other studies."""
     notes = []
     if copies := findings["copies_left_out"]:
         was = verb(copies, "was", "were")
-        notes.append(f"{numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
+        notes.append(f"“{name}”: {numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
     if remarks := len(findings["repaired"]):
         verb_ = verb(remarks, "is", "are")
-        notes.append(f"{numbered(remarks, 'remark')} on scans that were read with repairs {verb_} kept in audit.json.")
+        words = f"{numbered(remarks, 'remark')} on scans that were read or prepared with repairs {verb_} kept in its"
+        notes.append(f"“{name}”: {words} audit.json.")
     return notes
-
-
-def _departures(settings: dict[str, Any]) -> dict[str, str]:
-    """Options that differ from the paper's values, in words."""
-    words = {}
-    for section in DEPARTING:
-        paper = json.loads(json.dumps(asdict(SECTIONS[section]())))
-        for field in fields(SECTIONS[section]):
-            if (section, field.name) in UNSAID or field.name not in settings[section]:
-                continue  # said elsewhere, or a study of a version that did not have this option yet
-            given = settings[section][field.name]
-            if given != paper[field.name]:
-                words[f"{section}.{field.name}"] = f"{given} (paper: {paper[field.name]})"
-    return words

@@ -104,9 +104,10 @@ def calibrations(cells: Cells) -> Iterable[page.Calibration]:
 def group_means(
     cells: Cells, models: Sequence[page.Model], settings: Mapping[str, Any], further: Cells | None = None
 ) -> list[dict[str, Any]]:
-    """Mean AUC at home, at seen and at unseen sites, and differences, from one joint bootstrap of patients.
+    """Mean AUC at home, at seen and at unseen sites, and differences, with intervals (`mean_aucs`).
 
-    One record each: "home", "seen", "unseen"; "fall", home (or seen) less unseen; "several - one, trained" and
+    One record each: "home", "seen", "unseen"; "fall", home (or seen) less unseen; "fall, same networks" where other
+    networks stand on the two sides, of those that stand on both (`_same_networks`); "several - one, trained" and
     "several - one, unseen", networks of several sites less those of one of them, at a site of that one or at one that
     neither saw (`several_against_one`); "new hospital", what to expect of one more site.
 
@@ -125,7 +126,8 @@ def group_means(
         groups[f"several, {relation}"] = [(several, site) for site, several, _ in pairs]
         groups[f"one, {relation}"] = [(one, site) for site, _, one in pairs]
     nearest = "home" if groups["home"] else "seen"
-    asked = [(nearest, "unseen"), *((f"several, {r}", f"one, {r}") for r in ("trained", "unseen"))]
+    groups |= _same_networks(groups[nearest], groups["unseen"])
+    asked = [(nearest, "unseen"), SAME, *((f"several, {r}", f"one, {r}") for r in ("trained", "unseen"))]
     trainings = {
         m.name: [m.name, *sorted({n for n, _ in further or {} if n.rpartition("~")[0] == m.name})] for m in models
     }
@@ -136,10 +138,10 @@ def group_means(
         groups,
         asked,
         trainings=trainings,
-        resamples=int(settings["evaluation"]["resamples"]),
-        seed=int(settings["seed"]),
     )
-    titles = {" - ".join(pair): name for pair, name in zip(asked, ("fall", *DIFFERENCES), strict=True)}
+    titles = {
+        " - ".join(pair): name for pair, name in zip(asked, ("fall", "fall, same networks", *DIFFERENCES), strict=True)
+    }
     rows = [
         {
             "group": titles.get(name, name),
@@ -157,6 +159,20 @@ def group_means(
 
 
 DIFFERENCES = ("several - one, trained", "several - one, unseen")
+SAME = ("own, same networks", "unseen, same networks")
+
+
+def _same_networks(
+    own: Sequence[tuple[str, str]], unseen: Sequence[tuple[str, str]]
+) -> dict[str, list[tuple[str, str]]]:
+    """Every pair of a cell at a training site and one elsewhere of the same network, as two groups of equal length.
+
+    So each network weighs as much on one side as on the other. Nothing where the same networks stand on both anyway.
+    """
+    if {model for model, _ in own} == {model for model, _ in unseen}:
+        return {}
+    pairs = [(here, there) for here in own for there in unseen if here[0] == there[0]]
+    return {name: [pair[place] for pair in pairs] for place, name in enumerate(SAME)}
 
 
 def _new_hospital(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:

@@ -49,11 +49,11 @@ def comparisons(cells: Cells, models: Sequence[page.Model]) -> list[Row]:
     ]
 
 
-def between_protocols(studies: Sequence[tuple[page.Study, Cells]], seed: int, resamples: int) -> list[Row]:
+def between_protocols(studies: Sequence[tuple[page.Study, Cells]]) -> list[Row]:
     """The same network under two protocols at the same site, on the test scans that both scored; first less second.
 
     One family of tests for each pair of studies; and one record per relation of network and site, "mean", whose
-    interval comes from a joint bootstrap of patients. Networks that did not learn under either are left out.
+    interval is that of `mean_aucs`. Networks that did not learn under either are left out.
     """
     rows: list[Row] = []
     for (one, ours), (other, theirs) in combinations(studies, 2):
@@ -64,7 +64,7 @@ def between_protocols(studies: Sequence[tuple[page.Study, Cells]], seed: int, re
                 if both:
                     head = {"family": "protocols", "relation": kin_of(model, site), "site": site, "model": model.name}
                     heads.append(({**head, "first": one.name, "second": other.name}, *both))
-        rows += _tested(heads) + _means(heads, seed, resamples)
+        rows += _tested(heads) + _means(heads)
     return rows
 
 
@@ -80,8 +80,8 @@ def _tested(pairs: Sequence[tuple[Row, Cell, Cell]]) -> list[Row]:
     return rows
 
 
-def _means(pairs: Sequence[tuple[Row, Cell, Cell]], seed: int, resamples: int) -> list[Row]:
-    """Mean difference over the cells of each relation: one joint bootstrap, patients of a site the same for all."""
+def _means(pairs: Sequence[tuple[Row, Cell, Cell]]) -> list[Row]:
+    """Mean difference over the cells of each relation (`mean_aucs`), patients of a site the same for all."""
     sites: dict[str, SiteScores] = {}
     for site in dict.fromkeys(head["site"] for head, _, _ in pairs):
         here = [(head["model"], a, b) for head, a, b in pairs if head["site"] == site]
@@ -95,7 +95,7 @@ def _means(pairs: Sequence[tuple[Row, Cell, Cell]], seed: int, resamples: int) -
             if head["site"] in sites:
                 groups.setdefault(f"{head['relation']}/{i}", []).append((f"{head['model']}/{i}", head["site"]))
     relations = list(dict.fromkeys(name.partition("/")[0] for name in groups))
-    found = mean_aucs(sites, groups, [(f"{r}/1", f"{r}/2") for r in relations], resamples=resamples, seed=seed)
+    found = mean_aucs(sites, groups, [(f"{r}/1", f"{r}/2") for r in relations])
     rows = []
     for relation in relations:
         interval = found[f"{relation}/1 - {relation}/2"]

@@ -90,8 +90,9 @@ def _judged(
 ) -> Iterable[dict[str, Any]]:
     for label in (1, 0):
         if scans := labels.count(label):
-            wrong = sum(r["label"] == label and _mostly_wrong(r) for r in rows)
-            yield {"site": site, "label": label, "scans": scans, "models": judges, "mostly_wrong": wrong}
+            wrong = [r["patient"] for r in rows if r["label"] == label and _mostly_wrong(r)]
+            counts = {"mostly_wrong": len(wrong), "mostly_wrong_patients": len(set(wrong))}
+            yield {"site": site, "label": label, "scans": scans, "models": judges, **counts}
 
 
 def _labels(cells: Cells, site: str) -> list[int]:

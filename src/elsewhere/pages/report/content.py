@@ -201,9 +201,9 @@ class Audit:
         facts: facts by site and class (padding share, black share, encoding, matrix, spacing …), one record each,
             with at least `site`; any further columns, the same in each.
         site_only_auc: AUC of a rule that knows nothing but the site, over all sites together; None with one class.
-        confounding: further rules that never see a lung, one record each: `rule` (words: "age and sex",
+        confounding: further rules of metadata and simple measures, one record each: `rule` (words: "age and sex",
             "slice thickness and kernel"), `sites` (words), `auc`, and optionally `auc_low`, `auc_high`,
-            `p_value`, `n`; further columns are shown as they are.
+            `p_value`, `permutations`, `n`, `facts` (the names of what it knows); further columns are shown as they are.
         forensics: odd scans and pairs of scans, suspected leaks first (`evidence.forensics.findings.find_oddities`),
             one record each: `finding`, `site`, `patient`, `scan`, `subset`, `detail`, and for pairs `other_site`,
             `other_patient`, `other_scan`, `other_subset`, `suspected_leak`, `shape`, `slices`.
@@ -238,7 +238,8 @@ class Study:
         scores: `scores.parquet`, one row per model, site and threshold reading; None is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen;
+            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen, and "fall, same
+            networks" (only where other networks stand on the two sides) that over pairs of cells of one network;
             "several - one, trained" and "several - one, unseen": networks of several sites less those of one of them;
             "new hospital": `auc_low` and `auc_high` the prediction interval, `cells` the sites behind it;
             `trainings` how many of each network entered (more than one: their spread is in the interval).
@@ -250,7 +251,8 @@ class Study:
         hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
             `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
         judged: who judged the hardest scans, one record per site and class: `site`, `label`, `scans`, `models`
-            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong).
+            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong; `hardest` lists the
+            first of each class), `mostly_wrong_patients` (whose scans those are).
         contrasts: paired differences of decisions on the same scans, one record each: `contrast` ("threshold": right
             decisions under reading (b) less (a) at unseen sites; "one class": scans of a one-class site called that
             class by networks trained on it less by the others), `site` ("" for all), `first`, `second`, `estimate`
@@ -264,7 +266,7 @@ class Study:
         selections: how each model's kept weights were chosen, one record each (`evidence.report.selection`): `model`,
             `select` (the rule), `criterion` (what it came to), `checks`, `tied` (as good as the best),
             `kept_iteration`, `kept_accuracy`, `kept_log_loss`, `kept_auc`, the same of `last`, `majority_share`,
-            `equals_majority`, `warnings` (sentences); models of older versions have none.
+            `no_better_than_majority`, `warnings` (sentences); models of older versions have none.
         comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.

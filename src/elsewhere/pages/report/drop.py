@@ -95,7 +95,8 @@ def drop_table(study: Study, name: str) -> Table:
         "Accuracy lost (percentage points) from home to the new site, at the threshold chosen at home; below 0 "
         "accuracy is higher there. The parts add up. In brackets 95 %, by patient, the share of positives sampled as "
         "patients come; threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
-        "Case mix stands only where age and sex are known on both sides; elsewhere it is inside the other parts."
+        "Case mix stands only where age and sex are known on both sides and home has scans of nearly all the ages and "
+        "sexes found there; elsewhere it is inside the other parts."
     )
     rows = [record_of(row) for row in study.drops]
     return Table(name, "Where accuracy was lost.", columns, rows, note)

@@ -27,10 +27,12 @@ class Picture:
     Attributes:
         name: stem of its SVG and PNG.
         svg: inline SVG, or a line with a link to it where the page would grow too large.
+        first: whether it stands on the page when others no longer do.
     """
 
     name: str
     svg: Markup
+    first: bool = False
 
 
 @dataclass
@@ -41,11 +43,11 @@ class Folder:
     written: set[str] = field(default_factory=set)
     pictures: list[Picture] = field(default_factory=list)
 
-    def add_picture(self, canvas: Canvas) -> Picture:
-        """Write a drawing as SVG and PNG, and make it ready for the page."""
+    def add_picture(self, canvas: Canvas, *, first: bool = False) -> Picture:
+        """Write a drawing as SVG and PNG, and make it ready for the page; `first`: linked to after all others."""
         self._write(f"figures/{canvas.name}.svg", canvas.svg().encode())
         self._write(f"figures/{canvas.name}.png", canvas.png())
-        self.pictures.append(Picture(canvas.name, Markup(canvas.inline_svg())))
+        self.pictures.append(Picture(canvas.name, Markup(canvas.inline_svg()), first))
         return self.pictures[-1]
 
     def add_table(self, table: Table) -> Table:
@@ -62,7 +64,7 @@ class Folder:
         """
         page = render()
         excess = len(page.encode()) - PAGE - PER_CELL * cells
-        for picture in sorted(self.pictures, key=lambda p: len(p.svg), reverse=True):
+        for picture in sorted(self.pictures, key=lambda p: (p.first, -len(p.svg))):
             if excess > 0 and picture.svg in page:
                 excess -= len(picture.svg)
                 picture.svg = LINKED.format(picture.name)

@@ -8,7 +8,8 @@ from typing import Any
 from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.pages.report.words import count, figure, listed
+from elsewhere.pages.report.words import figure, listed
+from elsewhere.wording import numbered, verb
 
 KINDS = {1: "positives", 0: "negatives"}
 
@@ -33,7 +34,7 @@ def sentence(study: Study) -> str:
     failing = [r for r in judged if 2 * int(r["mostly_wrong"]) > int(r["scans"])]
     classes = {(r["site"], r["label"]) for r in failing}
     lone = [r for r in study.hardest if (r["site"], r["label"]) not in classes]
-    said = [f"{count(len(study.hardest), 'scan').capitalize()} {_is(len(study.hardest))} listed."]
+    said = [_counted(judged, study.hardest)]
     if failing:
         named = [f"{r['mostly_wrong']} of {r['scans']} {KINDS[int(r['label'])]} of {r['site']}" for r in failing]
         said.append(
@@ -43,21 +44,33 @@ def sentence(study: Study) -> str:
     if lone:
         here = sum(2 * int(r["trained_here_wrong"]) > int(r["trained_here"]) for r in lone if r["trained_here"])
         said.append(
-            f"{_of_them(len(lone), len(study.hardest))} of a class that the networks mostly get right at that site; "
-            f"{here} of these {'is' if here == 1 else 'are'} called wrongly also by most networks trained there. Look "
-            "at these first: odd scan, hardly visible disease or wrong label; the records cannot tell which."
+            f"{_of_listed(len(lone), len(study.hardest))} of a class that the networks mostly get right at that site; "
+            f"{here} of these {verb(here, 'is', 'are')} called wrongly also by most networks trained there. Look at "
+            "these first: odd scan, hardly visible disease or wrong label; the records cannot tell which."
         )
     return " ".join(said) + not_judged
 
 
-def _of_them(some: int, total: int) -> str:
+def _counted(judged: Sequence[Record], hardest: Sequence[Record]) -> str:
+    """How many scans of how many patients most networks get wrong, by class, and how many of them are listed."""
+    parts, cut = [], []
+    for label, kind in KINDS.items():
+        scans, patients = (
+            sum(int(r[key]) for r in judged if r["label"] == label) for key in ("mostly_wrong", "mostly_wrong_patients")
+        )
+        shown = sum(r["label"] == label for r in hardest)
+        if scans:
+            parts.append(f"{numbered(scans, kind.removesuffix('s'))} of {numbered(patients, 'patient')}")
+        if shown < scans:
+            cut.append(f"the {shown} hardest {kind}")
+    listing = f"; listed are {listed(cut)}" if cut else ""
+    return f"Called wrongly by more than half of the networks: {listed(parts)}{listing}."
+
+
+def _of_listed(some: int, total: int) -> str:
     if some == total:
-        return "It is" if total == 1 else "All are"
-    return f"{some} {'is' if some == 1 else 'are'}"
-
-
-def _is(how_many: int) -> str:
-    return "is" if how_many == 1 else "are"
+        return "The listed scan is" if total == 1 else "All listed scans are"
+    return f"{some} of the listed scans {verb(some, 'is', 'are')}"
 
 
 def _sites(judged: Sequence[Record]) -> list[str]:
@@ -76,7 +89,9 @@ def _table(study: Study, name: str, label: int, kind: str) -> Table:
     missed = "missed" if label else "called positive"
     rows = [row for row in study.hardest if row["label"] == label]
     caption = f"{kind.capitalize()} {missed} by more than half of the networks that discriminate at the site, the "
-    return Table(name, f"{caption}hardest first.", columns, rows)
+    total = sum(int(r["mostly_wrong"]) for r in study.judged if r["label"] == label and int(r["models"]) > 1)
+    end = f"{len(rows)} hardest of {total}." if len(rows) < total else "hardest first."
+    return Table(name, caption + end, columns, rows)
 
 
 def _here(value: Any, row: Record) -> str:

@@ -47,7 +47,8 @@ def result(study: Study) -> str:
     left, found = left_out_words(study), groups(study)
     if not study.able:
         return left
-    said = [left, means(found), difference(found, fall(study), _trainings(study)), against_chance(study)]
+    said = [left, means(found), difference(found, fall(study), _trainings(study)), same_networks(study)]
+    said.append(against_chance(study))
     return " ".join(words for words in said if words)
 
 
@@ -119,6 +120,19 @@ def difference(found: Sequence[Group], fell: Group | None, trainings: int) -> st
     return (
         f"{held} discrimination is {abs(fell.mean):.2f} {side} elsewhere than at home{size}; home less elsewhere "
         f"{ends}, beyond {error}."
+    )
+
+
+def same_networks(study: Study) -> str:
+    """The difference of those networks alone that were tested on both sides; "" where no others enter the means."""
+    fell = fall(study, "fall, same networks")
+    if fell is None:
+        return ""
+    side = "within" if fell.low <= 0 <= fell.high else "beyond"
+    return (
+        "Not all networks that were tested elsewhere have a cell at home; of those that have both, each against "
+        f"itself, the difference is {signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to {signed(fell.high)}), {side} "
+        "sampling error."
     )
 
 

@@ -19,7 +19,7 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.headline import against, left_out_words
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
 from elsewhere.pages.report.table import plain_table
-from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, signed, spaced
+from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.statistics.intervals import LEVEL, z_value
 from elsewhere.wording import numbered, verb
@@ -160,7 +160,7 @@ def _one_class(study: Study) -> Lesson | None:
             f"{float(found['first']):.0%} of the scans of {found['site']} and the others {float(found['second']):.0%}"
         )
         said.append(
-            f"networks trained on it call {shares} {kind}: "
+            f"networks trained on it call {shares} {kind} (threshold reading (a)): "
             + _judged(
                 found,
                 "{size} {ends} more, at a site where every such call is right, so that recognising the disease and "
@@ -195,7 +195,8 @@ def _floor(study: Study) -> Lesson | None:
     return Lesson(
         "Accuracy without its floor",
         "Its text gives accuracies without the share of the majority class, which calling every scan so reaches.",
-        f"Of {numbered(len(found), 'cell')} with two classes the accuracy is not above the majority share in {under}; "
+        f"Of {numbered(len(found), 'cell')} with two classes the accuracy (threshold reading "
+        f"({'b' if study.reading == 'site' else 'a'})) is not above the majority share in {under}; "
         f"it is above it with its whole 95 % interval in {clear}.",
         "decisions",
     )
@@ -260,9 +261,9 @@ def _site_only(study: Study) -> Lesson | None:
     if tried:
         sure = [r for r in tried if float(r["p_value"]) <= SURE and float(r["auc"]) > 0.5]
         start = (
-            f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only metadata, each within "
-            f"one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or less, where "
-            f"chance alone gives about {SURE * len(tried):.1f}"
+            f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only {rule_sees(tried)}, each "
+            f"within one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or "
+            f"less, where chance alone gives about {SURE * len(tried):.1f}"
         )
         if sure and binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:
             best = max(sure, key=lambda r: float(r["auc"]))

@@ -23,7 +23,8 @@ def over_sites_table(study: Study, name: str) -> Table:
     note = (
         "The unseen sites as a sample of hospitals: random effects on the log-odds of the AUC (REML, Hartung–Knapp), "
         "and a prediction interval for one more. Networks that were tested on the same patients are no further "
-        "hospitals, so each stands on its own."
+        "hospitals, so each stands on its own. With one site the mean is its AUC; with more, an AUC within half a scan "
+        "of 0 or 1 counts as half a scan away, so that it has log-odds."
     )
     return Table(name, "What to expect at a hospital that is not among the sites.", columns, study.over_sites, note)
 

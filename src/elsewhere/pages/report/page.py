@@ -74,6 +74,7 @@ def write_report(report: Report, folder: Path) -> Path:
         "published": _published(report, out) if report.published else None,
         "source": published,
         "banners": words.banners(report),
+        "opening": words.opening(report),
         "comparison": headline.comparison(report),
         "disclaimer": DISCLAIMER,
         "version": __version__,
@@ -113,7 +114,6 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
     return {
         "study": study,
         "slug": slug,
-        "opening": words.opening(study),
         "finding": headline.result(study),
         "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
@@ -136,7 +136,9 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "audit_of": _same(study, earlier, lambda s: (s.audit, list(s.bad_scans))),
         "audit_tables": [out.add_table(table) for table in tables.audit_tables(study.audit, slug)],
         "examples_of": _same(study, earlier, _example_keys),
-        "examples": out.add_picture(pictures.examples(study, f"{slug}-examples")) if study.examples else None,
+        "examples": out.add_picture(pictures.examples(study, f"{slug}-examples"), first=True)
+        if study.examples
+        else None,
         "training": out.add_picture(pictures.training(study, f"{slug}-training")) if study.curves else None,
         "trainings": out.add_table(tables.trainings(study, f"{slug}-seeds")) if study.trainings else None,
         "rules_words": words.rules_words(study.audit.confounding),

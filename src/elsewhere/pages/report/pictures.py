@@ -47,6 +47,8 @@ from elsewhere.pages.report.words import (
     figure,
     interval,
     one_class_words,
+    rule_p,
+    rule_sees,
     spaced,
     spread,
     threshold_words,
@@ -220,7 +222,7 @@ def training(study: Study, name: str) -> Canvas:
 
 
 def rules(study: Study, name: str) -> Canvas | None:
-    """The audit's rules that never see a lung, one panel for each group of sites; None without any."""
+    """The audit's rules of metadata and simple measures, one panel for each group of sites; None without any."""
     found: dict[str, list[Record]] = defaultdict(list)
     for rule in study.audit.confounding:
         if number(rule.get("auc")) is not None:
@@ -229,7 +231,7 @@ def rules(study: Study, name: str) -> Canvas | None:
         return None
     panels = [ForestPanel(_capital(sites), tuple(_rule_row(r) for r in rows)) for sites, rows in found.items()]
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
-    alt = f"AUC of rules that never see a lung, study {study.name}: {'; '.join(said)}."
+    alt = f"AUC of rules that see only {rule_sees(study.audit.confounding)}, study {study.name}: {'; '.join(said)}."
     return forest(name, alt, panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
@@ -237,7 +239,7 @@ def _rule_row(rule: Record) -> ForestRow:
     p = number(rule.get("p_value"))
     sure = p is not None and p <= SURE
     auc, low, high = (number(rule.get(key)) for key in ("auc", "auc_low", "auc_high"))
-    words = figure(auc) + (f" (p {p:.2f})" if p is not None else "")
+    words = figure(auc) + (f" (p {rule_p(rule)})" if p is not None else "")
     return ForestRow(str(rule["rule"]), auc, low, high, sure, words)
 
 

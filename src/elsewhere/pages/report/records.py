@@ -146,13 +146,16 @@ def groups(study: Study) -> list[Group]:
     return [group for group in found if group]
 
 
-def fall(study: Study) -> Group | None:
-    """The difference of the means at home (or seen) and elsewhere with its interval; None where nobody made it."""
-    given = next((r for r in study.groups if r["group"] == "fall"), None)
+def fall(study: Study, name: str = "fall") -> Group | None:
+    """The difference of the means at home (or seen) and elsewhere with its interval; None where nobody made it.
+
+    `name` "fall, same networks" asks for that of the networks that stand on both sides.
+    """
+    given = next((r for r in study.groups if r["group"] == name), None)
     if given is None:
         return None
     mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
-    return Group("fall", (), mean, low, high, str(given.get("method", "")))
+    return Group(name, (), mean, low, high, str(given.get("method", "")))
 
 
 def _group(study: Study, kin: str, given: Record | None) -> Group | None:

@@ -11,6 +11,7 @@ from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import figure
 
+ROUNDING = 1e-9
 KEPT = {
     "accuracy": "Highest accuracy (at threshold 0.5, the first maximum kept)",
     "log_loss": "Lowest log loss (the last minimum kept)",
@@ -21,31 +22,50 @@ KEPT = {
 SCORES = ("iteration", "accuracy", "log_loss", "auc")
 
 
+def rule_words(select: str, *, balanced: bool) -> str:
+    """How weights were kept, in words; `balanced` where the log loss weighs the classes alike (batches did, too)."""
+    words = KEPT.get(select, select)
+    return words.replace("log loss", "class-balanced log loss") if balanced else words
+
+
+def no_better_than_majority(row: Record) -> bool:
+    """Whether the kept weights' accuracy is at most the share of the majority class."""
+    return float(row["kept_accuracy"]) <= float(row["majority_share"]) + ROUNDING
+
+
 def flat_record(model: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `Study.selections` from what a checkpoint's record says (`selection`: see the study folder's page)."""
     row = {"model": model, **{key: found[key] for key in ("select", "criterion", "checks", "tied")}}
     row |= {f"{which}_{score}": found[which][score] for which in ("kept", "last") for score in SCORES}
-    row |= {key: found[key] for key in ("majority_share", "equals_majority")}
+    row["majority_share"] = found["majority_share"]
+    row["no_better_than_majority"] = no_better_than_majority(row)
     return row | {"warnings": list(found["warnings"])}
 
 
 def selection_table(study: Study, name: str) -> Table:
     """Rule, ties, and what the kept and the last weights score on the validation scans, one row a network."""
+    balanced = is_balanced(study)
+    loss = "Class-balanced log loss" if balanced else "Log loss"
     columns = [
         Column("model", "Trained on", marked_names(study)),
-        Column("criterion", "Weights kept", _rule),
+        Column("criterion", "Weights kept", lambda v, r: _rule(v, r, balanced=balanced)),
         Column("kept_iteration", "At iteration (last)", lambda v, r: f"{v} ({r['last_iteration']})", numeric=True),
         Column("tied", "Checks as good as the best", lambda v, r: f"{v} of {r['checks']}", numeric=True),
         *(
             Column(f"kept_{score}", f"{heading}: kept (last)", _kept_and_last(score), numeric=True)
-            for score, heading in (("auc", "AUC within sites"), ("log_loss", "Log loss"), ("accuracy", "Accuracy"))
+            for score, heading in (("auc", "AUC within sites"), ("log_loss", loss), ("accuracy", "Accuracy"))
         ),
         Column("majority_share", "Majority share", lambda v, _: figure(v), numeric=True),
     ]
     note = "Scores of the validation scans of its own training sites, by which the weights were chosen: too good for "
     note += "new scans. Accuracy at threshold 0.5."
-    if any(row["equals_majority"] for row in study.selections):
-        note += " * is what always calling the majority class reaches."
+    if balanced:
+        note += (
+            " The log loss is the mean of the two classes' means, since the classes were drawn in turn; 0.69 is that "
+        )
+        note += "of the same answer for every scan."
+    if any(map(no_better_than_majority, study.selections)):
+        note += " * is no better than always calling the majority class."
     return Table(name, "How the kept weights were chosen.", columns, study.selections, note)
 
 
@@ -55,14 +75,20 @@ def warnings(study: Study) -> list[str]:
     return [f"{names[str(r['model'])]}: {words}." for r in study.selections for words in r["warnings"]]
 
 
-def _rule(criterion: Any, row: Record) -> str:
-    words = KEPT.get(str(criterion), str(criterion))
+def is_balanced(study: Study) -> bool:
+    """Whether the classes were drawn in turn, so that the validation log loss weighs them alike."""
+    training = study.settings.get("training")
+    return bool(isinstance(training, Mapping) and training.get("balanced_classes"))
+
+
+def _rule(criterion: Any, row: Record, *, balanced: bool) -> str:
+    words = rule_words(str(criterion), balanced=balanced)
     return words if criterion == row["select"] else f"{words}; no site has both classes, so not by AUC"
 
 
 def _kept_and_last(score: str) -> Any:
     def words(value: Any, row: Record) -> str:
-        mark = "*" if score == "accuracy" and row["equals_majority"] else ""
+        mark = "*" if score == "accuracy" and no_better_than_majority(row) else ""
         last = row[f"last_{score}"]
         return f"{figure(value)}{mark} ({figure(last)})" if number(value) is not None else "not measured"
 

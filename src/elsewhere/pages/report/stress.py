@@ -14,6 +14,8 @@ from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, spaced
 from elsewhere.rows import DoseRow, ExplanationRow
+from elsewhere.statistics.explanation import FEWEST
+from elsewhere.wording import numbered
 
 NOTABLE = 0.05
 """A fall of the AUC by this much counts (as elsewhere on the page)."""
@@ -32,18 +34,31 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     s = study.stress
     if not s.curves and not s.explanations:
         return None
-    best = [r.words for r in s.explanations if r.best]
+    best = _best_words([r for r in s.explanations if r.best])
     silent = [f"{spaced(r.model)}: {r.words}." for r in s.curves if r.shift == UNLEARNED]
     return {
         "words": sentence(s.curves),
         "silent": list(dict.fromkeys(silent)),
-        "best": list(dict.fromkeys(best)),
+        "best": best,
         "pictures": [(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
         "curves": out.add_table(_curve_table(s.curves, f"{slug}-dose-response")) if s.curves else None,
         "explanations": out.add_table(_explanation_table(s.explanations, f"{slug}-explanations"))
         if s.explanations
         else None,
     }
+
+
+def _best_words(rows: Sequence[ExplanationRow]) -> list[str]:
+    """The sentence of each home and new site; those with too few scans in one sentence, where there are several."""
+    lacking = [r for r in rows if r.outcome == "too few"]
+    pairs = list(dict.fromkeys(f"{r.home} and {r.site}" for r in lacking))
+    if len(pairs) < 2:
+        return list(dict.fromkeys(r.words for r in rows))
+    others = dict.fromkeys(r.words for r in rows if r.outcome != "too few")
+    where = f"for {numbered(len(pairs), 'pair')} of a network's home and a new site" if others else "for any new site"
+    named = f": {', '.join(pairs[:-1])}, and {pairs[-1]}" if others else ""
+    few = f"fewer than {FEWEST} scans of the classes compared"
+    return [*others, f"No shift can be named {where}, as home, site or both have {few}{named}."]
 
 
 def sentence(curves: Sequence[DoseRow]) -> str:

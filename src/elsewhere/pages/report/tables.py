@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from elsewhere.pages.figures.cells import MARKS
@@ -21,7 +21,16 @@ from elsewhere.pages.report.records import (
     record_of,
 )
 from elsewhere.pages.report.table import Column, Table, plain, plain_table
-from elsewhere.pages.report.words import NOT_MEASURED, estimate, figure, one_class_words, signed, spread
+from elsewhere.pages.report.words import (
+    NOT_MEASURED,
+    estimate,
+    figure,
+    one_class_words,
+    rule_p,
+    rule_sees,
+    signed,
+    spread,
+)
 from elsewhere.rows import ScoreRow
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
@@ -255,17 +264,17 @@ def model_table(study: Study, name: str) -> Table:
             "model": m.name,
             "trained_on": " + ".join(m.trained_on),
             "best_iteration": m.best_iteration,
-            "best_validation_accuracy": _best_accuracy(study.curves, m.name),
+            "kept_validation_accuracy": _kept_accuracy(study, m.name, m.best_iteration),
             "weights": m.weights,
         }
         for m in study.models
     ]
     columns = [
         Column("trained_on", "Trained on"),
-        Column("best_iteration", "Kept iteration", None, numeric=True),
+        Column("best_iteration", "Weights kept of iteration", None, numeric=True),
         Column(
-            "best_validation_accuracy",
-            "Highest validation accuracy",
+            "kept_validation_accuracy",
+            "Their validation accuracy",
             lambda v, _: figure(v, 3),
             numeric=True,
         ),
@@ -330,7 +339,8 @@ def protocol_table(studies: Sequence[Study], name: str) -> Table:
         Column("home_gain", "Gain at home", lambda v, _: signed(v), numeric=True),
         Column("unseen_gain", "Gain elsewhere", lambda v, _: signed(v), numeric=True),
     ]
-    return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows)
+    note = "Fall: the difference of the two means, whatever networks stand behind each."
+    return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows, note)
 
 
 def roc_rows(study: Study) -> list[dict[str, Any]]:
@@ -381,22 +391,33 @@ def _rank(row: Record) -> int:
     return list(CLASSES.values())[::-1].index(row["class"]) if row["class"] in CLASSES.values() else 0
 
 
-def _best_accuracy(curves: Iterable[Record], model: str) -> float | None:
-    values = [number(r.get("validation_accuracy")) for r in curves if str(r["model"]) == model]
-    return max((v for v in values if v is not None), default=None)
+def _kept_accuracy(study: Study, model: str, iteration: int | None) -> float | None:
+    """Validation accuracy of the weights that were kept, which need not be the highest of the training."""
+    rows = [r for r in study.curves if str(r["model"]) == model and number(r.get("iteration")) == iteration]
+    values = [value for r in rows if (value := number(r.get("validation_accuracy"))) is not None]
+    return values[-1] if values else None
 
 
 def _confounding_table(name: str, rows: Sequence[Record], headings: Mapping[str, str]) -> Table:
-    caption = "Rules that never see a lung: how well they tell the classes apart."
+    caption = f"Rules that see only {rule_sees(rows)}: how well they tell the classes apart."
     hidden = ("auc", "auc_low", "auc_high")
     extra = [c for c in plain_table(name, caption, rows, headings).columns if c.key not in hidden]
-    auc = Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.get("auc_low"), r.get("auc_high")), numeric=True)
-    return Table(name, caption, [*extra[:2], auc, *extra[2:]], rows)
+    known = any(number(row.get("auc_low")) is not None for row in rows)
+    heading = "AUC (95 %)" if known else "AUC"
+    auc = Column("auc", heading, lambda v, r: estimate(v, r.get("auc_low"), r.get("auc_high")), numeric=True)
+    columns = [*extra[:2], auc, *extra[2:]]
+    p = Column("p_value", "p", lambda _, r: rule_p(r), numeric=True)
+    return Table(name, caption, [p if column.key == "p_value" else column for column in columns], rows)
 
 
 def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
     leaks = sum(bool(row.get("suspected_leak")) for row in rows)
-    caption = f"Odd scans, seen in the pictures alone: {len(rows)}, of them {numbered(leaks, 'suspected leak')}."
+    pairs = [row for row in rows if "other_scan" in row]
+    caption = (
+        f"Odd scans, seen in the pictures alone: {numbered(len(rows) - len(pairs), 'finding')} on single scans, and "
+        f"{numbered(len(pairs), 'pair')} of scans that look like one body ({sum(map(_of_one_patient, pairs))} within a "
+        f"patient); {numbered(leaks, 'suspected leak')}."
+    )
     note = (
         "Suspicions, to be looked at one by one; nothing was left out because of them. Pairs of one patient stand last."
     )
@@ -448,5 +469,20 @@ def _protocol_row(study: Study, nearest: Study | None) -> dict[str, Any]:
         row[f"{kin}_gain"] = found.mean - other.mean if found and other else None
     row["fall"] = row["home"] - row["unseen"] if None not in (row["home"], row["unseen"]) else None
     changed = _changed(study, nearest) if nearest else []
-    row["change"] = "; ".join(f"{key}: {study.departures.get(key, 'as in the paper')}" for key in changed)
+    row["change"] = "; ".join(_change_words(key, study, nearest) for key in changed if nearest)
     return row
+
+
+def _change_words(key: str, study: Study, nearest: Study) -> str:
+    """ "preparation.grid: fixed (“paper”: in_plane)": what each of the two studies has, not what the paper had."""
+    return f"{key}: {_own_value(key, study)} (“{nearest.name}”: {_own_value(key, nearest)})"
+
+
+def _own_value(key: str, study: Study) -> str:
+    """A study's value of an option by its settings; where they do not hold it, what its departures say."""
+    section, _, field = key.partition(".")
+    part = study.settings.get(section)
+    if isinstance(part, Mapping) and field in part:
+        value = part[field]
+        return "none" if value is None else json.dumps(value) if isinstance(value, (list, tuple)) else plain(value)
+    return study.departures.get(key, "as in the paper")

@@ -8,14 +8,16 @@ from typing import Any
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
 from elsewhere.rows import ScoreRow
+from elsewhere.statistics.confounding import MEASURED
+from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
 
 NOT_MEASURED = "not measured"
-ODD_SCANS = "rules without lungs and odd scans"
+ODD_SCANS = "rules of metadata and simple measures, and odd scans"
 """What the audit makes, as `Study.absent` names it where the audit did not run."""
 
 SURE = 0.05
-"""A rule that sees metadata alone is drawn full at this p or below."""
+"""A rule of metadata is drawn full at this p or below."""
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -81,15 +83,30 @@ def threshold_words(row: ScoreRow | None) -> str:
     return "argmax" if row.threshold_rule == "argmax" else f"t = {figure(row.threshold)}"
 
 
+def rule_sees(rules: Sequence[Record]) -> str:
+    """What these rules know: "metadata", or "metadata or simple measures of the picture" where one was measured."""
+    facts = {name for rule in rules for name in str(rule.get("facts") or "").split(", ")}
+    return "metadata or simple measures of the picture" if facts & set(MEASURED) else "metadata"
+
+
+def rule_p(rule: Record) -> str:
+    """p of a metadata rule by shuffled labels: "≤ 0.010" where it is the smallest that so many shuffles can give."""
+    found, shuffles = number(rule.get("p_value")), number(rule.get("permutations"))
+    floor = round(1 / (shuffles + 1), 4) if shuffles else 0.0  # records are rounded to four digits
+    return "–" if found is None else p_value(found, floor)
+
+
 def rules_words(rules: Sequence[Record]) -> str:
     """What the figure of the metadata rules shows, and how many of them do better than chance."""
     tried = [p for rule in rules if (p := number(rule.get("p_value"))) is not None]
     sure = sum(p <= SURE for p in tried)
-    said = "Discrimination (AUC) of rules that see metadata alone, on patients they have not seen. "
+    seen = rule_sees(rules)
+    measured = " (such as its lowest and highest value, padding and black share)" if seen != "metadata" else ""
+    said = f"Discrimination (AUC) of rules that see only {seen}{measured}, on patients they have not seen. "
     if tried:
         said += f"Squares: p of {SURE} or less by shuffled labels, which {sure} of {len(tried)} "
         said += f"{'rule has' if len(tried) == 1 else 'rules have'}; chance alone gives about {SURE * len(tried):.1f}. "
-    return f"{said}No network sees metadata; what goes with them in the picture it can learn instead of the disease."
+    return f"{said}No network sees metadata: of those it can learn only what goes with them in the picture."
 
 
 def details(study: Study, model: str, site: str, row: ScoreRow | None) -> str:
@@ -113,25 +130,45 @@ def details(study: Study, model: str, site: str, row: ScoreRow | None) -> str:
     return f"{head}{auc}{scans}{accuracy} Chance, and a rule that knows only the site: AUC 0.50."
 
 
-def opening(study: Study) -> str:
-    """What was trained and where it was tested."""
-    trained = sorted({site for model in study.models for site in model.trained_on}, key=_order(study))
-    scored = {row.site for row in study.scores}
-    tested = [site.name for site in study.sites if site.name in scored]
-    singles = sum(len(model.trained_on) == 1 for model in study.models)
-    networks = count(len(study.models), "network").capitalize()
-    split = "" if singles in {0, len(study.models)} else f" ({singles} on one site each, the others on several)"
-    start = f"{networks} {verb(len(study.models), 'was', 'were')} trained to classify chest CT scans as positive or "
-    start += f"negative on {listed(trained)}{split}"
+def networks_trained(studies: Sequence[Study]) -> str:
+    """ "Nine networks", or "Nine networks under each of two protocols, 18 in all," with several studies.
+
+    Networks of two studies are two networks, even where they have one name: each study trains its own.
+    """
+    counts = [len(study.models) for study in studies]
+    if len(studies) == 1:
+        return count(counts[0], "network").capitalize()
+    total = f"{sum(counts):,}"
+    if len({tuple(model.name for model in study.models) for study in studies}) == 1:
+        each = count(counts[0], "network").capitalize()
+        return f"{each} under each of {count(len(studies), 'protocol')}, {total} in all,"
+    parts = listed([f"{number_:,} under “{study.name}”" for number_, study in zip(counts, studies, strict=True)])
+    return f"{total} networks ({parts})"
+
+
+def opening(report: Report) -> str:
+    """What was trained and where it was tested; sites and gaps are those of all studies together."""
+    models = [(study, model) for study in report.studies for model in study.models]
+    order = _order(report.studies[0])
+    trained = sorted({site for _, model in models for site in model.trained_on}, key=order)
+    scored = {row.site for study in report.studies for row in study.scores}
+    names = dict.fromkeys(site.name for study in report.studies for site in study.sites)
+    tested = [name for name in names if name in scored]
+    singles = sum(len(model.trained_on) == 1 for model in report.studies[0].models)
+    alike = len({tuple(m.name for m in study.models) for study in report.studies}) == 1
+    split = (
+        ""
+        if not alike or singles in {0, len(report.studies[0].models)}
+        else (f" ({singles} on one site each, the others on several)")
+    )
+    start = f"{networks_trained(report.studies)} {verb(len(models), 'was', 'were')} trained to classify chest CT scans "
+    start += f"as positive or negative on {listed(trained)}{split}"
     if not tested:
         return f"{start}; no test score is in the records."
-    missing = len(study.models) * len(study.sites) - len({(r.model, r.site) for r in study.scores})
+    cells = sum(len(study.models) * len(study.sites) for study in report.studies)
+    missing = cells - sum(len({(r.model, r.site) for r in study.scores}) for study in report.studies)
     which = "each was tested" if not missing else "they were tested"
-    gap = (
-        f" ({missing} of {len(study.models) * len(study.sites)} cells {verb(missing, 'is', 'are')} missing)"
-        if missing
-        else ""
-    )
+    gap = f" ({missing} of {cells} cells {verb(missing, 'is', 'are')} missing)" if missing else ""
     return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
 
 

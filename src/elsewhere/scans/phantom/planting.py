@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from elsewhere.errors import BadSite
 from elsewhere.files import write_whole
+from elsewhere.memory import keep_freed_memory
 from elsewhere.scans.phantom.exam import Made, Plan, make
 from elsewhere.scans.phantom.sites import default_sites, in_words, plan_site
 from elsewhere.scans.phantom.ties import TIES, SiteSettings
@@ -86,6 +87,7 @@ def write_sites(simulation: Simulation, out: Path, run: Map) -> list[Path]:
 
 def write_scan(plan: Plan, layout: str, matrix: int, root: Path, making: Path) -> None:
     """Make one scan, write its files, then its record."""
+    keep_freed_memory()
     made = make(plan, matrix)
     reader(layout).write(root, as_scan(plan), made.volume)
     write_whole(making / _record_name(plan), json.dumps(truth(plan, made)))

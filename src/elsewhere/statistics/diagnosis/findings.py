@@ -160,8 +160,18 @@ def _elsewhere(row: Mapping[str, Any], tested: Rows) -> str:
             words.append(f"so it does at {other['site']} (AUC {other['auc']:.2f})")
         else:
             power = f", power {other['power']:.0%} for an AUC of 0.70"
-            words.append(f"at {other['site']} that was not shown (AUC {other['auc']:.2f}, {_p(other)}{power})")
+            seen = f"AUC {other['auc']:.2f}, {_p(other)}{_limits(other)}{power}"
+            words.append(f"at {other['site']} that was not shown ({seen})")
     return "; " + "; ".join(words) if words else ""
+
+
+def _limits(row: Mapping[str, Any]) -> str:
+    """What a cause with a small p lacks: the reader would take p = 0.040 for shown."""
+    if row["p_holm"] > SURE:
+        return ""
+    lacking = [f"an AUC of {NOTABLE:.2f} or more"] if row["auc"] < NOTABLE else []
+    lacking += [f"p of {SURE_CAUSE} or less"] if row["p_holm"] > SURE_CAUSE else []
+    return f" where a cause takes {' and '.join(lacking)}"
 
 
 def _used(battery: Rows, shortcuts: Rows, causes: Rows, homes: Mapping[str, Sequence[str]]) -> Iterator[Row]:

@@ -1,17 +1,17 @@
 """A report in; plain sentences about what the study found, for the reporting sheets, out.
 
 Each function answers one question from the records and says nothing ("") where the records hold nothing. Networks that
-did not learn are left out, and the answer says so.
+did not learn are left out, and the answer says so. Where studies differ each is answered for by its name.
 """
 
 from __future__ import annotations
 
 from elsewhere.pages.report import hardest
-from elsewhere.pages.report.content import Report
+from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.drop import local_sentence
 from elsewhere.pages.report.headline import headline, left_out_words
 from elsewhere.pages.report.records import groups, number
-from elsewhere.pages.report.sheets.common import ORIGINS, each, first, setting
+from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study, setting
 from elsewhere.pages.report.words import count, estimate, figure, listed
 from elsewhere.wording import numbered
 
@@ -21,10 +21,10 @@ GROUPS = {"home": "at home", "seen": "at one of several training sites", "unseen
 def measures(report: Report) -> str:
     """All measures and plots."""
     parts = ["AUC (exact, and on the paper's grid), sensitivity, specificity, accuracy, balanced accuracy, ROC curves"]
-    if first(report).calibrations:
+    if any(study.calibrations for study in report.studies):
         parts.append("calibration (reliability curve, calibration error, Brier score, intercept, slope)")
         parts.append("net benefit (decision curves)")
-    if first(report).drops:
+    if any(study.drops for study in report.studies):
         parts.append("decomposition of the drop")
     baselines = "each beside chance, the majority class and a rule that knows only the site"
     return f"{'; '.join(parts)}; {baselines}."
@@ -32,37 +32,39 @@ def measures(report: Report) -> str:
 
 def uncertainty(report: Report) -> str:
     """Intervals."""
-    resamples = setting(report, "evaluation", "resamples")
-    methods = {r.auc_sampling_method for s in report.studies for r in s.scores if r.auc_sampling_method}
+    return per_study(report, _uncertainty)
+
+
+def _uncertainty(study: Study) -> str:
+    resamples = setting(study, "evaluation", "resamples")
+    methods = {r.auc_sampling_method for r in study.scores if r.auc_sampling_method}
     said = [f"95 % intervals of the AUC by patient ({listed(sorted(methods))})" if methods else ""]
     said += [f"bootstrap of {resamples} resamples of patients" if resamples else ""]
-    dropout = any(number(r.auc_grid_dropout_sd) is not None for s in report.studies for r in s.scores)
+    dropout = any(number(r.auc_grid_dropout_sd) is not None for r in study.scores)
     said += ["spread over dropout passes given apart" if dropout else ""]
     text = "; ".join(part for part in said if part)
-    return f"{text}{'. ' if text else ''}{_trainings(report)}"
+    return f"{text}{'. ' if text else ''}{_trainings(study)}"
 
 
-def _trainings(report: Report) -> str:
-    said = []
-    for study in report.studies:
-        seeds = max((int(row.seeds) for row in study.trainings), default=1)
-        once = "One training of each network: the spread over seeds is not known."
-        many = f"{seeds} trainings of each network, their spread given apart."
-        said.append((study.name, once if seeds == 1 else many))
-    return each(said)
+def _trainings(study: Study) -> str:
+    seeds = max((r.seeds for r in study.trainings), default=1)
+    if seeds == 1:
+        return "One training of each network: the spread over seeds is not known."
+    return f"{seeds} trainings of each network, their spread given apart."
 
 
 def by_site(report: Report) -> str:
     """How differences between sites were handled."""
-    if not first(report).scores:
+    if not any(study.scores for study in report.studies):
         return ""
-    sampling = setting(report, "training", "sampling")
-    how = "the sites in turn" if sampling == "balanced" else "all their scans alike" if sampling else ""
-    several = any(len(model.trained_on) > 1 for model in first(report).models)
-    pooled = f" Networks of several sites were trained on the pooled scans, drawing {how}." if how and several else ""
-    return (
-        f"Every network is scored at each site by itself, and means over sites give each cell the same weight.{pooled}"
-    )
+    said = "Every network is scored at each site by itself, and means over sites give each cell the same weight."
+    return f"{said} {per_study(report, _pooling)}".strip()
+
+
+def _pooling(study: Study) -> str:
+    how = drawing(study.settings.get("training"))
+    several = any(len(model.trained_on) > 1 for model in study.models)
+    return f"Networks of several sites were trained on the pooled scans, drawing {how}." if how and several else ""
 
 
 def heterogeneity(report: Report) -> str:
@@ -109,7 +111,10 @@ def _group_words(report: Report, kins: tuple[str, ...]) -> str:
 
 def differences(report: Report) -> str:
     """What differs between sites besides disease."""
-    study = first(report)
+    return per_study(report, _differences)
+
+
+def _differences(study: Study) -> str:
     auc = study.audit.site_only_auc
     said = [f"A rule that knows only the site reaches AUC {figure(auc)} over all sites." if auc is not None else ""]
     if study.audit.facts:
@@ -121,12 +126,13 @@ def differences(report: Report) -> str:
 
 
 def updating(report: Report) -> str:
-    """Whether a model was updated after its evaluation."""
-    scored = any(study.scores for study in report.studies)
+    """Whether a model was updated after its evaluation, as far as records can tell."""
+    if not any(study.scores for study in report.studies):
+        return ""
     return (
-        "No network was changed after its evaluation: weights and thresholds are those chosen before it."
-        if scored
-        else ""
+        "The records hold no update after the evaluation: weights and thresholds were chosen on validation scans, and "
+        "the scores are refused where they do not belong to the predictions beside them. Whether a network was trained "
+        "anew after an earlier look at these test scans no record can tell."
     )
 
 
@@ -141,13 +147,18 @@ def updated(report: Report) -> str:
 
 def robustness(report: Report) -> str:
     """Dose-response, departures, both thresholds."""
-    study, said = first(report), []
+    said = per_study(report, _robustness)
+    if len(report.studies) < 2:
+        return said
+    sites = {tuple(sorted(site.name for site in s.sites)) for s in report.studies}
+    which = "The same sites" if len(sites) == 1 else "Sites that differ"
+    return f"{which} under {len(report.studies)} settings side by side. {said}".strip()
+
+
+def _robustness(study: Study) -> str:
+    said = []
     if len({r.threshold_reading for r in study.scores}) > 1:
         said.append("Both threshold readings are shown.")
-    if len(report.studies) > 1:
-        sites = {tuple(sorted(site.name for site in s.sites)) for s in report.studies}
-        which = "The same sites" if len(sites) == 1 else "Sites that differ"
-        said.append(f"{which} under {len(report.studies)} settings side by side.")
     if study.stress.curves:
         shifts = dict.fromkeys(r.shift for r in study.stress.curves if r.dose != 0)
         said.append(f"Graded shifts of the scans: {', '.join(shifts)}.")
@@ -158,7 +169,10 @@ def robustness(report: Report) -> str:
 
 def explainability(report: Report) -> str:
     """Saliency of the networks that learned, if any."""
-    study = first(report)
+    return per_study(report, _explainability)
+
+
+def _explainability(study: Study) -> str:
     names = {model.name for model in study.able}
     rows = [r for r in study.diagnosis.saliency if r["model"] in names]
     inside, expected = ([v for r in rows if (v := number(r.get(key))) is not None] for key in ("inside", "expected"))
@@ -174,19 +188,20 @@ def explainability(report: Report) -> str:
 
 def failures(report: Report) -> str:
     """Hard cases."""
-    return each((study.name, hardest.sentence(study)) for study in report.studies if study.judged)
+    return per_study(report, lambda study: hardest.sentence(study) if study.judged else "")
 
 
 def limitations(report: Report) -> str:
-    """What the records themselves limit."""
-    study, said = first(report), []
-    if report.origin != "real":
-        said.append(f"The scans are {ORIGINS[report.origin]}.")
-    said += [words for s in report.studies if (words := left_out_words(s))][:1]
-    said += list(study.audit.warnings)[:3]
-    if not study.trainings:
-        said.append("One training of each network, so the spread over seeds is not known.")
-    return " ".join(said)
+    """What the records themselves limit: every warning of the audits, those that all studies have once."""
+    said = [] if report.origin == "real" else [f"The scans are {ORIGINS[report.origin]}."]
+    shared = [w for w in report.studies[0].audit.warnings if all(w in s.audit.warnings for s in report.studies)]
+
+    def own(study: Study) -> str:
+        once = "" if study.trainings else "One training of each network, so the spread over seeds is not known."
+        parts = [left_out_words(study), *(w for w in study.audit.warnings if w not in shared), once]
+        return " ".join(part for part in parts if part)
+
+    return " ".join(words for words in (*said, *shared, per_study(report, own)) if words)
 
 
 def interpretation(report: Report) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from elsewhere.pages.report.content import Report, Study
@@ -14,20 +14,31 @@ ORIGINS = {
 }
 
 
-def first(report: Report) -> Study:
-    """The study that speaks where all studies of a report agree."""
-    return report.studies[0]
-
-
-def setting(report: Report, section: str, name: str) -> Any:
-    """One setting of the first study, None where it is not there."""
-    part = first(report).settings.get(section)
+def setting(study: Study, section: str, name: str) -> Any:
+    """One setting of a study, None where it is not there."""
+    part = study.settings.get(section)
     return part.get(name) if isinstance(part, dict) else None
 
 
 def each(sentences: Iterable[tuple[str, str]]) -> str:
-    """One sentence per study, named where there are several."""
-    said = [(name, text) for name, text in sentences if text]
-    if len({text for _, text in said}) == 1 and said:
+    """One sentence per study, named where they differ, or where one of them has nothing to say."""
+    given = list(sentences)
+    said = [(name, text) for name, text in given if text]
+    if len(said) == len(given) and len({text for _, text in said}) == 1:
         return said[0][1]
     return " ".join(f"“{name}”: {text}" for name, text in said)
+
+
+def per_study(report: Report, say: Callable[[Study], str]) -> str:
+    """What `say` says of each study, in one answer."""
+    return each((study.name, say(study)) for study in report.studies)
+
+
+def drawing(training: Any) -> str:
+    """In which turn training scans were drawn, from the settings of a training; "" where they do not say."""
+    if not isinstance(training, dict) or training.get("sampling") is None:
+        return ""
+    sites, classes = training["sampling"] == "balanced", bool(training.get("balanced_classes"))
+    if sites:
+        return "every class of every site in turn" if classes else "the sites in turn"
+    return "the classes in turn, the scans of each over all training sites alike" if classes else "all scans alike"

@@ -1,6 +1,7 @@
 """A report in; plain sentences about how the study was made, for the reporting sheets, out.
 
-Each function answers one question from the records and says nothing ("") where the records hold nothing.
+Each function answers one question from the records and says nothing ("") where the records hold nothing. Where studies
+differ each is answered for by its name.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 from elsewhere import __version__
 from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.records import READINGS, cell, index, kin_of, number
-from elsewhere.pages.report.selection import KEPT
-from elsewhere.pages.report.sheets.common import ORIGINS, each, first, setting
-from elsewhere.pages.report.words import ODD_SCANS, count, spaced
+from elsewhere.pages.report.selection import rule_words
+from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study, setting
+from elsewhere.pages.report.words import ODD_SCANS, count, networks_trained, spaced
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
 
@@ -41,21 +42,27 @@ def design(report: Report) -> str:
 
 def goal(report: Report) -> str:
     """What was built and tried."""
-    networks = count(len(first(report).models), "network").capitalize()
     aim = "to learn whether a network works at a hospital that it has not seen"
     if not _tested_elsewhere(report):
         aim = "on patients of its training sites; no other site was tested"
-    return f"{networks} trained on combinations of sites, each tested on held-out patients, {aim}."
+    return (
+        f"{networks_trained(report.studies)} trained on combinations of sites, each tested on held-out patients, {aim}."
+    )
 
 
 def sources(report: Report) -> str:
     """Sites with country and format, and which are for testing alone."""
+    named = per_study(report, _sites)
+    return f"{named} These are {ORIGINS[report.origin]}." if named else ""
+
+
+def _sites(study: Study) -> str:
     named = [
         f"{site.name}{f' ({site.country})' if site.country else ''}{f', {site.form}' if site.form else ''}"
         + (f", {site.note}" if site.note else "")
-        for site in first(report).sites
+        for site in study.sites
     ]
-    return f"{'; '.join(named)}. These are {ORIGINS[report.origin]}." if named else ""
+    return f"{'; '.join(named)}." if named else ""
 
 
 def _totals(study: Study, key: str) -> dict[str, dict[str, int]]:
@@ -68,7 +75,10 @@ def _totals(study: Study, key: str) -> dict[str, dict[str, int]]:
 
 def flow(report: Report) -> str:
     """Patients and scans by site, used and not."""
-    study = first(report)
+    return per_study(report, _flow)
+
+
+def _flow(study: Study) -> str:
     said = [
         f"{site} {numbered(n['patients'], 'patient')}, {numbered(n['scans'], 'scan')}"
         for site, n in _totals(study, "site").items()
@@ -86,19 +96,27 @@ def _unread(study: Study) -> str:
 
 
 def missing(report: Report) -> str:
-    """What was left out and why."""
-    study = first(report)
+    """What was left out and why; a study's notes name it themselves."""
+    notes = [words for study in report.studies for words in study.notes]
+    return " ".join([per_study(report, _missing), *notes])
+
+
+def _missing(study: Study) -> str:
     unread = _unread(study)
-    said = [f"No scan is ever filled in. {unread[0].upper()}{unread[1:]}.", *study.notes]
+    said = f"No scan is ever filled in. {unread[0].upper()}{unread[1:]}."
     if ODD_SCANS not in study.absent:
-        said.append("Metadata that a scan does not hold are a category of their own in the audit.")
-    return " ".join(said)
+        said += " Metadata that a scan does not hold are a category of their own in the audit."
+    return said
 
 
 def events(report: Report) -> str:
     """Patients and scans by class and subset."""
+    return per_study(report, _events)
+
+
+def _events(study: Study) -> str:
     rows: dict[tuple[str, Any], list[int]] = defaultdict(lambda: [0, 0])
-    for r in first(report).counts:
+    for r in study.counts:
         rows[str(r["subset"]), r["label"]][0] += int(r["patients"])
         rows[str(r["subset"]), r["label"]][1] += int(r["scans"])
     names = {1: "positive", 0: "negative"}
@@ -113,16 +131,24 @@ def events(report: Report) -> str:
 
 def dates(report: Report) -> str:
     """First and last month of scanning by site, where the scans tell."""
+    return per_study(report, _dates)
+
+
+def _dates(study: Study) -> str:
     months: dict[str, list[str]] = defaultdict(list)
-    for r in first(report).patients:
+    for r in study.patients:
         months[str(r["site"])] += [str(r[key]) for key in ("first_month", "last_month") if r.get(key)]
     return "".join(f"{site} {min(found)} to {max(found)}; " for site, found in months.items() if found).rstrip("; ")
 
 
 def people(report: Report) -> str:
     """Age by site and class, where the scans tell; sex, months and subsets stand in the table."""
+    return per_study(report, _people)
+
+
+def _people(study: Study) -> str:
     medians: dict[tuple[str, Any], list[float]] = defaultdict(list)
-    for r in first(report).patients:
+    for r in study.patients:
         if r["age_known"]:
             medians[str(r["site"]), r["label"]].append(float(r["age"]))
     names = {1: "positives", 0: "negatives"}
@@ -131,15 +157,18 @@ def people(report: Report) -> str:
         for (site, label), found in medians.items()
     ]
     if not said:
-        return events(report)
+        return _events(study)
     more = "With sex and months in “Who the patients are”, under “The data”."
-    return f"{events(report)} Median age over the subsets: {'; '.join(said)}. {more}"
+    return f"{_events(study)} Median age over the subsets: {'; '.join(said)}. {more}"
 
 
 def split(report: Report) -> str:
     """How the partitions were made."""
-    study = first(report)
-    train, test = (setting(report, "split", key) for key in ("train", "test"))
+    return per_study(report, _split)
+
+
+def _split(study: Study) -> str:
+    train, test = (setting(study, "split", key) for key in ("train", "test"))
     if train is None or test is None:
         return ""
     return (
@@ -150,7 +179,10 @@ def split(report: Report) -> str:
 
 def disjoint(report: Report) -> str:
     """Patients, and what the check for leaks found."""
-    study = first(report)
+    return per_study(report, _disjoint)
+
+
+def _disjoint(study: Study) -> str:
     audit = study.audit
     if audit.leaks:
         said = (
@@ -178,10 +210,10 @@ def preparation(report: Report) -> str:
             text += f", to {size} voxels."
             said.append((study.name, text))
     checks = "Every scan was checked for order of slices, encoding, copies"
-    if ODD_SCANS not in first(report).absent:
+    if not any(ODD_SCANS in study.absent for study in report.studies):
         checks += ", padding, lung segmentation, damage"
     text = each(said)
-    return f"{text} {checks} (Before training)." if text else ""
+    return f"{checks} (Before training). {text}" if text else ""
 
 
 def _voxel(value: Any) -> str:
@@ -191,7 +223,11 @@ def _voxel(value: Any) -> str:
 
 def predictors(report: Report) -> str:
     """The input."""
-    size = setting(report, "network", "input")
+    return per_study(report, _predictors)
+
+
+def _predictors(study: Study) -> str:
+    size = setting(study, "network", "input")
     shape = f" of {' × '.join(str(v) for v in size)} voxels (slices, rows, columns)" if size else ""
     return f"The CT volume alone{shape}; no metadata and no clinical variable enter the network."
 
@@ -210,7 +246,11 @@ def rescaling(report: Report) -> str:
 
 def network(report: Report) -> str:
     """Architecture from its settings."""
-    n = first(report).settings.get("network")
+    return per_study(report, _network)
+
+
+def _network(study: Study) -> str:
+    n = study.settings.get("network")
     if not isinstance(n, dict):
         return ""
     return (
@@ -222,7 +262,11 @@ def network(report: Report) -> str:
 
 def starting_weights(report: Report) -> str:
     """Random start with its seed."""
-    seed = setting(report, "training", "seed")
+    return per_study(report, _start)
+
+
+def _start(study: Study) -> str:
+    seed = setting(study, "training", "seed")
     return "" if seed is None else f"Random, the framework's default for each layer, seed {seed}; no pretraining."
 
 
@@ -241,8 +285,7 @@ def _training(t: Any) -> str:
         f"warm-up over {warm} iterations" if warm else "",
         f"{t['schedule']} schedule" if t.get("schedule", "constant") != "constant" else "",
         f"batch {t.get('batch')}, {t.get('iterations')} iterations",
-        "sites in turn" if t.get("sampling") == "balanced" else "scans drawn uniformly over the training sites",
-        "classes in turn" if t.get("balanced_classes") else "",
+        f"drawing {drawn}" if (drawn := drawing(t)) else "",
         f"gradient norm clipped at {clip}" if clip else "",
         f"moving average of the weights, decay {ema}" if ema else "",
         f"precision {t.get('precision')}",
@@ -252,7 +295,12 @@ def _training(t: Any) -> str:
 
 def building(report: Report) -> str:
     """Kind of model, its training and how its weights were chosen."""
-    return " ".join(part for part in (network(report), training(report), selection(report)) if part)
+    return per_study(report, _building)
+
+
+def _building(study: Study) -> str:
+    t = study.settings.get("training")
+    return " ".join(part for part in (_network(study), _training(t), _selection(t)) if part)
 
 
 def selection(report: Report) -> str:
@@ -263,7 +311,7 @@ def selection(report: Report) -> str:
 def _selection(t: Any) -> str:
     if not isinstance(t, dict) or t.get("validate_every") is None:
         return ""
-    rule = KEPT.get(str(t.get("select", "accuracy")), str(t.get("select")))
+    rule = rule_words(str(t.get("select", "accuracy")), balanced=bool(t.get("balanced_classes")))
     return (
         f"{rule} on the validation patients of the training sites, looked at every {t['validate_every']} iterations. "
         "No test scan had a part in it; whatever else was tried before these settings is not in the records."
@@ -272,7 +320,7 @@ def _selection(t: Any) -> str:
 
 def ensembling(report: Report) -> str:
     """None."""
-    return f"None: each of {count(len(first(report).models), 'network')} is judged alone."
+    return f"None: each of {count(sum(len(study.models) for study in report.studies), 'network')} is judged alone."
 
 
 def imbalance(report: Report) -> str:
@@ -283,19 +331,29 @@ def imbalance(report: Report) -> str:
         if isinstance(t, dict):
             drawn = "The classes were drawn in turn" if t.get("balanced_classes") else "No resampling of the classes"
             said.append((study.name, f"{drawn}; no class weights."))
+        else:
+            said.append((study.name, ""))
     text = each(said)
     return f"{text} The share of positives by site stands in Table 1." if text else ""
 
 
 def software(report: Report) -> str:
     """Versions."""
-    versions = first(report).versions
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) + "." if versions else ""
+    return per_study(report, _software)
+
+
+def _software(study: Study) -> str:
+    said = ", ".join(f"{name} {version}" for name, version in study.versions.items())
+    return f"{said}." if said else ""
 
 
 def output(report: Report) -> str:
     """Probability, and how it becomes a decision."""
-    readings = {r.threshold_reading for r in first(report).scores}
+    return per_study(report, _output)
+
+
+def _output(study: Study) -> str:
+    readings = {r.threshold_reading for r in study.scores}
     said = (
         "The probability of a positive scan, the highest over its windows. Positive from the threshold that gave the "
         "best accuracy on validation scans, "
@@ -308,13 +366,17 @@ def output(report: Report) -> str:
 
 def computing(report: Report) -> str:
     """How a prediction is made again."""
-    weights = sum(bool(model.weights) for model in first(report).models)
+    weights = sum(bool(model.weights) for study in report.studies for model in study.models)
     return f"By `elsewhere predict` from the kept checkpoints ({weights} with checksum, safetensors and JSON)."
 
 
 def acquisition(report: Report) -> str:
     """What is known of the scanners."""
-    facts = [r for r in first(report).audit.facts if r.get("label") == 1]
+    return per_study(report, _acquisition)
+
+
+def _acquisition(study: Study) -> str:
+    facts = [r for r in study.audit.facts if r.get("label") == 1]
     said = []
     for r in facts:
         spacing = number(r.get("slice_spacing_mm"))
@@ -333,20 +395,27 @@ def code(_: Report) -> str:
 
 def models_named(report: Report) -> str:
     """The networks and their checksums."""
-    named = [f"{spaced(m.name)} ({m.weights[:12]})" for m in first(report).models if m.weights]
-    return f"Checkpoints as safetensors with JSON, by checksum: {'; '.join(named)}." if named else ""
+    named = per_study(report, _models)
+    return f"Checkpoints as safetensors with JSON, by checksum. {named}" if named else ""
+
+
+def _models(study: Study) -> str:
+    named = [f"{spaced(m.name)} ({m.weights[:12]})" for m in study.models if m.weights]
+    return f"{'; '.join(named)}." if named else ""
 
 
 def technical(report: Report) -> str:
     """Where all details are."""
-    study = first(report)
-    where = "All settings stand on this page and in `study.json`"
-    return f"{where}; split {study.split_hash or 'not given'}; protocol: {study.protocol}"
+    where = "All settings stand on this page and in `study.json`. "
+    return where + per_study(report, lambda s: f"Split {s.split_hash or 'not given'}; protocol: {s.protocol}")
 
 
 def bad_input(report: Report) -> str:
     """What the software does with unusable input."""
-    return (
-        f"Scans that cannot be read rightly are refused with a reason and a next step ({len(first(report).bad_scans)} "
-        "here); `elsewhere verdict` says before use whether new scans lie outside everything measured."
+    return per_study(
+        report,
+        lambda study: (
+            f"Scans that cannot be read rightly are refused with a reason and a next step ({len(study.bad_scans)} "
+            "here); `elsewhere verdict` says before use whether new scans lie outside everything measured."
+        ),
     )

@@ -1,0 +1,68 @@
+"""Tables of the page: each heading and caption from records on both sides of its condition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from small_study import a_study
+
+from elsewhere.pages.report import Audit, Model, tables
+from elsewhere.pages.report.table import Table
+
+
+def headings(table: Table) -> dict[str, str]:
+    """Key -> heading of each column."""
+    return {column.key: column.heading for column in table.columns}
+
+
+def printed(table: Table, key: str) -> list[str]:
+    """What stands in one column."""
+    return [column.print(row) for column in table.columns if column.key == key for row in table.rows]
+
+
+def a_rule(**values: Any) -> dict[str, Any]:
+    """A record of `Audit.confounding`."""
+    return {"rule": "kernel", "sites": "A", "auc": 0.9, "p_value": 0.01, "permutations": 99, **values}
+
+
+def rules_table(*rules: dict[str, Any]) -> Table:
+    """The audit's table of rules."""
+    return next(t for t in tables.audit_tables(Audit(confounding=rules), "s") if t.name == "s-confounding")
+
+
+def test_the_validation_accuracy_is_that_of_the_kept_weights_and_not_the_highest() -> None:
+    curves = [{"model": "A", "iteration": float(i), "validation_accuracy": v} for i, v in ((40, 0.7), (80, 0.9))]
+    curves += [{"model": "A", "iteration": 40.0, "training_loss": 0.5}, {"model": "B", "iteration": 40.0}]
+    study = a_study(models=(Model("A", ("A",), 40), Model("B", ("B",), 40)), curves=curves)
+    assert printed(tables.model_table(study, "models"), "kept_validation_accuracy") == ["0.700", "–"]
+    later = replace(study, models=(Model("A", ("A",), 80),))
+    assert printed(tables.model_table(later, "models"), "kept_validation_accuracy") == ["0.900"]
+
+
+def test_an_interval_stands_in_the_heading_only_where_a_row_has_one() -> None:
+    assert headings(rules_table(a_rule()))["auc"] == "AUC"
+    known = rules_table(a_rule(auc_low=0.8, auc_high=0.95), a_rule())
+    assert headings(known)["auc"] == "AUC (95 %)"
+    assert printed(known, "auc") == ["0.90 (0.80–0.95)", "0.90"]
+
+
+def test_a_p_that_no_shuffle_reached_is_at_most_that() -> None:
+    rules = a_rule(), a_rule(p_value=0.02), a_rule(p_value=0.0083, permutations=119), a_rule(permutations=None)
+    assert printed(rules_table(*rules), "p_value") == ["≤ 0.010", "0.020", "≤ 0.008", "0.010"]
+
+
+def test_findings_on_single_scans_and_pairs_are_counted_apart() -> None:
+    """258 pairs of one patient's reconstructions are no odd scans."""
+    scan = {"finding": "slice order", "site": "A", "patient": "p", "scan": "s", "subset": "test", "detail": ""}
+    pair = scan | {"finding": "same anatomy", "other_site": "A", "other_scan": "t", "other_subset": "train"}
+    pairs = [pair | {"other_patient": "p"}, pair | {"other_patient": "q", "suspected_leak": True}]
+
+    def caption(*rows: dict[str, Any]) -> str:
+        return next(t for t in tables.audit_tables(Audit(forensics=rows), "s")).caption
+
+    assert caption(scan, *pairs) == (
+        "Odd scans, seen in the pictures alone: 1 finding on single scans, and 2 pairs of scans that look like one "
+        "body (1 within a patient); 1 suspected leak."
+    )
+    assert "2 findings on single scans, and 0 pairs" in caption(scan, scan)
