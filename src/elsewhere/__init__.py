@@ -35,6 +35,7 @@ COMMANDS = {
     "stress": "Shift home scans step by step, and ask which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "evaluate": "Does any product work here? From a table of its scores, without a scan: page and exit code.",
+    "history": "Is a product still what was accepted? Its kept evaluations over time, with a stop rule.",
     "plan": "How many scans and patients a validation needs.",
     "view": "Write a page that draws scans, with what a model looked at.",
     "simulate": "Make simulated sites in their published layouts.",

@@ -43,6 +43,82 @@ class ScoreRow(CellScore, ModelAtSite):
 
 
 @dataclass(frozen=True)
+class ProductScoreRow(ModelAtSite):
+    """Scores of one product (a model that is not trained here) at one site (product_scores.parquet).
+
+    Its other columns are those of `CellScore`, None where they need decisions and the product's are not known.
+
+    Attributes:
+        given: test scans of the site.
+        unanswered: those to which it gave no score; they are left out of the scores.
+        unanswered_share: their share, 0..1.
+        unanswered_low: lower end of its 95 % interval, by patient.
+        unanswered_high: upper end.
+    """
+
+    given: int
+    unanswered: int
+    unanswered_share: float
+    unanswered_low: float | None
+    unanswered_high: float | None
+    scans: int
+    patients: int
+    positives: int
+    negatives: int
+    positive_patients: int
+    negative_patients: int
+    note: str
+    threshold: float | None
+    threshold_rule: str | None
+    threshold_reading: str
+    threshold_note: str
+    true_positive: int | None
+    false_negative: int | None
+    false_positive: int | None
+    true_negative: int | None
+    accuracy: float | None
+    accuracy_sampling_low: float | None
+    accuracy_sampling_high: float | None
+    sensitivity: float | None
+    sensitivity_sampling_low: float | None
+    sensitivity_sampling_high: float | None
+    specificity: float | None
+    specificity_sampling_low: float | None
+    specificity_sampling_high: float | None
+    balanced_accuracy: float | None
+    balanced_accuracy_sampling_low: float | None
+    balanced_accuracy_sampling_high: float | None
+    proportion_sampling_method: str | None
+    auc: float | None
+    auc_sampling_low: float | None
+    auc_sampling_high: float | None
+    auc_sampling_method: str | None
+    auc_bootstrap_low: float | None
+    auc_bootstrap_high: float | None
+    auc_grid: float | None
+    dropout_passes: int
+    auc_dropout_mean: float | None
+    auc_dropout_sd: float | None
+    auc_grid_dropout_mean: float | None
+    auc_grid_dropout_sd: float | None
+    brier: float
+    ece: float
+    ece_if_calibrated: float
+    calibration_intercept: float | None
+    calibration_intercept_sampling_low: float | None
+    calibration_intercept_sampling_high: float | None
+    calibration_slope: float | None
+    calibration_slope_sampling_low: float | None
+    calibration_slope_sampling_high: float | None
+    observed_expected: float | None
+    observed_expected_sampling_low: float | None
+    observed_expected_sampling_high: float | None
+    calibration_note: str
+    baseline_majority_accuracy: float
+    baseline_chance_auc: float | None
+
+
+@dataclass(frozen=True)
 class SeedRow(ModelAtSite):
     """One score of one model at one site over several trainings (seeds.parquet).
 
@@ -120,6 +196,8 @@ class DropRow(ModelAtSite):
         largest: the part that is surely the largest, or "".
         note: what could not be divided, and why.
         method: of the intervals.
+        discriminates: whether the model discriminates at the site; only there does a difference have parts. True in
+            tables of early versions, which did not ask.
     """
 
     home: str
@@ -150,6 +228,7 @@ class DropRow(ModelAtSite):
     largest: str
     note: str
     method: str
+    discriminates: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
-from elsewhere.commands.evaluate import evaluate_table, load_claims
 from elsewhere.errors import BadTable
 from elsewhere.scans.score_table import read_score_table
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.score import score_cell
+from elsewhere.studies.evaluation import evaluate_table, load_claims
 
 
 def write(path: Path, scans: int = 300, gap: float = 2.6, **columns: Any) -> Path:

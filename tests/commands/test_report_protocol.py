@@ -55,9 +55,11 @@ threshold = "{threshold}"
     assert "weights kept by validation AUC" in said
     assert ("one threshold per model" in said) == (protocol == "paper")
     assert said.endswith(
-        " Options that depart from its preset: preparation (crop); training (balanced_classes, select); evaluation "
-        "(threshold); their values stand under Settings."
+        " Not as its preset has it: preparation (crop); training (balanced_classes, select); evaluation (threshold); "
+        "the values stand under Settings."
     )
+    many = "[network]\nfilters = [4]\npools = []\nkernels = [[3, 3, 3]]\ndense = [8]\ngroups = 2\ndense_groups = 2\n"
+    assert " Not as its preset has it: 6 options of network; " in protocol_words(settings_of(tmp_path, protocol, many))
 
 
 def test_departures_are_against_the_paper_under_either_protocol(tmp_path: Path) -> None:

@@ -305,17 +305,20 @@ def test_where_no_model_learned_no_scan_is_read_and_no_old_explanation_stays(
     assert not (again[1].root / "stress" / "explanations.parquet").exists()
 
 
-def test_most_is_lost_only_where_it_is_surely_lost() -> None:
+def test_most_is_lost_only_where_it_is_significantly_lost() -> None:
     row = DoseRow("A", "A", "blur", 2.0, "mm", "blurred", 40, 0.7, difference=-0.2, difference_low=-0.3)
-    sure = replace(row, difference_high=-0.1, p_value_holm=0.001)
-    unsure = replace(row, difference_high=0.1, p_value_holm=0.3)
+    sure = replace(row, difference_high=-0.1, p_value=0.001)
+    unsure = replace(row, difference_high=0.1, p_value=0.3, difference=-0.25, auc=0.65)
     assert command.worst([sure, unsure]) == (
         "AUC 0.90; most is lost with 'blurred': 0.70 (difference -0.20, 95 % -0.30 to -0.10)"
     )
-    assert command.worst([unsure]) == "AUC 0.90; no shift surely lowers it (lowest: 0.70 with 'blurred')"
-    assert "no shift surely" in command.worst(
-        [replace(sure, p_value_holm=0.02), *(replace(unsure, shift=s) for s in "abc")]
+    assert command.worst([unsure]) == (
+        "AUC 0.90; no fall is significant after adjustment for 1 test; lowest with 'blurred': 0.65 (difference -0.25, "
+        "95 % -0.30 to 0.10)"
     )
+    twice = [replace(sure, p_value=0.02), unsure, unsure]
+    assert "no fall is significant after adjustment for 3 tests" in command.worst(twice)
+    assert "most is lost with" in command.worst(twice[:2])
 
 
 @pytest.mark.parametrize(

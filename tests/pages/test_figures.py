@@ -38,6 +38,7 @@ from elsewhere.pages.figures import (
 )
 from elsewhere.pages.figures.canvas import BLUE, CARD, GREEN, ORANGE, VARIABLES
 from elsewhere.pages.figures.cells import shade
+from elsewhere.pages.figures.pen import Pen, WordStyle
 from elsewhere.pages.figures.png import encode
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -262,3 +263,18 @@ def test_dose_panels_mark_the_scans_as_they_are() -> None:
     root = ET.fromstring(canvas.svg())
     assert [c.get("stroke") for c in root.iter(f"{SVG}circle")] == [GREEN, BLUE, BLUE]
     assert {"blur (mm)", "0.90 → 0.50", "not tried", "4"} <= set(words_of(canvas))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    "place", [(-300, 5), (300, 5), (5, -300), (5, 300), (5, 21), (-2, 5), (39, 5), (5, 19)], ids=str
+)
+def test_words_that_leave_the_sheet_are_cut_off(place: tuple[float, float], turned: bool) -> None:
+    pen = Pen(40, 20)
+    pen.words(place, "A very long name of a hospital", 8, "#000000", WordStyle(turned=turned))
+    shown = matplotlib.image.imread(io.BytesIO(pen.png()))
+    outside = max(abs(place[0]), abs(place[1])) >= 300
+    blank = matplotlib.image.imread(io.BytesIO(Pen(40, 20).png()))
+    assert shown.shape == blank.shape
+    if outside:
+        assert np.array_equal(shown, blank)

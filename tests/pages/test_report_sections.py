@@ -6,19 +6,17 @@ import csv
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from elsewhere.pages.report import (
-    Calibration,
     Diagnosis,
     Model,
     Report,
     Site,
     Stress,
     Study,
-    calibration,
     diagnosis,
     drop,
     stress,
@@ -28,7 +26,6 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
 from elsewhere.pages.report.words import holdings, signed
 from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, SeedRow
-from elsewhere.statistics.calibration import decision_curve, reliability_curve
 from study_rows import a_score, partly
 
 DROP = partly(
@@ -54,6 +51,7 @@ DROP = partly(
         "ranking": 0.17,
         "ranking_low": 0.05,
         "ranking_high": 0.25,
+        "discriminates": True,
         "largest": "ranking",
         "note": "",
         "method": "bootstrap",
@@ -89,69 +87,6 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def curves(labels: list[int], probabilities: list[float], site: str = "A") -> Calibration:
-    """Both curves of one cell, by the functions that a study uses."""
-    seen, gained = reliability_curve(labels, probabilities), decision_curve(labels, probabilities)
-    shares = (seen.mean_probability, seen.positive_share, seen.positive_share_low, seen.positive_share_high)
-    return Calibration("A", site, *shares, seen.scans, gained.threshold, gained.model, gained.treat_all)
-
-
-# Calibration ------------------------------------------------------------------------------------------------------
-
-
-def test_a_perfect_network_is_useful_everywhere_and_one_that_knows_nothing_nowhere() -> None:
-    perfect = curves([1, 1, 0, 0], [1.0, 1.0, 0.0, 0.0])
-    assert calibration.useful_range(perfect) == (0.01, 0.99)
-    assert calibration.useful_range(curves([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5])) is None
-
-
-def test_the_useful_range_is_the_longest_run() -> None:
-    curve = replace(
-        curves([1, 0], [0.6, 0.4]),
-        threshold=np.array([0.1, 0.2, 0.3, 0.4, 0.5]),
-        benefit=np.array([0.2, 0.0, 0.1, 0.1, 0.0]),
-        treat_all=np.array([0.1, 0.05, 0.0, -0.1, -0.2]),
-    )
-    assert calibration.useful_range(curve) == (0.3, 0.4)
-
-
-def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
-    slope = {"calibration_slope": 0.4, "calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
-    score = a_score(ece=0.21, ece_if_calibrated=0.05, **slope)
-    study = a_study(calibrations=[curves([1, 1, 0, 0], [0.9, 0.7, 0.2, 0.1])], scores=[score])
-    shown = calibration.section(study, "paper", Folder(tmp_path))
-    assert shown is not None
-    assert "At home the median calibration error (ECE) is 0.21, and of 1 cell 1 overconfident" in shown["words"]
-    assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
-        "paper-calibration-a.svg",
-        "paper-net-benefit-a.svg",
-    }
-    assert rows_of(tmp_path, "paper-calibration")[0]["useful_from"] == "0.11"  # up to 0.10 it acts on everyone
-    assert len(rows_of(tmp_path, "paper-reliability")) == 4
-    assert len(rows_of(tmp_path, "paper-decision-curves")) == 99
-    assert calibration.section(a_study(), "paper", Folder(tmp_path)) is None
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(0.1, 0.9, "overconfident"), (1.1, 5.0, "underconfident"), (0.5, 9.0, "open"), (None, None, "unknown")],
-)
-def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None, said: str) -> None:
-    row = a_score(calibration_slope=150.0, calibration_slope_sampling_low=low, calibration_slope_sampling_high=high)
-    assert calibration.slope_verdict(row) == said
-
-
-def test_calibration_speaks_of_networks_that_learned_alone() -> None:
-    score = a_score(ece=0.21, calibration_slope=0.4)
-    constant = curves([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
-    study = a_study(calibrations=[constant], scores=[score])
-    assert calibration.sentence(study).endswith(
-        "In 1 of 1 cell the net benefit is at no threshold above that of treat-all and treat-none."
-    )
-    without = replace(study, models=[replace(model, degenerate=("it did not learn",)) for model in study.models])
-    assert calibration.sentence(without) == ""
-
-
 # Where accuracy was lost ----------------------------------------------------------------------------------------
 
 
@@ -184,8 +119,33 @@ def test_no_clear_drop_names_no_part() -> None:
 def test_no_winner_is_named_among_ties() -> None:
     tied = replace(DROP, threshold=0.17, largest="")
     said = drop.sentence([DROP, tied, tied])
-    assert said.endswith("The largest part: ranking in 1 and in 2 no part is surely larger than the others.")
+    assert said.endswith("The largest part: ranking in 1. In 2 no part is surely larger than the others.")
     assert "threshold" not in said
+
+
+def test_lost_discrimination_is_not_called_a_loss_that_a_threshold_corrects(tmp_path: Path) -> None:
+    """AUC 0.33 at the new site: calibration +39, ranking +5, and only calling nobody positive would help."""
+    reversed_ = replace(DROP, site="C", calibration=0.39, ranking=0.05, discriminates=False, largest="")
+    local = [LOCAL, replace(LOCAL, site="C", rethresholded=0.9, recalibrated=0.95)]
+    shown = drop.section(a_study(drops=[DROP, reversed_], local=local), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert "; 1 of these is not divided: the AUC there is not above chance" in shown["words"]
+    assert shown["words"].endswith("The largest part in the others: ranking in 1.")
+    assert "calibration" not in shown["words"]
+    assert "mean over the moves to a site where the network discriminates, without" in shown["local_words"]
+    assert "−5 by a new threshold and +8 by recalibration." in shown["local_words"]
+    assert "One move is left out, as discrimination is not shown there: a new threshold" in shown["local_words"]
+    printed = [[column.print(row) for column in shown["table"].columns] for row in shown["table"].rows]
+    assert printed[0][-2:] == ["−2 (−10 to +5)", "+17 (+5 to +25)"]
+    assert printed[1][-3:] == ["–", "–", "not divided"]
+    svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
+    assert svg.count("not divided") >= 1
+    assert "+39" not in svg
+    assert rows_of(tmp_path, "paper-decomposition")[1]["calibration"] == "0.39"
+    alone = a_study(drops=[reversed_], local=local[1:])
+    assert drop.sentence(alone.drops).endswith("is shown to restore accuracy.")
+    assert drop.local_sentence(alone).startswith("One move is left out")
+    assert "all moves" in drop.local_sentence(a_study(drops=[DROP], local=[LOCAL]))
 
 
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
@@ -267,24 +227,37 @@ def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
     assert (shown["sentences"], shown["further"]) == (["So it is.", "And there."], 1)
 
 
+def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: Any) -> DoseRow:
+    """A row of a dose-response curve of a network whose AUC is 0.90 on the scans as they are."""
+    row = DoseRow("A", "A", "blur", dose, "mm", "blurred", 40, auc, 0.5, 0.95, p_value=p, positive_share=0.3)
+    if dose:
+        row = replace(row, difference=auc - 0.9, difference_low=auc - 1.0, difference_high=auc - 0.8)
+    return replace(row, **more)
+
+
 def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
-    base = {"model": "A", "home": "A", "unit": "mm", "low": 0.5, "high": 0.95, "positive_share": 0.3, "scans": 40}
     rows = [
-        DoseRow(**base, shift="blur", dose=dose, auc=auc, words=f"blurred by {dose:g} mm", p_value_holm=p)
+        a_dose(auc, p, dose, words=f"blurred by {dose:g} mm")
         for dose, auc, p in ((0.0, 0.9, None), (1.0, 0.88, 0.4), (4.0, 0.6, 0.001))
     ]
-    rows += [DoseRow(**base, shift="noise", dose=d, auc=0.9, words=f"noise {d:g}") for d in (0.0, 25.0)]
+    rows += [a_dose(0.9, p, d, shift="noise", words=f"noise {d:g}") for d, p in ((0.0, None), (25.0, 1.0))]
     best = {"model": "A", "home": "A", "site": "B", "shift": "blur", "words": "Blur comes nearest.", "best": True}
     kept = Stress(rows, [partly(ExplanationRow, **best, distance=0.2, distance_unshifted=0.5)])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
-    assert "The costliest: blurred by 4 mm, which takes 0.30 of AUC from A." in shown["words"]
-    assert "Measured falls of less than 0.05 at every dose and network: noise (the intervals in the" in shown["words"]
+    assert shown["words"].startswith(
+        "The costliest: blurred by 4 mm, which takes 0.30 (95\u00a0%: +0.20 to +0.40) of AUC from A; of 3 tests "
+        "(networks × shifts × doses), 1 lowers the AUC significantly"
+    )
+    assert shown["words"].endswith("could be tried: noise (1 of 1); the intervals in the table may hold larger ones.")
     assert shown["silent"] == []
     assert shown["best"] == ["Blur comes nearest."]
     svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
     assert "0.90 → 0.60" in svg
     assert len(rows_of(tmp_path, "paper-dose-response")) == 5
+    printed = [[column.print(row) for column in shown["curves"].columns] for row in shown["curves"].rows]
+    assert "−0.30 (−0.40 to −0.20)" in printed[2]
+    assert printed[2][-1] == "40"
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
@@ -315,21 +288,32 @@ def test_sites_with_too_few_scans_are_one_line(outcomes: tuple[str, ...], said: 
     assert shown["best"] == said
 
 
-def a_dose(auc: float, p: float | None, dose: float = 4.0, shift: str = "blur") -> DoseRow:
-    row = DoseRow("A", "A", shift, dose, "mm", "blurred", 40, auc, 0.5, 0.95)
-    return replace(row, p_value_holm=p, positive_share=0.3)
-
-
-def test_no_shift_is_the_costliest_where_none_surely_costs_anything() -> None:
+def test_no_shift_is_the_costliest_where_no_fall_is_significant() -> None:
     plain = a_dose(0.9, None, dose=0.0)
     assert stress.sentence([plain, a_dose(0.6, 0.01)]).startswith("The costliest: blurred, which takes 0.30")
-    unsure = stress.sentence([plain, a_dose(0.6, 0.06)])
-    assert unsure == "No shift surely lowers the AUC; the largest fall is 0.30 (blurred, A)."
-    others = [a_dose(0.9, None, 0.0, shift=f"s{i}") for i in range(9)] + [
-        a_dose(0.9, 1, shift=f"s{i}") for i in range(9)
+    assert stress.sentence([plain, a_dose(0.6, 0.06)]) == (
+        "No fall of the AUC is significant after adjustment (Holm) for 1 test (networks × shifts × doses). The largest "
+        "is 0.30 (95\u00a0%: +0.20 to +0.40): blurred, A. Without adjustment 0 are, where chance alone gives about 0.0."
+    )
+    others = [a_dose(0.9, 1.0, shift=f"s{i}") for i in range(9)]
+    told = stress.sentence([plain, a_dose(0.6, 0.01), *others])  # one of ten was tried
+    assert "significant after adjustment (Holm) for 10 tests" in told
+    assert "Without adjustment 1 is, where chance alone gives about 0.2." in told
+    assert stress.sentence([plain, a_dose(0.93, 0.001)]).startswith("In none of 1 test (networks × shifts × doses) is")
+
+
+def test_a_shift_that_could_not_be_tried_is_no_test_and_no_proof_of_harmlessness() -> None:
+    """Noise cannot be put on the pictures of B: a p of 0.01 stands for itself, not for the tests that were not run."""
+    refused = [
+        a_dose(0.9, None, model="B", home="B", shift=f"s{i}", auc=None, difference=None, words="not done")
+        for i in range(30)
     ]
-    assert "No shift surely lowers" in stress.sentence([plain, a_dose(0.6, 0.01), *others])  # one of ten was tried
-    assert stress.sentence([plain, a_dose(0.93, 0.001)]) == "No shift lowers the AUC."
+    rows = [a_dose(0.6, 0.01), a_dose(0.89, 0.5, shift="noise"), a_dose(0.88, 0.4, model="B", home="B")]
+    told = stress.sentence([*rows, *refused])
+    assert "of 3 tests (networks × shifts × doses), 1 lowers" in told
+    assert "on the networks where the shift could be tried: noise (1 of 2); the intervals" in told
+    both = stress.sentence([*rows, a_dose(0.9, 0.9, shift="noise", model="B", home="B")])
+    assert "noise (2 of 2)" in both
 
 
 def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> None:
@@ -348,6 +332,10 @@ def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
     body = diagnosis.battery_words([named], [])
     assert "Outside the lungs, too, positive is told from negative at A: " in body
     assert "At A it is the body itself: age, sex, size or the disease can do that" in body
+    stronger = named | {"view": "facts", "auc": 0.9}
+    among = diagnosis.battery_words([named, stronger, named | {"site": "B"}], [])
+    assert "At B it is the body itself" in among
+    assert "At A among it is the body itself: age, sex" in among
     air = diagnosis.battery_words([named | {"view": "background"}], [])
     assert "a network may use that there" in air
     assert "age, sex, size" not in air
@@ -356,22 +344,29 @@ def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
         assert "stands at 0.5" not in words
 
 
-def an_erased(auc: float, **more: object) -> dict:
-    return {"model": "A", "site": "A", "view": "lungs_erased", "low": auc - 0.1, "high": auc + 0.1, "auc": auc} | more
+def an_erased(auc: float, p: float = 0.001, **more: object) -> dict:
+    row = {"model": "A", "site": "A", "view": "lungs_erased", "low": auc - 0.1, "high": auc + 0.1, "auc": auc, "p": p}
+    return row | more
 
 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([an_erased(0.55), an_erased(0.45)], "in 2 tests of networks that learned, none is distinguishable from"),
-        ([an_erased(0.7)], "in 1 test of networks that learned, with the whole interval 1 lies above chance (0.50):"),
+        ([an_erased(0.55, 0.3), an_erased(0.45, 0.3)], "of 2 tests of networks that learned, none is distinguishable"),
+        ([an_erased(0.7)], "of 1 test of networks that learned, 1 lies above chance (0.50): there some discrimination"),
         ([an_erased(0.7), an_erased(0.8), an_erased(0.3)], "2 lie above chance (0.50): there some discrimination is"),
-        ([an_erased(0.3), an_erased(0.5)], "with the whole interval 1 lies below: there what is outside the lungs"),
-        ([an_erased(0.7, degenerate="it did not learn"), an_erased(0.5)], "in 1 test of networks that learned, none"),
-        ([an_erased(0.7, view="whole"), an_erased(0.5)], "in 1 test of networks that learned, none"),
+        ([an_erased(0.3), an_erased(0.5, 1.0)], "1 lies below chance: there scores are reversed on pictures"),
+        ([an_erased(0.7, degenerate="it did not learn"), an_erased(0.5, 1.0)], "of 1 test of networks that learned,"),
+        ([an_erased(0.7, view="whole"), an_erased(0.5, 1.0)], "of 1 test of networks that learned, none"),
+        ([an_erased(0.7, view="border_only"), an_erased(0.5, 1.0)], "none is distinguishable from chance (0.50) after "
+         "Holm's adjustment for 2 tests without lungs; without it 0 are, where chance alone gives about 0.1."),
+        ([an_erased(0.7, 0.04), *[an_erased(0.5, 0.9)] * 19], "of 20 tests of networks that learned, none is "
+         "distinguishable from chance (0.50) after Holm's adjustment for 20 tests without lungs; without it 1 is, "
+         "where chance alone gives about 1.0."),
+        ([an_erased(0.7, 0.001), *[an_erased(0.5, 0.9)] * 19], "of 20 tests of networks that learned, 1 lies above"),
     ],
-)
-def test_an_auc_with_the_lungs_erased_is_judged_by_its_whole_interval(rows: list[dict], words: str) -> None:
+)  # fmt: skip
+def test_an_auc_with_the_lungs_erased_is_judged_after_adjustment(rows: list[dict], words: str) -> None:
     assert words in diagnosis.battery_words([], rows)
 
 

@@ -23,7 +23,7 @@ def answers(study: Study, sheet: Any = TRIPOD_AI, *others: Study, **report: Any)
 
 
 def test_item_12f_says_that_nothing_was_updated_and_24_what_it_would_bring() -> None:
-    local = partly(LocalRow, scans=10, as_is=0.7, rethresholded=0.65, recalibrated=0.78)
+    local = partly(LocalRow, model="A", site="B", scans=10, as_is=0.7, rethresholded=0.65, recalibrated=0.78)
     found = answers(a_study(HOME, AWAY, local=[local]))
     assert found["12f"].startswith(
         "The records hold no update after the evaluation: weights and thresholds were chosen"

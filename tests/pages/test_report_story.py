@@ -11,6 +11,7 @@ from small_study import a_study
 from elsewhere.pages.report import Audit, Diagnosis, Study, hardest, story
 from elsewhere.pages.report.folder import Folder
 from elsewhere.scans.phantom.sites import default_sites
+from elsewhere.scans.phantom.ties import QUARTER
 
 
 def a_tie(factor: str, strength: float = 1.0, site: str = "A", **words: str) -> dict[str, Any]:
@@ -53,8 +54,9 @@ def test_one_finding_is_counted_once_however_many_ties_it_may_show(tmp_path: Pat
     study = a_study(ties=ties, diagnosis=Diagnosis(findings=[a_cause("texture")]))
     words, rows = told(study, tmp_path)
     assert words == (
-        "Three ties between label and acquisition are planted. Each finding counted once, 1 came to light; 2 more may "
-        "be behind the same findings, which cannot tell which tie they show."
+        "Three ties between label and acquisition are planted. Each finding counted once, and for the strongest "
+        "tie that it may show, at most 1 came to light; 2 more may be behind the same findings, which cannot tell "
+        "which tie they show."
     )
     assert list(rows.values()).count(story.FOUND) == 1
     assert list(rows.values()).count(story.SHARED) == 2
@@ -70,7 +72,44 @@ def test_ties_get_findings_of_their_own_where_there_are_enough(tmp_path: Path) -
     for ties in (study.ties, study.ties[::-1]):
         words, rows = told(replace(study, ties=ties), tmp_path / str(ties is study.ties))
         assert set(rows.values()) == {story.FOUND}
-        assert "Each finding counted once, 2 came to light." in words
+        assert "at most 2 came to light." in words
+
+
+def test_a_finding_is_credited_to_the_strongest_tie_that_may_have_made_it(tmp_path: Path) -> None:
+    """Slices betray coverage, tied fully, and spacing, tied by a quarter: whatever else coverage is credited with."""
+    ties = [a_tie("spacing", 0.25), a_tie("coverage"), a_tie("contrast", 0.25), a_tie("devices"), a_tie("padding")]
+    slices, encoding, black = (a_rule(name) for name in (story.SLICES, "encoding", story.BLACK))
+    body = Diagnosis(findings=[a_cause("body")])
+    for place, order in enumerate((ties, ties[::-1])):
+        for diagnosis in (Diagnosis(), body):
+            study = a_study(ties=order, audit=Audit(confounding=[slices, encoding, black]), diagnosis=diagnosis)
+            words, rows = told(study, tmp_path / f"{place}{diagnosis is body}")
+            assert {tie for tie, state in rows.items() if state == story.FOUND} == {"coverage", "devices", "padding"}
+            assert rows["spacing"] == rows["contrast"] == story.SHARED
+            assert "at most 3 came to light; 2 more may be behind the same findings" in words
+    weak = a_study(ties=ties[:1], audit=Audit(confounding=[slices]))
+    assert told(weak, tmp_path / "alone")[1] == {"spacing": story.FOUND}
+    free = [ties[0], a_tie("coverage", 0.0)]  # a tie that is not there takes nothing from a weak one
+    assert told(replace(weak, ties=free), tmp_path / "free")[1]["spacing"] == story.FOUND
+
+
+def test_what_a_crop_to_the_lungs_takes_away_is_said_of_the_dials_as_they_stand(tmp_path: Path) -> None:
+    framed, texture = a_tie("field of view"), a_tie("kernel", 0.25)
+    built = story.crop_words([framed, texture, a_tie("age")])
+    assert "framed and placed (mean strength 1.00) and leaves those of grey values and texture (0.25)" in built
+    assert built.endswith("that networks with such a crop discriminate better elsewhere is built in.")
+    assert "no advantage of such a crop is built in" in story.crop_words([a_tie("field of view", 0.0), texture])
+    assert story.crop_words([a_tie("field of view", 0.0), a_tie("age")]) == story.crop_words([]) == ""
+    shown = story.section(a_study(ties=[framed, texture]), "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown["built_in"].startswith("A crop to the lungs takes away")
+
+
+def test_the_factors_of_the_crop_are_dials_of_the_simulator() -> None:
+    dials = {factor.replace("_", " ") for site in default_sites() for factor, _ in site.dials}
+    assert {*story.CROPPED, *story.LEFT} <= dials
+    assert not set(story.CROPPED) & {factor.replace("_", " ") for factor in QUARTER}
+    assert set(story.LEFT) <= {factor.replace("_", " ") for factor in QUARTER}
 
 
 def test_what_was_missed_and_what_nobody_looked_for_are_told_apart(tmp_path: Path) -> None:
@@ -109,11 +148,14 @@ def test_directions_stand_in_the_table_where_the_simulator_gives_them(tmp_path: 
     ties = [a_tie("kernel", positives="sharp", negatives="soft")]
     shown = story.section(a_study(ties=ties), "with", Folder(tmp_path))
     assert shown is not None
-    assert [c.heading for c in shown["table"].columns][2:4] == ["Positives", "Negatives"]
+    assert [c.heading for c in shown["table"].columns][2:4] == [
+        "Positives (at strength 1)",
+        "Negatives (at strength 1)",
+    ]
     assert (shown["table"].rows[0]["positives"], shown["table"].rows[0]["negatives"]) == ("sharp", "soft")
     without = story.section(a_study(ties=[a_tie("kernel")]), "without", Folder(tmp_path))
     assert without is not None
-    assert "Positives" not in [c.heading for c in without["table"].columns]
+    assert not any(c.heading.startswith("Positives") for c in without["table"].columns)
 
 
 def a_scan(site: str = "A", label: int = 1, **values: Any) -> dict[str, Any]:

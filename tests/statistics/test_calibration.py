@@ -15,8 +15,25 @@ from elsewhere.statistics.calibration import (
     calibration_error,
     calibration_line,
     decision_curve,
+    prior_corrected,
     reliability_curve,
 )
+
+
+def test_a_corrected_prior_gives_back_calibrated_probabilities():
+    """A model that is calibrated where half are positive, used where one in five is."""
+    random = np.random.default_rng(20261206)
+    labels = (random.random(20000) < 0.2).astype(int)
+    evidence = random.normal(2 * labels - 1, 1)  # two normal distributions: log-odds 2x at equal shares
+    half = expit(2 * evidence)
+    assert labels.sum() / half.sum() < 0.75
+    assert labels.sum() / prior_corrected(half, 0.5, 0.2).sum() == pytest.approx(1, abs=0.03)
+    assert prior_corrected(half, 0.3, 0.3) == pytest.approx(half)
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="shares of positives must be above 0 and below 1"):
+            prior_corrected(half, 0.5, share)
+    with pytest.raises(ValueError, match="probabilit"):
+        prior_corrected([1.2], 0.5, 0.2)
 
 
 def model(seed, scans, slope=1.0, shift=0.0):

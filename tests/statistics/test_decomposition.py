@@ -249,9 +249,33 @@ def test_the_threshold_part_holds_the_truth_where_prevalence_is_sampled_and_wher
 
 def test_a_part_is_named_the_largest_only_where_it_surely_is() -> None:
     labels, patients, scores = _site(400, 0.5, 2.5, 2)
-    noise = np.random.default_rng(3).permutation(scores)
-    assert decompose((labels, patients, scores), (labels, patients, noise), HALF, resamples=100).largest == "ranking"
-    moved = expit(np.log(noise / (1 - noise)) + 1)
+    random = np.random.default_rng(3)
+    weaker = np.where(random.random(400) < 0.5, random.permutation(scores), scores)
+    found = decompose((labels, patients, scores), (labels, patients, weaker), HALF, resamples=100)
+    assert (found.largest, found.discriminates) == ("ranking", True)
+    moved = expit(np.log(scores / (1 - scores)) + 4)
+    found = decompose((labels, patients, scores), (labels, patients, moved), HALF, resamples=100)
+    assert (found.largest, found.discriminates) == ("calibration", True)
     tied = decompose((labels, patients, scores), (labels, patients, 0.5 * scores + 0.25), HALF, resamples=100)
     assert tied.largest == ""
-    assert decompose((labels, patients, scores), (labels, patients, moved), HALF, resamples=100).largest == "ranking"
+
+
+@pytest.mark.parametrize("gap", [0.0, -0.6])
+@pytest.mark.parametrize("shift", [0.0, 2.0, 4.0])
+def test_no_part_is_named_where_the_model_does_not_discriminate(gap: float, shift: float) -> None:
+    """Noise, and an AUC of about 0.33, at a site with 30 % positives: its best threshold calls nobody positive."""
+    home, there = _site(200, 0.3, 2.5, 2), _site(90, 0.3, gap, 5, shift)
+    found = decompose(home, there, HALF, resamples=200)
+    assert (found.discriminates, found.largest) == (False, "")
+    _adds_up(found)
+
+
+def test_a_best_threshold_that_calls_nobody_positive_is_no_discrimination() -> None:
+    """The AUC is surely above 0.5, but 1 of 20 is positive, and no threshold beats calling none."""
+    labels = (np.arange(200) < 10).astype(int)
+    scores = np.where(labels == 1, 0.6, np.linspace(0.1, 0.7, 200))
+    patients = np.arange(200)
+    found = decompose(_site(200, 0.3, 2.5, 2), (labels, patients, scores), HALF, resamples=50)
+    assert (found.discriminates, found.largest) == (False, "")
+    clear = np.where(labels == 1, 0.8, scores)
+    assert decompose(_site(200, 0.3, 2.5, 2), (labels, patients, clear), HALF, resamples=50).discriminates

@@ -247,7 +247,20 @@ def test_a_model_is_tied_to_the_cause_at_its_own_site() -> None:
         in said[0]["sentence"]
     )
     assert said[0]["sentence"].endswith("which alone reaches 0.80 there.")
-    assert said[1]["sentence"].endswith("what it takes from outside the lungs points the other way there.")
+    assert "may point the other way there than in training, or the scores are reversed" in said[1]["sentence"]
+    assert said[1]["sentence"].endswith("it was trained on no such pictures; no cause follows.")
+
+
+@pytest.mark.parametrize("view", ["border_only", "lungs_erased"])
+def test_reversed_scores_at_a_model_s_own_site_name_no_cause(view: str) -> None:
+    """What it learned there cannot point the other way there: it is shown pictures that it never saw."""
+    causes = [cause("A", "background", 0.8, 0.001)]
+    (said,) = (f for f in find(causes, [], [shown("A", "A", view, 0.16, 0.001)], [], {"A": ("A",)}) if f["model"])
+    assert said["sentence"].endswith("reversed on pictures unlike any that it was trained on; no cause follows.")
+    assert said["cause"] == view
+    (said,) = (f for f in find(causes, [], [shown("A", "A", view, 0.84, 0.001)], [], {"A": ("A",)}) if f["model"])
+    assert "reversed" not in said["sentence"]
+    assert said["cause"] == "background"
 
 
 def test_without_a_cause_that_was_found_none_is_named() -> None:

@@ -12,6 +12,7 @@ from elsewhere.statistics.requirements import (
     assess_decisions,
     assess_discrimination,
     class_shares,
+    least_gains,
     net_benefit_gains,
     require,
     scans_to_settle,
@@ -146,6 +147,26 @@ def test_net_benefit_interval_holds_the_truth() -> None:
         gain = net_benefit_gains(labels, np.arange(120), called, 0.2)["treat none"]
         held += gain.low <= 0.12 - 0.085 / 4 <= gain.high
     assert 0.925 <= held / 600 <= 0.99
+
+
+def test_least_gains_are_those_of_the_decisions_at_each_threshold() -> None:
+    random = np.random.default_rng(20261207)
+    labels, patients = (random.random(60) < 0.3).astype(int), np.repeat(np.arange(30), 2)
+    scores = np.clip(0.3 + 0.4 * labels + 0.2 * random.normal(size=60), 0, 1)
+    found = least_gains(labels, patients, scores, [0.2, 0.5])
+    for low, t in zip(found, (0.2, 0.5), strict=True):
+        gains = net_benefit_gains(labels, patients, scores >= t, t)
+        assert low == pytest.approx(min(gain.low for gain in gains.values()))
+    assert found[1] > 0
+
+
+def test_chance_is_seldom_shown_to_be_of_use_at_any_threshold() -> None:
+    """0 to 2 % of cells; the points alone lie above treat-all and treat-none in most."""
+    random, shown = np.random.default_rng(20261208), 0
+    for _ in range(40):
+        labels = (random.random(90) < 0.3).astype(int)
+        shown += bool((least_gains(labels, np.arange(90), random.random(90), np.arange(5, 95, 5) / 100) > 0).any())
+    assert shown <= 3
 
 
 def test_patients_with_many_scans_widen_the_net_benefit() -> None:

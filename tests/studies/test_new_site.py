@@ -118,3 +118,27 @@ def test_an_empty_folder_and_none_are_told(tmp_path: Path, kind: str) -> None:
         _find(tmp_path, kind)
     with pytest.raises(BadSite, match="no such folder"):
         _find(tmp_path / "absent", kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "labelled"),
+    [
+        ("notes.csv", "a,b\n1,2\n", False),
+        ("export.csv", "PatientID,path,label\np,a.nii.gz,1\n", True),
+        ("export.csv", "a title\npatient_id,path,Label\np,a.nii.gz,1\n", True),
+        ("labels.csv", "patient_id,path,label\np,a.nii.gz,1\n", True),
+    ],
+)
+def test_a_table_of_something_else_is_no_labels_table(tmp_path: Path, name: str, text: str, labelled: bool) -> None:
+    _nifti(tmp_path, "a", "b")
+    (tmp_path / name).write_text(text)
+    found = _find(tmp_path, "volumes")
+    assert [s.label for s in found.scans] == ([1] if labelled else [None, None])
+    assert (f"Of {name} none is called labels.csv: none was read." in found.notes) != labelled
+
+
+def test_a_labels_table_without_labels_is_told(tmp_path: Path) -> None:
+    _nifti(tmp_path, "a")
+    (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadSite, match="missing columns"):
+        _find(tmp_path, "volumes")

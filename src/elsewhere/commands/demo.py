@@ -105,7 +105,7 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Three single-site models on fewer patients, no shifts.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network, for the spread between them.")] = 1,
     workers: Workers = None,
 ) -> None:
@@ -122,7 +122,7 @@ def demo(
 
 
 def run_demo(
-    out: Path, *, quick: bool = False, seed: int = 0, seeds: int = 1, workers: int | None = None, steps: Steps = Steps()
+    out: Path, *, quick: bool = False, seed: int = 1, seeds: int = 1, workers: int | None = None, steps: Steps = Steps()
 ) -> None:
     """The demo in a folder, step by step.
 

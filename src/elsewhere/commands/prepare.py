@@ -156,10 +156,11 @@ def _mark_copies(rows: Sequence[ScanRow], keep: set[str]) -> list[ScanRow]:
 def _check_readable(study: Study, rows: Sequence[ScanRow], bad: Sequence[tuple[str, str, BadScan]]) -> None:
     for site in study.sites:
         if not any(row.site == site.name for row in rows):
-            first = next((str(e) for name, _, e in bad if name == site.name), "no scan was found")
-            raise BadSite(
-                site.root, f"site {site.name} has no readable scan; the first failed with: {first}", "See that reason"
-            )
+            first = next((error for name, _, error in bad if name == site.name), None)
+            if first is None:
+                raise BadSite(site.root, f"site {site.name} has no scan", "Look at its folder and its labels table")
+            what = f"site {site.name} has no readable scan; the first, {first.where}: {first.what}"
+            raise BadSite(site.root, what, first.next_step)
 
 
 def _check_subsets(study: Study, rows: Sequence[ScanRow]) -> None:

@@ -24,6 +24,7 @@ from elsewhere.rows import DoseRow, ExplanationRow
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
+from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.decision import OperatingPoint, choose_threshold
 from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
@@ -46,6 +47,7 @@ from elsewhere.studies.shifting import (
     stress_scan,
     tasks_of,
 )
+from elsewhere.wording import numbered
 
 Bad = list[tuple[str, str, BadScan]]
 Columns = Mapping[str, NDArray[np.float64]]
@@ -386,15 +388,13 @@ def _print(curves: Sequence[DoseRow], explanations: Sequence[ExplanationRow], ba
 
 
 def worst(rows: Sequence[DoseRow]) -> str:
-    """The dose at which most discrimination is lost; or that none is surely lost (Holm, times the number of shifts)."""
-    falls = [(r.difference, r.auc, r) for r in rows if r.difference is not None and r.auc is not None]
-    fall, auc, lowest = min(falls, key=lambda found: found[0])
-    shifts = len({r.shift for _, _, r in falls})
-    sure = [f for f in falls if f[0] < 0 and f[2].p_value_holm is not None and f[2].p_value_holm * shifts <= 0.05]
-    if not sure:
-        return f"AUC {auc - fall:.2f}; no shift surely lowers it (lowest: {auc:.2f} with '{lowest.words}')"
-    fall, auc, least = min(sure, key=lambda found: found[0])
-    return (
-        f"AUC {auc - fall:.2f}; most is lost with '{least.words}': {auc:.2f} "
-        f"(difference {fall:.2f}, 95 % {least.difference_low:.2f} to {least.difference_high:.2f})"
-    )
+    """The dose at which most discrimination is lost; or that no loss is significant (Holm over all doses tried)."""
+    tested = [(r.difference, r.auc, r) for r in rows if r.difference is not None and r.auc is not None]
+    adjusted = holm([1.0 if r.p_value is None else r.p_value for _, _, r in tested])
+    sure = [found for found, p in zip(tested, adjusted, strict=True) if found[0] < 0 and p <= 0.05]
+    fall, auc, lowest = min(sure or tested, key=lambda found: found[0])
+    ends = f"difference {fall:.2f}, 95 % {lowest.difference_low:.2f} to {lowest.difference_high:.2f}"
+    before, at = f"AUC {auc - fall:.2f}", f"'{lowest.words}': {auc:.2f} ({ends})"
+    if sure:
+        return f"{before}; most is lost with {at}"
+    return f"{before}; no fall is significant after adjustment for {numbered(len(tested), 'test')}; lowest with {at}"

@@ -31,6 +31,7 @@ from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
+from elsewhere.studies.products import score_products
 from elsewhere.studies.records import IDENTITY, SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.wording import numbered
 
@@ -118,6 +119,8 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     plan = load_study(file)
     prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
+    with stage("statistics"):
+        score_products(plan, folder)  # before hours of training: a table may have to be mended
     IDENTITY.write(folder.study, _identity(plan, folder))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
@@ -132,11 +135,13 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
         pass
     with stage("statistics"):
         found = scores(plan, folder)
-        SCORES.write(folder.scores, found)
+        if found:
+            SCORES.write(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
         homes = {name: plan.trained_on(name) for name in names}
         judged = learned_models(folder, homes)
-        write_learned(folder, judged, homes)
+        if judged:
+            write_learned(folder, judged, homes)
     for name, learned in judged.items():
         for reason in learned.reasons:
             engine.say(reason, f"{name} did not learn:", "bold")
@@ -169,6 +174,8 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
     for site, given in zip(settings["sites"], plan.sites, strict=True):
         site["root"] = folder.keep(given.root)
         site["labels"] = folder.keep(given.labels) if given.labels else None
+    for product, own in zip(settings.get("products", ()), plan.products, strict=True):
+        product["table"] = folder.keep(own.table)
     return settings
 
 

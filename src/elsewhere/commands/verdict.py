@@ -170,6 +170,9 @@ def judge_site(
 def _model(study: Path, name: str) -> Model:
     folder = Folder(study)
     identity = read_identity(folder)
+    if name in {product["name"] for product in identity["settings"].get("products", ())}:
+        what = f"judges {name} from its scores alone: it cannot be run on other scans"
+        raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
     if name not in identity["models"]:
         raise BadStudy(study, f"has no model {name!r}", f"Its models: {', '.join(identity['models'])}")
     return Model(folder, name, tuple(identity["models"][name]), identity["settings"])

@@ -20,7 +20,7 @@ from elsewhere.scans.own_table import OwnRole, OwnRow, OwnTable
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.values import (
     Order,
-    alike,
+    form,
     normal_path,
     parse_age,
     parse_contrast,
@@ -139,30 +139,30 @@ class _Index:
             if folder.kind == DICOM:
                 self.whole[name].add(name)
                 self.whole[_uid(name)].add(name)
-                self.bare[_form(scan.patient)].add(name)
+                self.bare[form(scan.patient)].add(name)
                 if studies:
                     self.whole[next(iter(read_headers(scan.files[0]))).study_uid].add(name)
 
     def _add(self, path: str, name: str) -> None:
-        for form in (path, _without_end(path)):
-            self.whole[_form(form)].add(name)
-            self.bare[_form(form).rpartition("/")[2]].add(name)
+        for spelling in (path, _without_end(path)):
+            self.whole[form(spelling)].add(name)
+            self.bare[form(spelling).rpartition("/")[2]].add(name)
         if self.folder.kind == DICOM:  # a folder stands for the series in it
             for parent in Path(path).parents:
-                self.whole[_form(parent.as_posix())].add(name)
+                self.whole[form(parent.as_posix())].add(name)
 
     def find(self, row: OwnRow) -> tuple[int, str] | None:
         """(how far the row's words are from the scan's name, name); None where none or several fit."""
         for role in ("series_uid", "path", "study_uid"):
             if text := row.cells.get(role, ""):
                 return self._by_path(text) if role == "path" else _one(self.whole.get(text), 0)
-        return _one(self.bare.get(_form(row.cells["patient"])), 1)
+        return _one(self.bare.get(form(row.cells["patient"])), 1)
 
     def _by_path(self, text: str) -> tuple[int, str] | None:
-        path = _form(normal_path(text))
+        path = form(normal_path(text))
         if hit := _one(self.whole.get(path), 0):
             return hit
-        parts, root = path.split("/"), _form(self.folder.root.resolve().as_posix()).split("/")
+        parts, root = path.split("/"), form(self.folder.root.resolve().as_posix()).split("/")
         for i in range(len(parts) - 1, 0, -1):  # the folder's own name, or the whole way to it, stands in front
             if parts[i - 1] == root[-1] and (hit := _one(self.whole.get("/".join(parts[i:])), 0)):
                 return hit
@@ -171,10 +171,6 @@ class _Index:
 
 def _one(names: set[str] | None, rank: int) -> tuple[int, str] | None:
     return (rank, next(iter(names))) if names and len(names) == 1 else None
-
-
-def _form(text: str) -> str:
-    return alike(text).casefold()
 
 
 def _uid(name: str) -> str:

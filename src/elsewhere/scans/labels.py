@@ -43,6 +43,7 @@ from elsewhere.scans.values import (
     Order,
     alike,
     check_id,
+    form,
     normal_path,
     parse_age,
     parse_contrast,
@@ -419,7 +420,7 @@ class Names:
         self.by_case: dict[str, list[str]] = defaultdict(list)
         for name in names:
             self.by_form[alike(name)].append(name)
-            self.by_case[alike(name).casefold()].append(name)
+            self.by_case[form(name)].append(name)
 
     def find(self, name: str) -> str | None:
         """The name on disk; None where there is none.
@@ -427,7 +428,7 @@ class Names:
         Raises:
             BadScan: several names on disk are spelt like it.
         """
-        found = self.by_form.get(alike(name)) or self.by_case.get(alike(name).casefold()) or []
+        found = self.by_form.get(alike(name)) or self.by_case.get(form(name)) or []
         if len(found) > 1:
             what = f"stands for {len(found)} names on disk: {_some(found, 3)}"
             raise BadScan(name, what, "Write it in the table as it is on disk")
@@ -450,7 +451,7 @@ def _cases(rows: Sequence[LabelRow], table: Path) -> list[str]:
     """Patients whose ids differ in nothing but case, accents or spaces: two patients, or one spelt twice."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        spellings[alike(row.patient).casefold()].add(row.patient)
+        spellings[form(row.patient)].add(row.patient)
     twice = [sorted(found) for found in spellings.values() if len(found) > 1]
     if not twice:
         return []

@@ -41,6 +41,9 @@ BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 LOCAL = "LOCAL"
 """Name of the data file where the data follow the header."""
 
+SIDES = ("RL", "AP", "IS")
+"""From which side an axis comes that rises towards left, posterior, superior; and one that falls."""
+
 LPS = np.diag([-1.0, -1.0, 1.0])
 """MetaImage counts towards left and posterior, NIfTI and `canonical` towards right and anterior."""
 
@@ -180,7 +183,17 @@ def _affine(header: Mapping[str, str], path: Path) -> tuple[NDArray[np.float64],
     affine[:3, :3] = LPS @ (matrix[:3, :3].T * spacing[:3] * factor)  # a row of the file is one axis' direction
     origin = [float(n) for n in header.get("Offset", header.get("Position", header.get("Origin", "0 0 0"))).split()]
     affine[:3, 3] = LPS @ (np.array(origin[:3]) * factor)
-    return affine, notes
+    return affine, (*notes, *_anatomical_notes(header, matrix))
+
+
+def _anatomical_notes(header: Mapping[str, str], matrix: NDArray[np.float64]) -> tuple[str, ...]:
+    """Where the letters, which say from which side each axis comes, contradict the matrix, as ITK takes it."""
+    letters = header.get("AnatomicalOrientation", "").strip().upper()[:3]
+    axes = [int(np.argmax(np.abs(row))) for row in matrix[:3, :3]]
+    meant = "".join(SIDES[axis][int(matrix[i, axis] < 0)] for i, axis in enumerate(axes))
+    if not letters or not set(letters) <= set("RLAPIS") or letters == meant:
+        return ()
+    return (f"AnatomicalOrientation {letters} contradicts the matrix ({meant}); the matrix was taken",)
 
 
 def _numbers(header: Mapping[str, str], path: Path, count: int, *names: str) -> NDArray[np.float64]:

@@ -60,7 +60,8 @@ def _read(file: BinaryIO, path: Path) -> Grid:
     source.read(gap)
     grid = canonical(_scaled(source, shape, header), shape, _dtype(header), affine, path)
     extra = source.finish() if isinstance(source, Packed) else there - used - gap - needed
-    return Grid(grid.voxels, grid.spacing, (*grid.notes, *notes, *_extra_notes(extra, needed // shape[2], path)))
+    notes = (*notes, *_unused_scaling(header), *_extra_notes(extra, needed // shape[2], path))
+    return Grid(grid.voxels, grid.spacing, (*grid.notes, *notes))
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
@@ -119,8 +120,8 @@ def _affine(header: Any, path: Path) -> tuple[NDArray[np.float64], tuple[str, ..
     notes: tuple[str, ...] = ()
     if sform is not None and is_flat(sform) and qform is not None and not is_flat(qform):
         sform, notes = None, ("its sform has no volume; the qform was taken",)
-    elif sform is not None and codes[1]:
-        notes = _disagreement(sform, qform)
+    elif sform is not None:
+        notes = _disagreement(sform, qform) if codes[1] else _other_sizes(sform, header)
     affine = sform if sform is not None else qform
     if affine is None:
         raise BadScan(path, "has a qform that is no rotation, and no sform", "Export the file again")
@@ -151,6 +152,17 @@ def _disagreement(sform: NDArray[np.float64], qform: NDArray[np.float64] | None)
     return (f"sform ({_describe(sform)}) and qform ({_describe(qform)}) disagree; the sform was taken",)
 
 
+def _other_sizes(sform: NDArray[np.float64], header: Any) -> tuple[str, ...]:
+    """Voxel sizes that contradict the sform, where no qform does; all 1 is what programs leave that set none."""
+    stored, sizes = np.abs(header["pixdim"][1:4].astype(np.float64)), np.linalg.norm(sform[:3, :3], axis=0)
+    if is_flat(sform) or (stored == 1).all() or (stored == 0).all() or not np.isfinite(stored).all():
+        return ()
+    if np.abs(stored / sizes - 1).max() <= SAME_AFFINE:
+        return ()
+    shown = " × ".join(f"{size:.4g}" for size in stored)
+    return (f"sform ({_describe(sform)}) and pixdim ({shown}) disagree; the sform was taken",)
+
+
 def _describe(affine: NDArray[np.float64]) -> str:
     from nibabel.orientations import aff2axcodes  # noqa: PLC0415
 
@@ -164,6 +176,14 @@ def _describe(affine: NDArray[np.float64]) -> str:
 def _scaling(header: Any) -> tuple[float, float]:
     slope, inter = header.get_slope_inter()
     return (1.0 if slope is None else float(slope)), (0.0 if inter is None else float(inter))
+
+
+def _unused_scaling(header: Any) -> tuple[str, ...]:
+    """NIfTI-1: where scl_slope is 0 nothing is scaled, whatever scl_inter says."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if (slope and not np.isnan(slope)) or not inter or not np.isfinite(inter):
+        return ()
+    return (f"scl_slope is {slope:g}: scl_inter {inter:g} is not applied, as the format says",)
 
 
 def _dtype(header: Any) -> np.dtype[Any]:

@@ -170,10 +170,11 @@ def _geometry(
     if any(vector is None or len(vector) != 3 for vector in columns):
         raise BadScan(path, f"has the space directions {header['space directions']}", "Correct its header")
     matrix = np.array(columns, np.float64).T
-    units = re.findall(r'"([^"]*)"', header.get("space units", ""))
-    if len(set(units)) > 1:
-        raise BadScan(path, f"mixes units of length ({header['space units']})", "Export it in mm")
-    factor, notes = in_millimetres(np.linalg.norm(matrix, axis=0), units[0].strip() if units else "")
+    words = header.get("space units", header.get("units", ""))
+    units = {(quoted or bare).strip() for quoted, bare in re.findall(r'"([^"]*)"|([^\s"]+)', words)} - {"", "none"}
+    if len(units) > 1:
+        raise BadScan(path, f"mixes units of length ({words})", "Export it in mm")
+    factor, notes = in_millimetres(np.linalg.norm(matrix, axis=0), units.pop() if units else "")
     affine = np.eye(4)
     affine[:3, :3] = np.diag(signs) @ matrix * factor
     origin = _vectors(header.get("space origin", "(0,0,0)"))[:1]

@@ -225,6 +225,9 @@ def _decode_tiff(file: BinaryIO, path: Path) -> Picture:
         page = tiff.pages[0]
         assert isinstance(page, tifffile.TiffPage)
         _check_tiff(page, tiff.filehandle.size, path)
+        if (count := _pictures_told(page)) > 1:
+            what = f"holds {count} pictures by its description, expected one slice a file"
+            raise BadScan(path, what, "Save one TIFF per slice")
         pixels = page.asarray()
         notes: tuple[str, ...]
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
@@ -257,9 +260,21 @@ def _check_tiff(page: tifffile.TiffPage, size: int, path: Path) -> None:
     photometric = tifffile.PHOTOMETRIC
     if page.photometric == photometric.MINISWHITE:
         raise BadScan(path, "stores white as 0 (photometric MINISWHITE)", "Export it with black as 0")
+    if page.fillorder != 1:
+        raise BadScan(path, f"stores the bits of each value in reverse (FillOrder {page.fillorder})", "Save it anew")
     known = {photometric.MINISBLACK, photometric.RGB, photometric.PALETTE}
     if page.photometric not in known and not (page.photometric == photometric.YCBCR and page.compression == 7):
         raise BadScan(path, f"has the photometric interpretation {page.photometric!r}", "Export it as a grey image")
+
+
+def _pictures_told(page: tifffile.TiffPage) -> int:
+    """How many pictures follow the first in one page, as ImageJ and tifffile write stacks that are read at once."""
+    words = str(page.description)
+    if words.startswith("ImageJ=") and (found := re.search(r"^images=(\d+)\s*$", words, re.MULTILINE)):
+        return int(found[1])
+    if found := re.match(r'\{"shape": \[([\d, ]+)\]', words):
+        return int(np.prod([int(n) for n in found[1].split(",")], dtype=object)) // max(1, page.size)
+    return 1
 
 
 def _through_palette(pixels: Pixels, page: tifffile.TiffPage, path: Path) -> Pixels:
@@ -311,7 +326,8 @@ def _grey(pixels: Pixels, path: Path) -> Pixels:
         raise BadScan(path, f"has shape {pixels.shape}, expected rows × columns", "Export one grey slice a file")
     if pixels.dtype.kind not in "iu":
         raise BadScan(path, f"holds {pixels.dtype} colours", "Export it as a grey image")
-    difference = int(np.max(pixels.max(axis=2).astype(np.int64) - pixels.min(axis=2)))
+    low, high = pixels.min(axis=2), pixels.max(axis=2)
+    difference = int(np.max(high - low if pixels.dtype.kind == "u" else high.astype(np.int64) - low))
     if difference > MAX_GREY_DIFFERENCE:
         raise BadScan(
             path,

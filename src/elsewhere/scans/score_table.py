@@ -171,7 +171,8 @@ def _read(path: Path, given: Mapping[Role, str]) -> tuple[str, list[str], NDArra
     where = str(path)
     if not path.is_file():
         raise BadTable(where, "no such table", "Give the path of a CSV, XLSX or Parquet file with one row per scan")
-    lines = [(n, [c.strip().strip("\ufeff") for c in cells]) for n, cells in read_lines(path, where)]
+    lines = [(n, list(map(str.strip, cells))) for n, cells in read_lines(path, where)]
+    lines[:TITLES] = [(n, [c.strip("\ufeff").strip() for c in cells]) for n, cells in lines[:TITLES]]
     lines = [(n, cells) for n, cells in lines if any(cells) and not cells[0].startswith("#")]
     start = next((i for i, (_, cells) in enumerate(lines[:TITLES]) if _is_header(cells, given)), 0)
     if len(lines) < start + 2:
@@ -179,13 +180,13 @@ def _read(path: Path, given: Mapping[Role, str]) -> tuple[str, list[str], NDArra
     header, rows = lines[start][1], lines[start + 1 :]
     width = len(header)
     for number, cells in rows:
-        if any(cells[width:]):
+        if len(cells) > width and any(cells[width:]):
             what = f"line {number} has {len(cells)} cells, the header {width}: {', '.join(cells)[:80]}"
             raise BadTable(where, what, "Decimal commas? Put semicolons between the cells, or write dots")
     twice = [name for name, n in Counter(h for h in header if h).items() if n > 1]
     if twice:
         raise BadTable(where, f"columns that stand twice: {', '.join(twice)}", "Keep one of each")
-    full = [[*cells[:width], *[""] * (width - len(cells))] for _, cells in rows]
+    full = [c if len(c) == width else [*c[:width], *[""] * (width - len(c))] for _, c in rows]
     return where, header, np.array([n for n, _ in rows]), [list(column) for column in zip(*full, strict=True)]
 
 
@@ -297,6 +298,15 @@ def _is_label_again(texts: Sequence[str], label: NDArray[np.int64]) -> bool:
         return False
     pairs = [(a, b) for a, b in zip(other, label.tolist(), strict=True) if a is not None and b != UNKNOWN_LABEL]
     return len(pairs) >= LEAST_HIDDEN and len(set(pairs)) == 2 and len({a for a, _ in pairs}) == 2
+
+
+def check_table(table: ScoreTable) -> None:
+    """Refuse what cannot be evaluated, of a table that was read leniently and has its labels now.
+
+    Raises:
+        BadTable: no scan with both a score and a label, one class, one patient, a scan that stands twice.
+    """
+    _check(table, lenient=False)
 
 
 def _check(table: ScoreTable, lenient: bool) -> None:

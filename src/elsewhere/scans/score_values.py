@@ -112,9 +112,9 @@ def _numbers(texts: Sequence[str], name: str, percent: bool, at: Place, remarks:
             plain = [t.replace(",", ".") for t in plain]
     values = np.full(len(plain), np.nan)
     for i, text in enumerate(plain):
-        if text.lower() in MISSING:
-            continue
         if not NUMBER.fullmatch(text):
+            if text.lower() in MISSING:
+                continue
             _refuse_number(text, name, i, at)
         values[i] = float(text)
         if not np.isfinite(values[i]):
@@ -241,19 +241,22 @@ def parse_known(
     if "date" in texts:
         found[names["date"]] = _dates(texts["date"], names["date"], at)
     if "sex" in texts:
-        found[names["sex"]] = ["" if t.lower() in MISSING else parse_sex(t) for t in texts["sex"]]
+        sexes = {t: "" if t.lower() in MISSING else parse_sex(t) for t in set(texts["sex"])}
+        found[names["sex"]] = [sexes[t] for t in texts["sex"]]
     if "age" in texts:
-        ages, odd = [], []
-        for text in texts["age"]:
-            try:
-                ages.append("" if text.lower() in MISSING else f"{parse_age(text):g}")
-            except ValueError:
-                odd.append(text)
-                ages.append("")
-        found[names["age"]] = ages
-        if odd:
+        ages = {text: _age(text) for text in set(texts["age"])}
+        found[names["age"]] = [ages[text] or "" for text in texts["age"]]
+        if odd := [text for text in texts["age"] if ages[text] is None]:
             remarks.append(f"{len(odd)} values of {names['age']!r} are not understood, the first {odd[0]!r}.")
     return found
+
+
+def _age(text: str) -> str | None:
+    """Years as text, "" where not known, None where it cannot be understood."""
+    try:
+        return "" if text.lower() in MISSING else f"{parse_age(text):g}"
+    except ValueError:
+        return None
 
 
 def _dates(texts: Sequence[str], name: str, at: Place) -> list[str]:

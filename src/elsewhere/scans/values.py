@@ -21,7 +21,7 @@ MISSING = {"", "n/a", "na", "nan", "none", "null", "-"}
 YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 OLDEST = 130.0  # years; a larger number is no age
 DATES = ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y")
-ROUNDED = re.compile(r"\d(?:\.\d+)?E\+\d+", re.IGNORECASE)
+ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)
 
 Order = Literal["day first", "month first"]
 
@@ -93,7 +93,7 @@ def parse_sex(text: str) -> str:
 
 def check_id(text: str) -> str:
     """An id as it is. Raises ValueError where a spreadsheet has rounded it (1.23457E+19)."""
-    if ROUNDED.fullmatch(text):
+    if "+" in text and ROUNDED.fullmatch(text):
         raise ValueError(f"'{text}' is a number that a spreadsheet has rounded: format the column as text")
     return text
 
@@ -105,5 +105,12 @@ def normal_path(text: str) -> str:
 
 
 def alike(name: str) -> str:
-    """What two spellings of one name share: Unicode's composed form, without spaces around the parts of a path."""
-    return "/".join(part.strip() for part in unicodedata.normalize("NFC", name).split("/"))
+    """What two spellings of one name share: Unicode's composed form, without invisible letters, and without spaces
+    around the parts of a path."""
+    seen = "".join(c for c in unicodedata.normalize("NFC", name) if c.isascii() or unicodedata.category(c) != "Cf")
+    return "/".join(part.strip() for part in seen.split("/"))
+
+
+def form(name: str) -> str:
+    """What the spellings of one name share that `alike` and case leave."""
+    return alike(name).casefold()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import t
 
 from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities
@@ -19,6 +19,9 @@ BINS = 10
 
 Ends = tuple[float, float] | tuple[None, None]
 """An interval, or Nones where there is none."""
+
+SINGULAR = 1e-12
+"""Relative determinant below which a matrix of two columns is taken as singular."""
 
 BLOCK = 200
 """Scans whose sum is worked out scan by scan."""
@@ -239,26 +242,49 @@ def _slope(labels: Ints, odds: Floats, groups: Ints) -> tuple[float | None, floa
 
 
 def _ends(labels: Ints, fitted: Floats, design: Floats, groups: Ints, beta: Floats) -> Ends:
-    """Interval of the last coefficient of a logistic fit (scans, columns), CR3 by patient; Nones with too few."""
+    """Interval of the last coefficient of a logistic fit (scans, columns), CR3 by patient; Nones with too few.
+
+    A patient's leverage H = X B X'W has the rank of the columns, so that X'(I - H)⁻¹ r is
+    X'r + X'X (B⁻¹ - X'WX)⁻¹ X'W r (Woodbury): sums over each patient's scans, and one small matrix to solve with.
+    """
     people, columns = int(groups.max()) + 1, design.shape[1]
     if people <= columns:
         return None, None
     weight, residual = fitted * (1 - fitted), labels - fitted
-    bread = np.linalg.pinv((design * weight[:, None]).T @ design)
-    order, sizes = np.argsort(groups, kind="stable"), np.bincount(groups)
-    starts, meat = np.cumsum(sizes) - sizes, np.zeros((columns, columns))
-    for size in np.unique(sizes):  # patients with as many scans at once
-        here = order[starts[sizes == size][:, None] + np.arange(size)]
-        rows = design[here]
-        leverage = rows @ bread @ (rows * weight[here][..., None]).transpose(0, 2, 1)
-        left = np.eye(size) - leverage
-        inverse = np.linalg.pinv(left) if size > 1 else np.divide(1, left, out=np.zeros_like(left), where=left != 0)
-        freed = inverse @ residual[here][..., None]
-        pulls = (rows.transpose(0, 2, 1) @ freed)[..., 0]
-        meat += pulls.T @ pulls
-    variance = (bread @ meat @ bread)[-1, -1] * (people - 1) / people
+
+    def added(values: Floats) -> Floats:
+        return np.bincount(groups, values, people).astype(np.float64)
+
+    pairs = [(i, j) for i in range(columns) for j in range(columns)]
+    inside = np.empty((people, columns, columns))
+    weighed = np.empty_like(inside)
+    for i, j in pairs:
+        both = design[:, i] * design[:, j]
+        inside[:, i, j], weighed[:, i, j] = added(both), added(both * weight)
+    plain = np.stack([added(design[:, i] * residual) for i in range(columns)], axis=1)
+    heavy = np.stack([added(design[:, i] * residual * weight) for i in range(columns)], axis=1)
+    whole = weighed.sum(axis=0)
+    bread = np.linalg.pinv(whole)
+    freed = _solve(whole - weighed, heavy)
+    pulls = plain + np.einsum("pij,pj->pi", inside, freed)
+    variance = (bread @ (pulls.T @ pulls) @ bread)[-1, -1] * (people - 1) / people
     half = float(t.ppf(0.5 + LEVEL / 2, people - columns)) * float(variance) ** 0.5
     return float(beta[-1]) - half, float(beta[-1]) + half
+
+
+def _solve(matrices: Floats, right: Floats) -> Floats:
+    """matrices (patients, columns, columns) x = right (patients, columns), least squares where one is singular."""
+    if matrices.shape[1] == 1:
+        size = matrices[:, 0, 0]
+        return np.divide(right, size[:, None], out=np.zeros_like(right), where=size[:, None] != 0)
+    a, b, c, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1]
+    determinant = a * d - b * c
+    found = np.stack([d * right[:, 0] - b * right[:, 1], a * right[:, 1] - c * right[:, 0]], axis=1)
+    flat = np.abs(determinant) <= SINGULAR * np.maximum(np.abs(a * d), np.abs(b * c))
+    found /= np.where(flat, 1.0, determinant)[:, None]
+    if flat.any():
+        found[flat] = (np.linalg.pinv(matrices[flat]) @ right[flat][..., None])[..., 0]
+    return found
 
 
 def _observed_expected(labels: Ints, values: Floats, groups: Ints) -> tuple[float | None, Ends]:
@@ -272,6 +298,30 @@ def _observed_expected(labels: Ints, values: Floats, groups: Ints) -> tuple[floa
     pulls = np.bincount(groups, labels - ratio * values) / (ratio * expected)
     half = float(t.ppf(0.5 + LEVEL / 2, people - 1)) * float((pulls**2).sum() * people / (people - 1)) ** 0.5
     return ratio, (ratio * float(np.exp(-half)), ratio * float(np.exp(half)))
+
+
+def prior_corrected(probabilities: ArrayLike, trained: float, share: float) -> Floats:
+    """Probabilities (scans,) of a model trained at one share of positives, corrected to another (Saerens et al. 2002).
+
+    The odds are multiplied by the ratio of the prior odds; nothing else may differ between the two.
+
+    Args:
+        probabilities: of being positive (scans,).
+        trained: share of positives in training.
+        share: share of positives where the model is used.
+
+    Raises:
+        ValueError: NaN, probabilities outside 0 to 1, a share that is not between 0 and 1.
+
+    Examples:
+        >>> prior_corrected([0.5, 0.9], 0.5, 0.1).round(3)
+        array([0.1, 0.5])
+    """
+    if not (0 < trained < 1 and 0 < share < 1):
+        raise ValueError(f"shares of positives must be above 0 and below 1, are {trained:g} and {share:g}")
+    values = np.asarray(probabilities, dtype=np.float64)
+    odds = log_odds(check_probabilities(values, values.size))
+    return expit(odds + float(logit(share)) - float(logit(trained)))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,23 @@ def check_groups(groups: ArrayLike, scans: int, name: str = "patients") -> Ints:
     found = np.asarray(groups)
     if found.shape != (scans,):
         raise ValueError(f"{name} have shape {found.shape}, but there are {scans} labels")
+    if scans and found.dtype.kind in "iu" and found.min() >= 0 and found.max() <= 4 * scans:  # without a sort
+        seen = np.bincount(found) > 0
+        return (np.cumsum(seen) - 1)[found]
+    if found.dtype.kind == "U":  # a dictionary is quicker than a sort of fixed-width text
+        names = found.tolist()
+        places = {group: i for i, group in enumerate(sorted(set(names)))}
+        return np.array([places[group] for group in names], dtype=np.int64)
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
+
+
+def count_groups(groups: Ints) -> int:
+    """Number of different groups among those of some scans (scans,), integers from 0.
+
+    >>> count_groups(np.array([0, 4, 4]))
+    2
+    """
+    return int(np.count_nonzero(np.bincount(groups))) if groups.size else 0
 
 
 def check_both_classes(labels: Ints) -> None:

@@ -18,6 +18,10 @@ The four add up to the drop exactly. Intervals resample patients at both sites, 
 where a study fixed the numbers of positive and negative patients itself, `threshold_held` is the interval of the
 threshold part for that design. "Best" thresholds are found on the very scans they are scored on, so that with few
 scans elsewhere ranking is shown somewhat too small and calibration too large by the same amount.
+
+Where the model does not discriminate elsewhere, calibration and ranking cannot be told apart: the best threshold there
+calls every scan the majority class, or hardly differs from that, and what it restores is no success of a threshold.
+`discriminates` is then False, and no part is named as the largest.
 """
 
 from __future__ import annotations
@@ -46,10 +50,11 @@ from elsewhere.statistics.decision import (
     log_odds,
     recalibrate,
 )
-from elsewhere.statistics.intervals import LEVEL, Interval, z_value
+from elsewhere.statistics.intervals import LEVEL, Interval, auc_interval, z_value
 
 METHOD = "percentile bootstrap of patients at both sites, share of positives sampled"
 METHOD_HELD = "percentile bootstrap of patients at both sites, numbers of positive and negative patients held"
+CHANCE = 0.5
 SURELY = 0.95
 """A part is named as the largest where it is so in this share of resamples."""
 LARGEST_UNCOVERED = 0.2
@@ -77,7 +82,10 @@ class Decomposition:
         calibration: scores moved or stretched, so that the threshold stands in the wrong place.
         ranking: what no threshold brings back.
         uncovered: share of the scans elsewhere in strata that home does not have; None without strata.
-        largest: the part that is the largest in 95 % of resamples and above 0 here; "" where no part is.
+        discriminates: whether the whole 95 % interval of the AUC elsewhere lies above 0.5, and some threshold there is
+            more accurate than calling every scan the majority class.
+        largest: the part that is the largest in 95 % of resamples and above 0 here; "" where no part is, or where the
+            model does not discriminate elsewhere.
         note: what could not be divided, and why.
     """
 
@@ -90,6 +98,7 @@ class Decomposition:
     calibration: Interval
     ranking: Interval
     uncovered: float | None
+    discriminates: bool
     largest: str
     note: str
 
@@ -167,6 +176,7 @@ def decompose(
     mix, threshold, calibration, ranking = (
         _interval(part, spread) for part, spread in zip(_parts(found), _parts(drawn), strict=True)
     )
+    discriminates = _discriminates(theirs, float(found[4]))
     return Decomposition(
         home=_interval(found[0], drawn[0]),
         elsewhere=_interval(found[5], drawn[5]),
@@ -177,9 +187,17 @@ def decompose(
         calibration=calibration,
         ranking=ranking,
         uncovered=uncovered,
-        largest=_largest(_parts(found), _parts(drawn)),
+        discriminates=discriminates,
+        largest=_largest(_parts(found), _parts(drawn)) if discriminates else "",
         note=note,
     )
+
+
+def _discriminates(side: Side, best: float) -> bool:
+    """Whether an AUC surely lies above 0.5, and the best accuracy of any threshold above that of the majority class."""
+    share = float(side.labels.mean())
+    low = auc_interval(side.labels, side.groups, side.probabilities).low
+    return bool(low > CHANCE and best > max(share, 1 - share) + 1e-9)
 
 
 def _largest(parts: Sequence[Floats], drawn: Sequence[Floats]) -> str:

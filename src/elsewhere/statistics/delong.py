@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
-from elsewhere.statistics.columns import Floats, Ints, check_both_classes, check_groups, check_labels, check_scores
+from elsewhere.statistics.columns import (
+    Floats,
+    Ints,
+    check_both_classes,
+    check_groups,
+    check_labels,
+    check_scores,
+    count_groups,
+)
 
 
 def placements(labels: Ints, scores: Floats) -> Floats:
     """Placement of every scan among the other class, (models, scans); ties count half.
 
     For a positive the share of negatives below it, for a negative the share of positives above it; the mean over
-    either class is the AUC. From midranks, in n log n (Sun & Xu 2014).
+    either class is the AUC. From one sort of the scores, in n log n (Sun & Xu 2014): what stands before a group of
+    equal scores counts whole, what stands in it half.
     """
-    positive = labels == 1
-    ranks = rankdata(scores, axis=-1)
     values = np.empty_like(scores)
-    values[:, positive] = (ranks[:, positive] - rankdata(scores[:, positive], axis=-1)) / (~positive).sum()
-    values[:, ~positive] = 1 - (ranks[:, ~positive] - rankdata(scores[:, ~positive], axis=-1)) / positive.sum()
+    counts = [int((labels == c).sum()) for c in (0, 1)]
+    for row, found in zip(scores, values, strict=True):
+        order = np.argsort(row, kind="stable")
+        ranked, truth = row[order], labels[order]
+        group = np.cumsum(np.concatenate([[False], ranked[1:] != ranked[:-1]]))
+        for own, other in ((1, 0), (0, 1)):
+            inside = np.bincount(group, truth == other)
+            below = (np.cumsum(inside) - inside / 2)[group[truth == own]] / counts[other]
+            found[order[truth == own]] = below if own else 1 - below
     return values
 
 
@@ -37,15 +50,34 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
     values = np.atleast_2d(check_scores(scores, truth.size))
     check_both_classes(truth)
     groups = np.arange(truth.size) if patients is None else check_groups(patients, truth.size)
-    placed = placements(truth, values)
-    aucs = placed[:, truth == 1].mean(axis=-1)
+    return _covariance(truth, placements(truth, values), groups)
+
+
+def auc_variance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> tuple[float, float, tuple[float, float]]:
+    """AUC of scores (scans,), its variance as `auc_covariance`, and the effective scans as `effective_scans`: one sort.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ.
+    """
+    truth = check_labels(labels)
+    values = check_scores(scores, truth.size)
+    check_both_classes(truth)
+    groups = check_groups(patients, truth.size)
+    placed = placements(truth, values[None])
+    aucs, covariance = _covariance(truth, placed, groups)
+    return float(aucs[0]), float(covariance[0, 0]), _worth(truth, placed[0], groups)
+
+
+def _covariance(truth: Ints, placed: Floats, groups: Ints) -> tuple[Floats, Floats]:
+    aucs = np.compress(truth == 1, placed, axis=1).mean(axis=-1)
     residual = placed - aucs[:, None]
     above, below = (_patient_sums(residual, groups, truth == c) / (truth == c).sum() for c in (1, 0))
-    few = [np.unique(groups[truth == c]).size for c in (1, 0)]
+    few = [count_groups(groups[truth == c]) for c in (1, 0)]
     if min(few) < 2:
         return aucs, np.full((aucs.size, aucs.size), np.nan)
-    cross = above @ below.T * _unbiased(int(groups.max()) + 1)
-    return aucs, above @ above.T * _unbiased(few[0]) + below @ below.T * _unbiased(few[1]) + cross + cross.T
+    cross = _products(above, below) * _unbiased(int(groups.max()) + 1)
+    own = _products(above, above) * _unbiased(few[0]) + _products(below, below) * _unbiased(few[1])
+    return aucs, own + cross + cross.T
 
 
 def effective_scans(labels: Ints, scores: Floats, groups: Ints) -> tuple[float, float]:
@@ -55,7 +87,10 @@ def effective_scans(labels: Ints, scores: Floats, groups: Ints) -> tuple[float, 
     between 1 and its value when all scans of a patient agree (Kish 1965), which also stands in where all placements
     are equal. Both classes need at least two patients.
     """
-    placed = placements(labels, scores[None])[0]
+    return _worth(labels, placements(labels, scores[None])[0], groups)
+
+
+def _worth(labels: Ints, placed: Floats, groups: Ints) -> tuple[float, float]:
     positives, negatives = (_effective(placed[labels == c], groups[labels == c]) for c in (1, 0))
     return positives, negatives
 
@@ -70,6 +105,11 @@ def _effective(placed: Floats, groups: Ints) -> float:
     patients = int((sizes > 0).sum())
     between = float((np.bincount(groups, residual) ** 2).sum()) * _unbiased(patients) / placed.size
     return placed.size / float(np.clip(between / alone, 1.0, agreeing))
+
+
+def _products(first: Floats, second: Floats) -> Floats:
+    """Sums of products over patients, (models, models); a library's matrix product would start threads for a row."""
+    return np.einsum("ip,jp->ij", first, second)
 
 
 def _unbiased(patients: int) -> float:

@@ -329,8 +329,10 @@ def _refusals(rows: ProductRows, used: NDArray[np.bool_], scans: Scored) -> Refu
     people, groups = check_groups(rows.patients, without.size), []
     for name, values in rows.metadata.items():
         found = levels(name, values)
-        for level in sorted(set(found or ()), key=level_order):
-            inside = np.array(found) == level
+        places = {level: i for i, level in enumerate(sorted(set(found or ()), key=level_order))}
+        column = np.array([places[level] for level in found or ()])
+        for level, place in places.items():
+            inside = column == place
             share = proportion_interval(without[inside].astype(np.int64), people[inside])
             groups.append((name, level, int(inside.sum()), int(without[inside].sum()), share))
     lost = without & (rows.labels >= 0)

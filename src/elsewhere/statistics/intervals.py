@@ -12,7 +12,7 @@ from scipy.special import expit, logit, ndtr, ndtri, owens_t
 
 from elsewhere.statistics.bootstrap import auc_without_each_patient, patient_strata, resampled_aucs
 from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_scores
-from elsewhere.statistics.delong import auc_covariance, effective_scans
+from elsewhere.statistics.delong import auc_variance, placements
 
 AucMethod = Literal["score", "logit", "wald", "percentile", "bca"]
 
@@ -69,12 +69,11 @@ def auc_interval(
     if method in {"percentile", "bca"}:
         drawn = resampled_aucs(truth, groups, values, resamples, seed)[0]
         return bootstrap_interval(truth, groups, values, drawn, accelerated=method == "bca", level=level)
-    aucs, covariance = auc_covariance(truth, values, groups)
-    auc, variance, z = float(aucs[0]), float(covariance[0, 0]), z_value(level)
+    (auc, variance, worth), z = auc_variance(truth, values, groups), z_value(level)
     if not np.isfinite(variance):
         return Interval(auc, 0.0, 1.0, "unknown: one class comes from a single patient")
     if method == "score":
-        ends = score_ends(auc, variance, effective_scans(truth, values, groups), z)
+        ends = score_ends(auc, variance, worth, z)
         return Interval(auc, *ends, "score interval on the DeLong variance, clustered by patient")
     ends = _logit_ends(auc, variance**0.5, z) if method == "logit" else _wald_ends(auc, variance**0.5, z)
     return Interval(auc, *ends, f"{method} interval on the DeLong variance, clustered by patient")
@@ -130,7 +129,7 @@ def bootstrap_interval(
     labels: Ints, groups: Ints, scores: Floats, drawn: Floats, *, accelerated: bool = False, level: float = LEVEL
 ) -> Interval:
     """Percentile or BCa (Efron 1987) interval of the AUC from patient-clustered resamples drawn (resamples,)."""
-    auc = float(auc_covariance(labels, scores, groups)[0][0])
+    auc = float(placements(labels, scores[None])[0][labels == 1].mean())
     tails = np.array([0.5 - level / 2, 0.5 + level / 2])
     if not accelerated or np.ptp(drawn) == 0:
         low, high = np.quantile(drawn, tails)

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from elsewhere.statistics.calibration import LEAST_SPREAD
-from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities
+from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities, count_groups
 from elsewhere.statistics.decision import CLOSEST_TO_CERTAIN, choose_threshold
-from elsewhere.statistics.delong import auc_covariance, effective_scans
+from elsewhere.statistics.delong import auc_variance
 from elsewhere.statistics.intervals import binormal_variance, score_ends, z_value
 
 LEVEL = 0.95
@@ -116,17 +116,17 @@ def auc_within_sites(labels: Ints, patients: Ints, sites: Ints, scores: Floats) 
     parts = [part for part in parts if 0 < labels[part].sum() < part.size]
     if not parts:
         return None
-    wide = [p for p in parts if min(np.unique(patients[p][labels[p] == c]).size for c in (0, 1)) >= 2]
+    wide = [p for p in parts if min(count_groups(patients[p][labels[p] == c]) for c in (0, 1)) >= 2]
     parts = wide or parts
     weights = np.array([labels[p].sum() * (1 - labels[p]).sum() / p.size for p in parts])
     weights = weights / weights.sum()
-    found = [auc_covariance(labels[p], scores[p], patients[p]) for p in parts]
-    auc = float(sum(w * aucs[0] for w, (aucs, _) in zip(weights, found, strict=True)))
-    variance = float(sum(w**2 * covariance[0, 0] for w, (_, covariance) in zip(weights, found, strict=True)))
+    found = [auc_variance(labels[p], scores[p], patients[p]) for p in parts]
+    auc = float(sum(w * own for w, (own, _, _) in zip(weights, found, strict=True)))
+    variance = float(sum(w**2 * own for w, (_, own, _) in zip(weights, found, strict=True)))
     if not np.isfinite(variance):
         return auc, 0.0, 1.0
-    worth = [effective_scans(labels[p], scores[p], patients[p]) for p in parts]
-    return auc, *score_ends(auc, variance, _added(worth), z_value(LEVEL))
+    worth = _added([own for _, _, own in found])
+    return auc, *score_ends(auc, variance, worth, z_value(LEVEL))
 
 
 def _added(worth: Sequence[tuple[float, float]]) -> tuple[float, float]:

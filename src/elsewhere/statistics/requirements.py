@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels
-from elsewhere.statistics.intervals import Interval, proportion_interval, z_value
+from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities
+from elsewhere.statistics.intervals import Interval, effective_trials, proportion_interval, wilson_ends, z_value
 
 Measure = Literal["discrimination (AUC)", "sensitivity", "specificity", "net benefit"]
 Status = Literal["met", "not met", "open"]
@@ -243,7 +243,43 @@ def net_benefit_gains(
     if not 0 < threshold < 1:
         raise ValueError(f"the threshold probability must be above 0 and below 1, is {threshold:g}")
     truth, decisions = check_labels(labels), check_labels(called)
-    groups, weight = check_groups(patients, truth.size), threshold / (1 - threshold)
+    return _gains(truth, decisions, check_groups(patients, truth.size), threshold / (1 - threshold))
+
+
+def least_gains(labels: ArrayLike, patients: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike) -> Floats:
+    """Lower 95 % end of the net benefit above the better of treating all and treating none, at each threshold (n,).
+
+    A scan is called positive where its probability is at least the threshold. Above 0, deciding by the model is shown
+    to be of use at that threshold. Scores of pure chance reach that at some threshold of 0.01 to 0.99 in 0 to 2 % of
+    cells (docs/log.md).
+
+    Args:
+        labels: 1 or 0 (scans,).
+        patients: patient of each scan (scans,).
+        probabilities: of being positive (scans,).
+        thresholds: threshold probabilities (n,), each above 0 and below 1.
+
+    Raises:
+        ValueError: no scan, labels other than 0 and 1, NaN, lengths that differ.
+
+    Examples:
+        >>> labels, patients = [1] * 20 + [0] * 20, range(40)
+        >>> least_gains(labels, patients, [0.9] * 20 + [0.1] * 20, [0.5]).round(2)
+        array([0.33])
+        >>> least_gains(labels, patients, [0.9, 0.1] * 20, [0.5]).round(2)
+        array([-0.21])
+    """
+    truth = check_labels(labels)
+    values, groups = check_probabilities(probabilities, truth.size), check_groups(patients, truth.size)
+    lows = []
+    for t in np.asarray(thresholds, dtype=np.float64):
+        gains = _gains(truth, (values >= t).astype(np.int64), groups, float(t / (1 - t)))
+        lows.append(min(gain.low for gain in gains.values()))
+    return np.array(lows)
+
+
+def _gains(truth: Ints, decisions: Ints, groups: Ints, weight: float) -> dict[str, Interval]:
+    """Net benefit of decisions above treating none and above treating all, a false alarm weighing `weight`."""
     cell = {(y, c): (truth == y) & (decisions == c) for y in (0, 1) for c in (0, 1)}
     return {
         "treat none": _gain(cell[1, 1], 1.0, cell[0, 1], weight, groups),
@@ -253,7 +289,7 @@ def net_benefit_gains(
 
 def _gain(won: Floats, worth: float, lost: Floats, cost: float, groups: Ints) -> Interval:
     """worth · share won - cost · share lost, two exclusive shares of the same scans."""
-    up, down = proportion_interval(won, groups), proportion_interval(lost, groups)
+    up, down = _share(won, groups), _share(lost, groups)
     sums = [np.bincount(groups, column - column.mean()) for column in (won.astype(float), lost.astype(float))]
     norm = float(np.linalg.norm(sums[0]) * np.linalg.norm(sums[1]))
     correlation = float(sums[0] @ sums[1]) / norm if norm > 0 else 0.0
@@ -266,6 +302,12 @@ def _gain(won: Floats, worth: float, lost: Floats, cost: float, groups: Ints) ->
     low = gap - reach(up.estimate - up.low, down.high - down.estimate)
     high = gap + reach(up.high - up.estimate, down.estimate - down.low)
     return Interval(gap, low, high, "square-and-add of two Wilson intervals of the same scans, clustered by patient")
+
+
+def _share(right: Floats, groups: Ints) -> Interval:
+    """`proportion_interval` of columns that were checked."""
+    share = float(right.mean())
+    return Interval(share, *wilson_ends(share, effective_trials(right, groups)), "")
 
 
 # How many scans would settle what is open --------------------------------------------------------------------------

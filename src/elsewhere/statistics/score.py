@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from elsewhere.statistics.bootstrap import resampled_aucs
 from elsewhere.statistics.calibration import brier_score, calibration_error, calibration_line
-from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities
+from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities, count_groups
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.intervals import (
     Interval,
@@ -298,8 +298,8 @@ def score_cell(
         patients=int(groups.max()) + 1,
         positives=positives,
         negatives=truth.size - positives,
-        positive_patients=np.unique(groups[truth == 1]).size,
-        negative_patients=np.unique(groups[truth == 0]).size,
+        positive_patients=count_groups(groups[truth == 1]),
+        negative_patients=count_groups(groups[truth == 0]),
         note=_note(positives, truth.size),
         threshold=operating_point.threshold,
         threshold_rule=operating_point.rule,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.statistics.columns import Floats, Ints, check_groups
+from elsewhere.statistics.columns import Floats, Ints, check_groups, count_groups
 from elsewhere.statistics.intervals import Interval, auc_interval
 from elsewhere.statistics.learned import auc_within_sites
 from elsewhere.statistics.requirements import class_shares
@@ -31,11 +31,11 @@ class Scored:
     called: NDArray[np.bool_] | None = None
     sites: Ints | None = None
 
-    def subset(self, kept: NDArray[np.bool_]) -> Scored:
-        """Some of the scans, chosen by a mask (scans,)."""
+    def subset(self, kept: NDArray[np.bool_] | Ints) -> Scored:
+        """Some of the scans, chosen by a mask (scans,) or by their places, in that order."""
         called = None if self.called is None else self.called[kept]
         sites = None if self.sites is None else self.sites[kept]
-        patients = check_groups(self.patients[kept], int(kept.sum()))
+        patients = check_groups(self.patients[kept], kept.size if kept.dtype != bool else int(kept.sum()))
         return replace(
             self, labels=self.labels[kept], patients=patients, scores=self.scores[kept], called=called, sites=sites
         )
@@ -43,7 +43,7 @@ class Scored:
     @property
     def class_patients(self) -> tuple[int, int]:
         """Patients with a positive scan, and with a negative one."""
-        positive, negative = (np.unique(self.patients[self.labels == c]).size for c in (1, 0))
+        positive, negative = (count_groups(self.patients[self.labels == c]) for c in (1, 0))
         return positive, negative
 
 
@@ -51,7 +51,7 @@ def discrimination(scans: Scored) -> Interval | None:
     """AUC with its interval; with several sites over pairs of scans of one site. None without a pair to compare."""
     if scans.labels.size == 0 or scans.labels.min() == scans.labels.max():
         return None
-    if scans.sites is None or np.unique(scans.sites).size == 1:
+    if scans.sites is None or count_groups(scans.sites) == 1:
         return auc_interval(scans.labels, scans.patients, scans.scores)
     found = auc_within_sites(scans.labels, scans.patients, scans.sites, scans.scores)
     return None if found is None else Interval(*found, "score interval on the DeLong variance, pairs within sites")

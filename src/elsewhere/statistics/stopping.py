@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from elsewhere.statistics.columns import Floats, Ints, check_groups
-from elsewhere.statistics.delong import auc_covariance, effective_scans
+from elsewhere.statistics.delong import auc_variance
 from elsewhere.statistics.intervals import (
     PRIOR_SCANS,
     Interval,
@@ -230,9 +230,7 @@ def look(
 
 
 def _auc(labels: Ints, patients: Ints, scores: Floats, need: float, boundary: float) -> tuple[Interval, float]:
-    aucs, covariance = auc_covariance(labels, scores, patients)
-    auc, variance = float(aucs[0]), float(covariance[0, 0])
-    worth = effective_scans(labels, scores, check_groups(patients, labels.size))
+    auc, variance, worth = auc_variance(labels, scores, patients)
     ratio, misplaced = 1.0, min(worth) * min(auc, 1 - auc)
     if misplaced > 0:  # as intervals.score_ends
         seen = variance / binormal_variance(auc, worth)

@@ -7,6 +7,7 @@ marked in at most 5 % of evaluations.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from elsewhere.statistics.acceptance import at_level
-from elsewhere.statistics.columns import Floats
+from elsewhere.statistics.columns import Floats, count_groups
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.requirements import subtract
 from elsewhere.statistics.scored import Scored, discrimination, shares
@@ -65,19 +66,27 @@ def levels(name: str, values: Sequence[str]) -> list[str] | None:
     >>> levels("comment", [str(i) + " x" for i in range(30)]) is None
     True
     """
-    told = sorted({v for v in values if v})
-    if len(told) < 2:
+    counts = Counter(values)
+    told = sorted(v for v in counts if v)
+    names = _level_names(name, told, [counts[v] for v in told]) if len(told) > 1 else None
+    if names is None:
         return None
-    numbers = _numbers(values)
+    found = dict(zip(told, names, strict=True)) | {"": NOT_KNOWN}
+    return [found[v] for v in values]
+
+
+def _level_names(name: str, told: Sequence[str], times: Sequence[int]) -> Sequence[str] | None:
+    """The level of each different value, which so many scans have; None where they make no subgroups."""
+    numbers = _numbers(told)
     if numbers is not None and ("age" in name.lower().split("_") or name.lower().endswith("age")):
         return _banded(numbers, AGES, f"under {AGES[0]}", f"{AGES[-1]} and over")
     if numbers is not None and len(told) > FEW_NUMBERS:
-        cuts = np.unique(np.quantile(numbers[np.isfinite(numbers)], [1 / 3, 2 / 3]))
+        cuts = np.unique(np.quantile(np.repeat(numbers, times), [1 / 3, 2 / 3]))
         return _banded(numbers, tuple(cuts.tolist()), f"under {cuts[0]:.4g}", f"{cuts[-1]:.4g} and over")
     if all(len(v) == 10 and v[4] == v[7] == "-" for v in told):
-        quarters = [f"{v[:4]} Q{(int(v[5:7]) + 2) // 3}" if v else NOT_KNOWN for v in values]
-        return quarters if len(set(quarters)) <= MOST_LEVELS else [v[:4] or NOT_KNOWN for v in values]
-    return [v or NOT_KNOWN for v in values] if len(told) <= MOST_LEVELS else None
+        quarters = [f"{v[:4]} Q{(int(v[5:7]) + 2) // 3}" for v in told]
+        return quarters if len(set(quarters)) <= MOST_LEVELS else [v[:4] for v in told]
+    return told if len(told) <= MOST_LEVELS else None
 
 
 def level_order(level: str) -> tuple[int, float, str]:
@@ -93,18 +102,18 @@ def level_order(level: str) -> tuple[int, float, str]:
     return 2 if level == NOT_KNOWN else 0 if level.startswith("under ") else 1, first, level
 
 
-def _numbers(values: Sequence[str]) -> Floats | None:
+def _numbers(told: Sequence[str]) -> Floats | None:
     try:
-        found = np.array([float(v) if v else np.nan for v in values])
+        found = np.array([float(v) for v in told])
     except ValueError:
         return None
-    return found if np.isfinite(found[[bool(v) for v in values]]).all() else None
+    return found if np.isfinite(found).all() else None
 
 
 def _banded(numbers: Floats, cuts: Sequence[float], first: str, last: str) -> list[str]:
     names = [first, *(f"{a:.4g} to under {b:.4g}" for a, b in pairwise(cuts)), last]
     band = np.digitize(numbers, cuts)
-    return [NOT_KNOWN if np.isnan(v) else names[b] for v, b in zip(numbers, band, strict=True)]
+    return [names[b] for b in band]
 
 
 def find_subgroups(
@@ -116,24 +125,27 @@ def find_subgroups(
         scans: with scores and labels.
         metadata: column -> value of each scan, "" where not known.
     """
+    order = np.argsort(scans.scores, kind="stable")  # once: what is sorted already sorts in no time
+    scans = scans.subset(order)
     cut = {name: levels(name, values) for name, values in metadata.items()}
     unused = tuple(name for name, found in cut.items() if found is None)
     drawn: list[tuple[Subgroup, dict[str, Interval]]] = []
     for name, found in cut.items():
         if found is None:
             continue
-        column = np.array(found)
-        names = np.array(sorted(set(found), key=level_order))
+        names = sorted(set(found), key=level_order)
+        places = {level: place for place, level in enumerate(names)}
+        column = np.array([places[level] for level in found])[order]
         for place, level in enumerate(names):
-            inside = column == level
+            inside = column == place
             here = _measures(scans.subset(inside))
-            repeated = names.size == 2 and place == 1  # the same two groups, compared the other way round
+            repeated = len(names) == 2 and place == 1  # the same two groups, compared the other way round
             rest = {} if repeated else _measures(scans.subset(~inside))
             gaps = {m: subtract(here[m], rest[m]) for m in here if m in rest}
-            people = np.unique(scans.patients[inside]).size
+            people = count_groups(scans.patients[inside])
             counts = int(inside.sum()), people, int(scans.labels[inside].sum())
             shown = (here.get("AUC"), here.get("sensitivity"), here.get("specificity"))
-            drawn.append((Subgroup(name, str(level), *counts, *shown), gaps))
+            drawn.append((Subgroup(name, level, *counts, *shown), gaps))
     comparisons = sum(len(gaps) for _, gaps in drawn)
     level_of_all = 1 - 0.05 / max(comparisons, 1)
     marked = []

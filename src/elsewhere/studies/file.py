@@ -103,6 +103,27 @@ class Site:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Product:
+    """A model that is not trained here: a vendor's product, or any other, of which a table of scores is known.
+
+    Attributes:
+        name: its name in all results.
+        kind: "scores".
+        table: its scores of the sites' scans, one row per scan (CSV, XLSX, Parquet).
+        scale: of the scores in the table; they must be probabilities, in whatever unit.
+        threshold: from which it calls a scan positive, on the scale of the table; None where the table has its calls.
+        score: column of the scores; "" where its name tells.
+    """
+
+    name: str
+    kind: Literal["scores"]
+    table: Path
+    scale: Literal["probability", "percent", "logit"] | None = None
+    threshold: float | None = None
+    score: str = ""
+
+
 SECTIONS: dict[str, type] = {
     "split": SplitSettings,
     "preparation": Preparation,
@@ -114,7 +135,7 @@ SECTIONS: dict[str, type] = {
 }
 TOP_KEYS = (
     *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
-    *("combinations", "sites"),
+    *("combinations", "sites", "models"),
     *SECTIONS,
 )
 
@@ -135,6 +156,7 @@ class Study:
         store: folder of the prepared volumes, shared between studies; None means `store` beside the study's folder.
         sites: the sites, in the order of the file.
         combinations: for each model, the sites it is trained on; "paper" in the file stands for the paper's nine.
+        products: models that are not trained here, judged from their scores of the test scans.
         seeds: of the training alone: every model is trained once with each, for the spread over trainings. The first
             is the model of all other results; without, `[training] seed` is the only one.
     """
@@ -158,6 +180,7 @@ class Study:
     prediction: PredictionSettings
     evaluation: EvaluationSettings
     seeds: tuple[int, ...] = ()
+    products: tuple[Product, ...] = ()
 
     @cached_property
     def models(self) -> dict[str, tuple[str, ...]]:
@@ -184,6 +207,8 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        if not self.products:
+            del content["products"]  # likewise those without
         if not self.seeds:
             del content["seeds"]  # studies with one seed keep the record that they had before there were several
         return content
@@ -212,6 +237,10 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         sections["training"] = replace(sections["training"], seed=seeds[0])
     name = _name(path, content)
     sites = _sites(path, content.get("sites", {}))
+    products = _products(path, content.get("models", {}))
+    combinations = _combinations(path, content, [s.name for s in sites if s.use == "split"], products)
+    if (clash := next((p.name for p in products if p.name in map("+".join, combinations)), None)) is not None:
+        raise BadStudy(path, f"key `models.{clash}` has the name of a trained network", "Give it another name")
     return Study(
         name=name,
         title=_typed(path, "title", str, content.get("title", name)),
@@ -223,8 +252,9 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         allow_leak=_typed(path, "allow_leak", bool, content.get("allow_leak", False)),
         store=_path(path, "store", content["store"]) if "store" in content else None,
         sites=sites,
-        combinations=_combinations(path, content, [s.name for s in sites if s.use == "split"]),
+        combinations=combinations,
         seeds=seeds,
+        products=products,
         **sections,
     )
 
@@ -296,6 +326,26 @@ def _site(path: Path, name: str, given: Any) -> Site:
     )
 
 
+def _products(path: Path, content: Any) -> tuple[Product, ...]:
+    if not isinstance(content, dict):
+        raise BadStudy(path, f"key `models` is {content!r}", 'Write tables: [models.NAME] with kind = "scores"')
+    return tuple(_product(path, name, given) for name, given in content.items())
+
+
+def _product(path: Path, name: str, given: Any) -> Product:
+    key = f"models.{name}"
+    if not SITE_NAME.fullmatch(name) or "~" in name:
+        raise BadStudy(path, f"key `{key}` is no usable name", PLAIN)
+    if not isinstance(given, dict):
+        raise BadStudy(path, f"key `{key}` is {given!r}", f"Write it as a table, [{key}]")
+    _known(path, f"{key}.", given, [f.name for f in fields(Product) if f.name != "name"])
+    for needed in ("kind", "table"):
+        if needed not in given:
+            raise BadStudy(path, f"key `{key}.{needed}` is missing", 'Give kind = "scores" and table = "scores.csv"')
+    table = _path(path, f"{key}.table", given["table"])
+    return _typed(path, key, Product, given | {"name": name, "table": table})  # type: ignore[no-any-return]
+
+
 def load_sites(path: Path) -> tuple[Site, ...]:
     """The sites of a study file, whatever else it holds. Raises BadStudy as `load_study`."""
     return _sites(path, read_toml(path).get("sites", {}))
@@ -326,7 +376,11 @@ def _options(kind: str) -> dict[str, Any]:
     return {p.name: types[p.name] for p in signature(find).parameters.values() if p.kind is Parameter.KEYWORD_ONLY}
 
 
-def _combinations(path: Path, content: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def _combinations(
+    path: Path, content: Mapping[str, Any], names: Sequence[str], products: Sequence[Product]
+) -> tuple[tuple[str, ...], ...]:
+    if products and content.get("combinations", [] if not names else None) == []:
+        return ()
     if not names:
         raise BadStudy(path, 'has no site to train on: each has use = "test"', 'Give one of the sites use = "split"')
     given = content.get("combinations", [[name] for name in names])

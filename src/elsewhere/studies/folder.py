@@ -131,6 +131,16 @@ class Folder:
         return self.root.resolve().parent / "store"
 
     @property
+    def products(self) -> Path:
+        """One row per product (a model that is not trained here) and test scan."""
+        return self.root / "products.parquet"
+
+    @property
+    def product_scores(self) -> Path:
+        """One row per product and site."""
+        return self.root / "product_scores.parquet"
+
+    @property
     def refused(self) -> Path:
         """What the last run found that was refused before it changed anything."""
         return self.root / "refused"

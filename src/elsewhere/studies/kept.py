@@ -25,8 +25,9 @@ VERSIONS = {
     "predictions": 1,  # commands/predict.py, model/prediction.py
     "learned": 1,  # statistics/learned.py
     "scores": 1,  # commands/study.py, statistics/score.py
+    "product scores": 1,  # studies/products.py, statistics/score.py
     "audit": 1,  # commands/audit.py, scans/quality/
-    "decomposition": 3,  # commands/report/drop.py, statistics/decomposition.py
+    "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py
     "local scans": 3,  # the same
     "examples": 1,  # commands/report/examples.py
     "diagnosis parts": 1,  # commands/diagnose/probing.py, model/saliency.py

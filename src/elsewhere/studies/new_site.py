@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from elsewhere.errors import BadSite, BadStudy
-from elsewhere.scans.label_columns import TableOptions
-from elsewhere.scans.labels import find_table, tables_in
+from elsewhere.scans.label_columns import TableOptions, column_name
+from elsewhere.scans.labels import TABLE_NAMES, TITLES, find_table, tables_in
 from elsewhere.scans.scan import Found
 from elsewhere.scans.sites import KINDS, dicom, images, kind_of, reader, volumes
+from elsewhere.scans.tables import read_lines
 from elsewhere.studies.file import Site, check_options, load_sites
 
 UNLABELLED: Mapping[str, Callable[..., Found]] = {
@@ -95,7 +96,17 @@ def find_scans(site: Site) -> Found:
 
 def _has_table(site: Site) -> bool:
     try:
-        find_table(site.root, None, site.name)
+        table = find_table(site.root, None, site.name)
     except BadSite:
         return site.kind == "volumes" and (site.root / volumes.STOIC_TABLE).is_file()
-    return True
+    return table.name.lower() in TABLE_NAMES or _tells_labels(table, site)
+
+
+def _tells_labels(table: Path, site: Site) -> bool:
+    """Whether the only table of a folder, under any name, has a column of labels: else it is some other table."""
+    theirs = str(site.options.get("columns", {}).get("label", "label")).strip().lower()
+    try:
+        lines = read_lines(table, str(table))[:TITLES]
+    except BadSite:
+        return True  # said again when it is read
+    return any(column_name(cell, {theirs: "label"}) == "label" for _, cells in lines for cell in cells)

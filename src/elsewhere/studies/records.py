@@ -19,6 +19,8 @@ from elsewhere.rows import (
     LearnedRow,
     LocalRow,
     LookedAtRow,
+    ModelAtSite,
+    ProductScoreRow,
     SaliencyRow,
     ScoreRow,
     SeedRow,
@@ -165,6 +167,34 @@ class ExampleRow:
 
 EXAMPLES = TableFormat("examples", 1, ExampleRow, PAGE_ANEW)
 
+
+@dataclass(frozen=True)
+class ProductRow(ModelAtSite):
+    """What one product (a model that is not trained here) said of one test scan (products.parquet).
+
+    Attributes:
+        patient: patient id within the site.
+        scan: scan id within the site.
+        label: 1 or 0.
+        probability: of being positive; None where it gave none.
+        call: 1 or 0, its own decision; None where it is not known.
+        reason: why there is no probability, or "".
+        threshold: from which it calls a scan positive, as a probability; None where its table has the calls.
+    """
+
+    patient: str
+    scan: str
+    label: int
+    probability: float | None
+    call: int | None
+    reason: str
+    threshold: float | None
+
+
+MATCHED_ANEW = "Run `elsewhere study` again: it reads the table of the product anew and keeps trainings and predictions"
+PRODUCTS = TableFormat("products", 1, ProductRow, MATCHED_ANEW)
+PRODUCT_SCORES = TableFormat("product scores", 1, ProductScoreRow, MATCHED_ANEW)
+
 Scored = TypeVar("Scored", ScoreRow, SeedRow)
 
 
@@ -251,6 +281,8 @@ def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[ScoreRow]:
     Raises:
         BadStudy: the table is missing, damaged, or made from other predictions.
     """
+    if not identity["models"]:  # a study of products alone
+        return []
     return _fitting(folder, folder.scores, SCORES, lambda name: [name], identity["settings"])
 
 

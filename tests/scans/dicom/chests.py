@@ -1,12 +1,12 @@
-"""DICOM images for tests: one slice, and a chest as a series."""
+"""DICOM images for tests: one slice, a chest as a series, and one as an enhanced file."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom import Dataset, Sequence
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 
 def make_image(z: float = 0.0, number: int = 1, pixels: Any = None, **tags: Any) -> Dataset:
@@ -68,3 +68,30 @@ def chest_series(slices: int = 12, seed: int = 0, step: float = 2.0, top: float 
         make_image(top - step * z, z + 1, (picture.astype(int) + 1024).astype(np.uint16), **{**form, **tags})
         for z, picture in enumerate(make_chest(slices, seed))
     ]
+
+
+def enhanced(**levels: str) -> Dataset:
+    """One enhanced file; RescaleType at the levels given: `top`, `shared`, `frame`."""
+    voxels = make_chest()
+    gone = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceLocation"))
+    dataset = make_image(pixels=voxels[0], SOPClassUID=EnhancedCTImageStorage, **gone)
+    dataset.NumberOfFrames, dataset.PixelData = len(voxels), voxels.tobytes()
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient, measures.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.5, 0.5]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Sequence([orientation]), Sequence([measures])
+    frames = []
+    for z in range(len(voxels)):
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, -2 * z]
+        frame.PlanePositionSequence = Sequence([place])
+        frames.append(frame)
+    for level, groups in (("shared", [shared]), ("frame", frames)):
+        for group in groups if level in levels else ():
+            values = Dataset()
+            values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, 0, levels[level]
+            group.PixelValueTransformationSequence = Sequence([values])
+    if "top" in levels:
+        dataset.RescaleType = levels["top"]
+    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    return dataset

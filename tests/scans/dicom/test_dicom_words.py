@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chests import chest_series, make_chest, make_image
+from chests import chest_series, enhanced, make_chest
 from pydicom import Dataset, Sequence
-from pydicom.uid import EnhancedCTImageStorage
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom import find_series, read_volume
@@ -86,33 +85,6 @@ def test_an_absent_slope_is_said(tmp_path: Path, save: Callable) -> None:
 
 
 # Enhanced CT --------------------------------------------------------------------------------------------------------
-
-
-def enhanced(**levels: str) -> Dataset:
-    """One enhanced file; RescaleType at the levels given: `top`, `shared`, `frame`."""
-    voxels = make_chest()
-    gone = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceLocation"))
-    dataset = make_image(pixels=voxels[0], SOPClassUID=EnhancedCTImageStorage, **gone)
-    dataset.NumberOfFrames, dataset.PixelData = len(voxels), voxels.tobytes()
-    shared, orientation, measures = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient, measures.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.5, 0.5]
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Sequence([orientation]), Sequence([measures])
-    frames = []
-    for z in range(len(voxels)):
-        frame, place = Dataset(), Dataset()
-        place.ImagePositionPatient = [0, 0, -2 * z]
-        frame.PlanePositionSequence = Sequence([place])
-        frames.append(frame)
-    for level, groups in (("shared", [shared]), ("frame", frames)):
-        for group in groups if level in levels else ():
-            values = Dataset()
-            values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, 0, levels[level]
-            group.PixelValueTransformationSequence = Sequence([values])
-    if "top" in levels:
-        dataset.RescaleType = levels["top"]
-    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
-    dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    return dataset
 
 
 @pytest.mark.parametrize("level", ["top", "shared", "frame"])

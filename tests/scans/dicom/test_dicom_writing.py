@@ -11,10 +11,11 @@ from hypothesis.extra.numpy import arrays
 
 from elsewhere.scans.dicom import read_volume, uid_of, write_series
 from elsewhere.scans.dicom.series import valid_uid
+from elsewhere.scans.grid import VOXEL_MM
 from elsewhere.scans.volume import Volume
 
 IDS = {"patient": "p1", "study_uid": "1.2.1", "series_uid": "1.2.2"}
-millimetres = st.integers(50_000, 100_000_000).map(lambda n: n / 1e6)
+millimetres = st.integers(*(round(1e6 * edge) for edge in VOXEL_MM)).map(lambda n: n / 1e6)  # others get a remark
 volumes = st.builds(
     lambda voxels, spacing: Volume(voxels, "HU", spacing, 0.0),
     arrays(np.int16, st.tuples(st.integers(2, 5), st.integers(1, 9), st.integers(1, 9))),

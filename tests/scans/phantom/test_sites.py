@@ -18,12 +18,13 @@ from elsewhere.scans.phantom.habits import CATEGORIES, HOSPITALS
 from elsewhere.scans.phantom.sites import (
     at_site,
     default_sites,
+    in_words,
     plan_patient,
     plan_site,
     turn,
     with_disease,
 )
-from elsewhere.scans.phantom.ties import TIES, SiteSettings
+from elsewhere.scans.phantom.ties import PUBLISHED, TIES, SiteSettings
 
 SITES = {site.name: site for site in default_sites()}
 TWO_CLASSES = ("UTSW", "CC-CCII", "COVID-CTset")
@@ -71,6 +72,20 @@ def test_without_ties_acquisition_says_nothing_anywhere():
 def test_a_half_turned_dial_lies_between():
     half = acquisition_aucs({site.name: site for site in default_sites(ties=0.5) if site.name in TWO_CLASSES})
     assert all(0.6 < half[name, name] < 0.95 for name in TWO_CLASSES)
+
+
+def test_what_is_published_of_the_ties_is_told_from_what_is_ours():
+    said = in_words(SITES["COVID-CTset"])
+    assert "in brackets how each class is scanned at 1" in said
+    assert said.endswith("Of these ties published for the real site: spacing, age; all strengths are ours.")
+    assert in_words(SITES["CC-CCII"]).count("published for the real site: segmented;") == 1
+    without = in_words(turn(SITES["CC-CCII"], segmented=0.0))
+    assert "independent of it: segmented." in without
+    assert "Of these ties none is published for the real site" in without
+    none = in_words(turn(SITES["UTSW"], all=0.0))
+    assert none == "UTSW: nothing is tied to the label."
+    assert "the site itself gives the label away" in in_words(SITES["MosMedData"])
+    assert all(set(factors) <= set(TIES[layout]) for layout, factors in PUBLISHED.items())
 
 
 # (site, factor) -> what is larger for positives (+1) or for negatives (-1): the words of TIES in numbers

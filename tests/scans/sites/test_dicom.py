@@ -135,7 +135,8 @@ def test_where_no_row_has_a_scan_the_reason_that_is_one_comes_with_its_next_step
     for path in (hospital / "b").iterdir():
         path.write_bytes(path.read_bytes().replace(b"PRIMARY\\AXIAL", b"PRIMARY\\SCOUT"))
     with pytest.raises(
-        BadSite, match=r"First reason: has no axial CT series .*\. Name the series to use by its series_uid"
+        BadSite,
+        match=r"First reason: has no axial CT series .*\. Give the axial series, or name the series to use by its",
     ):
         dicom.find(table(hospital, "patient_id,path,label\ng,gone,0\nq,b,0\n"), "home")
     with pytest.raises(

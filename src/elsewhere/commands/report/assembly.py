@@ -24,6 +24,7 @@ from elsewhere.commands.report.drop import drops, local_gains
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
+from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
@@ -34,6 +35,7 @@ from elsewhere.scans.sites import kind_of
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
+from elsewhere.studies.products import read_product_scores
 from elsewhere.studies.records import (
     DIAGNOSIS,
     DOSES,
@@ -98,6 +100,9 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         local=local_gains(folder, cells, able, scores),
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
+        products=[product["name"] for product in settings.get("products", ())],
+        product_scores=read_product_scores(folder, settings),
+        product_tests=product_tests(folder, cells, able),
         over_sites=over_unseen_sites(cells, able),
         hardest=hard.scans,
         judged=hard.judged,
@@ -145,7 +150,9 @@ def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
         {**site, "root": Path(site["root"]).name, "labels": site["labels"] and Path(site["labels"]).name}
         for site in settings["sites"]
     ]
-    return {**settings, "sites": sites, "store": settings["store"] and Path(settings["store"]).name}
+    products = [{**product, "table": Path(product["table"]).name} for product in settings.get("products", ())]
+    shown = {**settings, "sites": sites, "store": settings["store"] and Path(settings["store"]).name}
+    return shown | ({"products": products} if products else {})
 
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:

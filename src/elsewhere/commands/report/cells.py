@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from elsewhere.pages import report as page
 from elsewhere.pages.report.records import kin_of
-from elsewhere.statistics.calibration import decision_curve, reliability_curve
+from elsewhere.statistics.calibration import decision_curve, prior_corrected, reliability_curve
 from elsewhere.statistics.over_sites import OverSites, auc_over_sites
 from elsewhere.statistics.pooled import SiteScores, mean_aucs
+from elsewhere.statistics.requirements import least_gains
 from elsewhere.statistics.roc import grid_roc, roc_band
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import Predictions, fitting_predictions
@@ -90,15 +91,18 @@ def rocs(cells: Cells) -> Iterable[page.RocBand]:
 
 
 def calibrations(cells: Cells) -> Iterable[page.Calibration]:
-    """Reliability and decision curves of the cells with two classes."""
+    """Reliability and decision curves of the cells with two classes, and O:E corrected for training at one half."""
     for (model, site), cell in cells.items():
         if not cell.two_classes:
             continue
         seen = reliability_curve(cell.labels, cell.probabilities, cell.patients)
         gained = decision_curve(cell.labels, cell.probabilities)
         shares = (seen.mean_probability, seen.positive_share, seen.positive_share_low, seen.positive_share_high)
-        benefit = (gained.threshold, gained.model, gained.treat_all)
-        yield page.Calibration(model, site, *shares, seen.scans, *benefit)
+        shown = least_gains(cell.labels, cell.patients, cell.probabilities, gained.threshold)
+        benefit = (gained.threshold, gained.model, gained.treat_all, shown)
+        expected = prior_corrected(cell.probabilities, 0.5, float(cell.labels.mean())).sum()
+        ratio = float(cell.labels.sum() / expected) if expected > 0 else None
+        yield page.Calibration(model, site, *shares, seen.scans, *benefit, observed_expected_corrected=ratio)
 
 
 def group_means(

@@ -125,6 +125,7 @@ def _drop(trial: Trial) -> DropRow:
         "ranking": found.ranking,
     }
     said: dict[str, Any] = {"largest": found.largest, "note": found.note, "method": found.drop.method}
+    said["discriminates"] = found.discriminates
     return DropRow(model=trial.model, site=trial.site, home=" + ".join(trial.home), **_columns(intervals), **said)
 
 

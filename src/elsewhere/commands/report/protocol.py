@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from elsewhere.studies.file import PROTOCOLS, SECTIONS
+from elsewhere.wording import numbered
 
 PROTOCOL_NAMES = {
     "paper": "The paper's protocol (where its text is silent, our reading)",
@@ -35,6 +36,9 @@ OF_THE_MACHINE = ("save_every", "accelerator", "devices", "loaders", "card_gib",
 """Training options that belong to no protocol."""
 
 DEPARTING = ("split", "preparation", "network", "sample", "training", "prediction", "evaluation")
+NAMED = 5
+"""Options that are named one by one beside the result; more are counted, and stand under Settings."""
+
 UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
 
 
@@ -50,8 +54,11 @@ def protocol_words(settings: Mapping[str, Any]) -> str:
     text = f"{PROTOCOL_NAMES[name]}: {', '.join(said)}."
     if not changed:
         return f"{text} No option departs from its preset."
-    options = "; ".join(f"{section} ({', '.join(names)})" for section, names in changed.items())
-    return f"{text} Options that depart from its preset: {options}; their values stand under Settings."
+    number = sum(map(len, changed.values()))
+    which = numbered(number, "option") + f" of {', '.join(changed)}"
+    if number <= NAMED:
+        which = "; ".join(f"{section} ({', '.join(names)})" for section, names in changed.items())
+    return f"{text} Not as its preset has it: {which}; the values stand under Settings."
 
 
 def departures(settings: Mapping[str, Any]) -> dict[str, str]:

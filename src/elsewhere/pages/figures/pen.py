@@ -84,7 +84,7 @@ class Pen:
         sheet = np.asarray(self._sheet.buffer_rgba())
         row, column = round(top), round(left)
         above, before = max(-row, 0), max(-column, 0)
-        cover = cover[above : sheet.shape[0] - row, before : sheet.shape[1] - column, None]
+        cover = cover[above : max(0, sheet.shape[0] - row), before : max(0, sheet.shape[1] - column), None]
         if cover.size:
             part = sheet[row + above :, column + before :, :3][: cover.shape[0], : cover.shape[1]]
             part += np.asarray(cover * (np.multiply(to_rgba(color)[:3], 255) - part), dtype=np.int16).astype(np.uint8)

@@ -49,8 +49,12 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
 
 
 def useful_range(curve: Calibration) -> tuple[float, float] | None:
-    """The longest run of thresholds at which the model beats both acting on everyone and on nobody; None for none."""
-    better = np.asarray(curve.benefit) > np.maximum(np.asarray(curve.treat_all), 0.0) + 1e-12
+    """The longest run of thresholds at which the model is shown to beat treat-all and treat-none; None for none.
+
+    Shown: the whole 95 % interval of the gain over the better of both lies above 0. A curve that merely lies above both
+    is no find: scores of pure chance do so at some threshold in most cells.
+    """
+    better = np.asarray(curve.least_gain) > 0
     edges = np.flatnonzero(np.diff(np.concatenate([[False], better, [False]]).astype(np.int8)))
     if not edges.size:
         return None
@@ -62,14 +66,15 @@ def useful_range(curve: Calibration) -> tuple[float, float] | None:
 
 def sentence(study: Study) -> str:
     """Calibration of the networks that learned, at home and elsewhere, in words."""
-    cells, sides = index(study.scores), {"at home": ("home", "seen"), "elsewhere": ("unseen",)}
-    said, useless = [], 0
-    able = {model.name for model in study.able}
+    cells, said, useless = index(study.scores), [], 0
+    able = {model.name: model for model in study.able}
     curves = [c for c in study.calibrations if c.model in able]
-    for words, kins in sides.items():
+    kins = [kin_of(able[c.model], c.site) for c in curves]
+    home = "at training sites (internal test sets)" if "seen" in kins else "at home"
+    for words, sides in ((home, ("home", "seen")), ("elsewhere", ("unseen",))):
         rows: list[ScoreRow | None] = []
-        for c in curves:
-            if kin_of(_model(study, c.model), c.site) in kins:
+        for c, kin in zip(curves, kins, strict=True):
+            if kin in sides:
                 rows.append(cell(cells, c.model, c.site))
                 useless += useful_range(c) is None
         known = [e for r in rows if r and (e := number(r.ece)) is not None]
@@ -78,8 +83,34 @@ def sentence(study: Study) -> str:
     if not said:
         return ""
     text = "; ".join(said)
-    ending = f" In {useless} of {numbered(len(curves), 'cell')} the net benefit is at no threshold above that of "
-    return f"{text[0].upper()}{text[1:]}.{ending}treat-all and treat-none."
+    ending = f" In {useless} of {numbered(len(curves), 'cell')} the net benefit is at no threshold shown to be above "
+    return f"{text[0].upper()}{text[1:]}.{ending}that of treat-all and treat-none.{_balanced(study, curves)}"
+
+
+def _balanced(study: Study, curves: Sequence[Calibration]) -> str:
+    """What balanced training does to the probabilities, and O:E without it; "" for training as patients come."""
+    training = study.settings.get("training") or {}
+    if not training.get("balanced_classes"):
+        return ""
+    if training.get("sampling", "uniform") != "uniform":
+        return (
+            " In training the classes of each site were drawn in turn, so the probabilities refer to that mix of sites "
+            "and classes, not to the share of positives at a site: O:E and intercept are off by design."
+        )
+    said = (
+        " In training positives and negatives were drawn in turn, so the probabilities refer to half of the scans "
+        "being positive: where fewer are, O:E below 1 and an intercept below 0 are expected by design"
+    )
+    cells = index(study.scores)
+    rows = [row for c in curves if (row := cell(cells, c.model, c.site))]
+    plain = [v for row in rows if (v := number(row.observed_expected)) is not None]
+    corrected = [v for c in curves if (v := number(c.observed_expected_corrected)) is not None]
+    if plain and corrected:
+        said += (
+            "; corrected for the share of positives at each site (Saerens et al. 2002) the cells have a median O:E of "
+            f"{median(corrected):.2f} instead of {median(plain):.2f}"
+        )
+    return f"{said}."
 
 
 def slope_verdict(row: ScoreRow | None) -> str:
@@ -88,13 +119,17 @@ def slope_verdict(row: ScoreRow | None) -> str:
     high = number(row.calibration_slope_sampling_high) if row else None
     if low is None or high is None:
         return "unknown"
+    if high < 0:
+        return "reversed"
     if high < 1:
-        return "overconfident"
+        return "overconfident" if low > 0 else "unrelated"
     return "underconfident" if low > 1 else "open"
 
 
 SLOPES = {
-    "overconfident": "overconfident (slope and its interval below 1)",
+    "reversed": "reversed (slope and its interval below 0)",
+    "unrelated": "not shown to follow the label (interval of the slope below 1, with 0 in it)",
+    "overconfident": "overconfident (slope and its interval between 0 and 1)",
     "underconfident": "underconfident (above 1)",
     "open": "with an interval that includes 1",
     "unknown": "whose slope cannot be estimated",
@@ -122,6 +157,7 @@ def calibration_table(study: Study, name: str, found: Found) -> Table:
                 **{key: record.get(key) for name in LINE for key in (name, *_ends_of(name))},
                 "useful_from": useful[0] if useful else None,
                 "useful_to": useful[1] if useful else None,
+                "observed_expected_corrected": curve.observed_expected_corrected,
             }
         )
     columns = [
@@ -138,7 +174,8 @@ def calibration_table(study: Study, name: str, found: Found) -> Table:
         "below 1 is overconfident, below 0 the wrong way round; O:E above 1 says too little. In brackets 95 %, by "
         "patient; an interval that includes 1 does not show that the network is calibrated. No slope is given where "
         "the scores hardly differ or separate the classes. Useful thresholds: where the net benefit is above that of "
-        "treat-all and of treat-none."
+        "treat-all and of treat-none with its whole 95 % interval, each threshold by itself. The CSV holds O:E "
+        "corrected from half positives in training to the share at the site, where classes were drawn in turn."
     )
     return Table(name, "Calibration of every model at every site with two classes.", columns, rows, note)
 
@@ -169,7 +206,7 @@ def _error_words(value: Any, row: Record) -> str:
 
 
 def _useful_words(value: Any, row: Record) -> str:
-    return "none" if number(value) is None else f"{figure(value)} to {figure(row['useful_to'])}"
+    return "none shown" if number(value) is None else f"{figure(value)} to {figure(row['useful_to'])}"
 
 
 def _reliability(study: Study, name: str, models: Sequence[Model], found: Found) -> Canvas:
@@ -212,7 +249,7 @@ def _benefit(study: Study, name: str, models: Sequence[Model], found: Found) -> 
 
 def _benefit_panel(curve: Calibration) -> BenefitPanel:
     useful = useful_range(curve)
-    words = f"useful from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "useful at no threshold"
+    words = f"useful from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "not shown to be useful"
     columns = (curve.threshold, curve.benefit, curve.treat_all)
     threshold, benefit, everyone = (np.asarray(values, dtype=np.float64) for values in columns)
     return BenefitPanel(threshold, benefit, everyone, (words,))
@@ -225,9 +262,9 @@ def _alt_words(found: Found, models: Sequence[Model]) -> str:
         useful = useful_range(curve)
         if model in names:
             said.append(
-                f"{spaced(model)} at {site} " + (f"{useful[0]:.2f} to {useful[1]:.2f}" if useful else "nowhere")
+                f"{spaced(model)} at {site} " + (f"{useful[0]:.2f} to {useful[1]:.2f}" if useful else "not shown")
             )
-    return f"Thresholds at which the model is of use: {'; '.join(said) or NOT_MEASURED}."
+    return f"Thresholds at which the model is shown to be of use: {'; '.join(said) or NOT_MEASURED}."
 
 
 def _why_not(row: ScoreRow | None) -> tuple[str, ...]:
@@ -272,7 +309,8 @@ def _benefits(study: Study) -> list[dict[str, Any]]:
             "net_benefit": float(benefit),
             "treat_all": float(everyone),
             "treat_none": 0.0,
+            "least_gain": float(least),
         }
         for c in study.calibrations
-        for threshold, benefit, everyone in zip(c.threshold, c.benefit, c.treat_all, strict=True)
+        for threshold, benefit, everyone, least in zip(c.threshold, c.benefit, c.treat_all, c.least_gain, strict=True)
     ]

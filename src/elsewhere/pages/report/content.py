@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ScoreRow, SeedRow
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ProductScoreRow, ScoreRow, SeedRow
 
 Record = Mapping[str, Any]
 """One flat row of a table, as Parquet or CSV gives it; a value that was not measured is None or NaN."""
@@ -99,6 +99,9 @@ class Calibration:
         threshold: probabilities from which one would act (n,).
         benefit: net benefit per scan of acting by the model (n,).
         treat_all: net benefit of acting on everyone (n,); acting on nobody is 0.
+        least_gain: lower 95 % end of `benefit` less the better of both (n,) (`evidence.requirements.least_gains`).
+        observed_expected_corrected: O:E of the probabilities corrected from half positives, as where classes are drawn
+            in turn in training, to the share at the site; None where it was not made.
     """
 
     model: str
@@ -111,6 +114,8 @@ class Calibration:
     threshold: Sequence[float] | NDArray[np.floating]
     benefit: Sequence[float] | NDArray[np.floating]
     treat_all: Sequence[float] | NDArray[np.floating]
+    least_gain: Sequence[float] | NDArray[np.floating]
+    observed_expected_corrected: float | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +275,10 @@ class Study:
         comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
+        products: names of models that were not trained here and are judged from their scores.
+        product_scores: each of them at each site, one row each.
+        product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
+            `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`evidence.over_sites.OverSites`).
         ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
@@ -311,6 +320,9 @@ class Study:
     learned: Sequence[Record] = ()
     selections: Sequence[Record] = ()
     comparisons: Sequence[Record] = ()
+    products: Sequence[str] = ()
+    product_scores: Sequence[ProductScoreRow] = ()
+    product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
     ties: Sequence[Record] = ()
     absent: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from elsewhere.pages.report.learned import MARK
 from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, listed, spaced
-from elsewhere.statistics.diagnosis.findings import at_floor, is_cause
+from elsewhere.statistics.diagnosis.findings import WITHOUT_LUNGS, adjust, at_floor, is_cause
 from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
 
@@ -124,8 +124,8 @@ def battery_words(labels: Sequence[Record], shortcuts: Sequence[Record]) -> str:
     """What the AUCs with the lungs erased show of networks that learned, and what was found outside the lungs."""
     said = [
         "AUC for the disease, with 95 % interval, when the network sees only a part of each scan. Squares: p of 0.05 "
-        "or less.",
-        _erased_words([r for r in shortcuts if r["view"] == "lungs_erased" and not r.get("degenerate")]),
+        "or less, each test by itself.",
+        _erased_words([r for r in shortcuts if r["view"] in WITHOUT_LUNGS and not r.get("degenerate")]),
     ]
     causes = [r for r in labels if r["view"] in CAUSES and r["view"] != "lung_histogram" and is_cause(r)]
     named = list(dict.fromkeys(str(r["site"]) for r in causes))
@@ -139,33 +139,48 @@ def battery_words(labels: Sequence[Record], shortcuts: Sequence[Record]) -> str:
             "Nothing outside the lungs was found to tell positive from negative at these sites, which is no proof that "
             "nothing does (power in the table)."
         )
-    if body:
-        said.append(
-            f"At {listed(body)} it is the body itself: age, sex, size or the disease can do that, and no fault of the "
-            "scans is needed."
-        )
+    alone = [site for site in body if all(r["view"] == "body" for r in causes if r["site"] == site)]
+    for sites, words in ((alone, "it is"), ([site for site in body if site not in alone], "among it is")):
+        if sites:
+            said.append(
+                f"At {listed(sites)} {words} the body itself: age, sex, size or the disease can do that, and no fault "
+                "of the scans is needed."
+            )
     return " ".join(part for part in said if part)
 
 
 def _erased_words(rows: Sequence[Record]) -> str:
-    """In how many tests with the lungs erased the whole interval lies above, around or below chance; "" without any."""
-    ends = [(low, high) for r in rows for low, high in [(number(r.get("low")), number(r.get("high")))]]
-    known = [(low, high) for low, high in ends if low is not None and high is not None]
-    if not known:
+    """How many tests with the lungs erased differ from chance after Holm's adjustment, as `findings`; "" without any.
+
+    Args:
+        rows: tests without lungs of networks that learned; adjusted together, those with the lungs erased are counted.
+    """
+    tested = adjust([r for r in rows if number(r.get("p")) is not None])
+    erased = [r for r in tested if r["view"] == "lungs_erased"]
+    if not erased:
         return ""
-    above, below = sum(low > CHANCE for low, _ in known), sum(high < CHANCE for _, high in known)
-    start = f"With the lungs erased, in {numbered(len(known), 'test')} of networks that learned,"
+    sure = [r for r in erased if r["p_holm"] <= SURE]
+    above = sum(r["auc"] > CHANCE for r in sure)
+    below = sum(r["auc"] < CHANCE for r in sure)
+    start = f"With the lungs erased, of {numbered(len(erased), 'test')} of networks that learned,"
+    end = f"after Holm's adjustment for {numbered(len(tested), 'test')} without lungs"
     if not above and not below:
-        return f"{start} none is distinguishable from chance (0.50)."
+        alone = sum(float(r["p"]) <= SURE for r in erased)
+        return (
+            f"{start} none is distinguishable from chance (0.50) {end}; without it {alone} {verb(alone, 'is', 'are')}, "
+            f"where chance alone gives about {SURE * len(erased):.1f}."
+        )
     parts = []
     if above:
         lie = verb(above, "lies", "lie")
         parts.append(f"{above} {lie} above chance (0.50): there some discrimination is not from the lungs")
     if below:
+        lie = verb(below, "lies", "lie")
         parts.append(
-            f"{below} {verb(below, 'lies', 'lie')} below: there what is outside the lungs points the other way"
+            f"{below} {lie} below chance: there scores are reversed on pictures unlike any in training, and no cause "
+            "follows"
         )
-    return f"{start} with the whole interval {'; '.join(parts)}. By chance alone about {0.05 * len(known):.1f} would."
+    return f"{start} {'; '.join(parts)} (p of {SURE} or less {end})."
 
 
 def _in_order(rows: Sequence[Record]) -> list[Record]:
@@ -262,9 +277,9 @@ def _battery_table(rows: Sequence[Record], name: str) -> Table:
         Column("scans", "Scans", None, numeric=True),
     ]
     note = (
-        "The network is asked to call the disease on scans with parts erased. Surely above 0.5 with the lungs erased, "
-        "or on border, air and table alone, some of its discrimination does not come from the lungs. Shuffled labels: "
-        "mean and middle 95 % of the AUC when labels are dealt to other patients; no test belongs to them."
+        "The network is asked to call the disease on scans with parts erased. Above 0.5 beyond chance with the lungs "
+        "erased, or on border, air and table alone, some of its discrimination does not come from the lungs. Shuffled "
+        "labels: mean and middle 95 % of the AUC when labels are dealt to other patients; no test belongs to them."
     )
     return Table(name, "Shortcut battery: the same networks on scans with parts erased.", columns, list(rows), note)
 

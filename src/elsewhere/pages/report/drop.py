@@ -12,7 +12,7 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import count, estimate, listed, signed, spaced
-from elsewhere.rows import DropRow, LocalRow
+from elsewhere.rows import DropRow
 from elsewhere.wording import verb
 
 PARTS = {
@@ -25,9 +25,12 @@ PARTS = {
 MEANINGS = {
     "case_mix": "other ages and sexes than at home",
     "threshold": "another share of positives than the threshold was chosen for",
-    "calibration": "the scores have moved; can be corrected by a new threshold or recalibration",
+    "calibration": "the scores have moved; a new threshold or recalibration corrects it where a network discriminates",
     "ranking": "discrimination is lower; no threshold can restore it",
 }
+UNDIVIDED = "not divided"
+"""Stands for the parts where a network is not shown to discriminate at the new site."""
+
 WIDEST = 60  # percentage points of accuracy, either way, that the figure's scale reaches to
 
 
@@ -40,7 +43,7 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     local = out.add_table(local_table(study, f"{slug}-local-scans")) if study.local else None
     return {
         "words": sentence(study.drops),
-        "local_words": local_sentence(study.local),
+        "local_words": local_sentence(study),
         "meanings": {PARTS[key]: words for key, words in MEANINGS.items()},
         "picture": out.add_picture(_picture(study, f"{slug}-drop", shown)),
         "table": out.add_table(drop_table(study, f"{slug}-decomposition")),
@@ -49,7 +52,10 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
 
 
 def sentence(drops: Sequence[DropRow]) -> str:
-    """How many moves lose accuracy beyond sampling error, and which part is surely the largest; none among ties."""
+    """How many moves lose accuracy beyond sampling error, and which part is surely the largest; none among ties.
+
+    Of moves to a site where the network does not discriminate no part is named.
+    """
     clear = [r for r in drops if (number(r.drop_low) or 0) > 0]
     said = (
         f"Of {count(len(drops), 'move')} of a network to a site it never saw, {len(clear)} "
@@ -57,26 +63,42 @@ def sentence(drops: Sequence[DropRow]) -> str:
     )
     if not clear:
         return f"{said}."
-    largest = Counter(r.largest or "" for r in clear)
+    largest = Counter(r.largest or "" for r in clear if r.discriminates)
+    lost = len(clear) - largest.total()
     named = [f"{PARTS[part]} in {times}" for part, times in largest.most_common() if part]
+    if lost:
+        said += f"; {lost} of these {verb(lost, 'is', 'are')} not divided: the AUC there is not above chance with its "
+        said += "whole 95 % interval, or no threshold is more accurate than the majority class, so that "
+        said += "nothing but calling all scans the majority class is shown to restore accuracy"
+    said += "."
+    if named:
+        said += f" The largest part{' in the others' if lost else ''}: {listed(named)}."
     if largest[""]:
-        named.append(f"in {largest['']} no part is surely larger than the others")
-    return f"{said}. The largest part: {listed(named)}."
+        said += f" In {largest['']} no part is surely larger than the others."
+    return said
 
 
-def local_sentence(local: Sequence[LocalRow]) -> str:
-    """What a new threshold, or a recalibration, from local scans would bring on average."""
-    said = []
-    for scans in sorted({r.scans for r in local}):
-        rows = [(r.as_is, r.rethresholded, r.recalibrated) for r in local if r.scans == scans]
+def local_sentence(study: Study) -> str:
+    """What a new threshold, or a recalibration, from local scans would bring, where networks discriminate."""
+    lost = {(r.model, r.site) for r in study.drops if not r.discriminates}
+    kept, said = [r for r in study.local if (r.model, r.site) not in lost], []
+    for scans in sorted({r.scans for r in kept}):
+        rows = [(r.as_is, r.rethresholded, r.recalibrated) for r in kept if r.scans == scans]
         plain, again, calibrated = (sum(values) / len(rows) for values in zip(*rows, strict=True))
         said.append(
             f"with {scans} labelled local scans {signed(100 * (again - plain), 0)} by a new threshold and "
             f"{signed(100 * (calibrated - plain), 0)} by recalibration"
         )
-    if not said:
-        return ""
-    return f"Accuracy gained (percentage points), mean over all moves, without an interval: {'; '.join(said)}."
+    left = len({(r.model, r.site) for r in study.local} & lost)
+    words = ""
+    if said:
+        over = "the moves to a site where the network discriminates" if left else "all moves"
+        words = f"Accuracy gained (percentage points), mean over {over}, without an interval: {'; '.join(said)}."
+    if left:
+        words += f" {count(left, 'move').capitalize()} {verb(left, 'is', 'are')} left out, as discrimination is not "
+        words += "shown there: a new threshold or a recalibration may gain accuracy by calling all scans the majority "
+        words += "class."
+    return words.strip()
 
 
 def drop_table(study: Study, name: str) -> Table:
@@ -93,8 +115,10 @@ def drop_table(study: Study, name: str) -> Table:
     ]
     note = (
         "Accuracy lost (percentage points) from home to the new site, at the threshold chosen at home; below 0 "
-        "accuracy is higher there. The parts add up. In brackets 95 %, by patient, the share of positives sampled as "
-        "patients come; threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
+        "accuracy is higher there. The parts add up; “not divided”: the AUC there does not lie above 0.5 with its "
+        "whole interval, or no threshold is more accurate than the majority class, so the parts, in the CSV alone, "
+        "cannot be told apart. In brackets 95 %, by patient, the share of positives sampled as patients come; "
+        "threshold_held in the CSV is for numbers of positives and negatives that were fixed. "
         "Case mix stands only where age and sex are known on both sides and home has scans of nearly all the ages and "
         "sexes found there; elsewhere it is inside the other parts."
     )
@@ -128,7 +152,12 @@ def _share(name: str) -> Callable[[Any, Record], str]:
 
 
 def _lost(name: str) -> Callable[[Any, Record], str]:
-    return lambda value, row: lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+    def words(value: Any, row: Record) -> str:
+        if name != "drop" and not row.get("discriminates", True):
+            return UNDIVIDED if name == "ranking" else "–"
+        return lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+
+    return words
 
 
 def lost_words(value: Any, low: Any, high: Any) -> str:
@@ -142,7 +171,8 @@ def lost_words(value: Any, low: Any, high: Any) -> str:
 def _picture(study: Study, name: str, drops: Sequence[DropRow]) -> Canvas:
     panels = [
         ForestPanel(
-            f"{spaced(r.model)} → {r.site}", tuple(_row(r, key) for key in PARTS if getattr(r, key) is not None)
+            f"{spaced(r.model)} → {r.site}" + ("" if r.discriminates else f": {UNDIVIDED}"),
+            tuple(_row(r, key) for key in PARTS if getattr(r, key) is not None and (key == "drop" or r.discriminates)),
         )
         for r in drops
     ]

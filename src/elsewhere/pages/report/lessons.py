@@ -18,6 +18,7 @@ from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.headline import against, left_out_words
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
+from elsewhere.pages.report.story import crop_words
 from elsewhere.pages.report.table import plain_table
 from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, spaced
 from elsewhere.rows import ScoreRow
@@ -25,7 +26,11 @@ from elsewhere.statistics.intervals import LEVEL, z_value
 from elsewhere.wording import numbered, verb
 
 SURE = 0.05
-"""A metadata rule counts at this p or below; so do more of them than chance gives, by the binomial law, at this one."""
+"""A metadata rule counts at this p or below; so do more of them than chance gives, by the binomial law, at this
+one. So do cells below chance."""
+
+TAIL = 0.025
+"""Share of cells whose whole 95 % interval lies below an AUC of 0.5 where the AUC is 0.5."""
 
 EVERYWHERE = "all sites"
 
@@ -215,11 +220,12 @@ def _below(study: Study) -> Lesson | None:
     elif not below:
         said = f"{start}, none of them with its whole interval: no score is shown to point the wrong way."
     else:
-        said = (
-            f"{start}; {len(below)} {verb(len(below), 'does', 'do')} so with the whole 95 % interval (at chance "
-            f"about {0.025 * total:.1f} of {total} would): there negatives score above positives, which "
-            f"chance alone seldom gives ({listed(_names(below))})."
-        )
+        said = f"{start}; {len(below)} {verb(len(below), 'does', 'do')} so with the whole 95 % interval "
+        said += f"({listed(_names(below))}), where chance alone gives about {TAIL * total:.1f}: "
+        if binom.sf(len(below) - 1, total, TAIL) <= SURE:
+            said += "more than chance explains if the cells are independent; there negatives score above positives."
+        else:
+            said += "no more than chance explains; no score is shown to point the wrong way."
     return Lesson(
         "Below 0.5 is not always “random”",
         "It finds AUCs of 0.380 to 0.570 at unseen sites, without intervals by patient, and calls them close to random "
@@ -322,25 +328,47 @@ def nature(report: Report) -> Lesson | None:
             found,
             f"“{names[0]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
             f"“{names[1]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
-            "the difference of {size} {ends} is within sampling error, so what was changed between the two is not "
-            "shown to matter",
+            f"the difference, “{names[0]}” less “{names[1]}”, of {{size}} {{ends}} is within sampling error, so what "
+            "was changed between the two is not shown to matter",
         )
+        said += _built_in(report.studies[:2])
     return Lesson(
         "Is failure elsewhere in the nature of the task?",
-        "From one way of preparing scans it expects that such algorithms “are bound to fail when they encounter a "
-        "unique data distribution they have never seen before”, and says that it did not fully explore ways to "
-        "robustness. With lungs segmented first, Jin et al. 2020 report 0.930 on CC-CCII and 0.933 on MosMedData.",
+        "It writes: “With limited data and learning time, these AI algorithms are bound to fail when they encounter a "
+        "unique data distribution they have never seen before”, and that it “did not fully explore the possible "
+        "techniques to improve robustness and prevent overfitting”. With lungs segmented first, Jin et al. 2020 report "
+        "an AUC of 0.930 on CC-CCII and of 0.933 on MosMedData.",
         said,
         "protocols",
     )
 
 
+def _built_in(studies: Sequence[Study]) -> str:
+    """Whether a simulation favours the one of two studies that crops to the lungs; "" where not exactly one does."""
+    crops = [study for study in studies if _crops(study)]
+    if len(crops) != 1 or not (said := crop_words(studies[0].ties)):
+        return ""
+    return (
+        f" “{crops[0].name}” crops to the lungs, “{next(s.name for s in studies if s not in crops)}” does not. {said}"
+    )
+
+
+def _crops(study: Study) -> bool:
+    return (study.settings.get("preparation") or {}).get("crop", "none") != "none"
+
+
 def _judged(found: Record, more: str, fewer: str, within: str) -> str:
-    """One of three sentences, by where the interval of a paired difference lies against 0."""
+    """One of three sentences, by where the interval of a paired difference lies against 0.
+
+    A sentence with its direction in words (gains, loses, fewer) has the size and the interval in that direction.
+    """
     low, high = float(found["low"]), float(found["high"])
     mean = float(found["difference"] if "difference" in found else found["estimate"])
-    words = more if low > 0 else fewer if high < 0 else within
-    size = figure(abs(mean)) if words is not within else signed(mean)
+    words, size = within, signed(mean)
+    if low > 0:
+        words, size = more, figure(abs(mean))
+    elif high < 0:
+        words, size, low, high = fewer, figure(abs(mean)), -high, -low
     ends = f"(95\u00a0%: {signed(low)} to {signed(high)})"
     return words.replace("{size}", size).replace("{ends}", ends) + "."
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elsewhere.pages.report.content import Model, Record, Study
-from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ScoreRow, SeedRow
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ProductScoreRow, ScoreRow, SeedRow
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
 
-Row = TypeVar("Row", ScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow)
+Row = TypeVar("Row", ScoreRow, ProductScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow)
 
 READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",
@@ -108,7 +108,7 @@ def record_of(row: Row) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if name != "made_from"}
 
 
-def one_class(row: ScoreRow) -> str:
+def one_class(row: ScoreRow | ProductScoreRow) -> str:
     """ "positive" or "negative" when all scans of the cell are so, "" otherwise."""
     positives, negatives = number(row.positives), number(row.negatives)
     if negatives == 0 and positives:

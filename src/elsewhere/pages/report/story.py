@@ -1,7 +1,8 @@
 """What a simulation tied to the label, and what audit and diagnosis found, in; the two side by side out.
 
 A finding (one rule at one site, or one cause that the diagnosis names there) may be the trace of several ties. It is
-counted once: as many ties came to light as can be given a finding of their own (a maximum matching).
+counted once, and for the strongest of them: at most as many ties came to light as can be given a finding of their own
+that no stronger tie would show as well (a maximum matching). Which tie made a finding is not known.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TRACES = {
     "kernel": (("kernel",), ("texture",)),
     "spacing": ((SLICES,), ("texture",)),
     "coverage": ((SLICES,), ("body",)),
-    "field of view": ((FIELD,), ("body", "background")),
+    "field of view": ((FIELD,), ("body", "background", "texture")),
     "dose": ((), ("texture",)),
     "padding": ((BLACK, "encoding"), ("background",)),
     "contrast": (("scanner and protocol", "encoding"), ("body",)),
@@ -40,7 +41,19 @@ TRACES = {
 """What a simulation can tie to the label: rules of the audit, and causes of the diagnosis, that would show it. The rule
 "encoding" knows the smallest and the largest value: padding, contrast agent and metal move them."""
 
-FOUND, SHARED, MISSED, UNSEEN = "found", "only a finding counted for another tie", "not found", "nothing looked for it"
+CROPPED = ("field of view", "coverage", "positioning", "padding")
+"""Ties of how a scan is framed and placed, which a crop to the lungs takes away."""
+
+LEFT = ("kernel", "spacing", "dose", "contrast", "follow up", "segmented")
+"""Ties of grey values and texture in the lungs, which such a crop leaves. The others are between the two (devices,
+hospital), or not in the picture (age, date)."""
+
+FOUND, SHARED, MISSED, UNSEEN = (
+    "found",
+    "only a finding that another tie may have made",
+    "not found",
+    "nothing looked for it",
+)
 
 Finding = tuple[str, str, str]
 """(site, "rule" or "cause", name)."""
@@ -52,14 +65,14 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
         return None
     rows = compare(study)
     table = out.add_table(_table(rows, f"{slug}-planted"))
-    return {"words": sentence(rows, _unplanted(study, rows)), "table": table}
+    return {"words": sentence(rows, _unplanted(study, rows)), "built_in": crop_words(study.ties), "table": table}
 
 
 def compare(study: Study) -> list[dict[str, Any]]:
     """One row a tie: what was planted, which findings would show it, and whether one is left for it alone."""
     traces = [_traces(study, tie) for tie in study.ties]
-    planted = {i: found for i, (_, found) in enumerate(traces) if float(study.ties[i]["strength"]) > 0}
-    given = match(planted)
+    strengths = [float(tie["strength"]) for tie in study.ties]
+    given = match({i: found for i, (_, found) in enumerate(traces)}, strengths)
     rows = []
     for place, (tie, (looked, found)) in enumerate(zip(study.ties, traces, strict=True)):
         own = given.get(place)
@@ -79,13 +92,20 @@ def compare(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def match(traces: Mapping[int, Sequence[Finding]]) -> dict[int, Finding]:
-    """A maximum matching of ties to findings (Kuhn 1955, augmenting paths): each finding serves one tie at most."""
+def match(traces: Mapping[int, Sequence[Finding]], strengths: Sequence[float]) -> dict[int, Finding]:
+    """A maximum matching of ties to findings (Kuhn 1955, augmenting paths): each finding serves one tie at most.
+
+    A finding serves none but the strongest of the ties that would show so; ties of strength 0 get none.
+    """
+    strongest: dict[Finding, float] = {}
+    for tie, found in traces.items():
+        for finding in found:
+            strongest[finding] = max(strongest.get(finding, 0.0), strengths[tie])
     owner: dict[Finding, int] = {}
 
     def place(tie: int, tried: set[Finding]) -> bool:
         for finding in traces[tie]:
-            if finding not in tried:
+            if finding not in tried and 0 < strengths[tie] >= strongest[finding]:
                 tried.add(finding)
                 if finding not in owner or place(owner[finding], tried):
                     owner[finding] = tie
@@ -97,6 +117,27 @@ def match(traces: Mapping[int, Sequence[Finding]]) -> dict[int, Finding]:
     return {tie: finding for finding, tie in owner.items()}
 
 
+def crop_words(ties: Sequence[Record]) -> str:
+    """How strong the planted ties are that a crop to the lungs takes away, and those that it leaves.
+
+    "" where no tie of either kind is planted.
+    """
+    parts = [[float(t["strength"]) for t in ties if t["factor"] in names] for names in (CROPPED, LEFT)]
+    gone, left = (sum(part) / len(part) if part else 0.0 for part in parts)
+    if not gone and not left:
+        return ""
+    if not gone:
+        return (
+            f"The planted ties are those of grey values and texture (mean strength {left:.2f}), which a crop to the "
+            "lungs leaves: no advantage of such a crop is built in."
+        )
+    return (
+        "A crop to the lungs takes away the ties of how a scan is framed and placed (mean strength "
+        f"{gone:.2f}) and leaves those of grey values and texture ({left:.2f}): that networks with such a crop "
+        "discriminate better elsewhere is built in."
+    )
+
+
 def sentence(rows: Sequence[Record], unplanted: Sequence[str]) -> str:
     """How much of what was planted came to light, each finding counted once, and what was found besides."""
     planted = [r for r in rows if r["strength"] > 0]
@@ -106,7 +147,8 @@ def sentence(rows: Sequence[Record], unplanted: Sequence[str]) -> str:
         states = [r["found"] for r in planted]
         found, shared, missed, unseen = (states.count(state) for state in (FOUND, SHARED, MISSED, UNSEEN))
         said = f"{count(len(planted), 'tie').capitalize()} between label and acquisition "
-        said += f"{'is' if len(planted) == 1 else 'are'} planted. Each finding counted once, {found} came to light"
+        said += f"{'is' if len(planted) == 1 else 'are'} planted. Each finding counted once, and for the "
+        said += f"strongest tie that it may show, at most {found} came to light"
         parts = [
             f"{shared} more may be behind the same findings, which cannot tell which tie they show" if shared else "",
             f"{missed} {'was' if missed == 1 else 'were'} looked for and not found" if missed else "",
@@ -187,12 +229,13 @@ def _table(rows: Sequence[Record], name: str) -> Table:
     ]
     if any(row["positives"] or row["negatives"] for row in rows):
         columns[2:2] = [
-            Column("positives", "Positives", lambda v, _: v or "–"),
-            Column("negatives", "Negatives", lambda v, _: v or "–"),
+            Column("positives", "Positives (at strength 1)", lambda v, _: v or "–"),
+            Column("negatives", "Negatives (at strength 1)", lambda v, _: v or "–"),
         ]
     note = (
         f"Found: a rule that sees metadata alone reaches AUC {NOTABLE} with p of {SURE} or less at that site, or the "
-        "diagnosis names a fitting cause, and that finding is not counted for another tie."
+        "diagnosis names a fitting cause, and that finding is not counted for another tie. Which tie made a finding is "
+        "not known: it is counted for the strongest that it may show."
     )
     return Table(name, "The ties that the simulation planted, and what was found of them.", columns, rows, note)
 

@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 
 from elsewhere.pages.figures import Canvas, DosePanel, dose_grid
-from elsewhere.pages.report.content import Study
+from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.pages.report.words import estimate, figure, spaced
+from elsewhere.pages.report.words import estimate, figure, signed, spaced
 from elsewhere.rows import DoseRow, ExplanationRow
+from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.explanation import FEWEST
-from elsewhere.wording import numbered
+from elsewhere.wording import numbered, verb
 
 NOTABLE = 0.05
 """A fall of the AUC by this much counts (as elsewhere on the page)."""
 
 SURE = 0.05
-"""Largest p of a fall that is spoken of: after Holm over a shift's doses, times the shifts and networks tried."""
+"""Largest p of a fall that is spoken of, after Holm over every dose of every shift that was tried on a network."""
 
 UNLEARNED = "degenerate"
 """What stands for the shift in the one row of a network that did not learn."""
@@ -62,41 +63,60 @@ def _best_words(rows: Sequence[ExplanationRow]) -> list[str]:
 
 
 def sentence(curves: Sequence[DoseRow]) -> str:
-    """Which shift costs most, over all networks, if one surely costs anything; and which cost little at any dose."""
-    falls: dict[str, list[tuple[float, DoseRow]]] = {}
-    for row in curves:
-        plain = _as_is(curves, row)
-        auc = number(row.auc)
-        if plain is not None and auc is not None and row.dose != 0:
-            falls.setdefault(row.shift, []).append((plain - auc, row))
-    if not falls:
+    """Which shift costs most, over all networks, if one significantly costs anything; and which cost little."""
+    tested = [
+        (-difference, p, r)
+        for r in curves
+        if (difference := number(r.difference)) is not None and (p := number(r.p_value)) is not None
+    ]
+    if not tested:
         return ""
-    every = [pair for pairs in falls.values() for pair in pairs]
-    tests = len(falls) * len({(row.model, row.home) for _, row in every})
-    sure = [(fall, row) for fall, row in every if fall > 0 and _surely(row, tests)]
-    fall, row = max(sure or every, key=lambda pair: pair[0])
+    adjusted = holm([p for _, p, _ in tested])
+    sure = [found for found, p in zip(tested, adjusted, strict=True) if found[0] > 0 and p <= SURE]
+    fall, _, row = max(sure or tested, key=lambda found: found[0])
+    tests, what = numbered(len(tested), "test"), f"{row.words}, {spaced(row.model)}"
     if sure:
-        words = f"The costliest: {row.words}, which takes {fall:.2f} of AUC from {spaced(row.model)}."
+        words = f"The costliest: {row.words}, which takes {_fall_words(fall, row)} of AUC from {spaced(row.model)}; "
+        words += f"of {tests} (networks × shifts × doses), {len(sure)} {verb(len(sure), 'lowers', 'lower')} the AUC "
+        words += "significantly after adjustment (Holm)."
     elif fall > 0:
-        words = f"No shift surely lowers the AUC; the largest fall is {fall:.2f} ({row.words}, {spaced(row.model)})."
+        alone = sum(loss > 0 and p <= SURE for loss, p, _ in tested)
+        words = f"No fall of the AUC is significant after adjustment (Holm) for {tests} (networks × shifts × doses). "
+        words += f"The largest is {_fall_words(fall, row)}: {what}. Without adjustment {alone} "
+        words += f"{verb(alone, 'is', 'are')}, where chance alone gives about {SURE / 2 * len(tested):.1f}."
     else:
-        words = "No shift lowers the AUC."
-    harmless = [shift for shift, pairs in falls.items() if max(fall for fall, _ in pairs) < NOTABLE]
-    if harmless and fall > 0:
-        words += f" Measured falls of less than {NOTABLE:.2f} at every dose and network: {', '.join(harmless)} (the "
-        words += "intervals in the table may hold larger ones)."
-    return words
+        words = f"In none of {tests} (networks × shifts × doses) is the AUC lower than that of the scans as they are."
+    return words + (_harmless_words(tested) if fall > 0 else "")
 
 
-def _surely(row: DoseRow, tests: int) -> bool:
-    p = number(row.p_value_holm)
-    return p is not None and p * tests <= SURE
+def _fall_words(fall: float, row: DoseRow) -> str:
+    """A fall of the AUC with its interval, both in the direction of a fall."""
+    low, high = number(row.difference_high), number(row.difference_low)
+    ends = "" if low is None or high is None else f" (95\u00a0%: {signed(-low)} to {signed(-high)})"
+    return f"{figure(fall)}{ends}"
 
 
-def _as_is(curves: Sequence[DoseRow], row: DoseRow) -> float | None:
-    plain = [r for r in curves if r.dose == 0 and r.model == row.model]
-    found = next((r for r in plain if (r.home, r.shift) == (row.home, row.shift)), plain[0] if plain else None)
-    return number(found.auc) if found else None
+def _harmless_words(tested: Sequence[tuple[float, float, DoseRow]]) -> str:
+    """Shifts whose measured falls are all small, each with the number of networks that it could be tried on.
+
+    Args:
+        tested: fall, p and row of each dose that was tried.
+    """
+    networks = {(row.model, row.home) for _, _, row in tested}
+    shifts: dict[str, list[tuple[float, DoseRow]]] = {}
+    for fall, _, row in tested:
+        shifts.setdefault(row.shift, []).append((fall, row))
+    harmless = [
+        f"{shift} ({len({(r.model, r.home) for _, r in found})} of {len(networks)})"
+        for shift, found in shifts.items()
+        if max(fall for fall, _ in found) < NOTABLE
+    ]
+    if not harmless:
+        return ""
+    return (
+        f" Measured falls of less than {NOTABLE:.2f} at every dose, on the networks where the shift could be tried: "
+        f"{', '.join(harmless)}; the intervals in the table may hold larger ones."
+    )
 
 
 def _pictures(study: Study, slug: str) -> list[tuple[bool, Canvas]]:
@@ -154,10 +174,21 @@ def _curve_table(rows: Sequence[DoseRow], name: str) -> Table:
         Column("home", "Scans of"),
         Column("words", "What was done to the scans"),
         Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.get("low"), r.get("high")), numeric=True),
+        Column("difference", "AUC less that as it is (95 %)", _difference_words, numeric=True),
         Column("positive_share", "Called positive", lambda v, _: figure(v), numeric=True),
         Column("scans", "Scans", None, numeric=True),
     ]
-    return Table(name, "Every dose of every shift.", columns, [record_of(row) for row in rows])
+    note = (
+        "The difference is paired, on the same scans, with its interval by patient; each stands by itself, unadjusted."
+    )
+    return Table(name, "Every dose of every shift.", columns, [record_of(row) for row in rows], note)
+
+
+def _difference_words(value: Any, row: Record) -> str:
+    low, high = (number(row.get(f"difference_{end}")) for end in ("low", "high"))
+    if number(value) is None or low is None or high is None:
+        return signed(value)
+    return f"{signed(value)} ({signed(low)} to {signed(high)})"
 
 
 def _explanation_table(rows: Sequence[ExplanationRow], name: str) -> Table:

@@ -7,7 +7,7 @@ from typing import Any
 
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
-from elsewhere.rows import ScoreRow
+from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
@@ -69,7 +69,7 @@ def spaced(model: str) -> str:
     return " + ".join(part.strip() for part in model.split("+"))
 
 
-def one_class_words(row: ScoreRow) -> tuple[str, str, str]:
+def one_class_words(row: ScoreRow | ProductScoreRow) -> tuple[str, str, str]:
     """What a one-class cell says instead of an AUC: ("positives only", "no AUC", "sensitivity 0.53 (0.36–0.69)")."""
     kind = one_class(row)
     rate = "sensitivity" if kind == "positive" else "specificity"
@@ -149,6 +149,10 @@ def networks_trained(studies: Sequence[Study]) -> str:
 def opening(report: Report) -> str:
     """What was trained and where it was tested; sites and gaps are those of all studies together."""
     models = [(study, model) for study in report.studies for model in study.models]
+    if not models:
+        products = list(dict.fromkeys(name for study in report.studies for name in study.products))
+        judged = f"; {listed(products)} {verb(len(products), 'is', 'are')} judged from scores" if products else ""
+        return f"No network was trained{judged}."
     order = _order(report.studies[0])
     trained = sorted({site for _, model in models for site in model.trained_on}, key=order)
     scored = {row.site for study in report.studies for row in study.scores}
@@ -166,7 +170,13 @@ def opening(report: Report) -> str:
     if not tested:
         return f"{start}; no test score is in the records."
     cells = sum(len(study.models) * len(study.sites) for study in report.studies)
-    missing = cells - sum(len({(r.model, r.site) for r in study.scores}) for study in report.studies)
+    scored_cells = {(place, r.model, r.site) for place, study in enumerate(report.studies) for r in study.scores}
+    missing = sum(
+        (place, model.name, site.name) not in scored_cells
+        for place, study in enumerate(report.studies)
+        for model in study.models
+        for site in study.sites
+    )
     which = "each was tested" if not missing else "they were tested"
     gap = f" ({missing} of {cells} cells {verb(missing, 'is', 'are')} missing)" if missing else ""
     return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
@@ -205,7 +215,7 @@ def _numbered(value: Any, noun: str) -> str:
     return f"– {noun}s" if found is None else numbered(int(found), noun)
 
 
-def _ends(row: ScoreRow, name: str) -> tuple[Any, Any]:
+def _ends(row: ScoreRow | ProductScoreRow, name: str) -> tuple[Any, Any]:
     return getattr(row, f"{name}_sampling_low"), getattr(row, f"{name}_sampling_high")
 
 

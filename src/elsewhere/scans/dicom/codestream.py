@@ -129,6 +129,8 @@ def fragments(data: bytes) -> list[bytes]:
     item, sequence_end, undefined = 0xFFFEE000, 0xFFFEE0DD, 0xFFFFFFFF
     items: list[bytes] = []
     at = 0
+    if data[8:].startswith((SOI, JPEG_2000_START)):  # some writers leave the offset table out
+        items.append(b"")
     while at + 8 <= len(data):
         group, element, length = struct.unpack_from("<HHI", data, at)
         tag, at = group << 16 | element, at + 8

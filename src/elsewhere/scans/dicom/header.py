@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -186,7 +186,7 @@ def _header(path: Path, tags: Tags) -> Header:
         orientation=shared_floats(get("ImageOrientationPatient"), 6) or letters_of(get("PatientOrientation", "")),
         location=number_of(get("SliceLocation")),
         number=int_of(get("InstanceNumber")),
-        time=seconds_of(get("AcquisitionDate", ""), get("AcquisitionTime", "")),
+        time=_time(get),
         pixel_spacing=shared_floats(get("PixelSpacing"), 2),
         slope=slope_of(get("RescaleSlope")),
         intercept=scale_of(get("RescaleIntercept"), "RescaleIntercept"),
@@ -198,6 +198,17 @@ def _header(path: Path, tags: Tags) -> Header:
     if "," not in "".join([get(name, "") for name in _COMMAS]):
         return header
     return replace(header, remarks=_comma_remarks(tuple(name for name in _COMMAS if "," in get(name, ""))))
+
+
+def _time(get: Callable[[str, str], str]) -> float | None:
+    """Seconds of the acquisition; where nothing says it, of the image."""
+    whole = get("AcquisitionDateTime", "")
+    moments = (
+        (get("AcquisitionDate", ""), get("AcquisitionTime", "")),
+        (whole[:8], whole[8:]),
+        (get("ContentDate", ""), get("ContentTime", "")),
+    )
+    return next((t for day, clock in moments if (t := seconds_of(day, clock)) is not None), None)
 
 
 _COMMAS = (
@@ -241,9 +252,15 @@ _FORM = (
     "ModalityLUTSequence",
 )
 OWNER = (
-    *("PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate", "StationName"),
-    *("Manufacturer", "ManufacturerModelName"),
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate"),
+    *("StationName", "Manufacturer", "ManufacturerModelName"),
 )
+"""What tells patients, studies and scanners apart."""
+WEAK_OWNER = (
+    *("StudyTime", "StudyID", "AccessionNumber", "PatientWeight", "PatientSize", "InstitutionName"),
+    "DeviceSerialNumber",
+)
+"""What archives may fill in for some images only: it tells owners apart where their images lie at the same places."""
 RUN = {
     "AcquisitionNumber": "acquisition",
     "TemporalPositionIdentifier": "time point",
@@ -259,12 +276,13 @@ RUN = {
     "SeriesNumber": "series number",
     "SeriesTime": "series time",
     "FrameOfReferenceUID": "frame of reference",
+    "AcquisitionDate": "acquisition date",
+    "PatientPosition": "patient position",
+    "FilterType": "filter",
+    "LossyImageCompression": "lossy compression",
 }
 """What tells the acquisitions and reconstructions inside one series apart → the word for it in notes."""
-_ABOUT = (
-    *("Modality", "SOPClassUID", "RescaleType", "PatientPosition", "GantryDetectorTilt", "AcquisitionDate"),
-    *("LossyImageCompression", *OWNER, *RUN),
-)
+_ABOUT = ("Modality", "SOPClassUID", "RescaleType", "GantryDetectorTilt", *OWNER, *WEAK_OWNER, *RUN)
 
 
 @lru_cache(maxsize=4096)
@@ -320,8 +338,8 @@ def _about(syntax: str, *texts: str) -> About:
         rescale_type=get("RescaleType").upper(),
         image_type=kinds,
         series_number=int_of(get("SeriesNumber")),
-        owner=tuple(get(name) for name in OWNER),
-        run=MappingProxyType({word: plain(get(name)) for name, word in RUN.items()}),
+        owner=tuple(get(name) for name in (*OWNER, *WEAK_OWNER)),
+        run=MappingProxyType({"stack": "", **{word: plain(get(name)) for name, word in RUN.items()}}),
         facts=MappingProxyType(known),
     )
 
@@ -363,6 +381,7 @@ def _frame_about(about: About, groups: Sequence[Dataset]) -> About:
     frame_type = _macro(groups, "CTImageFrameTypeSequence", "FrameType")
     run = {
         "acquisition": _macro(groups, "FrameContentSequence", "FrameAcquisitionNumber"),
+        "stack": _macro(groups, "FrameContentSequence", "StackID"),
         "time point": _macro(groups, "FrameContentSequence", "TemporalPositionIndex"),
         "kernel": _macro(groups, "CTReconstructionSequence", "ConvolutionKernel"),
         "thickness": _macro(groups, "PixelMeasuresSequence", "SliceThickness"),

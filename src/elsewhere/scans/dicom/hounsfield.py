@@ -27,6 +27,9 @@ SOFT_TISSUE = -300
 LARGEST_TISSUE_MEDIAN = 500
 """The median of a patient's tissue lies at 0 to 100 HU; picture values taken for HU put it far above."""
 CUT_SHARE = 0.02
+"""Of the voxels at the highest value: brighter ones were cut off, or it is padding."""
+MOST_PADDING = 0.75
+"""Of a volume: outside the field of view lies less."""
 LEAST_PICTURE = 32 * 32
 """Pixels of a slice whose distribution of values says where it was cut off."""
 LEAST_VOLUME = 1024
@@ -114,25 +117,34 @@ def blank_padding(values: Values, header: Header, out: Hounsfield) -> int:
 # The whole volume ---------------------------------------------------------------------------------------------------
 
 
-def blank_negative_padding(voxels: Hounsfield, header: Header, tally: Tally) -> str:
-    """Padding that the header does not declare and that was written without its sign, set to air; a remark, or "".
+def blank_undeclared_padding(voxels: Hounsfield, header: Header, tally: Tally) -> str:
+    """Padding that the header does not declare and that shines, set to air; a remark, or "".
 
-    63536 is −2000 without its sign: one value above the whole range of CT, which read with a sign lies below air.
+    It is the one value above the whole range of CT: a negative number written without its sign (63536 is −2000), or one
+    that a large part of the volume has.
     """
-    form, (slope, intercept) = header.form, slope_and_intercept(header)
-    if form.signed or tally.bright is None or tally.bright[0] != tally.bright[1]:
-        return ""
-    value = tally.bright[0]
-    meant = _signed(value, form.allocated)
-    if meant >= 0 or meant * slope + intercept > PLAUSIBLE_HU[0]:
+    highest = int(voxels.max())
+    if highest <= OUT_OF_SCALE[1] or (tally.bright and tally.bright[0] != tally.bright[1]):
         return ""
     count = 0
     for picture in voxels:
-        mask = picture == 32767
-        picture[mask] = AIR
-        count += int(np.count_nonzero(mask))
-    tally.clipped -= count
-    return f"{count} voxels of {value}, which is {meant} written without its sign, are padding: set to air"
+        bright = picture[picture > OUT_OF_SCALE[1]]
+        if (bright != highest).any():
+            return ""
+        count += bright.size
+    form, (slope, intercept) = header.form, slope_and_intercept(header)
+    value = tally.bright[0] if tally.bright else round((highest - intercept) / slope)
+    meant = _signed(value, form.allocated)
+    unsigned = not form.signed and meant < 0 and meant * slope + intercept <= PLAUSIBLE_HU[0]
+    share = count / voxels.size
+    if not unsigned and (voxels.size < LEAST_VOLUME or not CUT_SHARE <= share <= MOST_PADDING):
+        return ""
+    for picture in voxels:
+        picture[picture == highest] = AIR
+    tally.clipped = max(0, tally.clipped - count) if tally.bright else tally.clipped
+    if unsigned:
+        return f"{count} voxels of {value}, which is {meant} written without its sign, are padding: set to air"
+    return f"{count} voxels of {highest} HU, the only value above CT's scale, are padding: set to air"
 
 
 @dataclass(frozen=True)
@@ -160,14 +172,14 @@ class Look:
 
     @property
     def out_of_scale(self) -> float:
-        """Share of the voxels that are no CT number, and not all the same (padding)."""
+        """Share of the voxels that are no CT number, and not one of a few values that many have (padding)."""
         sample, odd = self.sample, 0
-        if self.lowest < OUT_OF_SCALE[0]:
-            low = sample[sample < OUT_OF_SCALE[0]]
-            odd += low.size - int(np.count_nonzero(low == self.lowest))
-        if self.highest > OUT_OF_SCALE[1]:
-            high = sample[sample > OUT_OF_SCALE[1]]
-            odd += high.size - int(np.count_nonzero(high == self.highest))
+        for beyond, end in (
+            (sample[sample < OUT_OF_SCALE[0]], self.lowest),
+            (sample[sample > OUT_OF_SCALE[1]], self.highest),
+        ):
+            values, counts = np.unique(beyond, return_counts=True)
+            odd += int(counts[(values != end) & (counts < CUT_SHARE * sample.size)].sum())
         return odd / sample.size
 
     @property

@@ -57,6 +57,9 @@ CODES |= {"1.2.840.10008.1.2.5": RLE}
 """Transfer syntax → the code that it must be."""
 PLUGINS = {JPEG: "pillow", JPEG_LS: "pyjpegls", JPEG_2000: "pylibjpeg", RLE: "pydicom"}
 """pydicom's decoder for each code (the packages are dependencies)."""
+LOWEST_STORED = 8192
+"""No CT stores a value further below 0; bits of overlays make larger numbers."""
+OTHER_PIXELS = ("FloatPixelData", "DoubleFloatPixelData", "PixelDataProviderURL")
 CONVERT = "Convert the series, e.g. with `gdcmconv --raw` or dcmtk's `dcmdjpeg`, or export it uncompressed"
 
 
@@ -199,6 +202,9 @@ class Frames:
     def _dataset(self) -> pydicom.Dataset:
         dataset = read_dataset(self.header.path, pixels=True)
         if "PixelData" not in dataset:
+            if kind := next((name for name in OTHER_PIXELS if name in dataset), ""):
+                what = f"has its pixels in {kind} instead of PixelData"
+                raise BadScan(self.header.path, what, "Export the original CT images, with whole numbers")
             raise Damaged("is cut short before its pixel data")
         if self.header.form.syntax in NATIVE:  # as the bytes show it
             syntax = self.header.form.syntax
@@ -261,7 +267,7 @@ def fit(values: Values, form: Form, bits: int, remarks: Counter[str]) -> Values:
     if form.overlays or (form.signed and not (values.view(f"u{size // 8}") >> bits).any()):
         return masked
     beyond = values[masked != values]
-    if not beyond.size or _is_negative_padding(beyond):
+    if not beyond.size or _are_negative(beyond):
         return values
     if _reach(values) >= 1 << (bits + (0 if form.signed else 1)):
         remarks[f"bits beyond BitsStored {bits}, of no declared overlay, dropped"] += 1
@@ -270,10 +276,10 @@ def fit(values: Values, form: Form, bits: int, remarks: Counter[str]) -> Values:
     return values
 
 
-def _is_negative_padding(values: Values) -> bool:
-    """Are these unsigned values one negative number, written into more bits than are stored?"""
-    low = int(values.min())
-    return values.dtype.kind == "u" and low == int(values.max()) and low >> (8 * values.itemsize - 1) == 1
+def _are_negative(values: Values) -> bool:
+    """Are these unsigned values negative numbers of a CT, written into more bits than are stored?"""
+    whole = 1 << 8 * values.itemsize
+    return values.dtype.kind == "u" and int(values.min()) >= whole - min(LOWEST_STORED, whole // 2)
 
 
 def _lower(values: Values, form: Form, lift: int, remarks: Counter[str]) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from elsewhere.scans.scan import Fact
@@ -20,16 +21,21 @@ PHILIPS_KERNELS = {"A": 30.0, "B": 40.0, "C": 50.0, "D": 60.0, "E": 80.0, "L": 6
 SHARPNESS = GE_KERNELS | GE_SHARP_KERNELS | PHILIPS_KERNELS
 """On the scale of Siemens' kernel numbers (20 smooth … 90 sharp)."""
 
-CHEST = re.compile(r"CHEST|THORA|TORA[XC]|LUNG|PULMO|PULMAO|\bTHX|HRCT|CAP\b|BRUST|胸|肺|ГРУД|ЛЕГК")
+CHEST = re.compile(
+    r"CHEST|THORA|TORA[XCK]|LUNG|PULMO|POUMON|POLMON|PULMAO|AKCIGER|KLATK|HRUDNI|BROSTKORG|\bTHX|HRCT|CAP\b|BRUST"
+    r"|胸|肺|ГРУД|ЛЕГК|ОГК"
+)
 ELSEWHERE = re.compile(
-    r"ABD|PELVI|BECKEN|HEAD|BRAIN|SKULL|CRAN|SCHADEL|KOPF|NECK|CERVI|HALS|LIVER|LEBER|KIDNEY|RENAL|NIERE|SPINE|LUMB|LWS"
-    r"|KNEE|KNIE|HIP\b|FOOT|HAND|WRIST|SHOULDER|EXTREM|SINUS|ORBIT|UROGR|COLON|腹|头|ЖИВОТ|БРЮШ|ГОЛОВ"
+    r"ABD|BAUCH|BUIK|BRZUCH|PELVI|BECKEN|BASSIN|HEAD|BRAIN|SKULL|CRAN|SCHADEL|SCHAEDEL|KOPF|NECK|CERVI|HALS|LIVER|LEBER"
+    r"|KIDNEY|RENAL|NIERE|SPINE|LUMB|LWS|KNEE|KNIE|HIP\b|FOOT|HAND|WRIST|SHOULDER|EXTREM|SINUS|ORBIT|UROGR|COLON"
+    r"|腹|头|頭|颈|頸|盆|ЖИВОТ|БРЮШ|ГОЛОВ|ТАЗ"
 )
 
 
 def region(facts: Mapping[str, Fact]) -> int:
     """0 where body part or description say chest, 2 where they say another region only, 1 where they say neither."""
-    text = f"{facts.get('body_part') or ''} {facts.get('description') or ''}".upper()
+    text = unicodedata.normalize("NFKD", f"{facts.get('body_part') or ''} {facts.get('description') or ''}").upper()
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
     return 0 if CHEST.search(text) else 2 if ELSEWHERE.search(text) else 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from elsewhere.errors import BadScan
 from elsewhere.scans.dicom.header import CT_CLASS, ENHANCED_CLASSES, Header, read_headers
 from elsewhere.scans.dicom.preference import COVERING, LOCALIZERS, REFORMATTED, RENDERED, rank, region
-from elsewhere.scans.dicom.separate import owners
+from elsewhere.scans.dicom.separate import is_one_grid, owners
 from elsewhere.scans.dicom.stack import arrange, counted, majority, turn_of
 from elsewhere.scans.dicom.tags import uid_name
 from elsewhere.scans.scan import Fact
@@ -19,6 +19,8 @@ from elsewhere.scans.slices import walk
 
 CT_CLASSES = ("", CT_CLASS, *ENHANCED_CLASSES)
 GREY = ("", "MONOCHROME1", "MONOCHROME2")
+HOUNSFIELD = re.compile(r"$|US$|HU|HOUN|H\.? ?U")
+"""RescaleType of HU, or of values that their plausibility judges (absent, unspecified)."""
 UID_FORM = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 
 
@@ -39,6 +41,7 @@ class Series:
         notes: what had to be left out.
         others: files of the same images or series that are not in `files`: copies, scouts, other acquisitions.
         part: what tells it from other series of the same UID and patient ("folder p2"), or "".
+        next_step: what to do about the refusal, or "".
     """
 
     uid: str
@@ -54,6 +57,7 @@ class Series:
     notes: tuple[str, ...] = ()
     others: tuple[Path, ...] = ()
     part: str = ""
+    next_step: str = ""
 
     def describe(self) -> str:
         """A few words that tell it from its siblings."""
@@ -67,9 +71,10 @@ class Series:
 def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
     """All series below a folder, and the damaged files that belong to none.
 
-    Files that are no DICOM, and DICOM without images, are passed over. Files group by SeriesInstanceUID (and
-    PatientID: bad anonymisers give everyone the same UID); without a valid one by folder and SeriesNumber. A damaged
-    file belongs to its folder's series, if there is just one.
+    Files that are no DICOM, and DICOM without images, are passed over. Files group by SeriesInstanceUID, and by what
+    else tells patients, studies and scanners apart (bad anonymisers give everyone the same UID); without a valid UID by
+    folder and SeriesNumber; where every file has a UID of its own by folder, study and SeriesNumber. A damaged file
+    belongs to its folder's series, if there is just one.
     """
     groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     damaged: dict[Path, list[BadScan]] = defaultdict(list)
@@ -81,7 +86,8 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
                     groups[_key(header, root)].append(header)
             except BadScan as error:
                 damaged[folder].append(error)
-    parts = [(key, part) for key, headers in groups.items() for part in _parts(headers, root)]
+    whole = _gathered(groups, root)
+    parts = [(key, part) for key, headers in whole.items() for part in _parts(headers, root)]
     holders = _holders([headers for _, (headers, _) in parts])
     series = [_series(key, headers, part, _lost(headers, damaged, holders)) for key, (headers, part) in parts]
     orphans = [bad for folder, errors in damaged.items() if holders.get(folder, 0) != 1 for bad in errors]
@@ -89,22 +95,41 @@ def find_series(root: Path) -> tuple[list[Series], list[BadScan]]:
 
 
 def _parts(headers: list[Header], root: Path) -> list[tuple[list[Header], str]]:
-    """The images of one UID by patient, study, scanner and folder, and a name for each part ("" for the only one)."""
+    """The images of one UID by patient, study, scanner and folder, and a name for each part that its patient's id does
+    not tell from the others ("" for the only one)."""
     found = owners(headers)
     if len(found) == 1:
         return [(headers, "")]
+    patients = Counter(part[0].patient for part, _ in found)
     folders = [sorted({h.path.parent.relative_to(root).as_posix() for h in part}) for part, _ in found]
     apart = len({tuple(names) for names in folders}) == len(found)
-    return [
-        (part, f"folder {folders[i][0]}" if apart else f"part {i + 1}, by {why}") for i, (part, why) in enumerate(found)
-    ]
+    names = [f"folder {folders[i][0]}" if apart else f"part {i + 1}, by {why}" for i, (_, why) in enumerate(found)]
+    known = [bool(part[0].patient) and patients[part[0].patient] == 1 for part, _ in found]
+    return [(part, "" if told else name) for (part, _), name, told in zip(found, names, known, strict=True)]
 
 
 def _key(header: Header, root: Path) -> tuple[str, ...]:
     if valid_uid(header.series_uid):
-        return header.series_uid, header.patient
+        return (header.series_uid,)
     folder = header.path.parent.relative_to(root).as_posix()
-    return folder, header.patient, str(header.about.series_number)
+    return folder, header.series_uid, header.patient, str(header.about.series_number)
+
+
+def _gathered(groups: Mapping[tuple[str, ...], list[Header]], root: Path) -> dict[tuple[str, ...], list[Header]]:
+    """The groups; where every file of a folder, study and SeriesNumber has a UID of its own, they are one."""
+    whole: dict[tuple[str, ...], list[Header]] = {}
+    singles: dict[tuple[str, ...], list[tuple[tuple[str, ...], Header]]] = defaultdict(list)
+    for key, headers in groups.items():
+        whole[key] = headers
+        if len(headers) == 1 and valid_uid(headers[0].study_uid):
+            folder = headers[0].path.parent.relative_to(root).as_posix()
+            singles[folder, headers[0].study_uid, str(headers[0].about.series_number)].append((key, headers[0]))
+    for name, pairs in singles.items():
+        if is_one_grid([header for _, header in pairs]):
+            for key, _ in pairs:
+                del whole[key]
+            whole[name] = [header for _, header in pairs]
+    return whole
 
 
 def valid_uid(text: str) -> bool:
@@ -127,7 +152,7 @@ def _lost(
 def _series(key: tuple[str, ...], headers: Sequence[Header], part: str, lost: Sequence[Path]) -> Series:
     notes = [f"{counted(len(lost), 'damaged file')}: {', '.join(path.name for path in lost)}"] if lost else []
     chosen: Sequence[Header] = headers
-    refusal = refusal_of(majority(headers)[0][0])
+    refusal, next_step = refusal_of(majority(headers)[0][0])
     geometry: dict[str, Fact] = {}
     length = None
     if not refusal:
@@ -137,7 +162,7 @@ def _series(key: tuple[str, ...], headers: Sequence[Header], part: str, lost: Se
             notes += stack.notes
             length = stack.length_mm
         except BadScan as error:
-            refusal = error.what
+            refusal, next_step = error.what, error.next_step
     first = chosen[0]
     files = (*dict.fromkeys(h.path for h in chosen), *lost)
     return Series(
@@ -154,36 +179,40 @@ def _series(key: tuple[str, ...], headers: Sequence[Header], part: str, lost: Se
         notes=tuple(notes),
         others=tuple(dict.fromkeys(h.path for h in headers if h.path not in set(files))),
         part=part,
+        next_step=next_step,
     )
 
 
-def refusal_of(header: Header) -> str:
-    """Why a series of such images is no axial primary CT volume; "" where nothing speaks against it."""
-    about, kind = header.about, " ".join(header.about.image_type)
+def refusal_of(header: Header) -> tuple[str, str]:
+    """Why a series of such images is no axial primary CT volume, and what to do; "" where nothing speaks against it."""
+    about, form, kind = header.about, header.form, " ".join(header.about.image_type)
+    ct, hu = "Give the CT series", "Export the series in HU"
     faults = (
-        (about.modality not in ("CT", ""), f"is no CT but modality '{about.modality}'"),
-        (about.sop_class not in CT_CLASSES, f"is no CT image but {uid_name(about.sop_class)}"),
-        (LOCALIZERS & set(about.image_type), f"is a localizer ({kind})"),
-        (RENDERED & set(about.image_type), f"is a rendering, not slices ({kind})"),
+        (about.modality not in ("CT", ""), f"is no CT but modality '{about.modality}'", ct),
+        (about.sop_class not in CT_CLASSES, f"is no CT image but {uid_name(about.sop_class)}", ct),
+        (LOCALIZERS & set(about.image_type), f"is a localizer ({kind})", "Give the axial series"),
+        (RENDERED & set(about.image_type), f"is a rendering, not slices ({kind})", "Give the original slices"),
         (
-            header.form.samples != 1 or header.form.photometric not in GREY,
-            f"holds colour images ({header.form.photometric})",
+            form.samples != 1 or form.photometric not in GREY,
+            f"holds colour images ({form.photometric})",
+            "Leave out screenshots and secondary captures",
         ),
-        (header.form.lut, "maps its values through a Modality LUT, which is not applied here"),
         (
-            about.rescale_type[:1] not in ("H", "") and about.rescale_type != "US",
-            f"holds values of type {about.rescale_type}, not HU",
+            form.lut,
+            "maps its values through a Modality LUT, which is not applied here",
+            f"{hu}, with slope and intercept",
         ),
+        (not HOUNSFIELD.match(about.rescale_type), f"holds values of type {about.rescale_type}, not HU", hu),
     )
-    return next((reason for fault, reason in faults if fault), "") or _plane_fault(header)
+    return next(((what, then) for fault, what, then in faults if fault), None) or _plane_fault(header)
 
 
-def _plane_fault(header: Header) -> str:
+def _plane_fault(header: Header) -> tuple[str, str]:
     try:
         turn_of(header, "")
     except BadScan as error:
-        return error.what
-    return ""
+        return error.what, error.next_step
+    return "", ""
 
 
 # Which one to take ----------------------------------------------------------------------------------------------
@@ -204,7 +233,9 @@ def choose(candidates: Iterable[Series], where: str) -> tuple[Series, tuple[str,
     usable = sorted(_covering([s for s in usable if region(s.facts) < 2] or usable), key=_key_of)
     if not usable:
         reasons = "; ".join(f"series {s.number} {s.refusal}" for s in candidates[:5])
-        raise BadScan(where, f"has no axial CT series ({reasons})", "Name the series to use by its series_uid")
+        largest = max(candidates, key=lambda s: s.slices)
+        then = f"{largest.next_step}, or name the series to use by its series_uid"
+        raise BadScan(where, f"has no axial CT series ({reasons})", then)
     best, others = usable[0], [s for s in candidates if s is not usable[0]]
     notes = [f"{where}: only a derived or reformatted series was there, {best.describe()}"] if best.reformatted else []
     if region(best.facts) == 2:

@@ -23,6 +23,7 @@ from elsewhere.scans.dicom.separate import (
     same_content,
     without_copies,
 )
+from elsewhere.scans.grid import in_millimetres
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.slices import natural_key
 from elsewhere.scans.volume import Spacing
@@ -285,7 +286,7 @@ def _one_run(headers: Sequence[Header], heights: Sequence[float], which: list[in
 
 PLURALS = {"frame of reference": "frames of reference", "contrast": "contrast phases", "body part": "body parts"}
 PLURALS |= {"thickness": "slice thicknesses", "acquisition time": "acquisitions", "kVp": "tube voltages"}
-PLURALS |= {"series time": "series times"}
+PLURALS |= {"series time": "series times", "pass": "passes", "lossy compression": "compressions"}
 
 
 def _preferred(headers: Sequence[Header], heights: Sequence[float], sets: Sequence[list[int]]) -> list[int]:
@@ -300,7 +301,8 @@ def _preferred(headers: Sequence[Header], heights: Sequence[float], sets: Sequen
         derived = bool(REFORMATTED & set(first.about.image_type))
         when = min((time for time in (headers[i].time for i in one) if time is not None), default=0.0)
         number = first.about.run["acquisition"].rjust(12), min(headers[i].number or 0 for i in one)
-        return *rank(first.about.facts, count, derived), when, number, str(first.path)
+        lossy = bool(first.about.facts.get("lossy"))
+        return lossy, *rank(first.about.facts, count, derived), when, number, str(first.path)
 
     here = [one for one in sets if region(headers[one[0]].about.facts) < 2] or list(sets)
     longest = max(map(length, here))
@@ -350,9 +352,9 @@ def _numbers(headers: Sequence[Header]) -> list[float | None]:
 
 
 def _rounding(heights: Sequence[float]) -> float:
-    """The coarsest of 10, 1, 0.1, 0.01 mm of which all heights are multiples; 0 where none is."""
+    """The coarsest of 1, 0.1, 0.01 mm of which all heights are multiples; 0 where none is."""
     values = np.asarray(heights)
-    return next((unit for unit in (10.0, 1.0, 0.1, 0.01) if np.allclose(values / unit, np.rint(values / unit))), 0.0)
+    return next((unit for unit in (1.0, 0.1, 0.01) if np.allclose(values / unit, np.rint(values / unit))), 0.0)
 
 
 def _by_number(headers: Sequence[Header], where: str, notes: list[str]) -> list[int]:
@@ -367,8 +369,7 @@ def _by_number(headers: Sequence[Header], where: str, notes: list[str]) -> list[
         if len(which) > 1:
             notes.append("neither positions nor SliceLocation: ordered by InstanceNumber, 1 taken as the most superior")
         return sorted(which, key=lambda i: numbers[i] or 0)
-    names = [headers[i].path.name for i in which]
-    if len({re.sub(r"\d+", "#", name) for name in names}) > 1 or len(set(names)) < len(names):
+    if not _names_count([headers[i].path.name for i in which]):
         what = "has no positions, no SliceLocation, no distinct InstanceNumbers, and its files' names do not count"
         raise BadScan(where, what, "Export the series with ImagePositionPatient")
     notes.append(
@@ -376,6 +377,18 @@ def _by_number(headers: Sequence[Header], where: str, notes: list[str]) -> list[
         "the first taken as the most superior"
     )
     return sorted(which, key=lambda i: natural_key(headers[i].path.name))
+
+
+def _names_count(names: Sequence[str]) -> bool:
+    """Do files' names count the slices: one text, one number that differs, and hardly one missing?"""
+    if len({re.sub(r"\d+", "#", name) for name in names}) > 1:
+        return False
+    columns = zip(*(map(int, re.findall(r"\d+", name)) for name in names), strict=True)
+    varying = [sorted(column) for column in columns if len(set(column)) > 1]
+    if len(varying) != 1 or len(set(varying[0])) < len(names):
+        return False
+    step = min(np.diff(varying[0]))
+    return bool(len(names) >= (1 - MAX_LOST_SHARE) * ((varying[0][-1] - varying[0][0]) / step + 1))
 
 
 def _one_per_place(
@@ -449,6 +462,7 @@ def _spacing(header: Header, turn: Turn, step: float | None, notes: list[str]) -
         notes.append("slice positions unknown: spacing unknown")
         return None
     rows, columns = header.pixel_spacing[::-1] if turn.swap else header.pixel_spacing
+    notes += in_millimetres((step, rows, columns), "mm")[1]
     return step, rows, columns
 
 

@@ -7,16 +7,20 @@ The bytes decide how they are read, not what the file's meta group says of them:
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import pydicom
+from pydicom.charset import python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
@@ -33,6 +37,8 @@ TEXTS = (
     *("AcquisitionTime", "SeriesTime", "StationName", "PatientName", "PatientBirthDate", "FrameOfReferenceUID"),
     *("Manufacturer", "ManufacturerModelName", "SeriesDescription", "BodyPartExamined", "PatientID", "PatientSex"),
     *("PatientAge", "PatientPosition", "ContrastBolusAgent", "SliceThickness", "KVP", "GantryDetectorTilt"),
+    *("StudyTime", "StudyID", "AccessionNumber", "PatientWeight", "PatientSize", "InstitutionName"),
+    *("DeviceSerialNumber", "AcquisitionDateTime", "ContentDate", "ContentTime", "FilterType"),
     *("ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "TriggerTime", "ProtocolName"),
     *("AcquisitionNumber", "TemporalPositionIdentifier", "InstanceNumber", "ImagePositionPatient"),
     *("ImageOrientationPatient", "PatientOrientation", "SliceLocation", "PhotometricInterpretation", "NumberOfFrames"),
@@ -58,6 +64,8 @@ LARGEST_HEADER = 1 << 28
 """Bytes before the pixels, as stored or inflated; a multi-frame file of 10 000 frames needs about 2^24."""
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3")
 RECOPY = "Copy or export the file again"
+ESCAPES = re.compile(rb"\x1b[$]?[()\-./]?[0-9A-Z]")
+"""Switches of character sets inside a value (ISO 2022)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,8 @@ def _start(head: bytes) -> int | None:
     """Offset of the first element, or None; files without the preamble begin with group 2 or 8."""
     if head[128:132] == b"DICM":
         return 132
+    if head[:4] == b"DICM":
+        return 4
     little = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\0"
     big = head[:3] == b"\0\x08\0" and head[4:6] in SHORT_VRS
     return 0 if len(head) > 8 and (little or big) else None
@@ -230,14 +240,37 @@ def _walk(data: bytes, at: int, explicit: bool, whole: bool) -> tuple[dict[str, 
             found[TEXT_TAGS[tag]] = data[value_at:at]
         elif tag in NUMBER_TAGS and length:
             numbers[NUMBER_TAGS[tag]] = _number(data[value_at:at])
-    if not whole or at != end:
+    if not whole or data[at:].strip(b"\0"):  # a file may be filled up with zeros
         raise _RanOut
     return {**_texts(found), **numbers}, -1, 0
 
 
 def _texts(found: dict[str, bytes]) -> dict[str, str]:
-    encoding = "utf-8" if b"192" in found.get("SpecificCharacterSet", b"") else "latin-1"
-    return {name: value.decode(encoding, "replace").strip("\0 ") for name, value in found.items()}
+    encoding = _encoding(found.get("SpecificCharacterSet", b"").decode("ascii", "replace").strip("\0 "))
+    return {name: _decoded(value, encoding).strip("\0 ") for name, value in found.items()}
+
+
+@lru_cache(maxsize=64)
+def _encoding(charset: str) -> str:
+    """What Python calls a SpecificCharacterSet, the last of several; "" where it names none or only ASCII."""
+    last = charset.rpartition("\\")[2].strip()
+    name = python_encoding.get(last, "") if last not in ("", "ISO_IR 6", "ISO 2022 IR 6") else ""
+    try:
+        return codecs.lookup(name).name if name else ""
+    except LookupError:
+        return ""
+
+
+def _decoded(value: bytes, encoding: str) -> str:
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii")
+    if not encoding:
+        try:
+            return value.decode("utf-8")  # what programs write that set no SpecificCharacterSet
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    value = value if encoding.startswith("iso2022") else ESCAPES.sub(b"", value)
+    return value.decode(encoding, "replace")
 
 
 def _number(raw: bytes, order: Literal["little", "big"] = "little") -> str:
@@ -257,7 +290,7 @@ _LONG = struct.Struct("<HHI")
 
 def _element(data: bytes, at: int, explicit: bool) -> tuple[int, int, int]:
     """Tag, length of the value, offset of the value."""
-    if at + 12 > len(data):
+    if at + 8 > len(data):
         raise _RanOut
     if not explicit:
         group, element, length = _LONG.unpack_from(data, at)
@@ -267,6 +300,8 @@ def _element(data: bytes, at: int, explicit: bool) -> tuple[int, int, int]:
         return group << 16 | element, short, at + 8
     if vr not in LONG_VRS:
         raise _Unusual
+    if at + 12 > len(data):
+        raise _RanOut
     length = int.from_bytes(data[at + 8 : at + 12], "little")
     if length == UNDEFINED and vr == b"UN":
         raise _Unusual

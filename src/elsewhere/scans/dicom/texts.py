@@ -17,7 +17,7 @@ Point = tuple[float, ...]
 def plain(text: str) -> str:
     """A value as it is compared: numbers by their value ("1.0" is "1"), texts without case or blanks around."""
     number = number_of(text) if "\\" not in text else None
-    return f"{number:g}" if number is not None else "\\".join(part.strip() for part in text.upper().split("\\"))
+    return f"{number:.15g}" if number is not None else "\\".join(part.strip() for part in text.upper().split("\\"))
 
 
 def contrast_of(agent: str) -> bool | None:
@@ -37,6 +37,8 @@ def age_of(text: str) -> Fact:
 def number_of(text: str | None) -> float | None:
     """The first number of a text, a decimal comma read as a point; None where there is none."""
     first = (text or "").partition("\\")[0]
+    if "_" in first:  # Python would read 1_5 as 15
+        return None
     try:
         value = float(first.replace(",", ".") if first.count(",") == 1 else first)
     except ValueError:

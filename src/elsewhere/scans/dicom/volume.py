@@ -19,7 +19,7 @@ from elsewhere.scans.dicom.hounsfield import (
     PADDING_BELOW,
     Look,
     Tally,
-    blank_negative_padding,
+    blank_undeclared_padding,
     padding,
     padding_remark,
     to_hounsfield,
@@ -32,6 +32,7 @@ from elsewhere.scans.volume import Volume
 MAX_LOST_TRIED = 5
 """Slices that may fail before the rest is not tried, even where none may be lost."""
 LEAST_MIXED = 6
+MIXED_VOLUMES = (2, 3, 4)
 MIXED_RATIO, MIXED_SHARE = 1.5, 0.9
 """In one volume the difference of slices grows with their distance: no scan at hand has a pair of neighbours that
 differ 1.5 times as much as the slices on either side do, so nine of ten do not by chance."""
@@ -141,7 +142,7 @@ def _with_its_sign(
 ) -> tuple[NDArray[np.int16], Look, list[str]]:
     """The voxels; with the other sign where the declared one puts many out of CT's scale and the other does not."""
     header = stack.headers[0]
-    if said := blank_negative_padding(voxels, header, done.tally):
+    if said := blank_undeclared_padding(voxels, header, done.tally):
         return voxels, Look.at(voxels), [said]
     look = Look.at(voxels)
     if max(look.out_of_scale, done.tally.clipped / voxels.size) <= ODD_SHARE:
@@ -161,15 +162,18 @@ def _with_its_sign(
 
 
 def _check_alternation(sample: NDArray[np.int16], where: str) -> None:
-    """Raises BadScan where every slice resembles the next but one and not its neighbour: two volumes are mixed."""
-    if len(sample) < LEAST_MIXED:
-        return
+    """Raises BadScan where every slice resembles the next but one, or but two or three, and not its neighbour."""
     thin = sample.astype(np.int32)
-    near = np.abs(thin[1:-1] - thin[:-2]).mean(axis=(1, 2))
-    far = np.abs(thin[2:] - thin[:-2]).mean(axis=(1, 2))
-    if float(np.mean(near > MIXED_RATIO * far)) >= MIXED_SHARE:
-        what = "alternates: each slice resembles the next but one and not its neighbour, so two volumes are mixed"
-        raise BadScan(where, what, "Put each volume into a folder of its own, and name it by its `path`")
+    for volumes in MIXED_VOLUMES:
+        if len(thin) < LEAST_MIXED * volumes / 2:
+            return
+        near = np.abs(thin[1 : len(thin) - volumes + 1] - thin[:-volumes]).mean(axis=(1, 2))
+        far = np.abs(thin[volumes:] - thin[:-volumes]).mean(axis=(1, 2))
+        if float(np.mean(near > MIXED_RATIO * far)) >= MIXED_SHARE:
+            skipped = ("one", "two", "three")[volumes - 2]
+            what = f"alternates: each slice resembles the next but {skipped} and not its neighbour"
+            then = "Put each volume into a folder of its own, and name it by its `path`"
+            raise BadScan(where, f"{what}, so {volumes} volumes are mixed", then)
 
 
 def _too_many(where: str, lost: Sequence[BadScan], total: int, stopped: bool = False) -> BadScan:

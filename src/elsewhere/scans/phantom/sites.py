@@ -13,7 +13,7 @@ import numpy as np
 from elsewhere.scans.phantom.disease import Kind, LesionStyle, draw_disease
 from elsewhere.scans.phantom.exam import Plan
 from elsewhere.scans.phantom.habits import PATIENTS
-from elsewhere.scans.phantom.ties import QUARTER, TIES, Habit, SiteSettings
+from elsewhere.scans.phantom.ties import PUBLISHED, QUARTER, TIES, Habit, SiteSettings
 
 
 def default_sites(ties: float = 1.0) -> tuple[SiteSettings, ...]:
@@ -58,7 +58,7 @@ def turn(site: SiteSettings, **strengths: float) -> SiteSettings:
 
 
 def in_words(site: SiteSettings) -> str:
-    """What is planted at a site, as a sentence for readers of a report."""
+    """What is planted at a site, and which of it is published for the real one, in sentences for a report."""
     if site.positive in (0, 1):
         only = "positives" if site.positive else "negatives"
         return f"{site.name}: {only} only, so the site itself gives the label away."
@@ -69,9 +69,15 @@ def in_words(site: SiteSettings) -> str:
         if strength
     ]
     free = [factor.replace("_", " ") for factor, strength in site.dials if not strength]
-    parts = [f"tied to the label (0 none .. 1 full): {', '.join(tied)}"] if tied else ["nothing is tied to the label"]
-    parts += [f"independent of it: {', '.join(free)}"] if tied and free else []
-    return f"{site.name}: {'; '.join(parts)}. The ties are planted; nobody has published how strong they are."
+    parts = ["nothing is tied to the label"]
+    if tied:
+        parts = [f"tied to the label (0 none .. 1 full; in brackets how each class is scanned at 1): {', '.join(tied)}"]
+        parts += [f"independent of it: {', '.join(free)}"] if free else []
+    known = [
+        factor.replace("_", " ") for factor, strength in site.dials if strength and factor in PUBLISHED[site.layout]
+    ]
+    said = f"published for the real site: {', '.join(known)}" if known else "none is published for the real site"
+    return f"{site.name}: {'; '.join(parts)}." + (f" Of these ties {said}; all strengths are ours." if tied else "")
 
 
 def plan_site(site: SiteSettings, seed: int, finest: float) -> list[Plan]:

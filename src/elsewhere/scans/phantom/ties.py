@@ -4,7 +4,7 @@ The ties of the sites point their own way: what goes with a positive at one site
 neither, at the next (`TIES`). So what is learnt as a shortcut at one site is useless or wrong at another. At dial 0 a
 factor says nothing of the label, at 1 every scan is made as its own class is made at that site. Which ties the four
 published sets have, how strong and in which direction, nobody has published but for the few that the sites page
-names: lung-segmented scans in CC-CCII, age and the HRCT protocol in COVID-CTset.
+names (`PUBLISHED`): the year at UTSW, lung-segmented scans in CC-CCII, age and the HRCT protocol in COVID-CTset.
 """
 
 from __future__ import annotations
@@ -55,6 +55,12 @@ TIES: dict[Layout, dict[str, tuple[str, str]]] = {
 # Usual strengths. How a body lies in the picture is tied fully: a crop to the lungs takes it away. What changes the
 # lungs' own grey values or texture, which no preparation takes away, is tied by a quarter.
 QUARTER = ("kernel", "spacing", "dose", "contrast", "follow_up", "segmented", "age")
+
+
+# layout -> ties whose shares by class are published for the real site: as at dial 1
+PUBLISHED: dict[Layout, tuple[str, ...]] = {
+    "utsw": ("date",), "cc_ccii": ("segmented",), "covid_ctset": ("spacing", "age"), "mosmeddata": (),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.scans.dicom import Series, choose, find_series, read_volume, uid_of, write_series
 from elsewhere.scans.label_columns import TableOptions
-from elsewhere.scans.labels import LabelRow, find_table, match, printable, read_labels, row_of, write_labels
+from elsewhere.scans.labels import LabelRow, Names, find_table, match, printable, read_labels, row_of, write_labels
 from elsewhere.scans.scan import Found, Scan
 from elsewhere.scans.slices import no_such_folder
+from elsewhere.scans.values import form
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 2
+READER_VERSION = 3
 
-Names = Mapping[str, Series]
+Listed = Mapping[str, Series]
 
 
 def find(
@@ -107,7 +109,7 @@ def _folder_name(text: str) -> str:
 # Rows and series ------------------------------------------------------------------------------------------------
 
 
-def _names(series: Sequence[Series]) -> Names:
+def _names(series: Sequence[Series]) -> Listed:
     """Each series under a name of its own: its UID, with patient and part where several share it."""
     shared = Counter(s.uid for s in series)
     names: dict[str, Series] = {}
@@ -119,16 +121,23 @@ def _names(series: Sequence[Series]) -> Names:
 
 
 def _resolve(
-    rows: Sequence[LabelRow], names: Names, root: Path, damaged: Sequence[BadScan]
+    rows: Sequence[LabelRow], names: Listed, root: Path, damaged: Sequence[BadScan]
 ) -> tuple[dict[str, str], dict[str, BadScan], list[str]]:
     """Scan id → name of its series; scan id → why it has none; notes on the series that were not chosen."""
     index = _index(names, root)
+    spelt = cache(lambda: Names([value for column, value in index if column == "path"]))
     broken = _broken(damaged, root)
     taken: dict[str, str] = {}
     reasons: dict[str, BadScan] = {}
     notes: list[str] = []
     for row in rows:
-        candidates = _candidates(row, index)
+        try:
+            candidates, otherwise = _candidates(row, index, spelt)
+        except BadScan as error:
+            reasons[row.scan] = error
+            continue
+        if otherwise:
+            notes.append(f"{row.scan}: the path on disk is spelt '{otherwise}'")
         if not candidates:
             if bad := broken.get(row.path):
                 first = f"{Path(bad[0].where).name}: {bad[0].what}"
@@ -137,6 +146,7 @@ def _resolve(
             continue
         try:
             _check_one_owner(row, candidates, names)
+            candidates = _of_one_patient(row, candidates, names)
             best, note = choose([names[name] for name in candidates], row.scan)
         except BadScan as error:
             reasons[row.scan] = error
@@ -159,7 +169,7 @@ def _broken(damaged: Sequence[BadScan], root: Path) -> Mapping[str, Sequence[Bad
 Index = Mapping[tuple[str, str], Sequence[str]]
 
 
-def _index(names: Names, root: Path) -> Index:
+def _index(names: Listed, root: Path) -> Index:
     """(column, value) → names of the series it stands for; a path stands for the series in it and below it."""
     index: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, series in names.items():
@@ -177,19 +187,38 @@ def _paths(series: Series, root: Path) -> set[str]:
     return {path.as_posix() for path in files | folders}
 
 
-def _candidates(row: LabelRow, index: Index) -> Sequence[str]:
+def _candidates(row: LabelRow, index: Index, spelt: Callable[[], Names]) -> tuple[Sequence[str], str]:
+    """Names of the series that a row may mean, and the path on disk where it is spelt otherwise. Raises BadScan where
+    several paths are spelt like the row's."""
     for column, value in (("series_uid", row.series_uid), ("path", row.path), ("study_uid", row.study_uid)):
-        if value:
-            return index.get((column, value), ())
-    return ()
+        if not value:
+            continue
+        if (column, value) not in index and column == "path" and (there := spelt().find(value)):
+            return index[column, there], there
+        return index.get((column, value), ()), ""
+    return (), ""
 
 
-def _check_one_owner(row: LabelRow, candidates: Sequence[str], names: Names) -> None:
+def _check_one_owner(row: LabelRow, candidates: Sequence[str], names: Listed) -> None:
     """A series_uid that several patients share names none of them."""
     if row.series_uid and len(candidates) > 1:
         whose = ", ".join(names[name].part or f"patient {names[name].patient}" for name in candidates)
         what = f"{len(candidates)} series on disk are called {row.series_uid} ({whose})"
         raise BadScan(row.scan, what, "Name the scan by its `path` instead")
+
+
+def _of_one_patient(row: LabelRow, candidates: Sequence[str], names: Listed) -> Sequence[str]:
+    """The series of the row's patient. Raises BadScan where they are of several, and none has the row's id."""
+    usable = [name for name in candidates if not names[name].refusal]
+    whose = {name: names[name].patient or names[name].part for name in usable}
+    owners = dict.fromkeys(form(owner) for owner in whose.values() if owner)
+    if len(owners) < 2:
+        return candidates
+    if own := [name for name in usable if form(whose[name]) == form(row.patient)]:
+        return own
+    shown = ", ".join(dict.fromkeys(owner for owner in whose.values() if owner))
+    what = f"'{row.key}' holds series of {len(owners)} patients ({shown})"
+    raise BadScan(row.scan, what, "Name the scan by its series_uid, or by the `path` of its own folder or file")
 
 
 def _taken(row: LabelRow, taken: Mapping[str, str], reasons: Mapping[str, BadScan]) -> str | None:
@@ -198,14 +227,14 @@ def _taken(row: LabelRow, taken: Mapping[str, str], reasons: Mapping[str, BadSca
     return taken.get(row.scan)
 
 
-def _worth_a_row(names: Names, taken: Mapping[str, str]) -> Names:
+def _worth_a_row(names: Listed, taken: Mapping[str, str]) -> Listed:
     """The series that the table names, and usable ones of studies that it does not name at all."""
     chosen = set(taken.values())
     known = {names[name].study for name in chosen}
     return {n: s for n, s in names.items() if n in chosen or not (s.refusal or (s.study and s.study in known))}
 
 
-def _refusals(names: Names) -> list[str]:
+def _refusals(names: Listed) -> list[str]:
     """How many series are no axial primary CT, by reason."""
     counts = Counter(s.refusal for s in names.values() if s.refusal)
     return [f"{n} series not used: {reason}" for reason, n in counts.items()]

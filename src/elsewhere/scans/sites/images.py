@@ -22,9 +22,10 @@ from elsewhere.scans.pictures import picture_size
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.slices import IMAGE_SUFFIXES, encode_slice, natural_key, no_such_folder, read_slices, suffix, walk
 from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, with_units
+from elsewhere.scans.values import form
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 2
+READER_VERSION = 3
 
 
 def find(
@@ -145,14 +146,15 @@ def _scans_on_disk(
 ) -> tuple[dict[str, tuple[Path, ...]], dict[str, str], list[str]]:
     """Path below the root → files: a folder is one scan, unless the table names images in it one by one.
 
-    Also path → why the folder's slices cannot be told, and remarks on what lies beside slices.
+    Also form of a path → why the folder's slices cannot be told, and remarks on what lies beside slices.
     """
     found: dict[str, tuple[Path, ...]] = {}
     wrong: dict[str, str] = {}
+    forms = {form(path) for path in wanted}
     beside: dict[str, list[str]] = defaultdict(list)
     for folder, names in folders.items():
         files = {(folder / name).relative_to(root).as_posix(): folder / name for name in names}
-        if not wanted.isdisjoint(files):
+        if not forms.isdisjoint(map(form, files)):
             found.update({name: (path,) for name, path in files.items()})
             continue
         below = folder.relative_to(root).as_posix()
@@ -160,8 +162,8 @@ def _scans_on_disk(
         try:
             slices = slices_of(folder, names)
         except ValueError as error:
-            if below in wanted:  # its row says so; no second entry
-                wrong[below] = str(error)
+            if form(below) in forms:  # its row says so; no second entry
+                wrong[form(below)] = str(error)
                 del found[below]
             continue
         found[below] = tuple(folder / name for name in slices.names)
@@ -173,8 +175,8 @@ def _scans_on_disk(
 
 def _look_up(wrong: Mapping[str, str]) -> Callable[[LabelRow], str | None]:
     def look_up(row: LabelRow) -> str | None:
-        if row.path in wrong:
-            raise BadScan(row.path, wrong[row.path], "Put each scan's slices into a folder of their own")
+        if (why := wrong.get(form(row.path))) is not None:
+            raise BadScan(row.path, why, "Put each scan's slices into a folder of their own")
         if suffix(row.path) in {".npy", ".npz"}:
             what = f"is a {suffix(row.path)} file, which tells no units"
             raise BadScan(row.path, what, "Save it as 16-bit .tif slices, or as NIfTI (kind volumes)")

@@ -21,9 +21,10 @@ from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.slices import no_such_folder, walk
 from elsewhere.scans.tables import known, read_rows
 from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, with_units
+from elsewhere.scans.values import form
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 2
+READER_VERSION = 3
 
 NIFTI = (".nii", ".nii.gz")
 METAIMAGE = (".mha", ".mhd")
@@ -190,20 +191,23 @@ def _is_mask_beside(name: str, names: Collection[str]) -> bool:
 def _look_up(files: Mapping[str, object], others: Collection[str]) -> Callable[[LabelRow], str | None]:
     """Row → file: its path with or without extension, or, without a path, a file named after the patient.
 
-    Raises BadScan where several files fit, or where the file is there and of a kind that is not read.
+    Case and composed accents may differ. Raises BadScan where several files fit, or where the file is there and of a
+    kind that is not read.
     """
-    without: dict[str, list[str]] = defaultdict(list)
-    by_stem: dict[str, list[str]] = defaultdict(list)
+    without: dict[tuple[str, bool], list[str]] = defaultdict(list)  # the name or, True, what its spellings share
+    by_stem: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for name in files:
         bare = name[: -len(_extension(name))]
-        without[bare].append(name)
-        by_stem[bare.rpartition("/")[2]].append(name)
+        for there, spelling in ((without, bare), (by_stem, bare.rpartition("/")[2])):
+            there[spelling, False].append(name)
+            there[form(spelling), True].append(name)
     unreadable = set(others)
 
     def look_up(row: LabelRow) -> str | None:
         if row.path in files:
             return row.path
-        fitting = without.get(row.path, []) if row.path else by_stem.get(row.patient, [])
+        wanted, there = (row.path, without) if row.path else (row.patient, by_stem)
+        fitting = there.get((wanted, False)) or there.get((form(wanted), True), [])
         if len(fitting) > 1:
             what = f"'{row.path or row.patient}' fits {len(fitting)} files: {', '.join(fitting[:5])}"
             raise BadScan(row.scan, what, "Give the table the whole path, with its extension")

@@ -194,8 +194,13 @@ def _used(battery: Rows, shortcuts: Rows, causes: Rows, homes: Mapping[str, Sequ
 
 def _tail(row: Mapping[str, Any], best: Mapping[str, Any] | None, *, at_home: bool) -> str:
     """What an AUC without lungs means, at a model's own site or another."""
+    if row["auc"] < 0.5 and at_home:
+        return "its scores are reversed on pictures unlike any that it was trained on; no cause follows"
     if row["auc"] < 0.5:
-        return "what it takes from outside the lungs points the other way there"
+        return (
+            "what lies outside the lungs may point the other way there than in training, or the scores are reversed "
+            "because it was trained on no such pictures; no cause follows"
+        )
     if not at_home:
         return "some of its discrimination there does not come from the lungs"
     if best is None:

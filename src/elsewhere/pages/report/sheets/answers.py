@@ -138,7 +138,7 @@ def updating(report: Report) -> str:
 
 def updated(report: Report) -> str:
     """Results of updating: none, and what a new threshold or recalibration would bring by simulation."""
-    said = [(study.name, local_sentence(study.local)) for study in report.studies]
+    said = [(study.name, local_sentence(study)) for study in report.studies]
     text = each(said)
     if not text:
         return updating(report)

@@ -1,0 +1,127 @@
+"""Models that were not trained here, judged from their scores: rows of the matrix, numbers, paired tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from elsewhere.pages.figures.cells import shade
+from elsewhere.pages.report import words
+from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.matrix import STRONGEST, MatrixEntry
+from elsewhere.pages.report.records import number, one_class, record_of
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.rows import ProductScoreRow
+from elsewhere.wording import verb
+
+MARK, KIN = "◇", "product"
+"""A product stands neither at home nor elsewhere: what it was trained on is not known here."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """The section.
+
+    Attributes:
+        words: what was done.
+        scores: each product at each site.
+        tests: each product against each network on the scans that both answered; None without networks.
+    """
+
+    words: str
+    scores: Table
+    tests: Table | None
+
+
+def product_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
+    """Rows of the cross-site matrix: a product's name and its cells."""
+    cells = {(r.model, r.site): r for r in study.product_scores}
+    return [(f"{name} (product)", [_entry(name, s.name, cells.get((name, s.name))) for s in study.sites])
+            for name in study.products]  # fmt: skip
+
+
+def _entry(name: str, site: str, row: ProductScoreRow | None) -> MatrixEntry:
+    head = f"{name} at {site}, judged from its scores: "
+    if row is None:
+        return MatrixEntry(MARK, KIN, words.NOT_MEASURED, (), f"{head}{words.NOT_MEASURED}.", "")
+    rest = f" No answer to {row.unanswered} of {row.given} scans." if row.unanswered else ""
+    accuracy = f"acc {words.figure(row.accuracy)}"
+    majority = f"majority {words.figure(row.baseline_majority_accuracy)}"
+    auc = number(row.auc)
+    if auc is None:
+        kind = words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,)
+        return MatrixEntry(MARK, KIN, kind[0], (*kind[1:], majority), f"{head}{', '.join(kind)}.{rest}", "")
+    ends = (row.auc_sampling_low, row.auc_sampling_high)
+    _, strength = shade(auc)
+    tone = "--blue" if auc >= 0.5 else "--orange"
+    tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
+    details = f"{head}AUC {words.figure(auc, 3)}, 95 % interval {words.interval(*ends, 3)}.{rest}"
+    return MatrixEntry(MARK, KIN, words.figure(auc), (words.interval(*ends), f"{accuracy} · {majority}"), details, tint)
+
+
+def section(study: Study, slug: str, out: Folder) -> Products | None:
+    """The section on products; None in a study without."""
+    if not study.products:
+        return None
+    tests = _tests(study, f"{slug}-products-tests") if study.product_tests else None
+    who = words.count(len(study.products), "model").capitalize()
+    said = (
+        f"{who} {verb(len(study.products), 'was', 'were')} not trained here: scores of the test scans were read from a "
+        "table, decisions are the product's own. The scans that it learned from are not known, so it is neither at "
+        "home nor elsewhere, and no mean over networks holds it. A test says which of two ranks these patients better; "
+        "networks are taken as they are."
+    )
+    scores = out.add_table(_scores(study, f"{slug}-products"))
+    return Products(said, scores, None if tests is None else out.add_table(tests))
+
+
+def _scores(study: Study, name: str) -> Table:
+    columns = [
+        Column("model", "Product"),
+        Column("site", "Site"),
+        Column("scans", "Scans", None, numeric=True),
+        Column("unanswered", "No answer (95 %)", _unanswered, numeric=True),
+        Column("auc", "AUC (95 %)", _ends, numeric=True),
+        Column("sensitivity", "Sensitivity (95 %)", _shares("sensitivity"), numeric=True),
+        Column("specificity", "Specificity (95 %)", _shares("specificity"), numeric=True),
+        Column("calibration_slope", "Calibration slope", lambda v, _: words.figure(v), numeric=True),
+    ]
+    rows = [record_of(row) for row in study.product_scores]
+    note = "Intervals: patients as the unit. Scans without an answer are left out of AUC, sensitivity and specificity."
+    return Table(name, "Products at each site, judged from their scores.", columns, rows, note)
+
+
+def _tests(study: Study, name: str) -> Table:
+    columns = [
+        Column("product", "Product"),
+        Column("network", "Network", lambda v, _: words.spaced(str(v))),
+        Column("site", "Site"),
+        Column("scans", "Scans", None, numeric=True),
+        Column("auc_product", "AUC, product", lambda v, _: words.figure(v, 3), numeric=True),
+        Column("auc_network", "AUC, network", lambda v, _: words.figure(v, 3), numeric=True),
+        Column("difference", "Product less network (95 %)", _difference, numeric=True),
+        Column("p_value_holm", "p (Holm)", lambda v, _: words.figure(v, 3), numeric=True),
+    ]
+    note = "DeLong's test on the scans that both answered, clustered by patient; Holm's adjustment over all rows."
+    return Table(name, "Products against networks on the same scans.", columns, study.product_tests, note)
+
+
+def _ends(value: Any, row: Record) -> str:
+    return words.estimate(value, row.get("auc_sampling_low"), row.get("auc_sampling_high"))
+
+
+def _shares(name: str) -> Any:
+    def show(value: Any, row: Record) -> str:
+        return words.estimate(value, row.get(f"{name}_sampling_low"), row.get(f"{name}_sampling_high"))
+
+    return show
+
+
+def _unanswered(value: Any, row: Record) -> str:
+    share = words.estimate(row.get("unanswered_share"), row.get("unanswered_low"), row.get("unanswered_high"))
+    return f"{number(value) or 0:.0f} of {number(row.get('given')) or 0:.0f}: {share}"
+
+
+def _difference(value: Any, row: Record) -> str:
+    return f"{words.signed(value)} ({words.signed(row.get('low'))} to {words.signed(row.get('high'))})"
