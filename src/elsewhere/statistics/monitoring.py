@@ -407,7 +407,7 @@ def judge_update(versus: Versus, number: int, margin: float | None) -> Update:
     level = 1 - 2 * ERROR / (len(JUDGED) * number * (number + 1))
     wide = {d.measure: at_level(d.difference, level, bounds=(-1.0, 1.0)) for d in versus.differences}
     lost = tuple(m for m, gap in wide.items() if gap.high < -(margin or 0.0))
-    return Update(number, lost, level, margin, dict(wide))
+    return Update(number, lost, level, margin, {str(measure): gap for measure, gap in wide.items()})
 
 
 # What stands ---------------------------------------------------------------------------------------------------------

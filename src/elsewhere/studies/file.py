@@ -343,7 +343,8 @@ def _product(path: Path, name: str, given: Any) -> Product:
         if needed not in given:
             raise BadStudy(path, f"key `{key}.{needed}` is missing", 'Give kind = "scores" and table = "scores.csv"')
     table = _path(path, f"{key}.table", given["table"])
-    return _typed(path, key, Product, given | {"name": name, "table": table})  # type: ignore[no-any-return]
+    product: Product = _typed(path, key, Product, given | {"name": name, "table": table})
+    return product
 
 
 def load_sites(path: Path) -> tuple[Site, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from elsewhere.errors import BadTable
 from elsewhere.rows import ProductScoreRow
+from elsewhere.scans.score_columns import Role
 from elsewhere.scans.score_table import LEAST_FOUND, ScoreTable, read_score_table
 from elsewhere.scans.score_values import UNKNOWN_LABEL
 from elsewhere.scans.values import alike
@@ -105,7 +106,7 @@ def match_product(product: Product, study: Study, scans: Sequence[ScanRow]) -> l
         BadTable: the table cannot be read; one id may be two scans; fewer than 95 % of a site's test scans have a row;
             labels differ.
     """
-    given = {"score": product.score} if product.score else {}
+    given: dict[Role, str] = {"score": product.score} if product.score else {}
     table = read_score_table(product.table, given, scale=product.scale, threshold=product.threshold, lenient=True)
     if not table.is_probability:
         raise BadTable(table.where, f"holds scores of the scale {table.scale}", "`elsewhere evaluate` takes any scale")

@@ -354,7 +354,7 @@ def _built_in(studies: Sequence[Study]) -> str:
 
 
 def _crops(study: Study) -> bool:
-    return (study.settings.get("preparation") or {}).get("crop", "none") != "none"
+    return bool((study.settings.get("preparation") or {}).get("crop", "none") != "none")
 
 
 def _judged(found: Record, more: str, fewer: str, within: str) -> str:
