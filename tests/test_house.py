@@ -19,10 +19,12 @@ LOOSE = re.compile(r"\bdict\[str, Any\]|\bRows?\b")
 READ_ONLY = re.compile(r"\bMapping\[str, Any\]|\bRecord\b")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
+# The first three rose by 2, 10 and 30 with what main brought to typed rows: products beside networks, the history of
+# evaluations, tests of the battery and of stress after adjustment, and what the verdict says of products.
 CEILINGS = {
-    "signatures with dict[str, Any] or Row": 159,
-    "signatures with Mapping[str, Any] or Record": 153,
-    "string-key accesses in commands and pages/report": 651,
+    "signatures with dict[str, Any] or Row": 161,
+    "signatures with Mapping[str, Any] or Record": 163,
+    "string-key accesses in commands and pages/report": 681,
     "imports from one command to another": 14,
     "largest wing's share of the lines, per cent": 33,
     "longest file, lines": 500,

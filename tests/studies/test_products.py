@@ -14,6 +14,7 @@ from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.study import study
 from elsewhere.errors import BadStudy, BadTable
 from elsewhere.pages.report import Model
+from elsewhere.statistics.evaluation import ONLY_DECISIONS
 from elsewhere.studies.file import Product, Study, load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import read_predictions
@@ -136,6 +137,14 @@ def test_scores_without_a_unit_are_not_for_a_study(tmp_path: Path) -> None:
     )
     with pytest.raises(BadStudy, match=r"models\.V\.scale"):
         load_study(tmp_path / "s.toml")
+
+
+def test_the_columns_are_those_of_a_network_s_scores_and_only_what_needs_decisions_may_be_empty_besides() -> None:
+    theirs, ours = PRODUCT_SCORES.columns, SCORES.columns
+    assert {c.name for c in ours} - {c.name for c in theirs} == {"made_from"}
+    empty, empty_here = ({c.name for c in columns if c.optional} for columns in (ours, theirs))
+    own = {"unanswered_low", "unanswered_high"}
+    assert empty_here - own == {c.name for c in theirs if c.name in {*empty, *ONLY_DECISIONS}}
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,28 @@ It is the tiny study of `conftest.py` with one model, two sites and two seeds, w
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from elsewhere.commands.predict import predict_site
 from elsewhere.commands.report import report
 from elsewhere.commands.report.assembly import study_of
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.records import write_columns
+from elsewhere.rows import DropRow
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS
 from elsewhere.studies.predictions import PREDICTIONS, fitting_predictions
-from elsewhere.studies.records import read_identity, read_scores, read_seed_scores, usable_rows
+from elsewhere.studies.records import (
+    DROPS,
+    read_identity,
+    read_scores,
+    read_seed_scores,
+    usable_rows,
+)
 
 
 @pytest.fixture
@@ -65,3 +74,14 @@ def test_its_scores_are_refused_with_other_predictions_and_by_another_maker(
     monkeypatch.setitem(VERSIONS, "scores", VERSIONS["scores"] + 1)
     with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to .*`elsewhere study` again"):
         read_scores(released, identity)
+
+
+def test_a_drop_that_was_kept_before_discrimination_was_asked_for_is_divided_as_it_was(tmp_path: Path) -> None:
+    numbers = {f.name: 0.25 for f in fields(DropRow)}
+    words = {"model": "A", "site": "B", "home": "A", "largest": "ranking", "note": "", "method": "bootstrap"}
+    row = DropRow(**numbers | words | {"discriminates": False})
+    old = {name: value for name, value in vars(row).items() if name != "discriminates"}
+    write_columns(tmp_path / "old", pa.Table.from_pylist([old]))
+    DROPS.write(tmp_path / "new", [row])
+    assert DROPS.read(tmp_path / "old") == [replace(row, discriminates=True)]
+    assert DROPS.read(tmp_path / "new") == [row]
