@@ -30,7 +30,8 @@ from elsewhere.scans.phantom.sites import default_sites
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.prepared import cases, shelf_reader, usable_rows
+from elsewhere.studies.prepared import cases, shelf_reader
+from elsewhere.studies.records import usable_rows
 from elsewhere.studies.trainings import checkpoint_record
 
 SITES = ("UTSW", "CC-CCII", "COVID-CTset")

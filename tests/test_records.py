@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from elsewhere.errors import BadStudy, ElsewhereError
-from elsewhere.model.prediction import read_predictions, write_predictions
 from elsewhere.records import read_columns, read_record, write_columns, write_record
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import (
-    forget,
-    read_fitting_predictions,
-    read_scans,
-    read_scores,
-    read_seed_scores,
-    scores_hash,
-)
+from elsewhere.rows import SeedRow
+from elsewhere.studies.folder import Folder, forget
+from elsewhere.studies.predictions import PREDICTIONS, fitting_predictions, write_predictions
+from elsewhere.studies.records import SCANS, SCORES, SEEDS, read_scans, read_scores, read_seed_scores, scores_key
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +83,19 @@ def test_records_of_earlier_versions_are_read(tmp_path: Path) -> None:
 def test_volumes_move_with_the_study(fuzz: ModuleType, tmp_path: Path) -> None:
     fuzz.write_study(tmp_path / "runs" / "one")
     shutil.move(tmp_path / "runs", tmp_path / "moved")
-    assert read_scans(Folder(tmp_path / "moved" / "one"))[0]["file"] == str(tmp_path / "moved/store/ab/0.b2nd")
+    assert read_scans(Folder(tmp_path / "moved" / "one"))[0].file == str(tmp_path / "moved/store/ab/0.b2nd")
 
 
 def test_a_study_of_an_earlier_version_finds_the_store_that_came_with_it(fuzz: ModuleType, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "runs" / "one")
     fuzz.write_study(folder.root)
-    rows = [{**row, "file": "/gone/runs/store/ab/0.b2nd"} for row in read_table(folder.scans)]
-    write_table(folder.scans, rows)
-    assert read_scans(folder)[0]["file"] == "/gone/runs/store/ab/0.b2nd"
+    rows = [replace(row, file="/gone/runs/store/ab/0.b2nd") for row in SCANS.read(folder.scans)]
+    SCANS.write(folder.scans, rows)
+    assert read_scans(folder)[0].file == "/gone/runs/store/ab/0.b2nd"
     there = tmp_path / "runs" / "store" / "ab" / "0.b2nd"
     there.parent.mkdir(parents=True)
     there.touch()
-    assert read_scans(folder)[0]["file"] == str(there)
+    assert read_scans(folder)[0].file == str(there)
 
 
 def test_paths_are_kept_relative_beside_the_study_alone(tmp_path: Path) -> None:
@@ -115,14 +110,14 @@ def test_paths_are_kept_relative_beside_the_study_alone(tmp_path: Path) -> None:
 def test_predictions_of_other_scans_are_refused(fuzz: ModuleType, tmp_path: Path, change: dict[str, object]) -> None:
     folder = Folder(tmp_path)
     fuzz.write_study(tmp_path)
-    rows = read_fitting_predictions(folder, "A", "A")
-    assert rows == read_predictions(folder.predictions("A", "A"))
-    write_predictions(folder.predictions("A", "A"), [{**rows[0], **change}, *rows[1:]])
+    rows = PREDICTIONS.read(folder.predictions("A", "A"))
+    assert fitting_predictions(folder, "A", "A").scans.tolist() == [row.scan for row in rows]
+    write_predictions(folder.predictions("A", "A"), [replace(rows[0], **change), *rows[1:]])
     with pytest.raises(BadStudy, match=r"scan 's0' is .* Run `elsewhere study` again"):
-        read_fitting_predictions(folder, "A", "A")
+        fitting_predictions(folder, "A", "A")
     write_predictions(folder.predictions("A", "A"), rows[1:])
     with pytest.raises(BadStudy, match="scan 's0' is not there in the predictions"):
-        read_fitting_predictions(folder, "A", "A")
+        fitting_predictions(folder, "A", "A")
 
 
 SETTINGS = {"sites": [{"name": "A"}], "evaluation": {"resamples": 9}, "seed": 0}
@@ -131,15 +126,15 @@ SETTINGS = {"sites": [{"name": "A"}], "evaluation": {"resamples": 9}, "seed": 0}
 def test_scores_of_other_predictions_are_refused(fuzz: ModuleType, tmp_path: Path) -> None:
     folder, identity = Folder(tmp_path), {"settings": SETTINGS, "models": {"A": ["A"]}}
     fuzz.write_study(tmp_path)
-    assert read_scores(folder, identity) == read_table(folder.scores)  # an earlier version's: nothing to compare
-    rows = [row | {"made_from": scores_hash(folder, ["A"], SETTINGS)} for row in read_table(folder.scores)]
-    write_table(folder.scores, rows)
-    assert "made_from" not in read_scores(folder, identity)[0]
+    rows = SCORES.read(folder.scores)
+    assert read_scores(folder, identity) == rows  # an early version's: nothing to compare
+    SCORES.write(folder.scores, [replace(row, made_from=scores_key(folder, ["A"], SETTINGS)) for row in rows])
+    assert len(read_scores(folder, identity)) == len(rows)
     for other in ({"evaluation": {"resamples": 8}}, {"seed": 1}, {"sites": [{"name": "A"}, {"name": "B"}]}):
         with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to .* A, .*`elsewhere study` again"):
             read_scores(folder, {"settings": SETTINGS | other})
-    predicted = read_predictions(folder.predictions("A", "A"))
-    write_predictions(folder.predictions("A", "A"), [predicted[0] | {"probability": 0.75}, *predicted[1:]])
+    predicted = PREDICTIONS.read(folder.predictions("A", "A"))
+    write_predictions(folder.predictions("A", "A"), [replace(predicted[0], probability=0.75), *predicted[1:]])
     with pytest.raises(BadStudy, match="does not belong to the predictions of A"):
         read_scores(folder, identity)
     write_predictions(folder.predictions("A", "A"), predicted)
@@ -150,10 +145,26 @@ def test_scores_of_several_trainings_belong_to_all_of_them(fuzz: ModuleType, tmp
     folder, settings = Folder(tmp_path), SETTINGS | {"seeds": [4, 5]}
     fuzz.write_study(tmp_path)
     assert read_seed_scores(folder, {"settings": settings}) == []
-    write_predictions(folder.predictions("A~5", "A"), read_predictions(folder.predictions("A", "A")))
-    row = {"model": "A", "site": "A", "score": "auc", "made_from": scores_hash(folder, ["A", "A~5"], settings)}
-    write_table(folder.seeds, [row])
-    assert [r["score"] for r in read_seed_scores(folder, {"settings": settings})] == ["auc"]
+    write_predictions(folder.predictions("A~5", "A"), PREDICTIONS.read(folder.predictions("A", "A")))
+    spread = {"seeds": 2, "mean": 0.5, "standard_deviation": 0.1, "smallest": 0.4, "largest": 0.6}
+    made_from = scores_key(folder, ["A", "A~5"], settings)
+    SEEDS.write(
+        folder.seeds,
+        [
+            SeedRow(
+                "A",
+                "A",
+                **spread,
+                score="auc",
+                first=0.4,
+                sampling_low=0.3,
+                sampling_high=0.5,
+                dropout_sd=None,
+                made_from=made_from,
+            )
+        ],
+    )
+    assert [r.score for r in read_seed_scores(folder, {"settings": settings})] == ["auc"]
     folder.predictions("A~5", "A").unlink()
     with pytest.raises(BadStudy, match=r"seeds\.parquet: does not belong to the predictions of A"):
         read_seed_scores(folder, {"settings": settings})

@@ -59,12 +59,12 @@ def read_record(path: Path, next_step: str, names: Collection[str] = ()) -> dict
     return record
 
 
-def write_columns(path: Path, table: pa.Table) -> None:
-    """Keep a table as Parquet with its checksum; the file appears whole or not at all."""
+def write_columns(path: Path, table: pa.Table, marks: Mapping[str, str] = {}) -> None:
+    """Keep a table as Parquet with its checksum and what it says of itself; it appears whole or not at all."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema.remove_metadata(), store_schema=False) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({"elsewhere": (MARK + PLACE.encode()).decode()})
+        writer.add_key_value_metadata({**marks, "elsewhere": (MARK + PLACE.encode()).decode()})
     write_whole(path, seal(sink.getvalue().to_pybytes(), MARK))
 
 
@@ -79,19 +79,27 @@ def read_columns(path: Path, next_step: str, names: Collection[str] = ()) -> pa.
     Raises:
         BadStudy: the file is missing, damaged, changed since it was written, or lacks a column.
     """
+    table, _ = read_marked_columns(path, next_step)
+    missing = [name for name in names if name not in table.schema.names]
+    if missing:
+        raise BadStudy(path, f"has no column {missing[0]!r}", next_step)
+    return table
+
+
+def read_marked_columns(path: Path, next_step: str) -> tuple[pa.Table, dict[str, str]]:
+    """A Parquet table and what it says of itself besides its checksum; raises as `read_columns`."""
     content = _bytes(path, next_step)
     marks = SEAL.findall(content)
     whole = is_sealed(content, marks[-1].decode()) if marks else EARLIER in content
     if not whole:
         raise _changed(path, next_step)
     try:
-        table = pq.read_table(pa.BufferReader(content)).replace_schema_metadata(None)
+        file = pq.ParquetFile(pa.BufferReader(content))
+        table, said = file.read().replace_schema_metadata(None), file.metadata.metadata or {}
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:
         raise BadStudy(path, f"is damaged: it is no Parquet table ({error})", next_step) from error
-    missing = [name for name in names if name not in table.schema.names]
-    if missing:
-        raise BadStudy(path, f"has no column {missing[0]!r}", next_step)
-    return table
+    texts = {name.decode(errors="replace"): text.decode(errors="replace") for name, text in said.items()}
+    return table, {name: text for name, text in texts.items() if name in {"table", "made_from"}}
 
 
 def _bytes(path: Path, next_step: str) -> bytes:

@@ -20,13 +20,16 @@ from elsewhere.files import write_whole
 from elsewhere.pages import verdict as verdict_page
 from elsewhere.pages.evaluation import EvaluationContext, render_evaluation
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
+from elsewhere.rows import DoseRow, ExplanationRow, SaliencyRow, SeparationRow, ShortcutRow
 from elsewhere.scans.display import draw_overlay, draw_scan, whole_frame
 from elsewhere.statistics.acceptance import read_claims
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.evaluation import ProductRows, evaluate_product
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.verdict import Scans, judge
-from elsewhere.studies.folder import Folder, write_table
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.records import DIAGNOSIS, DOSES, EXPLANATIONS
+from study_rows import partly
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -121,32 +124,38 @@ def study_page(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("browser") / "study"
     run_study(tiny_study_file, Folder(out), workers=1)
     for name, rows in _records().items():
-        write_table(out / name, rows)
+        DIAGNOSIS[name].write(Folder(out).diagnosis_table(name), rows)
+    _write_stress(Folder(out))
     finding = {"model": "UTSW", "home": "UTSW", "site": "UTSW", "cause": "facts", "strength": 0.9, "p": 0.01}
     write_whole(out / "diagnosis" / "findings.json", json.dumps([{**finding, "sentence": "Facts tell it."}]))
     report([out])
     return out / "report.html"
 
 
-def _records() -> dict[str, list[dict[str, Any]]]:
-    """Records of `elsewhere diagnose` and `elsewhere stress`, in their columns."""
-    pair, told = {"model": "UTSW", "home": "UTSW"}, {"auc": 0.8, "low": 0.7, "high": 0.9, "p": 0.01, "patients": 9}
-    curve = {"shift": "noise", "unit": "HU", "words": "noise added", "positive_share": 0.5, "scans": 5}
-    curves = [
-        {**pair, **curve, "dose": dose, "auc": auc, "low": auc - 0.2, "high": auc + 0.1}
+def _write_stress(folder: Folder) -> None:
+    """Records of `elsewhere stress`."""
+    doses = [
+        DoseRow("UTSW", "UTSW", "noise", dose, "HU", "noise added", 5, auc, auc - 0.2, auc + 0.1, positive_share=0.5)
         for dose, auc in ((0.0, 0.9), (20.0, 0.8), (40.0, 0.6))
     ]
-    best = {"distance": 0.1, "distance_unshifted": 0.3, "words": "Noise of 20 HU explains part of it.", "best": True}
+    DOSES.write(folder.stress_curves, doses)
+    place = {"model": "UTSW", "home": "UTSW", "site": "CC-CCII", "shift": "noise", "dose": 20.0}
+    said = {"words": "Noise of 20 HU explains part of it.", "best": True, "outcome": "named", "tried": 1, "of": 1}
+    best = partly(ExplanationRow, **place, **said, distance=0.1, distance_unshifted=0.3)
+    EXPLANATIONS.write(folder.stress_explanations, [best])
+
+
+def _records() -> dict[str, list[Any]]:
+    """Rows of `elsewhere diagnose`."""
+    told = {"auc": 0.8, "low": 0.7, "high": 0.9, "p": 0.01}
     sides = {"home": "UTSW", "site": "CC-CCII", "power": 0.9, "patients_home": 9, "patients_site": 9, **told}
     scan = {"site": "UTSW", "patient": "P0", "scan": "P0", "label": 0, "probability": 0.4, "expected": 0.3}
     return {
-        "stress/curves.parquet": curves,
-        "stress/explanations.parquet": [{**pair, "site": "CC-CCII", "shift": "noise", "dose": 20.0, **best}],
-        "diagnosis/separation.parquet": [{**sides, "view": view, "model": ""} for view in ("border", "facts")],
-        "diagnosis/shortcuts.parquet": [
-            {"model": "UTSW", "site": "UTSW", "view": view, "scans": 9, **told} for view in ("whole", "lungs_erased")
+        "separation": [SeparationRow(**sides, view=view, model="") for view in ("border", "facts")],
+        "shortcuts": [
+            ShortcutRow("UTSW", "UTSW", view, patients=9, scans=9, **told) for view in ("whole", "lungs_erased")
         ],
-        "diagnosis/saliency.parquet": [{**scan, "model": "UTSW", "inside": 0.5}],
+        "saliency": [SaliencyRow(**scan, model="UTSW", inside=0.5)],
     }
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from elsewhere.commands import audit as command
-from elsewhere.commands.audit import audit, confounding, rule_score, warn_of_facts
+from elsewhere.commands.audit import Labelled, audit, confounding, rule_score, warn_of_facts
 from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
 from elsewhere.records import write_record
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_scans
-from elsewhere.studies.prepared import read_rows
+from elsewhere.studies.prepared import ExaminedScan, examined_scans
+from elsewhere.studies.records import read_scans
+from study_rows import an_examined_scan
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +63,13 @@ def test_again_it_reads_no_scan_and_says_the_same(
 
 
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
-    rows = read_rows(audited)
-    assert rows[0]["forensics"]["fingerprint"]
-    path = Path(read_scans(audited)[0]["file"])
+    rows = examined_scans(audited)
+    assert rows[0].forensics["fingerprint"]
+    path = Path(read_scans(audited)[0].file)
     kept = path.read_bytes()
     path.write_bytes(kept[:100])
     with pytest.raises(BadScan, match=r"the prepared volume is damaged\. Delete this file and run `elsewhere prepare`"):
-        read_rows(audited)
+        examined_scans(audited)
     path.write_bytes(kept)
 
 
@@ -91,15 +93,15 @@ def test_the_page_shows_it_in_tables(audited: Folder) -> None:
     assert len(tables["x-looks"].rows) == len(found["looks"])
 
 
-def planted(n: int = 120) -> list[dict]:
+def planted(n: int = 120) -> list[ExaminedScan]:
     random = np.random.default_rng(0)
     return [
-        {
-            "site": "A" if i % 2 else "B",
-            "patient": f"p{i}",
-            "label": (label := int(random.random() < 0.4)),
-            "facts": {"kernel": "sharp" if label else "soft", "age": 60.0 if i % 7 else None, "class": str(label)},
-        }
+        an_examined_scan(
+            site="A" if i % 2 else "B",
+            patient=f"p{i}",
+            label=(label := int(random.random() < 0.4)),
+            facts={"kernel": "sharp" if label else "soft", "age": 60.0 if i % 7 else None, "class": str(label)},
+        )
         for i in range(n)
     ]
 
@@ -140,14 +142,14 @@ def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
 
 def test_nothing_is_said_of_facts_that_mean_nothing() -> None:
     random = np.random.default_rng(1)
-    rows = [{**row, "facts": {"kernel": str(random.integers(3))}} for row in planted()]
+    rows = [replace(row, facts={"kernel": str(random.integers(3))}) for row in planted()]
     assert warn_of_facts(confounding(rows, 1, 99)) == []
 
 
 def test_facts_that_never_differ_give_no_record() -> None:
-    rows = [{"label": i % 2, "patient": str(i), "facts": {"kernel": "B30"}} for i in range(20)]
+    rows = [Labelled(i % 2, str(i), {"kernel": "B30"}) for i in range(20)]
     assert rule_score("kernel", "A", rows, ("kernel",), 19) is None
-    assert rule_score("kernel", "A", [{**r, "label": 1} for r in rows], ("kernel",), 19) is None
+    assert rule_score("kernel", "A", [replace(r, label=1) for r in rows], ("kernel",), 19) is None
 
 
 @pytest.mark.real
@@ -155,15 +157,15 @@ def test_covid_ctset_is_given_away_by_age_and_month(real_data: Path) -> None:
     with (real_data / "covid-ctset" / "Patient_details.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     rows = [
-        {
-            "site": "COVID-CTset",
-            "patient": r["Patient ID"],
-            "label": int(r["COVID-19 Infection"] == "Positive"),
-            "facts": {
+        an_examined_scan(
+            site="COVID-CTset",
+            patient=r["Patient ID"],
+            label=int(r["COVID-19 Infection"] == "Positive"),
+            facts={
                 "age": float(r["AGE"][:3]) if r["AGE"][:3].isdigit() else None,
                 "month": r["Date"][:6] if r["Date"].isdigit() else None,
             },
-        }
+        )
         for r in table
     ]
     found = {r["rule"]: r for r in confounding(rows, 1, 99)}

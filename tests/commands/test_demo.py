@@ -15,8 +15,8 @@ from elsewhere.commands.demo import Steps, demo, run_demo, study_text
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_findings
 from elsewhere.studies.learned import DEGENERATE, write_learned
+from elsewhere.studies.records import read_findings
 
 PROTOCOLS = ("paper", "harmonised")
 

@@ -22,7 +22,7 @@ from elsewhere.scans.volume import Volume
 from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_findings
+from elsewhere.studies.records import read_findings
 
 PATIENTS, TINT = 40, 80
 STUDY = """

@@ -9,12 +9,12 @@ import pytest
 from scipy.special import expit
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import write_predictions
 from elsewhere.statistics.learned import judge_learned
-from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import learned_models
-
-SCAN = {"status": "ok", "file": "../store/x.b2nd", "facts": "{}"}
+from elsewhere.studies.predictions import write_predictions
+from elsewhere.studies.records import SCANS
+from study_rows import a_prediction, a_scan
 
 
 def write(folder: Folder, model: str, site: str, gap: float, subset: str = "validation", passes: int = 1) -> None:
@@ -22,18 +22,19 @@ def write(folder: Folder, model: str, site: str, gap: float, subset: str = "vali
     random = np.random.default_rng([len(site), ord(site[0])])
     labels = np.arange(40) % 2
     odds = random.normal(0, 1, 40) + gap * labels
-    base = {"model": model, "site": site, "subset": subset, "windows": 1}
-    rows = [
-        {**base, "patient": f"p{i // 4}{labels[i]}", "scan": f"s{i}", "label": int(labels[i]), "pass": number}
-        | {"probability": float(expit(odds[i])) if number < 0 else 0.5}
-        for number in range(-1, passes)
+    scans = [
+        {"site": site, "subset": subset, "patient": f"p{i // 4}{labels[i]}", "scan": f"s{i}", "label": int(labels[i])}
         for i in range(40)
     ]
+    rows = [
+        a_prediction(**scan, model=model, dropout_pass=turn, probability=float(expit(odds[i])) if turn < 0 else 0.5)
+        for turn in range(-1, passes)
+        for i, scan in enumerate(scans)
+    ]
     write_predictions(folder.predictions(model, site), rows)
-    kept = {(r["site"], r["scan"]): r for r in (read_table(folder.scans) if folder.scans.is_file() else [])}
-    for row in rows:
-        kept[site, row["scan"]] = {k: row[k] for k in ("site", "patient", "scan", "label", "subset")} | SCAN
-    write_table(folder.scans, list(kept.values()))
+    kept = {(r.site, r.scan): r for r in (SCANS.read(folder.scans) if folder.scans.is_file() else [])}
+    kept |= {(site, str(scan["scan"])): a_scan(**scan) for scan in scans}
+    SCANS.write(folder.scans, list(kept.values()))
 
 
 def test_each_model_is_judged_by_its_own_sites_alone(tmp_path: Path) -> None:

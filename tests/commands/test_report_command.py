@@ -18,17 +18,21 @@ from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import _known, hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import SUBSETS, write_predictions
 from elsewhere.model.sample import hash_cases
 from elsewhere.records import write_record
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.statistics.score import score_cell
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_findings, scores_hash
+from elsewhere.studies.folder import Folder, write_table
 from elsewhere.studies.learned import learned_models, read_learned, write_learned
+from elsewhere.studies.predictions import PREDICTED, PredictionRow, write_predictions
 from elsewhere.studies.prepared import cases
+from elsewhere.studies.records import SCANS as SCAN_TABLE
+from elsewhere.studies.records import SCORES, ScanRow, read_findings, scores_key
+from elsewhere.table_format import TableFormat
+from study_rows import a_prediction, a_scan
 
 SITES = ("A", "B", "C")
 MODELS = {"A": ("A",), "B": ("B",), "A+B": ("A", "B"), "C": ("C",)}
@@ -56,21 +60,20 @@ def scores_of(model: str, site: str) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.full(SCANS, 0.4) if model == "C" else probabilities
 
 
-def rows_of(model: str, site: str) -> list[dict[str, Any]]:
+def rows_of(model: str, site: str) -> list[PredictionRow]:
     """Predictions, two scans a patient, one dropout pass."""
     labels, probabilities = scores_of(model, site)
     return [
-        {
-            "model": model,
-            "site": site,
-            "subset": subset,
-            "patient": f"p{i // 2}",
-            "scan": f"{subset[0]}{i:02}",
-            "label": int(labels[i]),
-            "windows": 1,
-            "pass": turn,
-            "probability": float(probabilities[i]),
-        }
+        a_prediction(
+            model=model,
+            site=site,
+            subset=subset,
+            patient=f"p{i // 2}",
+            scan=f"{subset[0]}{i:02}",
+            label=int(labels[i]),
+            dropout_pass=turn,
+            probability=float(probabilities[i]),
+        )
         for subset, turns in (("validation", (-1,)), ("test", (-1, 0)))
         for turn in turns
         for i in range(SCANS)
@@ -93,14 +96,14 @@ def made(tmp_path: Path) -> Folder:
             for reading in ("model", "site"):
                 point = OperatingPoint(0.5, "grid", reading, 1.0, 10)
                 cell = score_cell(labels, patients, probabilities, operating_point=point, resamples=20)
-                scores.append({"model": model, "site": site, **cell.to_record()})
+                scores.append(ScoreRow(model=model, site=site, **vars(cell)))
         folder.model(model).mkdir(parents=True)
         (folder.model(model) / "checkpoint.json").write_text(
             json.dumps({"format": 1, "iteration": 5, "sha256": "c0ffee"})
         )
         (folder.model(model) / "curves.csv").write_text("iteration,training_loss\n1,0.7\n")
-    write_table(folder.scores, scores)
-    write_table(folder.scans, [scan_row(site, i, u) for site in SITES for i in range(SCANS) for u in SUBSETS])
+    SCORES.write(folder.scores, scores)
+    SCAN_TABLE.write(folder.scans, [scan_row(site, i, u) for site in SITES for i in range(SCANS) for u in PREDICTED])
     folder.study.write_text(json.dumps(identity | {"split_hash": "5417"}), encoding="utf-8")
     folder.bad_scans.write_text("site,scan,path,reason,next_step\n")
     folder.audit.write_text(json.dumps(AUDIT), encoding="utf-8")
@@ -121,20 +124,12 @@ AUDIT = {
 }
 
 
-def scan_row(site: str, i: int, subset: str) -> dict[str, Any]:
+def scan_row(site: str, i: int, subset: str) -> ScanRow:
     """One row of the table of scans; with age and sex but at B."""
     facts = {"kernel": "sharp"} | ({} if site == "B" else {"age": 30 + i, "sex": "FM"[i % 2]})
     label = 1 if site == "C" else i // 2 % 2
-    row = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "label": label, "stratum": "positive"}
-    row |= {
-        "content_hash": f"{site}{i}",
-        "slices": 9,
-        "minimum": -1000,
-        "maximum": 400,
-        "units": "HU",
-        "file": "../store/ab/gone.b2nd",
-    }
-    return row | {"status": "ok", "subset": subset, "facts": json.dumps(facts)}
+    names = {"site": site, "patient": f"p{i // 2}", "scan": f"{subset[0]}{i:02}", "content_hash": f"{site}{i}"}
+    return a_scan(**names, label=label, subset=subset, facts=facts)
 
 
 def identity_of(folder: Folder) -> dict[str, Any]:
@@ -168,13 +163,13 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
     made: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = assembly.study_of(made, identity_of(made))
-    moves = [(r["model"], r["site"]) for r in first.drops]
+    moves = [(r.model, r.site) for r in first.drops]
     assert moves == [("A", "B"), ("B", "A")]  # C has one class at home, and as a new site; A+B has seen both others
     for row in first.drops:
-        parts = sum(row[part] or 0.0 for part in ("case_mix", "threshold", "calibration", "ranking"))
-        assert parts == pytest.approx(row["drop"])
-        assert row["case_mix"] is None  # age and sex are not known at B
-    assert {r["scans"] for r in first.local} == {10}  # 30 of 48 would leave too few to try it on
+        parts = sum(p or 0.0 for p in (row.case_mix, row.threshold, row.calibration, row.ranking))
+        assert parts == pytest.approx(row.drop)
+        assert row.case_mix is None  # age and sex are not known at B
+    assert {r.scans for r in first.local} == {10}  # 30 of 48 would leave too few to try it on
     kept = (made.root / "decomposition.parquet").read_bytes()
 
     def refuse(*_: object, **__: object) -> None:
@@ -185,26 +180,27 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
     assert assembly.study_of(made, identity_of(made)).drops == first.drops
     assert (made.root / "decomposition.parquet").read_bytes() == kept
     rows = rows_of("A", "B")
-    rows[-1]["probability"] = rows[SCANS]["probability"] = 0.123
+    for at in (SCANS, -1):
+        rows[at] = replace(rows[at], probability=0.123)
     write_predictions(made.predictions("A", "B"), rows)
     with pytest.raises(AssertionError, match="made again"):
         assembly.study_of(made, identity_of(made))
 
 
 def test_a_study_that_may_only_be_read_still_has_its_page(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, _: object) -> None:
+    def refuse(_: object, path: Path, *__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(drop, "write_table", refuse)
+    monkeypatch.setattr(TableFormat, "write", refuse)
     assert len(assembly.study_of(made, identity_of(made)).drops) == 2
     assert not (made.root / "decomposition.parquet").exists()
 
 
 def test_a_full_disk_is_said(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, _: object) -> None:
+    def refuse(_: object, path: Path, *__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(drop, "write_table", refuse)
+    monkeypatch.setattr(TableFormat, "write", refuse)
     with pytest.raises(OSError, match="No space left"):
         assembly.study_of(made, identity_of(made))
 
@@ -220,7 +216,7 @@ def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -
     seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, identity)
-    alone = hardest(made, cells, study.models[3:], read_table(made.scores), AUDIT)
+    alone = hardest(made, cells, study.models[3:], SCORES.read(made.scores), AUDIT)
     assert alone.scans == []
     assert {r["models"] for r in alone.judged} == {0}
 
@@ -234,14 +230,14 @@ def test_networks_that_did_not_learn_enter_no_contrast(made: Folder) -> None:
 
 def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
     study = assembly.study_of(made, identity_of(made))
-    cells, scores = read_cells(made, identity_of(made)), read_table(made.scores)
+    cells, scores = read_cells(made, identity_of(made)), SCORES.read(made.scores)
     single = next(r for r in contrasts(cells, study.models, scores) if r["contrast"] == "one class")
     called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
     assert single["first"] == pytest.approx(called["C"])
     assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
     assert single["estimate"] == pytest.approx(single["first"] - single["second"])
     assert single["low"] < single["estimate"] < single["high"]
-    moved = [r | {"threshold": 0.3} if r["threshold_reading"] == "site" else r for r in scores]
+    moved = [replace(r, threshold=0.3) if r.threshold_reading == "site" else r for r in scores]
     gain = contrasts(cells, study.models, moved)[0]
     right = [
         [np.mean((probabilities >= point) == labels) for point in (0.3, 0.5)]
@@ -254,10 +250,7 @@ def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
 def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) -> None:
     labels, _ = scores_of("A", "A")
     for model in MODELS:
-        rows = rows_of(model, "A")
-        for row in rows:
-            if row["scan"] == "t00":
-                row["probability"] = 1.0 - labels[0]
+        rows = [replace(r, probability=1.0 - labels[0]) if r.scan == "t00" else r for r in rows_of(model, "A")]
         write_predictions(made.predictions(model, "A"), rows)
     study = assembly.study_of(made, identity_of(made))
     known = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
@@ -321,10 +314,9 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
 
 
 def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
-    rows = read_table(made.scans)
-    for row in rows:
-        row["facts"] = json.dumps({**json.loads(row["facts"]), "date": "2020-04-1" + row["scan"][-1]})
-    write_table(made.scans, rows)
+    rows = SCAN_TABLE.read(made.scans)
+    dated = [replace(row, facts={**row.facts, "date": "2020-04-1" + row.scan[-1]}) for row in rows]
+    SCAN_TABLE.write(made.scans, dated)
     found = {(r["site"], r["label"]): r for r in characteristics(made)}
     positives = found["A", 1]
     assert (positives["patients"], positives["age_known"], positives["sex_known"]) == (12, 12, 12)
@@ -336,9 +328,10 @@ def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
 
 def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -> None:
     pair = {"home": "A", "site": "B", "view": "facts", "model": "", "auc": 0.9, "low": 0.8, "high": 1.0, "p": 0.01}
+    pair |= {"power": 0.8, "patients_home": 20, "patients_site": 20}  # as earlier versions kept it
     write_table(made.root / "diagnosis" / "separation.parquet", [pair])
     study = assembly.study_of(made, identity_of(made))
-    assert list(study.diagnosis.separation) == [pair]
+    assert list(study.diagnosis.separation) == [pair | {"permutations": 0, "degenerate": ""}]
     assert "shift diagnosis: what tells the sites apart" not in study.absent
     assert "shortcut battery: scores with the lungs erased" in study.absent
 
@@ -354,7 +347,7 @@ def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_conclude
     assert list(failed) == ["C"]
     assert "both classes" in failed["C"][0]
     assert "hardly differ" in failed["C"][1]
-    assert {row["model"] for row in study.drops} == {row["model"] for row in study.local} == {"A", "B"}
+    assert {row.model for row in study.drops} == {row.model for row in study.local} == {"A", "B"}
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
     assert "1 of 4 networks did not learn, as far as their validation scans show, and is left out (C)." in page
@@ -374,7 +367,7 @@ def test_a_judgement_of_other_predictions_is_made_again(made: Folder) -> None:
     models = identity_of(made)["models"]
     judged = learned_models(made, models)
     write_learned(made, {name: replace(one, reasons=("old",)) for name, one in judged.items()}, models)
-    rows = [r | {"probability": r["probability"] / 2} for r in rows_of("A", "A")]
+    rows = [replace(r, probability=r.probability / 2) for r in rows_of("A", "A")]
     write_predictions(made.predictions("A", "A"), rows)
     again = read_learned(made, models)
     assert {name for name, one in again.items() if one.reasons == ("old",)} == {"B", "A+B", "C"}
@@ -383,11 +376,10 @@ def test_a_judgement_of_other_predictions_is_made_again(made: Folder) -> None:
 
 def test_scores_that_do_not_belong_to_the_predictions_are_noticed(made: Folder) -> None:
     identity = identity_of(made)
-    scores = read_table(made.scores)
-    hashes = {name: scores_hash(made, [name], identity["settings"]) for name in MODELS}
-    write_table(made.scores, [row | {"made_from": hashes[row["model"]]} for row in scores])
+    keys = {name: scores_key(made, [name], identity["settings"]) for name in MODELS}
+    SCORES.write(made.scores, [replace(row, made_from=keys[row.model]) for row in SCORES.read(made.scores)])
     report([made.root])
-    rows = [r | {"probability": 1 - r["probability"]} for r in rows_of("B", "C")]
+    rows = [replace(r, probability=1 - r.probability) for r in rows_of("B", "C")]
     write_predictions(made.predictions("B", "C"), rows)
     with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to the predictions of B"):
         report([made.root])
@@ -398,16 +390,16 @@ def test_scores_that_do_not_belong_to_the_predictions_are_noticed(made: Folder) 
     [("train", {"label": 0}), ("validation", {"patient": "other"}), ("train", {"subset": "unlabelled"})],
 )
 def test_a_model_of_other_training_scans_is_noticed(made: Folder, subset: str, change: dict[str, Any]) -> None:
-    rows = read_table(made.scans) + [scan_row(site, i, "train") for site in SITES for i in range(SCANS)]
-    write_table(made.scans, rows)
+    rows = SCAN_TABLE.read(made.scans) + [scan_row(site, i, "train") for site in SITES for i in range(SCANS)]
+    SCAN_TABLE.write(made.scans, rows)
     for name, sites in MODELS.items():
         hashes = [hash_cases(cases(rows, sites, kind)) for kind in ("train", "validation")]
         record = {"format": 1, "iteration": 5, "sha256": "c0ffee"}
         record["scan_hashes"] = dict(zip(("training_scans", "validation_scans"), hashes, strict=True))
         (made.model(name) / "checkpoint.json").write_text(json.dumps(record))
     report([made.root])
-    at = next(i for i, row in enumerate(rows) if (row["site"], row["subset"]) == ("C", subset))
-    write_table(made.scans, [*rows[:at], rows[at] | change, *rows[at + 1 :]])
+    at = next(i for i, row in enumerate(rows) if (row.site, row.subset) == ("C", subset))
+    SCAN_TABLE.write(made.scans, [*rows[:at], replace(rows[at], **change), *rows[at + 1 :]])
     with pytest.raises(BadStudy, match=r"scans\.parquet") as caught:
         report([made.root])
     if subset == "train":  # of validation scans the predictions tell already
@@ -464,7 +456,7 @@ def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> 
     assert further_trainings(made, identity) == []  # named, but not predicted yet
     for model in MODELS:
         for site in SITES:
-            rows = [{**r, "probability": 1 - r["probability"]} for r in rows_of(model, site)]
+            rows = [replace(r, probability=1 - r.probability) for r in rows_of(model, site)]
             write_predictions(made.predictions(f"{model}~5", site), rows)
     both = {r["group"]: r for r in assembly.study_of(made, identity).groups}
     assert (once["home"]["trainings"], both["home"]["trainings"]) == (1, 2)
@@ -473,11 +465,9 @@ def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> 
 
 
 def test_ages_from_90_on_are_one(made: Folder) -> None:
-    rows = read_table(made.scans)
-    for row in rows:
-        if row["site"] == "A":
-            row["facts"] = json.dumps({"age": 97, "sex": "F"} if row["label"] else {"age": 89, "sex": "F"})
-    write_table(made.scans, rows)
+    rows = SCAN_TABLE.read(made.scans)
+    old = [replace(r, facts={"age": 97 if r.label else 89, "sex": "F"}) if r.site == "A" else r for r in rows]
+    SCAN_TABLE.write(made.scans, old)
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
     assert "90+ (90+–90+)" in page

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.model.network import load_checkpoint, save_checkpoint
+from elsewhere.rows import DoseRow
 from elsewhere.scans.shifts import LADDERS, plan_shifts
 from elsewhere.statistics.learned import Learned
 from elsewhere.statistics.roc import exact_auc
@@ -27,6 +29,7 @@ from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.shifting import tasks_of
+from study_rows import a_scan
 
 COLUMNS = {"model", "home", "shift", "dose", "unit", "words", "auc", "low", "high", "positive_share", "scans"}
 EXPLAINED = {"model", "home", "site", "shift", "dose", "distance", "distance_unshifted", "words", "best"}
@@ -191,7 +194,7 @@ def test_scans_that_fail_cost_themselves_and_no_other(
     """A file that cannot be read, a codec that raises, one that ends its process."""
     study, folder = again
     shutil.rmtree(folder.root / "stress")
-    chosen = [row["scan"] for row in command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows]
+    chosen = [row.scan for row in command._home(command.usable_rows(folder), "UTSW", "UTSW", 10).rows]
     inject(dict(zip((f"UTSW/{scan}/" for scan in chosen), ("EIO", "codec", "SIGSEGV"), strict=False)))
     run_stress(study, folder, ["UTSW"], NOISE, scans=10, workers=1)
     assert {r["scans"] for r in curves(folder)} == {7}
@@ -209,7 +212,7 @@ def test_all_scans_bad_is_an_error(
 ) -> None:
     shutil.rmtree(again[1].root / "stress")
     chosen = command._home(command.usable_rows(again[1]), "UTSW", "UTSW", 10).rows
-    inject({f"UTSW/{row['scan']}/": fault for row in chosen})
+    inject({f"UTSW/{row.scan}/": fault for row in chosen})
     with pytest.raises(BadStudy, match=rf"no test scan of UTSW could be shifted; the first: .*{said}"):
         run_stress(*again, ["UTSW"], NOISE, scans=10, workers=1)
 
@@ -225,22 +228,20 @@ def test_a_model_of_two_sites_is_shifted_at_both(again: tuple[Study, Folder]) ->
 
 
 def test_scans_are_chosen_by_class_and_always_the_same() -> None:
-    rows = [
-        {"site": "A", "subset": "test", "scan": f"s{i}", "patient": f"p{i}", "label": int(i < 6)} for i in range(30)
-    ]
+    rows = [a_scan(scan=f"s{i}", patient=f"p{i}", label=int(i < 6)) for i in range(30)]
     eight, again = (command._home(order, "A", "A", 8) for order in (rows, rows[::-1]))
-    assert [r["label"] for r in eight.rows] == [1] * 4 + [0] * 4
+    assert [r.label for r in eight.rows] == [1] * 4 + [0] * 4
     assert eight.rows == again.rows
     assert eight.positives == 0.2
-    assert [r["label"] for r in command._home(rows, "A", "A", 20).rows] == [1] * 6 + [0] * 14
+    assert [r.label for r in command._home(rows, "A", "A", 20).rows] == [1] * 6 + [0] * 14
     assert len(command._home(rows, "A", "A", 99).rows) == 30
     twelve = command._home(rows, "A", "A", 12)
-    assert {r["scan"] for r in eight.rows} < {r["scan"] for r in twelve.rows}
+    assert {r.scan for r in eight.rows} < {r.scan for r in twelve.rows}
 
 
 def test_tasks_travel_to_worker_processes(made: tuple[Study, Folder]) -> None:
     home = command._home(command.usable_rows(made[1]), "UTSW", "UTSW", 4)
-    tasks, bad = tasks_of(*made, {"UTSW": {r["scan"]: ["UTSW"] for r in home.rows}}, NOISE)
+    tasks, bad = tasks_of(*made, {"UTSW": {r.scan: ["UTSW"] for r in home.rows}}, NOISE)
     assert (len(tasks), bad) == (4, [])
     assert pickle.loads(pickle.dumps(tasks)) == tasks
 
@@ -305,9 +306,9 @@ def test_where_no_model_learned_no_scan_is_read_and_no_old_explanation_stays(
 
 
 def test_most_is_lost_only_where_it_is_significantly_lost() -> None:
-    row = {"shift": "blur", "words": "blurred", "auc": 0.7, "difference": -0.2, "difference_low": -0.3}
-    sure = row | {"difference_high": -0.1, "p_value": 0.001}
-    unsure = row | {"difference_high": 0.1, "p_value": 0.3, "difference": -0.25, "auc": 0.65}
+    row = DoseRow("A", "A", "blur", 2.0, "mm", "blurred", 40, 0.7, difference=-0.2, difference_low=-0.3)
+    sure = replace(row, difference_high=-0.1, p_value=0.001)
+    unsure = replace(row, difference_high=0.1, p_value=0.3, difference=-0.25, auc=0.65)
     assert command.worst([sure, unsure]) == (
         "AUC 0.90; most is lost with 'blurred': 0.70 (difference -0.20, 95 % -0.30 to -0.10)"
     )
@@ -315,7 +316,7 @@ def test_most_is_lost_only_where_it_is_significantly_lost() -> None:
         "AUC 0.90; no fall is significant after adjustment for 1 test; lowest with 'blurred': 0.65 (difference -0.25, "
         "95 % -0.30 to 0.10)"
     )
-    twice = [sure | {"p_value": 0.02}, unsure, unsure]
+    twice = [replace(sure, p_value=0.02), unsure, unsure]
     assert "no fall is significant after adjustment for 3 tests" in command.worst(twice)
     assert "most is lost with" in command.worst(twice[:2])
 

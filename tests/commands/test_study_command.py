@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,12 @@ from elsewhere.commands.study import _keep_seed_scores, cluster_commands, run_st
 from elsewhere.commands.train import print_warnings, train, train_model
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.model.network import read_checkpoint_record
-from elsewhere.model.prediction import read_predictions
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_audit, read_identity, read_scans
+from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.learned import DEGENERATE
+from elsewhere.studies.predictions import PREDICTIONS, read_predictions
+from elsewhere.studies.records import SCANS, SCORES, read_audit, read_identity, read_scans
 
 
 def whole_study(file: Path, out: Path, workers: int = 1) -> None:
@@ -54,12 +55,12 @@ def test_every_cell_is_scored_in_both_readings(made: Folder) -> None:
 
 
 def test_predictions_hold_validation_and_test_with_passes(made: Folder) -> None:
-    rows = read_predictions(made.predictions("UTSW", "CC-CCII"))
-    subsets = {(r["subset"], r["pass"]) for r in rows}
+    rows = PREDICTIONS.read(made.predictions("UTSW", "CC-CCII"))
+    subsets = {(r.subset, r.dropout_pass) for r in rows}
     assert subsets == {("validation", -1), ("test", -1), ("test", 0), ("test", 1), ("test", 2)}
-    split = {r["scan"]: r["subset"] for r in read_table(made.scans) if r["site"] == "CC-CCII"}
-    assert all(split[r["scan"]] == r["subset"] for r in rows)
-    assert all(r["windows"] == 2 for r in rows)  # 6 slices, windows of 4, stride 2
+    split = {r.scan: r.subset for r in SCANS.read(made.scans) if r.site == "CC-CCII"}
+    assert all(split[r.scan] == r.subset for r in rows)
+    assert all(r.windows == 2 for r in rows)  # 6 slices, windows of 4, stride 2
 
 
 def test_networks_that_learned_nothing_are_kept_apart_in_a_table(made: Folder) -> None:
@@ -139,7 +140,7 @@ def test_one_bad_scan_never_stops_a_site(tiny_study: Path, tiny_sites: Path, tmp
     rows = list(csv.DictReader(Folder(tmp_path / "out").bad_scans.read_text().splitlines()))
     assert [r["path"] for r in rows] == [str(broken)]
     assert rows[0]["next_step"]
-    kept = [r for r in read_table(Folder(tmp_path / "out").scans) if r["site"] == "MosMedData"]
+    kept = [r for r in read_scans(Folder(tmp_path / "out")) if r.site == "MosMedData"]
     assert len(kept) == 23
 
 
@@ -194,7 +195,7 @@ def test_a_site_for_external_validation_only(tiny_study: Path, tmp_path: Path) -
     text = tiny_study.read_text().replace('["UTSW"], ', "").replace('kind = "dicom"', 'kind = "dicom"\nuse = "test"')
     tiny_study.write_text(text)
     whole_study(tiny_study, tmp_path / "out")
-    subsets = {r["subset"] for r in read_table(Folder(tmp_path / "out").scans) if r["site"] == "UTSW"}
+    subsets = {r.subset for r in read_scans(Folder(tmp_path / "out")) if r.site == "UTSW"}
     assert subsets == {"test"}
     readings = {r["threshold_reading"] for r in read_table(Folder(tmp_path / "out").scores) if r["site"] == "UTSW"}
     assert readings == {"model"}
@@ -207,7 +208,7 @@ def test_corrected_labels_are_refused_and_the_study_stays_as_it_was(
     written, folder = table.read_text(encoding="utf-8"), Folder(tmp_path / "made" / "out")
     shutil.copytree(made.root.parent, folder.root.parent)
     before = _bytes(folder.root)
-    chosen = {r["label"]: r["scan"] for r in read_scans(folder) if (r["site"], r["subset"]) == ("UTSW", "train")}
+    chosen = {r.label: r.scan for r in read_scans(folder) if (r.site, r.subset) == ("UTSW", "train")}
     try:
         table.write_text(_with_labels_swapped(written, set(chosen.values())), encoding="utf-8")
         for begin in (run_study, prepare):
@@ -220,11 +221,11 @@ def test_corrected_labels_are_refused_and_the_study_stays_as_it_was(
         table.write_text(written, encoding="utf-8")
     report([folder.root])
     found = Folder(folder.refused)
-    assert {r["scan"]: r["label"] for r in read_scans(found)} != {r["scan"]: r["label"] for r in read_scans(folder)}
-    rows = read_table(folder.scans)  # what earlier versions left behind: a table of other labels than the predictions'
-    changed = next(row for row in rows if (row["site"], row["subset"]) == ("UTSW", "test"))
-    changed["label"] = 1 - changed["label"]
-    write_table(folder.scans, rows)
+    assert {r.scan: r.label for r in read_scans(found)} != {r.scan: r.label for r in read_scans(folder)}
+    rows = SCANS.read(folder.scans)  # what earlier versions left behind: a table of other labels than the predictions'
+    at = next(i for i, row in enumerate(rows) if (row.site, row.subset) == ("UTSW", "test"))
+    rows[at] = replace(rows[at], label=1 - int(rows[at].label or 0))
+    SCANS.write(folder.scans, rows)
     with pytest.raises(BadStudy, match=r"UTSW\.parquet: is older than scans\.parquet.*Run `elsewhere study` again"):
         report([folder.root])
     run_study(tiny_study, folder, workers=1)
@@ -266,7 +267,7 @@ def test_a_follow_up_without_a_label_is_no_leak(tiny_study: Path, tiny_sites: Pa
     table.write_text("\n".join([",".join(rows[0]), *(",".join(r.values()) for r in rows)]) + "\n", encoding="utf-8")
     prepare(tiny_study, tmp_path / "out", workers=1)
     folder = Folder(tmp_path / "out")
-    assert sum(r["subset"] == "unlabelled" for r in read_table(folder.scans)) == 4
+    assert sum(r.subset == "unlabelled" for r in read_scans(folder)) == 4
     assert read_audit(folder)["leaks"] == []
 
 
@@ -337,7 +338,7 @@ def test_further_seeds_are_trained_beside_and_change_nothing_else(tiny_study: Pa
     commands = "\n".join(cluster_commands(tiny_study, folder, load_study(tiny_study)))
     assert commands.count("UTSW~5") == 1 + 4  # a training, and a prediction at each site
     tiny_study.write_text(text)
-    _keep_seed_scores(load_study(tiny_study), folder, read_table(folder.scores))
+    _keep_seed_scores(load_study(tiny_study), folder, SCORES.read(folder.scores))
     assert not (folder.root / "seeds.parquet").exists()
 
 
@@ -349,9 +350,8 @@ def _check_seed_scores(folder: Folder) -> None:
     for site in ("UTSW", "CC-CCII", "COVID-CTset"):
         row, aucs = rows[site, "auc"], []
         for name in ("UTSW", "UTSW~5"):
-            test = [r for r in read_predictions(folder.predictions(name, site)) if r["subset"] == "test"]
-            single = [r for r in test if r["pass"] == -1]
-            aucs.append(float(exact_auc([r["label"] for r in single], [r["probability"] for r in single])))
+            single = read_predictions(folder.predictions(name, site)).subset("test").deterministic
+            aucs.append(float(exact_auc(single.labels, single.probabilities)))
         assert (row["first"], row["seeds"]) == (aucs[0], 2)
         assert (row["mean"], row["smallest"], row["largest"]) == (np.mean(aucs), min(aucs), max(aucs))
         assert row["standard_deviation"] == pytest.approx(np.std(aucs, ddof=1))

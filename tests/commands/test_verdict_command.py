@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from elsewhere.scans.slices import encode_slice
 from elsewhere.scans.volume import Volume
 from elsewhere.statistics.verdict import Action, Verdict
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_identity
 from elsewhere.studies.new_site import new_site, read_options
+from elsewhere.studies.records import read_identity
 
 ENDS = {"volumes": ".nii.gz", "images": ".tif"}
 
@@ -153,9 +154,9 @@ def test_a_labels_table_of_its_own_and_scans_without_label(made: Path, tmp_path:
 
 
 def test_case_mix_counts_only_where_every_stratum_is_known() -> None:
-    rows = [{"label": 1, "patient": "a", "probability": 0.5, "stratum": stratum} for stratum in ("F 0", "M 1")]
-    assert list(np.asarray(command._scans(rows).strata)) == ["F 0", "M 1"]
-    assert command._scans([*rows, rows[0] | {"stratum": None}]).strata is None
+    rows = [command.NewScan("a", f"s{stratum}", 1, 0.5, stratum, {}) for stratum in ("F 0", "M 1")]
+    assert list(np.asarray(command.scored_scans(rows).strata)) == ["F 0", "M 1"]
+    assert command.scored_scans([*rows, replace(rows[0], stratum=None)]).strata is None
 
 
 @pytest.mark.parametrize(

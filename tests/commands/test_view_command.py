@@ -29,7 +29,7 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.records import ScanRow, usable_rows
 
 MODEL = "UTSW"
 
@@ -64,12 +64,12 @@ def _settings(text: str) -> list[dict[str, Any]]:
     return cases
 
 
-def _first(made: Path, site: str, subset: str = "test") -> dict[str, Any]:
-    return next(r for r in usable_rows(Folder(made)) if (r["site"], r["subset"]) == (site, subset))
+def _first(made: Path, site: str, subset: str = "test") -> ScanRow:
+    return next(r for r in usable_rows(Folder(made)) if (r.site, r.subset) == (site, subset))
 
 
 def test_the_command_line_writes_the_page(tiny_study_file: Path, made: Path) -> None:
-    name = _first(made, "UTSW")["scan"]
+    name = _first(made, "UTSW").scan
     arguments = ["view", str(tiny_study_file), str(made), "--scan", f"UTSW/{name}"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -83,12 +83,10 @@ def test_the_original_is_drawn_voxel_by_voxel(
     tiny_study_file: Path, tiny_sites: Path, made: Path, tmp_path: Path
 ) -> None:
     row = _first(made, "MosMedData")
-    text = _view(
-        tiny_study_file, made, tmp_path / "p.html", scan=[f"MosMedData/{row['scan']}"], grid="original", bits=16
-    )
+    text = _view(tiny_study_file, made, tmp_path / "p.html", scan=[f"MosMedData/{row.scan}"], grid="original", bits=16)
     module = reader("mosmeddata")
     scans = module.find(tiny_sites / "MosMedData", "MosMedData").scans
-    wanted = module.read(next(s for s in scans if s.scan == row["scan"]))
+    wanted = module.read(next(s for s in scans if s.scan == row.scan))
     image = _inside(text)["scan-0"]
     np.testing.assert_array_equal(_voxels(image), wanted.voxels)
     assert image.header.get_zooms()[::-1] == pytest.approx(wanted.spacing)
@@ -98,7 +96,7 @@ def test_the_original_is_drawn_voxel_by_voxel(
 @pytest.mark.parametrize("site", ["CC-CCII", "COVID-CTset"])
 def test_units_of_every_kind_are_named(tiny_study_file: Path, made: Path, tmp_path: Path, site: str) -> None:
     row = _first(made, site)
-    text = _view(tiny_study_file, made, tmp_path / "p.html", scan=[f"{site}/{row['scan']}"])
+    text = _view(tiny_study_file, made, tmp_path / "p.html", scan=[f"{site}/{row.scan}"])
     (case,) = _settings(text)
     values = _voxels(_inside(text)["scan-0"])
     if site == "CC-CCII":
@@ -112,10 +110,10 @@ def test_units_of_every_kind_are_named(tiny_study_file: Path, made: Path, tmp_pa
 
 def test_the_models_windows_are_those_of_predict(tiny_study_file: Path, made: Path, tmp_path: Path) -> None:
     row = _first(made, "UTSW")
-    text = _view(tiny_study_file, made, tmp_path / "p.html", scan=[f"UTSW/{row['scan']}"], model=MODEL)
+    text = _view(tiny_study_file, made, tmp_path / "p.html", scan=[f"UTSW/{row.scan}"], model=MODEL)
     (case,) = _settings(text)
     known = read_table(Folder(made).predictions(MODEL, "UTSW"))
-    said = next(r["probability"] for r in known if (r["scan"], r["pass"]) == (row["scan"], -1))
+    said = next(r["probability"] for r in known if (r["scan"], r["pass"]) == (row.scan, -1))
     assert max(w["probability"] for w in case["windows"]) == said
     assert [(w["start"], w["stop"]) for w in case["windows"]] == [(0, 4), (2, 6)]
     image = _inside(text)["overlay-0"]
@@ -151,7 +149,7 @@ def test_the_overlay_lies_on_the_lungs_box(tiny_study: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     prepare_study(load_study(tiny_study), Folder(out), workers=1)
     train_model(tiny_study, out, "Here", lambda *_: None)
-    name = f"Here/{_first(out, 'Here')['scan']}"
+    name = f"Here/{_first(out, 'Here').scan}"
     page = _view(tiny_study, out, tmp_path / "p.html", scan=[name], model="Here", grid="original")
     scan, overlay = (_inside(page)[key] for key in ("scan-0", "overlay-0"))
     assert (_voxels(scan).shape, _voxels(overlay).shape) == ((6, 16, 16), (4, 16, 16))
@@ -188,9 +186,9 @@ def _table(path: Path, scan: str, marks: dict[int, str]) -> Path:
 
 def test_marks_lie_on_their_slices(tiny_study_file: Path, made: Path, tmp_path: Path) -> None:
     row = _first(made, "UTSW")
-    marks = _table(tmp_path / "m.csv", row["scan"], {1: "0", 2: "1", 3: "infection", 6: ""})
+    marks = _table(tmp_path / "m.csv", row.scan, {1: "0", 2: "1", 3: "infection", 6: ""})
     page = tmp_path / "p.html"
-    text = _view(tiny_study_file, made, page, scan=[f"UTSW/{row['scan']}"], model=MODEL, marks=marks)
+    text = _view(tiny_study_file, made, page, scan=[f"UTSW/{row.scan}"], model=MODEL, marks=marks)
     assert _settings(text)[0]["marks"] == {"1": "yes", "2": "infection"}
     assert re.search(r"Of the 4 slices that the overlay covers, [12] are marked|there is nothing to draw", text)
 
@@ -201,8 +199,8 @@ def test_marks_move_with_a_fixed_grid(tiny_study: Path, tmp_path: Path) -> None:
     out = Folder(tmp_path / "out")
     prepare_study(load_study(tiny_study), out, workers=1)
     row = _first(out.root, "UTSW")
-    marks = _table(tmp_path / "m.csv", row["scan"], {6: "last"})
-    text = _view(tiny_study, out.root, tmp_path / "p.html", scan=[f"UTSW/{row['scan']}"], marks=marks)
+    marks = _table(tmp_path / "m.csv", row.scan, {6: "last"})
+    text = _view(tiny_study, out.root, tmp_path / "p.html", scan=[f"UTSW/{row.scan}"], marks=marks)
     assert _settings(text)[0]["marks"] == {"3": "last"}  # six slices on a grid of four
 
 
@@ -246,17 +244,17 @@ def test_a_scan_that_is_gone_or_changed_is_not_drawn_as_the_original(
     tiny_study: Path, tiny_sites: Path, made: Path, tmp_path: Path
 ) -> None:
     row = _first(made, "MosMedData")
-    name, sites = f"MosMedData/{row['scan']}", tmp_path / "sites"
+    name, sites = f"MosMedData/{row.scan}", tmp_path / "sites"
     shutil.copytree(tiny_sites / "MosMedData", sites / "MosMedData")
     text = tiny_study.read_text()
     tiny_study.write_text(text.replace(str(tiny_sites / "MosMedData"), str(sites / "MosMedData")))
-    (file,) = (sites / "MosMedData").rglob(f"{row['scan']}.nii*")
+    (file,) = (sites / "MosMedData").rglob(f"{row.scan}.nii*")
     other = next(path for path in file.parent.iterdir() if path != file)
     shutil.copyfile(other, file)
     with pytest.raises(BadScan, match=r"is not what was prepared\. Run `elsewhere prepare` again"):
         command.view(tiny_study, made, scan=[name], grid="original", page=tmp_path / "p.html")
     file.unlink()
-    with pytest.raises(BadScan, match=f"no longer holds scan '{row['scan']}'. Restore it, or show --grid prepared"):
+    with pytest.raises(BadScan, match=f"no longer holds scan '{row.scan}'. Restore it, or show --grid prepared"):
         command.view(tiny_study, made, scan=[name], grid="original", page=tmp_path / "p.html")
     assert not (tmp_path / "p.html").exists()
 
@@ -265,13 +263,13 @@ def test_a_file_that_ends_its_reader_is_named_and_ends_no_command(
     tiny_study_file: Path, made: Path, tmp_path: Path, inject: Callable[[dict[str, str]], None]
 ) -> None:
     row = _first(made, "MosMedData")
-    inject({f"{row['scan']}.nii": "SIGSEGV"})
-    shown = ["--scan", f"MosMedData/{row['scan']}", "--grid", "original", "--page", str(tmp_path / "p.html")]
+    inject({f"{row.scan}.nii": "SIGSEGV"})
+    shown = ["--scan", f"MosMedData/{row.scan}", "--grid", "original", "--page", str(tmp_path / "p.html")]
     result = CliRunner().invoke(app, ["view", str(tiny_study_file), str(made), *shown])
     assert isinstance(result.exception, BadScan)
     assert "was ended by signal 11 (SIGSEGV)" in str(result.exception)
-    assert row["scan"] in result.exception.where
-    command.view(tiny_study_file, made, scan=[f"MosMedData/{row['scan']}"], page=tmp_path / "q.html")  # as prepared
+    assert row.scan in result.exception.where
+    command.view(tiny_study_file, made, scan=[f"MosMedData/{row.scan}"], page=tmp_path / "q.html")  # as prepared
     assert (tmp_path / "q.html").is_file()
 
 

@@ -14,11 +14,14 @@ from typing import Any
 import torch
 
 from elsewhere.model.network import Network, NetworkSettings, load_checkpoint, save_checkpoint
-from elsewhere.model.prediction import read_predictions, write_predictions
 from elsewhere.model.state import State, read_state, save_state
 from elsewhere.records import write_record
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_audit, read_identity, read_scans
+from elsewhere.rows import ScoreRow
+from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.score import score_cell
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.predictions import PredictionRow, read_predictions, write_predictions
+from elsewhere.studies.records import SCANS, SCORES, ScanRow, read_audit, read_identity, read_scans
 
 EACH = 200
 TINY = NetworkSettings(
@@ -35,13 +38,16 @@ TINY = NetworkSettings(
 def write_study(root: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
     """A small study's records; the name of each, its file, and what reads it."""
     folder = Folder(root)
-    write_table(folder.scans, [_scan(i) for i in range(8)])
+    SCANS.write(folder.scans, [_scan(i) for i in range(8)])
     write_record(
         folder.study, {"settings": {"name": "s", "sites": []}, "models": {}, "versions": {}, "split_hash": "0"}
     )
     names = ("counts", "facts", "duplicates", "leaks", "warnings", "notes", "repaired")
     write_record(folder.audit, {name: [] for name in names} | {"site_only_auc": 0.5, "copies_left_out": 0})
-    write_table(folder.scores, [{"model": "A", "site": "A", "auc": 0.5 + i / 100} for i in range(8)])
+    labels, probabilities = [i % 2 for i in range(8)], [i / 10 for i in range(8)]
+    point = OperatingPoint(0.5, "grid", "model", 1.0, 8)
+    cell = score_cell(labels, [f"p{i}" for i in range(8)], probabilities, operating_point=point, resamples=9)
+    SCORES.write(folder.scores, [ScoreRow(model="A", site="A", **vars(cell))])
     predictions = folder.predictions("A", "A")
     write_predictions(predictions, [_prediction(i) for i in range(8)])
     network = Network(TINY)
@@ -53,7 +59,7 @@ def write_study(root: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
         "scans.parquet": (folder.scans, lambda: read_scans(folder)),
         "study.json": (folder.study, lambda: read_identity(folder)),
         "audit.json": (folder.audit, lambda: read_audit(folder)),
-        "scores.parquet": (folder.scores, lambda: read_table(folder.scores)),
+        "scores.parquet": (folder.scores, lambda: SCORES.read(folder.scores)),
         "predictions": (predictions, lambda: read_predictions(predictions)),
         "checkpoint.json": (stem.with_suffix(".json"), lambda: load_checkpoint(stem)),
         "checkpoint.safetensors": (stem.with_suffix(".safetensors"), lambda: load_checkpoint(stem)),
@@ -61,14 +67,34 @@ def write_study(root: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
     }
 
 
-def _scan(i: int) -> dict[str, Any]:
-    names = {"site": "A", "patient": f"p{i}", "scan": f"s{i}", "label": i % 2, "subset": "test", "status": "ok"}
-    return names | {"file": f"../store/ab/{i}.b2nd", "slices": 9, "minimum": 0, "maximum": 9, "facts": "{}"}
+def _scan(i: int) -> ScanRow:
+    return ScanRow(
+        site="A",
+        patient=f"p{i}",
+        scan=f"s{i}",
+        label=i % 2,
+        stratum="positive",
+        status="ok",
+        file=f"../store/ab/{i}.b2nd",
+        slices=9,
+        minimum=0,
+        maximum=9,
+        content_hash=f"{i}",
+        rows=16,
+        columns=16,
+        units="HU",
+        padding_share=0.0,
+        black_share=0.0,
+        slice_spacing_mm=1.0,
+        source_slices=9,
+        notes=(),
+        facts={},
+        subset="test",
+    )
 
 
-def _prediction(i: int) -> dict[str, Any]:
-    names = {"model": "A", "site": "A", "subset": "test", "patient": f"p{i}", "scan": f"s{i}", "label": i % 2}
-    return names | {"windows": 1, "pass": -1, "probability": i / 10}
+def _prediction(i: int) -> PredictionRow:
+    return PredictionRow("A", "A", "test", f"p{i}", f"s{i}", i % 2, 1, -1, i / 10)
 
 
 def mutate(content: bytes, rng: random.Random) -> tuple[str, bytes]:

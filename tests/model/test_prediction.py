@@ -1,13 +1,10 @@
-"""Prediction against the plain way, window by window; dropout passes; the predictions table."""
+"""Prediction against the plain way, window by window; dropout passes."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -23,9 +20,6 @@ from elsewhere.model.prediction import (
     predict,
     predict_both,
     predict_passes,
-    prediction_rows,
-    read_predictions,
-    write_predictions,
 )
 from elsewhere.model.sample import Case, SampleSettings, evaluation_input, evaluation_windows
 
@@ -169,52 +163,6 @@ def test_not_a_number_is_refused(way):
 def test_settings_are_checked(name, value):
     with pytest.raises(BadStudy, match=rf"prediction\.{name}: is {value}"):
         PredictionSettings(**{name: value})
-
-
-# ---- the table ----
-
-
-def make_rows():
-    case, _ = make_scan(300)
-    return prediction_rows("utsw", "test", case, np.array([0.2, 0.7, 0.1]), np.array([0.6, 0.8]))
-
-
-def test_rows_of_one_scan():
-    rows = make_rows()
-    assert [(row["pass"], row["probability"]) for row in rows] == [(-1, 0.7), (0, 0.6), (1, 0.8)]
-    assert {row["windows"] for row in rows} == {3}
-
-
-def test_table_comes_back(tmp_path):
-    path = tmp_path / "predictions" / "utsw" / "cc_ccii.parquet"
-    write_predictions(path, make_rows())
-    assert read_predictions(path) == make_rows()
-    assert pq.read_schema(path).names == [
-        "model", "site", "subset", "patient", "scan", "label", "windows", "pass", "probability",
-    ]  # fmt: skip
-    assert os.listdir(path.parent) == ["cc_ccii.parquet"]
-
-
-@pytest.mark.parametrize("probability", [float("nan"), -0.1, 1.5])
-def test_wrong_probabilities_are_not_written(tmp_path, probability):
-    rows = [make_rows()[0] | {"probability": probability}]
-    with pytest.raises(BadScan, match=f"utsw: s300: the probability of model utsw is {probability}, expected 0 to 1"):
-        write_predictions(tmp_path / "p.parquet", rows)
-    assert not list(tmp_path.iterdir())
-
-
-def test_missing_and_damaged_tables(tmp_path):
-    with pytest.raises(BadStudy, match=r"p\.parquet: does not exist\. Run `elsewhere study` again"):
-        read_predictions(tmp_path / "p.parquet")
-    (tmp_path / "p.parquet").write_bytes(b"nonsense")
-    with pytest.raises(BadStudy, match=r"p\.parquet.*Run `elsewhere study` again"):
-        read_predictions(tmp_path / "p.parquet")
-
-
-def test_other_columns_are_refused(tmp_path):
-    pq.write_table(pa.table({"scan": ["a"]}), tmp_path / "p.parquet")
-    with pytest.raises(BadStudy, match=r"it has columns \['scan'\], expected \['model'"):
-        read_predictions(tmp_path / "p.parquet")
 
 
 @pytest.mark.gpu

@@ -6,18 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 from elsewhere.pages.report import Model, Site, Study
+from elsewhere.rows import ScoreRow
+from study_rows import a_score
 
 REASON = ("its discrimination on the validation scans is not surely above chance",)
 
 
-def a_cell(model: str, site: str, auc: float | None = None, half: float = 0.1, **values: Any) -> dict[str, Any]:
-    """A score record of one network at one site with two classes."""
+def a_cell(model: str, site: str, auc: float | None = None, half: float = 0.1, **values: Any) -> ScoreRow:
+    """Scores of one network at one site with two classes."""
     ends = {} if auc is None else {"auc": auc, "auc_sampling_low": auc - half, "auc_sampling_high": auc + half}
-    base = {"model": model, "site": site, "threshold_reading": "model", "positives": 10, "negatives": 10}
-    return base | {"accuracy": 0.8, "baseline_majority_accuracy": 0.5, "sensitivity": 0.8} | ends | values
+    base = {"model": model, "site": site, "positives": 10, "negatives": 10}
+    return a_score(**base | {"accuracy": 0.8, "baseline_majority_accuracy": 0.5, "sensitivity": 0.8} | ends | values)
 
 
-def a_study(*scores: dict[str, Any], name: str = "paper", **parts: Any) -> Study:
+def a_study(*scores: ScoreRow, name: str = "paper", **parts: Any) -> Study:
     """Networks of A, of B, and of both, tested at A, B, C and D (one class)."""
     models = parts.pop("models", (Model("A", ("A",)), Model("B", ("B",)), Model("A+D", ("A", "D"))))
     return Study(name, "In a sentence.", models, tuple(map(Site, "ABCD")), scores=scores, **parts)

@@ -29,9 +29,11 @@ from elsewhere.pages.report.page import whole
 from elsewhere.pages.report.published import published_table
 from elsewhere.pages.report.records import averages, groups
 from elsewhere.pages.report.tables import protocol_table
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.decision import choose_threshold
 from elsewhere.statistics.roc import grid_roc, roc_band
 from elsewhere.statistics.score import score_cell
+from study_rows import a_score
 
 NAMES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 COMBINATIONS = (
@@ -90,7 +92,7 @@ def made_up_study(
 
 def _cell(
     rng: np.random.Generator, model: Model, site: Site, distance: float, scans: int, passes: int
-) -> tuple[list[dict], list[RocBand]]:
+) -> tuple[list[ScoreRow], list[RocBand]]:
     labels = (np.arange(scans) < round(POSITIVE_SHARE[site.name] * scans)).astype(int)
     logits = rng.normal(size=scans) + distance * (labels - 0.5)
     dropout = 1 / (1 + np.exp(-logits - 0.3 * rng.normal(size=(passes, scans))))
@@ -100,7 +102,7 @@ def _cell(
     for reading in ("model", "site"):
         point = choose_threshold(labels, np.clip(probabilities + (0.1 if reading == "site" else 0), 0, 1), reading)
         score = score_cell(labels, patients, probabilities, dropout, operating_point=point, resamples=50)
-        records.append({"model": model.name, "site": site.name, "reading": reading, **score.to_record()})
+        records.append(ScoreRow(model=model.name, site=site.name, **vars(score)))
     if len(set(labels)) == 1:
         return records, []
     roc, band = grid_roc(labels, probabilities), roc_band(labels, dropout)
@@ -267,17 +269,17 @@ def test_repacked_is_said(small_page: str) -> None:
 
 def test_a_number_on_the_page_is_the_number_of_the_records(small: Study, small_page: str) -> None:
     words = " ".join(Elements(small_page).words)
-    found = next(r for r in small.scores if (r["model"], r["site"]) == ("UTSW", "CC-CCII"))
-    ends = f"{found['auc_sampling_low']:.3f}–{found['auc_sampling_high']:.3f}"
-    assert f"{found['auc']:.3f} ({ends})" in words
-    assert f"{found['auc_grid_dropout_mean']:.3f} ± {found['auc_grid_dropout_sd']:.3f}" in words
-    assert f"dropout {found['auc_grid_dropout_mean']:.3f} ± {found['auc_grid_dropout_sd']:.3f}" in words  # in the curve
+    found = next(r for r in small.scores if (r.model, r.site) == ("UTSW", "CC-CCII"))
+    ends = f"{found.auc_sampling_low:.3f}–{found.auc_sampling_high:.3f}"
+    assert f"{found.auc:.3f} ({ends})" in words
+    assert f"{found.auc_grid_dropout_mean:.3f} ± {found.auc_grid_dropout_sd:.3f}" in words
+    assert f"dropout {found.auc_grid_dropout_mean:.3f} ± {found.auc_grid_dropout_sd:.3f}" in words  # in the curve
 
 
 def test_an_auc_below_one_half_is_printed_as_it_is(small: Study, tmp_path: Path) -> None:
     low = {"auc": 0.231, "auc_sampling_low": 0.151, "auc_sampling_high": 0.335}
     away = ("UTSW", "COVID-CTset")
-    scores = [r | low if (r["model"], r["site"]) == away else r for r in small.scores]
+    scores = [replace(r, **low) if (r.model, r.site) == away else r for r in small.scores]
     page = page_of(replace(small, scores=scores), tmp_path)
     assert "0.231 (0.151–0.335)" in page
     assert "UTSW tested at COVID-CTset (never seen in training): AUC 0.231" in page
@@ -294,7 +296,7 @@ def test_a_one_class_cell_says_what_it_is(small_page: str) -> None:
 
 
 def test_a_missing_cell_says_so(small: Study, tmp_path: Path) -> None:
-    scores = [r for r in small.scores if r["site"] != "CC-CCII"]
+    scores = [r for r in small.scores if r.site != "CC-CCII"]
     page = page_of(replace(small, scores=scores), tmp_path)
     assert "UTSW tested at CC-CCII (never seen in training): not measured." in page
     rows = rows_of(tmp_path / "tables" / "paper-cells.csv")
@@ -380,11 +382,11 @@ def test_what_was_changed_is_between_the_two_studies_and_not_against_the_publica
 
 
 def test_means_over_cells_are_plain_means_and_keep_to_their_kin(small: Study) -> None:
-    single = [r for r in small.scores if r["reading"] == "model" and r["model"] == "UTSW" and r["auc"] is not None]
-    several = [r for r in small.scores if r["reading"] == "model" and r["model"] != "UTSW" and r["auc"] is not None]
-    away = [r["auc"] for r in single if r["site"] != "UTSW"] + [r["auc"] for r in several if r["site"] == "COVID-CTset"]
+    known = [r for r in small.scores if r.threshold_reading == "model" and r.auc is not None]
+    single, several = ([r for r in known if (r.model == "UTSW") == alone] for alone in (True, False))
+    away = [r.auc for r in single if r.site != "UTSW"] + [r.auc for r in several if r.site == "COVID-CTset"]
     found = {group.kin: group for group in groups(small)}
-    assert found["home"].aucs == tuple(r["auc"] for r in single if r["site"] == "UTSW")
+    assert found["home"].aucs == tuple(r.auc for r in single if r.site == "UTSW")
     assert len(found["seen"].aucs) == 2
     assert found["unseen"].mean == pytest.approx(np.mean(away))
     assert found["unseen"].low < found["unseen"].mean < found["unseen"].high
@@ -397,11 +399,10 @@ def test_given_group_means_are_taken_as_they_are(small: Study) -> None:
 
 
 def test_average_leaves_a_class_out_where_a_site_has_none(small: Study) -> None:
-    record = {"model": "UTSW", "threshold_reading": "model", "true_positive": 0}
     counts = (("UTSW", 8, 2, 1, 9), ("CC-CCII", 2, 8, 4, 6), ("MosMedData", 3, 7, 0, 0))
     names = ("site", "true_positive", "false_negative", "false_positive", "true_negative")
-    cells = [record | dict(zip(names, row, strict=True)) for row in counts]
-    cells[2] |= {"positives": 10, "negatives": 0}
+    cells = [a_score(model="UTSW", **dict(zip(names, row, strict=True))) for row in counts]
+    cells[2] = replace(cells[2], positives=10, negatives=0)
     average, without, combined = averages(replace(small, scores=cells), "UTSW", "model")
     assert (average.sensitivity, average.specificity) == (pytest.approx(13 / 30), pytest.approx(0.75))
     assert average.accuracy == pytest.approx((0.85 + 0.4 + 0.3) / 3)
@@ -412,8 +413,8 @@ def test_average_leaves_a_class_out_where_a_site_has_none(small: Study) -> None:
 
 def test_published_numbers_stand_beside_ours_on_real_data_only(small: Study, full: Path) -> None:
     ours = published_table([small], "published").rows[0]
-    found = next(r for r in small.scores if (r["model"], r["site"], r["reading"]) == ("UTSW", "UTSW", "site"))
-    assert ours["accuracy_0"] == found["accuracy"]
+    found = next(r for r in small.scores if (r.model, r.site, r.threshold_reading) == ("UTSW", "UTSW", "site"))
+    assert ours["accuracy_0"] == found.accuracy
     assert (ours["published_accuracy"], ours["published_auc"]) == (0.87, 0.826)
     simulated = rows_of(full / "tables" / "published.csv")[0]
     assert simulated["published_auc"] == "0.826"

@@ -14,6 +14,7 @@ from elsewhere.pages.report import Calibration, Model, Site, Study, calibration
 from elsewhere.pages.report.folder import Folder
 from elsewhere.statistics.calibration import decision_curve, reliability_curve
 from elsewhere.statistics.requirements import least_gains
+from study_rows import a_score
 
 
 def a_study(**parts: object) -> Study:
@@ -68,8 +69,8 @@ def test_the_useful_range_is_the_longest_run() -> None:
 
 
 def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
-    score = {"model": "A", "site": "A", "ece": 0.21, "ece_if_calibrated": 0.05, "calibration_slope": 0.4}
-    score |= {"calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
+    slope = {"calibration_slope": 0.4, "calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
+    score = a_score(ece=0.21, ece_if_calibrated=0.05, **slope)
     study = a_study(calibrations=[curves(*CLEAR)], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
@@ -98,16 +99,12 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     ],
 )
 def test_a_slope_is_judged_by_its_interval(low: float | None, high: float | None, said: str) -> None:
-    record = {
-        "calibration_slope": 150.0,
-        "calibration_slope_sampling_low": low,
-        "calibration_slope_sampling_high": high,
-    }
-    assert calibration.slope_verdict(record) == said
+    row = a_score(calibration_slope=150.0, calibration_slope_sampling_low=low, calibration_slope_sampling_high=high)
+    assert calibration.slope_verdict(row) == said
 
 
 def test_calibration_speaks_of_networks_that_learned_alone() -> None:
-    score = {"model": "A", "site": "A", "ece": 0.21, "calibration_slope": 0.4}
+    score = a_score(ece=0.21, calibration_slope=0.4)
     constant = curves([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
     study = a_study(calibrations=[constant], scores=[score])
     assert calibration.sentence(study).endswith(
@@ -118,20 +115,20 @@ def test_calibration_speaks_of_networks_that_learned_alone() -> None:
 
 
 def test_cells_of_one_of_several_sites_are_not_called_home() -> None:
-    score = {"site": "A", "ece": 0.2, "calibration_slope": -3.0}
-    score |= {"calibration_slope_sampling_low": -7.5, "calibration_slope_sampling_high": -1.4}
+    slope = {"calibration_slope": -3.0, "calibration_slope_sampling_low": -7.5, "calibration_slope_sampling_high": -1.4}
+    score = a_score(ece=0.2, **slope)
     first, several = curves(*CLEAR), replace(curves(*CLEAR), model="A+B")
-    home = a_study(calibrations=[first], scores=[score | {"model": "A"}])
+    home = a_study(calibrations=[first], scores=[score])
     assert calibration.sentence(home).startswith("At home the median calibration error (ECE) is 0.20, and of 1 cell 1")
     assert "1 reversed (slope and its interval below 0)" in calibration.sentence(home)
     assert "overconfident" not in calibration.sentence(home)
-    both = replace(home, calibrations=[first, several], scores=[score | {"model": m} for m in ("A", "A+B")])
+    both = replace(home, calibrations=[first, several], scores=[replace(score, model=m) for m in ("A", "A+B")])
     assert calibration.sentence(both).startswith("At training sites (internal test sets) the median")
     assert "of 2 cells 2 reversed" in calibration.sentence(both)
 
 
 def test_probabilities_of_balanced_training_are_said_to_be_so() -> None:
-    score = {"model": "A", "site": "A", "ece": 0.21, "observed_expected": 0.6}
+    score = a_score(ece=0.21, observed_expected=0.6)
     curve = curves(*CLEAR, observed_expected_corrected=0.97)
     asked = {"calibrations": [curve], "scores": [score]}
     said = calibration.sentence(a_study(**asked, settings={"training": {"balanced_classes": True}}))

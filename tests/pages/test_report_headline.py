@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from small_study import REASON, a_cell, a_group, a_study, marked
 from elsewhere.pages.report import Model, Report, headline, write_report
 from elsewhere.pages.report.headline import NewHospital
 from elsewhere.pages.report.words import holdings, opening
+from elsewhere.rows import SeedRow
+from study_rows import partly
 
 HOME, AWAY = a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05)
 
@@ -88,8 +91,8 @@ def test_what_was_held_fixed_is_said_for_one_training_and_for_several() -> None:
     assert "With one training of each network discrimination is 0.30 lower elsewhere" in once
     assert "beyond sampling error of the patients. " in once
     assert "sites and trained networks are held fixed. Each network was trained once" in once
-    row = {"model": "A", "site": "A", "score": "auc", "seeds": 3, "standard_deviation": 0.02}
-    rows = [row, row | {"site": "B", "standard_deviation": 0.12}, row | {"score": "ece"}]
+    row = partly(SeedRow, model="A", site="A", score="auc", seeds=3, standard_deviation=0.02)
+    rows = [row, replace(row, site="B", standard_deviation=0.12), replace(row, score="ece")]
     study = a_study(HOME, AWAY, groups=[r | {"trainings": 3} for r in groups], trainings=rows)
     several = headline.headline(study)
     assert "Over three trainings of each network discrimination is 0.30 lower elsewhere" in several
@@ -162,7 +165,7 @@ def test_without_a_site_never_seen_nothing_is_said_of_elsewhere() -> None:
 
 
 def test_two_studies_are_set_side_by_side_with_their_paired_difference() -> None:
-    one, two = a_study(HOME, AWAY), a_study(HOME, AWAY | {"auc": 0.8}, name="harmonised")
+    one, two = a_study(HOME, AWAY), a_study(HOME, replace(AWAY, auc=0.8), name="harmonised")
     assert headline.comparison(Report("T", (one, two))).endswith("is 0.60 (“paper”) and 0.80 (“harmonised”).")
     assert "means over different networks" in headline.comparison(Report("T", (one, marked(two, "B"))))
     assert headline.comparison(Report("T", (one,))) == ""

@@ -132,7 +132,7 @@ def test_accuracy_is_set_against_the_majority_share_both_ways() -> None:
         a_study(low, high), title
     )
     assert "the accuracy (threshold reading (a)) is not above" in here(a_study(low), title)
-    other = a_study(low | {"threshold_reading": "site"}, reading="site")
+    other = a_study(replace(low, threshold_reading="site"), reading="site")
     assert "the accuracy (threshold reading (b)) is not above" in here(other, title)
     assert "in 0; it is above it with its whole 95 % interval in 1." in here(a_study(high), title)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,50 +25,54 @@ from elsewhere.pages.report import (
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
 from elsewhere.pages.report.words import holdings, signed
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, SeedRow
+from study_rows import a_score, partly
 
-DROP = {
-    "model": "A",
-    "site": "B",
-    "home": "A",
-    **{f"home_accuracy{end}": 0.9 for end in ("", "_low", "_high")},
-    **{f"accuracy{end}": 0.7 for end in ("", "_low", "_high")},
-    "drop": 0.2,
-    "drop_low": 0.1,
-    "drop_high": 0.3,
-    "case_mix": None,
-    "case_mix_low": None,
-    "case_mix_high": None,
-    "threshold": 0.05,
-    "threshold_low": -0.01,
-    "threshold_high": 0.1,
-    "calibration": -0.02,
-    "calibration_low": -0.1,
-    "calibration_high": 0.05,
-    "ranking": 0.17,
-    "ranking_low": 0.05,
-    "ranking_high": 0.25,
-    "discriminates": True,
-    "largest": "ranking",
-    "note": "",
-    "method": "bootstrap",
-    "made_from": "abc",
-}
-LOCAL = {
-    "model": "A",
-    "site": "B",
-    "scans": 10,
-    "draws": 100,
-    "as_is": 0.7,
-    "as_is_low": 0.6,
-    "as_is_high": 0.8,
-    "rethresholded": 0.65,
-    "rethresholded_low": 0.5,
-    "rethresholded_high": 0.8,
-    "recalibrated": 0.78,
-    "recalibrated_low": 0.6,
-    "recalibrated_high": 0.9,
-    "made_from": "abc",
-}
+DROP = partly(
+    DropRow,
+    **{
+        "model": "A",
+        "site": "B",
+        "home": "A",
+        **{f"home_accuracy{end}": 0.9 for end in ("", "_low", "_high")},
+        **{f"accuracy{end}": 0.7 for end in ("", "_low", "_high")},
+        "drop": 0.2,
+        "drop_low": 0.1,
+        "drop_high": 0.3,
+        "case_mix": None,
+        "case_mix_low": None,
+        "case_mix_high": None,
+        "threshold": 0.05,
+        "threshold_low": -0.01,
+        "threshold_high": 0.1,
+        "calibration": -0.02,
+        "calibration_low": -0.1,
+        "calibration_high": 0.05,
+        "ranking": 0.17,
+        "ranking_low": 0.05,
+        "ranking_high": 0.25,
+        "discriminates": True,
+        "largest": "ranking",
+        "note": "",
+        "method": "bootstrap",
+    },
+)
+LOCAL = partly(
+    LocalRow,
+    model="A",
+    site="B",
+    scans=10,
+    draws=100,
+    as_is=0.7,
+    as_is_low=0.6,
+    as_is_high=0.8,
+    rethresholded=0.65,
+    rethresholded_low=0.5,
+    rethresholded_high=0.8,
+    recalibrated=0.78,
+    recalibrated_low=0.6,
+    recalibrated_high=0.9,
+)
 
 
 def a_study(**parts: object) -> Study:
@@ -107,11 +113,11 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
 
 
 def test_no_clear_drop_names_no_part() -> None:
-    assert drop.sentence([DROP | {"drop_low": -0.1}]).endswith("0 lose accuracy beyond sampling error.")
+    assert drop.sentence([replace(DROP, drop_low=-0.1)]).endswith("0 lose accuracy beyond sampling error.")
 
 
 def test_no_winner_is_named_among_ties() -> None:
-    tied = DROP | {"threshold": 0.17, "largest": ""}
+    tied = replace(DROP, threshold=0.17, largest="")
     said = drop.sentence([DROP, tied, tied])
     assert said.endswith("The largest part: ranking in 1. In 2 no part is surely larger than the others.")
     assert "threshold" not in said
@@ -119,8 +125,8 @@ def test_no_winner_is_named_among_ties() -> None:
 
 def test_lost_discrimination_is_not_called_a_loss_that_a_threshold_corrects(tmp_path: Path) -> None:
     """AUC 0.33 at the new site: calibration +39, ranking +5, and only calling nobody positive would help."""
-    reversed_ = DROP | {"site": "C", "calibration": 0.39, "ranking": 0.05, "discriminates": False, "largest": ""}
-    local = [LOCAL, LOCAL | {"site": "C", "rethresholded": 0.9, "recalibrated": 0.95}]
+    reversed_ = replace(DROP, site="C", calibration=0.39, ranking=0.05, discriminates=False, largest="")
+    local = [LOCAL, replace(LOCAL, site="C", rethresholded=0.9, recalibrated=0.95)]
     shown = drop.section(a_study(drops=[DROP, reversed_], local=local), "paper", Folder(tmp_path))
     assert shown is not None
     assert "; 1 of these is not divided: the AUC there is not above chance" in shown["words"]
@@ -143,9 +149,10 @@ def test_lost_discrimination_is_not_called_a_loss_that_a_threshold_corrects(tmp_
 
 
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
-    row = {"model": "A", "site": "B", "score": "auc", "first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9}
-    row |= {"dropout_sd": 0.01, "seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
-    study = a_study(trainings=[row, row | {"score": "accuracy"}])
+    spread = {"seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
+    ends = {"first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9, "dropout_sd": 0.01}
+    row = SeedRow(model="A", site="B", score="auc", **spread, **ends)
+    study = a_study(trainings=[row, replace(row, score="accuracy")])
     write_report(Report("Several", [study]), tmp_path)
     (kept,) = rows_of(tmp_path, "paper-seeds")
     assert (kept["first"], kept["dropout_sd"], kept["standard_deviation"]) == ("0.8", "0.01", "0.04")
@@ -220,13 +227,12 @@ def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
     assert (shown["sentences"], shown["further"]) == (["So it is.", "And there."], 1)
 
 
-def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: object) -> dict:
+def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: Any) -> DoseRow:
     """A row of a dose-response curve of a network whose AUC is 0.90 on the scans as they are."""
-    row = {"model": "A", "home": "A", "shift": "blur", "unit": "mm", "words": "blurred", "low": 0.5, "high": 0.95}
-    change = {"difference": None, "difference_low": None, "difference_high": None}
+    row = DoseRow("A", "A", "blur", dose, "mm", "blurred", 40, auc, 0.5, 0.95, p_value=p, positive_share=0.3)
     if dose:
-        change = {"difference": auc - 0.9, "difference_low": auc - 1.0, "difference_high": auc - 0.8}
-    return row | change | {"dose": dose, "auc": auc, "p_value": p, "scans": 40, "positive_share": 0.3} | more
+        row = replace(row, difference=auc - 0.9, difference_low=auc - 1.0, difference_high=auc - 0.8)
+    return replace(row, **more)
 
 
 def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> None:
@@ -236,7 +242,7 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     ]
     rows += [a_dose(0.9, p, d, shift="noise", words=f"noise {d:g}") for d, p in ((0.0, None), (25.0, 1.0))]
     best = {"model": "A", "home": "A", "site": "B", "shift": "blur", "words": "Blur comes nearest.", "best": True}
-    kept = Stress(rows, [best | {"distance": 0.2, "distance_unshifted": 0.5}])
+    kept = Stress(rows, [partly(ExplanationRow, **best, distance=0.2, distance_unshifted=0.5)])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert shown["words"].startswith(
@@ -255,10 +261,11 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
 
 
-def an_explanation(home: str, site: str, outcome: str = "too few") -> dict:
+def an_explanation(home: str, site: str, outcome: str = "too few") -> ExplanationRow:
     words = f"scores of {home} and {site} lie apart: 24 and 9 scans are too few to name a shift (at least 100 of each)."
-    row = {"model": home, "home": home, "site": site, "shift": "none", "dose": 0.0, "best": True, "outcome": outcome}
-    return row | {"words": words if outcome == "too few" else f"blur brings {home} nearest to {site}."}
+    said = words if outcome == "too few" else f"blur brings {home} nearest to {site}."
+    place = {"model": home, "home": home, "site": site, "shift": "none", "dose": 0.0}
+    return partly(ExplanationRow, **place, best=True, outcome=outcome, words=said)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +305,7 @@ def test_no_shift_is_the_costliest_where_no_fall_is_significant() -> None:
 def test_a_shift_that_could_not_be_tried_is_no_test_and_no_proof_of_harmlessness() -> None:
     """Noise cannot be put on the pictures of B: a p of 0.01 stands for itself, not for the tests that were not run."""
     refused = [
-        a_dose(0.9, None, model="B", home="B", shift=f"s{i}") | {"auc": None, "difference": None, "words": "not done"}
+        a_dose(0.9, None, model="B", home="B", shift=f"s{i}", auc=None, difference=None, words="not done")
         for i in range(30)
     ]
     rows = [a_dose(0.6, 0.01), a_dose(0.89, 0.5, shift="noise"), a_dose(0.88, 0.4, model="B", home="B")]
@@ -310,8 +317,7 @@ def test_a_shift_that_could_not_be_tried_is_no_test_and_no_proof_of_harmlessness
 
 
 def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> None:
-    row = {"model": "A", "home": "A", "shift": "degenerate", "dose": 0.0, "unit": "", "auc": None, "scans": 0}
-    kept = Stress([row | {"words": "degenerate: its scores hardly differ"}], [])
+    kept = Stress([DoseRow("A", "A", "degenerate", 0.0, "", "degenerate: its scores hardly differ")], [])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
     assert shown["silent"] == ["A: degenerate: its scores hardly differ."]
@@ -453,9 +459,7 @@ def test_the_page_says_what_it_holds_and_what_was_not_made(tmp_path: Path) -> No
 
 def test_cells_of_the_matrix_can_be_stepped_on_and_tell_everything(tmp_path: Path) -> None:
     ends = {"auc_sampling_low": 0.3, "auc_sampling_high": 0.48}
-    study = a_study(
-        scores=[{"model": "A", "site": "B", "accuracy": 0.8, "auc": 0.4, "positives": 10, "negatives": 10, **ends}]
-    )
+    study = a_study(scores=[a_score(site="B", accuracy=0.8, auc=0.4, positives=10, negatives=10, **ends)])
     page = write_report(Report("T", (study,)), tmp_path).read_text(encoding="utf-8")
     assert page.count('tabindex="0" aria-describedby="paper-cell-') == 4
     assert 'id="paper-cell-1-2">A tested at B (never seen in training): AUC 0.400, 95 % interval 0.300–0.480.' in page

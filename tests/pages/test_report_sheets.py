@@ -11,6 +11,8 @@ from small_study import a_cell, a_study, marked
 from elsewhere.pages.report import Audit, Diagnosis, Model, Report, Study
 from elsewhere.pages.report.sheets import CLAIM, TRIPOD_AI, fill
 from elsewhere.pages.report.words import ODD_SCANS
+from elsewhere.rows import LocalRow
+from study_rows import partly
 
 HOME, AWAY = a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05)
 
@@ -21,7 +23,7 @@ def answers(study: Study, sheet: Any = TRIPOD_AI, *others: Study, **report: Any)
 
 
 def test_item_12f_says_that_nothing_was_updated_and_24_what_it_would_bring() -> None:
-    local = {"model": "A", "site": "B", "scans": 10, "as_is": 0.7, "rethresholded": 0.65, "recalibrated": 0.78}
+    local = partly(LocalRow, model="A", site="B", scans=10, as_is=0.7, rethresholded=0.65, recalibrated=0.78)
     found = answers(a_study(HOME, AWAY, local=[local]))
     assert found["12f"].startswith(
         "The records hold no update after the evaluation: weights and thresholds were chosen"

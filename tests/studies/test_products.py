@@ -13,12 +13,14 @@ from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.study import study
 from elsewhere.errors import BadStudy, BadTable
-from elsewhere.model.prediction import read_predictions
 from elsewhere.pages.report import Model
+from elsewhere.statistics.evaluation import ONLY_DECISIONS
 from elsewhere.studies.file import Product, Study, load_study
-from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_identity
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.predictions import read_predictions
 from elsewhere.studies.products import match_product, read_product_scores
+from elsewhere.studies.records import PRODUCT_SCORES, SCANS, SCORES, ProductRow, read_identity
+from study_rows import a_scan
 
 SITES = """
 [sites.A]
@@ -30,10 +32,8 @@ kind = "volumes"
 root = "b"
 use = "test"
 """
-SCANS = [
-    {"site": site, "patient": f"p{i}", "scan": f"2020/{site}{i}.nii.gz", "label": i % 2}
-    for site in "AB"
-    for i in range(40)
+TESTED = [
+    a_scan(site=site, patient=f"p{i}", scan=f"2020/{site}{i}.nii.gz", label=i % 2) for site in "AB" for i in range(40)
 ]
 
 
@@ -51,10 +51,10 @@ def plan(folder: Path, more: str = "") -> Study:
     return load_study(file)
 
 
-def match(folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def match(folder: Path, rows: list[dict[str, Any]]) -> list[ProductRow]:
     table(folder / "vendor.csv", rows)
     found = plan(folder)
-    return match_product(found.products[0], found, SCANS)
+    return match_product(found.products[0], found, TESTED)
 
 
 def test_a_study_of_products_needs_no_network(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_without_products_nothing_may_be_untrained(tmp_path: Path) -> None:
 def test_rows_are_found_by_the_scan_with_or_without_its_ending(tmp_path: Path, name: str) -> None:
     rows = [{"scan": name.format(f"{s}{i}"), "score": 0.9 if i % 2 else 0.1} for s in "AB" for i in range(40)]
     found = match(tmp_path, rows)
-    assert [(r["scan"], r["probability"], r["call"]) for r in found[:2]] == [
+    assert [(r.scan, r.probability, r.call) for r in found[:2]] == [
         ("2020/A0.nii.gz", 0.1, 0),
         ("2020/A1.nii.gz", 0.9, 1),
     ]
@@ -105,7 +105,7 @@ def test_rows_are_found_by_the_scan_with_or_without_its_ending(tmp_path: Path, n
 
 def test_by_patient_where_the_table_has_no_scan_and_the_site_tells_patients_apart(tmp_path: Path) -> None:
     rows = [{"site": s, "patient": f"p{i}", "score": (i + (s == "B")) / 100} for s in "AB" for i in range(40)]
-    found = {(r["site"], r["patient"]): r["probability"] for r in match(tmp_path, rows)}
+    found = {(r.site, r.patient): r.probability for r in match(tmp_path, rows)}
     assert (found["A", "p3"], found["B", "p3"]) == (0.03, 0.04)
     with pytest.raises(BadTable, match="'p0' stands here and in line 2"):
         match(tmp_path, [{k: v for k, v in r.items() if k != "site"} for r in rows])
@@ -116,9 +116,9 @@ def test_a_site_that_the_product_was_not_given_is_left_out_and_refusals_stay(tmp
         {"scan": f"2020/A{i}", "score": "" if i < 4 else 0.5, "refused": "thin" if i < 4 else ""} for i in range(39)
     ]
     found = match(tmp_path, rows)
-    assert {r["site"] for r in found} == {"A"}
-    assert [r["reason"] for r in found].count("thin") == 4
-    assert [r["reason"] for r in found].count("no row in its table") == 1
+    assert {r.site for r in found} == {"A"}
+    assert [r.reason for r in found].count("thin") == 4
+    assert [r.reason for r in found].count("no row in its table") == 1
 
 
 def test_too_few_rows_other_labels_or_no_scan_of_the_study_are_errors(tmp_path: Path) -> None:
@@ -139,6 +139,14 @@ def test_scores_without_a_unit_are_not_for_a_study(tmp_path: Path) -> None:
         load_study(tmp_path / "s.toml")
 
 
+def test_the_columns_are_those_of_a_network_s_scores_and_only_what_needs_decisions_may_be_empty_besides() -> None:
+    theirs, ours = PRODUCT_SCORES.columns, SCORES.columns
+    assert {c.name for c in ours} - {c.name for c in theirs} == {"made_from"}
+    empty, empty_here = ({c.name for c in columns if c.optional} for columns in (ours, theirs))
+    own = {"unanswered_low", "unanswered_high"}
+    assert empty_here - own == {c.name for c in theirs if c.name in {*empty, *ONLY_DECISIONS}}
+
+
 @pytest.fixture(scope="module")
 def beside(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A study with a network and, as a product, that network's own scores; it refuses two scans of one site."""
@@ -147,13 +155,13 @@ def beside(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> F
     (folder / "tiny.toml").write_text(text)
     with pytest.raises(typer.Exit):
         study(folder / "tiny.toml", folder / "out", workers=1)
-    own = [
-        row
-        for site in ("UTSW", "CC-CCII")
-        for row in read_predictions(Folder(folder / "out").predictions("UTSW", site))
-        if row["subset"] == "test" and row["pass"] == -1
+    own = [read_predictions(Folder(folder / "out").predictions("UTSW", site)) for site in ("UTSW", "CC-CCII")]
+    tested = [found.subset("test").deterministic for found in own]
+    rows = [
+        {"site": site, "scan": scan, "score": repr(float(probability)), "refused": ""}
+        for found in tested
+        for site, scan, probability in zip(found.sites, found.scans, found.probabilities, strict=True)
     ]
-    rows = [{"site": r["site"], "scan": r["scan"], "score": repr(r["probability"]), "refused": ""} for r in own]
     there = [i for i, r in enumerate(rows) if r["site"] == "CC-CCII"]
     for i in there[:2]:
         rows[i] |= {"score": "", "refused": "too thin"}
@@ -166,8 +174,8 @@ def beside(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> F
 
 
 def test_the_same_cell_from_a_table_and_from_the_network(beside: Folder) -> None:
-    ours = next(r for r in read_table(beside.scores) if (r["model"], r["site"]) == ("UTSW", "UTSW"))
-    (theirs,) = (r for r in read_table(beside.product_scores) if r["site"] == "UTSW")
+    ours = next(r for r in SCORES.read(beside.scores) if (r.model, r.site) == ("UTSW", "UTSW"))
+    (theirs,) = (r for r in PRODUCT_SCORES.read(beside.product_scores) if r.site == "UTSW")
     for name in (
         "auc",
         "auc_sampling_low",
@@ -176,7 +184,7 @@ def test_the_same_cell_from_a_table_and_from_the_network(beside: Folder) -> None
         "calibration_intercept",
         "calibration_slope",
     ):
-        assert theirs[name] == pytest.approx(ours[name], abs=1e-12), name
+        assert getattr(theirs, name) == pytest.approx(getattr(ours, name), abs=1e-12), name
 
 
 def test_the_product_stands_in_the_matrix_and_in_its_own_section(beside: Folder) -> None:
@@ -184,9 +192,9 @@ def test_the_product_stands_in_the_matrix_and_in_its_own_section(beside: Folder)
     assert "Vendor (product)" in page
     assert "Products beside the networks" in page
     assert not (beside.root / "tables" / "tiny-products-tests.csv").exists()  # no network learned
-    rows = {r["site"]: r for r in read_table(beside.product_scores)}
+    rows = {r.site: r for r in PRODUCT_SCORES.read(beside.product_scores)}
     assert set(rows) == {"UTSW", "CC-CCII"}
-    assert rows["CC-CCII"]["unanswered"] == 2
+    assert rows["CC-CCII"].unanswered == 2
 
 
 def test_products_and_networks_are_compared_on_the_scans_that_both_answered(beside: Folder) -> None:
@@ -211,14 +219,14 @@ def test_a_study_of_products_alone_makes_a_page(beside: Folder, tiny_study_file:
     end = text.index("[sites.CC-CCII]")
     text = "combinations = []\n" + text[:start] + text[start:end].rstrip() + '\nuse = "test"\n'
     rows = [
-        {"scan": r["scan"], "score": 0.9 if r["label"] else 0.2, "call": r["label"]}
-        for r in read_table(beside.scans)
-        if r["site"] == "UTSW"
+        {"scan": r.scan, "score": 0.9 if r.label else 0.2, "call": r.label}
+        for r in SCANS.read(beside.scans)
+        if r.site == "UTSW"
     ]
     table(tmp_path / "vendor.csv", rows)
     (tmp_path / "alone.toml").write_text(text + '[models.Vendor]\nkind = "scores"\ntable = "vendor.csv"\n')
     study(tmp_path / "alone.toml", tmp_path / "out", workers=1)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "No network was trained; Vendor is judged from scores." in page
-    (row,) = read_table(Folder(tmp_path / "out").product_scores)
-    assert (row["auc"], row["sensitivity"], row["threshold"]) == (1.0, 1.0, None)
+    (row,) = PRODUCT_SCORES.read(Folder(tmp_path / "out").product_scores)
+    assert (row.auc, row.sensitivity, row.threshold) == (1.0, 1.0, None)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +13,15 @@ from rich.table import Table
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
-from elsewhere.records import write_record
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
+from elsewhere.scans.scan import Fact
 from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
 from elsewhere.statistics.permutation import p_words
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.kept import read_audit, read_scans
-from elsewhere.studies.prepared import PATIENTS, RULES, read_rows
+from elsewhere.studies.kept import key
+from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
+from elsewhere.studies.records import AUDIT, read_audit, read_scans
 
 Row = dict[str, Any]
 
@@ -65,47 +64,42 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
         BadStudy: the study is not prepared.
         BadScan: a prepared volume is damaged or gone.
     """
-    rows = read_rows(folder)
+    rows = examined_scans(folder)
     findings = read_audit(folder)
-    key = _key(rows, permutations)
-    if findings.get("audited") != key:
+    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics] for r in rows]
+    wanted, named = key("audit", permutations, inputs), [vars(row) for row in rows]
+    if findings.get("audited") != wanted:
         findings["confounding"] = confounding(rows, workers, permutations)
-        findings["forensics"] = find_oddities(rows)
-        findings["looks"] = summarise(rows)
-        findings["audited"] = key
-    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], rows)]
+        findings["forensics"] = find_oddities(named)
+        findings["looks"] = summarise(named)
+        findings["audited"] = wanted
+    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], named)]
     # sentences of rules are made anew: an earlier version said them otherwise
     kept = [words for words in findings["warnings"] if KNOWING not in words and words not in said]
     findings["warnings"] = [*kept, *said]
-    write_record(folder.audit, findings)
+    AUDIT.write(folder.audit, findings)
     return findings
-
-
-def _key(rows: Sequence[Row], permutations: int) -> str:
-    names = ("site", "patient", "scan", "label", "subset", "facts", "forensics")
-    content = [permutations, *({name: row[name] for name in names} for row in rows)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_prepared(plan: Study, folder: Folder) -> bool:
     if not (folder.scans.is_file() and folder.audit.is_file()):
         return False
     rows = read_scans(folder)
-    return {row["site"] for row in rows} == {site.name for site in plan.sites} and all(
-        "prepared_hash" in row and Path(row["file"]).is_file() for row in rows
+    return {row.site for row in rows} == {site.name for site in plan.sites} and all(
+        row.prepared_hash and Path(row.file).is_file() for row in rows
     )
 
 
-def confounding(rows: Sequence[Row], workers: int | None, permutations: int) -> list[Row]:
+def confounding(rows: Sequence[ExaminedScan], workers: int | None, permutations: int) -> list[Row]:
     """How well each rule tells the classes apart, over all sites together and within each; sites of one class left out.
 
     Returns:
         records of `rule`, `sites`, `auc` (cross-fitted by patient), `p_value`, `permutations`, `n`, `patients`, `facts`
         (those used).
     """
-    labelled = [row for row in rows if row["label"] is not None]
+    labelled = [row for row in rows if row.label is not None]
     tasks = [
-        (rule, sites, [_needed(row, names) for row in group], names, permutations)
+        (rule, sites, [_labelled(row, names) for row in group], names, permutations)
         for sites, group in _groups(labelled)
         for rule, names in _rules(group, sites)
     ]
@@ -113,19 +107,34 @@ def confounding(rows: Sequence[Row], workers: int | None, permutations: int) -> 
     return [record for i in sorted(found) if (record := found[i]) is not None]
 
 
-def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    names = list(dict.fromkeys(row["site"] for row in rows))
+@dataclass(frozen=True)
+class Labelled:
+    """What a rule knows of one scan.
+
+    Attributes:
+        label: 1 or 0.
+        patient: SITE/PATIENT.
+        facts: the facts that the rule knows, by name.
+    """
+
+    label: int
+    patient: str
+    facts: Mapping[str, Fact]
+
+
+def _groups(rows: Sequence[ExaminedScan]) -> Iterator[tuple[str, list[ExaminedScan]]]:
+    names = list(dict.fromkeys(row.site for row in rows))
     if len(names) > 1:
         yield EVERYWHERE, list(rows)
     for name in names:
-        yield name, [row for row in rows if row["site"] == name]
+        yield name, [row for row in rows if row.site == name]
 
 
-def _rules(rows: Sequence[Row], sites: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _rules(rows: Sequence[ExaminedScan], sites: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Name and facts of the rules whose facts these scans have, and all acquisition facts at once."""
     if sites == EVERYWHERE:
         yield SITE_ONLY, ("site",)
-    known = {name for row in rows for name, value in row["facts"].items() if value is not None}
+    known = {name for row in rows for name, value in row.facts.items() if value is not None}
     given = {rule: tuple(name for name in names if name in known) for rule, names in RULES.items()}
     yield from ((rule, names) for rule, names in given.items() if names)
     together = tuple(name for rule, names in given.items() if rule not in PATIENTS for name in names)
@@ -133,15 +142,15 @@ def _rules(rows: Sequence[Row], sites: str) -> Iterator[tuple[str, tuple[str, ..
         yield ALL_FACTS, together
 
 
-def _needed(row: Row, names: Sequence[str]) -> Row:
-    facts = {name: row["facts"].get(name) for name in names} | ({"site": row["site"]} if "site" in names else {})
-    return {"label": row["label"], "patient": f"{row['site']}/{row['patient']}", "facts": facts}
+def _labelled(row: ExaminedScan, names: Sequence[str]) -> Labelled:
+    known: Mapping[str, Fact] = {**row.facts, "site": row.site}
+    return Labelled(int(row.label or 0), f"{row.site}/{row.patient}", {name: known.get(name) for name in names})
 
 
-def rule_score(rule: str, sites: str, rows: Sequence[Row], names: Sequence[str], permutations: int) -> Row | None:
+def rule_score(rule: str, sites: str, rows: Sequence[Labelled], names: Sequence[str], permutations: int) -> Row | None:
     """One record of `confounding`; None where the classes or facts are too few to say anything."""
-    labels, patients = ([row[key] for row in rows] for key in ("label", "patient"))
-    facts = {name: _values([row["facts"][name] for row in rows]) for name in names}
+    labels, patients = [row.label for row in rows], [row.patient for row in rows]
+    facts = {name: one_kind([row.facts[name] for row in rows]) for name in names}
     affordable = max(FEWEST_PERMUTATIONS, min(permutations, permutations * PERMUTED_SCANS // len(rows)))
     try:
         found = facts_auc(facts, labels, patients, FactsSettings(permutations=affordable))
@@ -159,13 +168,6 @@ def rule_score(rule: str, sites: str, rows: Sequence[Row], names: Sequence[str],
             dict.fromkeys(column.partition("=")[0].removesuffix(" missing") for column in found.columns)
         ),
     }
-
-
-def _values(values: list[Any]) -> list[Any]:
-    """One kind for all: texts where any is a text, numbers otherwise."""
-    if any(isinstance(value, str) for value in values):
-        return [None if value is None else str(value) for value in values]
-    return [None if value is None else float(value) for value in values]
 
 
 def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,18 +18,15 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.batch import predict_spread, side_by_side
 from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.network import load_checkpoint
-from elsewhere.model.prediction import (
-    SUBSETS,
-    measure_fast_error,
-    prediction_rows,
-    read_predictions,
-    write_predictions,
-)
+from elsewhere.model.prediction import measure_fast_error
 from elsewhere.records import read_record, write_record
 from elsewhere.stages import stage
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.prepared import cases, shelf_reader, usable_rows
+from elsewhere.studies.kept import VERSIONS, key
+from elsewhere.studies.predictions import PREDICTED, PREDICTIONS, PredictionRow, prediction_rows, write_predictions
+from elsewhere.studies.prepared import cases, shelf_reader
+from elsewhere.studies.records import ScanRow, usable_rows
 
 
 def predict(
@@ -49,22 +47,22 @@ def predict(
 def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callable[[float, str], None]) -> None:
     """Write the predictions of the model `name` at `site`; predictions of the same weights are not made again."""
     study, folder = load_study(study_file), Folder(out)
-    rows = [row for row in usable_rows(folder) if row["site"] == site]
-    network, record = load_checkpoint(folder.model(name) / "checkpoint")
+    rows = [row for row in usable_rows(folder) if row.site == site]
+    network, record = load_checkpoint(folder.checkpoint(name))
     path = folder.predictions(name, site)
-    origin = _origin(study, record, rows)
-    if _made_from(path) == origin:
+    inputs = _inputs(study, record, rows)
+    if _is_current(path, inputs):
         return
     torch.set_num_threads(study.training.threads or torch.get_num_threads())
     if network.to(device_of(study.training.accelerator)).last.weight.device.type == "cuda":
         fuse(network)
     read = shelf_reader(rows)
-    chosen = [(subset, case) for subset in SUBSETS for case in cases(rows, [site], subset)]
+    chosen = [(subset, case) for subset in PREDICTED for case in cases(rows, [site], subset)]
     fast = study.prediction.fast
     error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
     if fast:
         engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
-    table: list[dict[str, Any]] = []
+    table: list[PredictionRow] = []
     once = replace(study.prediction, passes=0)
     together = side_by_side(network)
     for first in range(0, len(chosen), together):
@@ -76,24 +74,29 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
                 for (case, _), (windows, passes) in zip(scans, found, strict=True):
                     table += prediction_rows(name, subset, case, windows, passes)
         tick((first + len(group)) / len(chosen), f"{name} on {site}")
-    write_predictions(path, table)
-    write_record(_sidecar(path), {"made_from": origin, "fast_error": error})
+    if fast:
+        write_record(_sidecar(path), {"fast_error": error})
+    else:
+        _sidecar(path).unlink(missing_ok=True)
+    write_predictions(path, table, key("predictions", *inputs))
 
 
-def _origin(study: Study, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Hash of everything that the predictions depend on."""
-    scans = [(row["patient"], row["scan"], row["subset"], row["label"], Path(row["file"]).name) for row in rows]
-    content = [record["sha256"], asdict(study.sample), asdict(study.prediction), study.seed, scans]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def _inputs(study: Study, record: Mapping[str, Any], rows: Sequence[ScanRow]) -> list[Any]:
+    """Everything that the predictions depend on."""
+    scans = [(row.patient, row.scan, row.subset, row.label, Path(row.file).name) for row in rows]
+    return [record["sha256"], asdict(study.sample), asdict(study.prediction), study.seed, scans]
 
 
-def _made_from(path: Path) -> str:
-    """What the predictions were made from; nothing where they are missing or damaged, and are to be made again."""
-    try:
-        read_predictions(path)
-        return str(read_record(_sidecar(path), "", ["made_from"])["made_from"])
-    except BadStudy:
-        return ""
+def _is_current(path: Path, inputs: Sequence[Any]) -> bool:
+    """Whether whole predictions of these inputs are there; missing or damaged ones are to be made again."""
+    with suppress(BadStudy):
+        PREDICTIONS.read_columns(path)
+        made_from = PREDICTIONS.made_from(path)
+        if made_from or VERSIONS["predictions"] > 1:
+            return made_from == key("predictions", *inputs)
+        earlier = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()  # release 0.1.0 kept it beside the table
+        return bool(read_record(_sidecar(path), "", ["made_from"])["made_from"] == earlier)
+    return False
 
 
 def _sidecar(path: Path) -> Path:

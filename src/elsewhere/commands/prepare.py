@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.files import csv_text, write_whole
-from elsewhere.records import write_record
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
 from elsewhere.scans.sites import reader
@@ -22,9 +21,9 @@ from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
 from elsewhere.statistics.audit import audit
 from elsewhere.studies.file import Site, Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.folder import Folder, default_folder, forget
 from elsewhere.studies.ingest import take_in_all
-from elsewhere.studies.kept import forget, read_audit
+from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audit
 from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
 
@@ -65,10 +64,8 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
         found = {site.name: _find(site) for site in study.sites}
     scans = [scan for site in found.values() for scan in site.scans]
     subsets = _subsets(study, scans)
-    rows, bad = _take_in_all(study, folder, scans, workers)
-    for row in rows:
-        row["subset"] = subsets[row["site"], row["scan"]]
-    _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
+    rows, bad = _take_in_all(study, folder, scans, subsets, workers)
+    rows = _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
     labels = {(s.site, s.scan): s.label for s in scans}
     left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
     left_out += [{"site": name, "label": label} for name, one in found.items() for label in one.missing]
@@ -81,7 +78,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
             findings = _audit(folder, rows, found, left_out)
             _print_audit(findings, bad)
             _check_leaks(study, findings)
-            check_trainings(study, folder, [r for r in rows if r["status"] == "ok"], whole=whole)
+            check_trainings(study, folder, [r for r in rows if r.usable], whole=whole)
         except ElsewhereError as error:
             raise _refuse(error, folder, rows, bad, findings) from error
         _write(folder, folder, rows, bad, findings)
@@ -101,62 +98,64 @@ def _subsets(study: Study, scans: Sequence[Scan]) -> dict[tuple[str, str], str]:
 
 
 def _take_in_all(
-    study: Study, folder: Folder, scans: Sequence[Scan], workers: int | None
-) -> tuple[list[Row], list[tuple[str, str, BadScan]]]:
+    study: Study, folder: Folder, scans: Sequence[Scan], subsets: Mapping[tuple[str, str], str], workers: int | None
+) -> tuple[list[ScanRow], list[tuple[str, str, BadScan]]]:
     tasks = []
     for scan in scans:
         site = study.site(scan.site)
         tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation, examine))
-    rows: dict[int, Row] = {}
+    rows: dict[int, ScanRow] = {}
     bad: dict[int, tuple[str, str, BadScan]] = {}
     for index, result in take_in_all(tasks, workers):
         scan = scans[index]
         if isinstance(result, BadScan):
             bad[index] = (scan.site, scan.scan, result)
         else:
-            rows[index] = _row(scan, result, folder)
+            rows[index] = _row(scan, result, folder, subsets[scan.site, scan.scan])
     return [rows[i] for i in sorted(rows)], [bad[i] for i in sorted(bad)]
 
 
 def study_store(study: Study, folder: Folder) -> Path:
     """Folder of the prepared volumes of a study."""
-    return study.store or folder.root.resolve().parent / "store"
+    return study.store or folder.store
 
 
-def _row(scan: Scan, stored: Stored, folder: Folder) -> Row:
+def _row(scan: Scan, stored: Stored, folder: Folder, subset: str) -> ScanRow:
     facts = stored.record["facts"]
-    return {
-        "site": scan.site,
-        "patient": scan.patient,
-        "scan": scan.scan,
-        "label": scan.label,
-        "stratum": scan.group,
-        "status": "ok",
-        "file": folder.keep(stored.path),
-        "slices": stored.slices,
-        "minimum": stored.minimum,
-        "maximum": stored.maximum,
-        "prepared_hash": stored.record["checksum"],
+    return ScanRow(
+        site=scan.site,
+        patient=scan.patient,
+        scan=scan.scan,
+        label=scan.label,
+        stratum=scan.group,
+        status=OK,
+        file=folder.keep(stored.path),
+        slices=stored.slices,
+        minimum=stored.minimum,
+        maximum=stored.maximum,
+        prepared_hash=stored.record["checksum"],
         **{name: facts[name] for name in AUDIT_FACTS},
-        "source_slices": facts["slices"],
-        "notes": json.dumps(stored.record["notes"]),
-        "facts": json.dumps({**scan.facts, **facts}, default=str, sort_keys=True),
-    }
+        source_slices=facts["slices"],
+        notes=tuple(stored.record["notes"]),
+        facts={**scan.facts, **facts},
+        subset=subset,
+    )
 
 
-def _mark_copies(rows: Sequence[Row], keep: set[str]) -> None:
+def _mark_copies(rows: Sequence[ScanRow], keep: set[str]) -> list[ScanRow]:
     """A patient's second volume with the same voxels is no second scan (protocol page, known fault 1)."""
     seen: set[tuple[str, str, str]] = set()
+    marked = []
     for row in rows:
-        name = (row["site"], row["patient"], row["prepared_hash"])
-        if name in seen and row["site"] not in keep:
-            row["status"] = "copy"
+        name = (row.site, row.patient, row.prepared_hash)
+        marked.append(replace(row, status=COPY) if name in seen and row.site not in keep else row)
         seen.add(name)
+    return marked
 
 
-def _check_readable(study: Study, rows: Sequence[Row], bad: Sequence[tuple[str, str, BadScan]]) -> None:
+def _check_readable(study: Study, rows: Sequence[ScanRow], bad: Sequence[tuple[str, str, BadScan]]) -> None:
     for site in study.sites:
-        if not any(row["site"] == site.name for row in rows):
+        if not any(row.site == site.name for row in rows):
             first = next((error for name, _, error in bad if name == site.name), None)
             if first is None:
                 raise BadSite(site.root, f"site {site.name} has no scan", "Look at its folder and its labels table")
@@ -164,11 +163,11 @@ def _check_readable(study: Study, rows: Sequence[Row], bad: Sequence[tuple[str, 
             raise BadSite(site.root, what, first.next_step)
 
 
-def _check_subsets(study: Study, rows: Sequence[Row]) -> None:
+def _check_subsets(study: Study, rows: Sequence[ScanRow]) -> None:
     """Every subset that the study needs must have kept a readable scan."""
     for site in study.sites:
         for subset in SUBSETS if site.use == "split" else ("test",):
-            if not any((r["site"], r["subset"], r["status"]) == (site.name, subset, "ok") for r in rows):
+            if not any((r.site, r.subset) == (site.name, subset) and r.usable for r in rows):
                 raise BadStudy(
                     site.root,
                     f"site {site.name} has no usable labelled scan left in its {subset} subset",
@@ -176,13 +175,13 @@ def _check_subsets(study: Study, rows: Sequence[Row]) -> None:
                 )
 
 
-def _audit(folder: Folder, rows: Sequence[Row], found: dict[str, Found], left_out: Sequence[Row]) -> Row:
-    usable = [row for row in rows if row["status"] == "ok"]
-    findings = audit(usable, left_out)
+def _audit(folder: Folder, rows: Sequence[ScanRow], found: dict[str, Found], left_out: Sequence[Row]) -> Row:
+    usable = [row for row in rows if row.usable]
+    findings = audit([vars(row) for row in usable], left_out)
     findings["notes"] = [note for site in found.values() for note in site.notes]
     findings["copies_left_out"] = len(rows) - len(usable)
     findings["repaired"] = list(_repairs(usable))
-    findings["split_hash"] = split_hash({(r["site"], r["scan"]): r["subset"] for r in usable})
+    findings["split_hash"] = split_hash({(r.site, r.scan): r.subset for r in usable})
     return findings | _carried_over(folder, findings["split_hash"])
 
 
@@ -196,16 +195,19 @@ def _check_leaks(study: Study, findings: Row) -> None:
 
 
 def _write(
-    folder: Folder, into: Folder, rows: Sequence[Row], bad: Sequence[tuple[str, str, BadScan]], findings: Row
+    folder: Folder, into: Folder, rows: Sequence[ScanRow], bad: Sequence[tuple[str, str, BadScan]], findings: Row
 ) -> None:
-    into_rows = [{**row, "file": into.keep(folder.place(row["file"]))} for row in rows]
-    write_table(into.scans, into_rows)
+    SCANS.write(into.scans, [replace(row, file=into.keep(folder.place(row.file))) for row in rows])
     write_whole(into.bad_scans, _bad_table(bad))
-    write_record(into.audit, findings)
+    AUDIT.write(into.audit, findings)
 
 
 def _refuse(
-    error: ElsewhereError, folder: Folder, rows: Sequence[Row], bad: Sequence[tuple[str, str, BadScan]], findings: Row
+    error: ElsewhereError,
+    folder: Folder,
+    rows: Sequence[ScanRow],
+    bad: Sequence[tuple[str, str, BadScan]],
+    findings: Row,
 ) -> ElsewhereError:
     """The error, with where the records of this run are: beside those of the finished one, which stay as they are."""
     _write(folder, Folder(folder.refused), rows, bad, findings)
@@ -229,10 +231,10 @@ def _leak(leak: Row) -> str:
     return f"{leak['kind']} {leak['what']} stands in {' and '.join(leak['subsets'])}"
 
 
-def _repairs(rows: Sequence[Row]) -> Iterator[Row]:
+def _repairs(rows: Sequence[ScanRow]) -> Iterator[Row]:
     for row in rows:
-        for note in json.loads(row["notes"]):
-            yield {"site": row["site"], "scan": row["scan"], "note": note}
+        for note in row.notes:
+            yield {"site": row.site, "scan": row.scan, "note": note}
 
 
 def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:

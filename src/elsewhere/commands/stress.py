@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
-from elsewhere.model.prediction import DETERMINISTIC
+from elsewhere.rows import DoseRow, ExplanationRow
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
@@ -29,17 +29,17 @@ from elsewhere.statistics.decision import OperatingPoint, choose_threshold
 from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
-from elsewhere.studies.kept import read_fitting_predictions
+from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.predictions import fitting_predictions, validation_at_home
+from elsewhere.studies.records import DOSES, EXPLANATIONS, ScanRow, usable_rows
 from elsewhere.studies.shifting import (
     AS_IS,
     Found,
     Look,
     Task,
     entry_of,
-    kept,
     looks_of,
     marks_of,
     measure_scan,
@@ -49,7 +49,6 @@ from elsewhere.studies.shifting import (
 )
 from elsewhere.wording import numbered
 
-Row = dict[str, Any]
 Bad = list[tuple[str, str, BadScan]]
 Columns = Mapping[str, NDArray[np.float64]]
 
@@ -59,15 +58,6 @@ SCANS = FEWEST
 UNLEARNED = "degenerate"
 """Name, in the records, of the one row of a model that did not learn."""
 
-COLUMNS = (
-    *("shift", "dose", "distance", "words", "best", "shown", "p_left", "fits", "sureness"),
-    *("outcome", "distance_unshifted", "p", "p_difference", "tried", "of"),
-)
-"""Of explanations.parquet, after the model, its home and the site."""
-
-UNSCORED = {field.name: None for field in fields(Dosed) if field.name != "dose"} | {"scans": 0}
-"""What stands in the row of a dose without scores."""
-
 
 @dataclass(frozen=True)
 class Home:
@@ -76,13 +66,13 @@ class Home:
     Attributes:
         model: its name.
         site: the training site.
-        rows: the test scans chosen, rows of scans.parquet.
+        rows: the test scans chosen.
         positives: share of positives among all of the site's test scans.
     """
 
     model: str
     site: str
-    rows: tuple[Row, ...]
+    rows: tuple[ScanRow, ...]
     positives: float
 
 
@@ -129,18 +119,19 @@ def run_stress(
     wanted: dict[str, dict[str, list[str]]] = {}
     for home in homes:
         for row in home.rows:
-            wanted.setdefault(home.site, {}).setdefault(row["scan"], []).append(home.model)
+            wanted.setdefault(home.site, {}).setdefault(row.scan, []).append(home.model)
     tasks, bad = tasks_of(plan, folder, wanted, shifts)
     others = dict.fromkeys(s for home in homes for s in _others(plan, folder, home))
-    looks, gone = looks_of(plan, folder, {s: [r["scan"] for r in _chosen(rows, s, scans)] for s in others})
+    looks, gone = looks_of(plan, folder, {s: [r.scan for r in _chosen(rows, s, scans)] for s in others})
     bad += gone
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # processes side by side on one card only slow each other down
     bad += _carried_out(stress_scan, [t for t in tasks if missing(t)], workers, f"Shifting ({plan.name})")
-    bad += _carried_out(measure_scan, [x for x in looks if not kept(x.place)], workers, f"Measuring ({plan.name})")
-    seen = {site: _columns([kept(look.place) for look in looks if look.scan.site == site], ALL) for site in others}
-    curves: list[Row] = []
-    explanations: list[Row] = []
+    unseen = [look for look in looks if not kept_record(look.place)]
+    bad += _carried_out(measure_scan, unseen, workers, f"Measuring ({plan.name})")
+    seen = {s: _columns([kept_record(look.place) for look in looks if look.scan.site == s], ALL) for s in others}
+    curves: list[DoseRow] = []
+    explanations: list[ExplanationRow] = []
     for name in (name for name in names if judged[name].degenerate):
         curves += [_degenerate(name, site, judged[name].reasons) for site in plan.models[name]]
     for home in homes:
@@ -151,17 +142,12 @@ def run_stress(
             )
         curves += _curves(plan, folder, home, shifts, given)
         explanations += _explanations(plan, folder, home, shifts, given, seen=seen)
-    write_table(folder.root / "stress" / "curves.parquet", curves)
-    _write(folder.root / "stress" / "explanations.parquet", explanations)
-    _print(curves, explanations, bad)
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    """A table that has rows; one of an earlier run goes where there are none now."""
-    if rows:
-        write_table(path, rows)
+    DOSES.write(folder.stress_curves, curves)
+    if explanations:
+        EXPLANATIONS.write(folder.stress_explanations, explanations)
     else:
-        path.unlink(missing_ok=True)
+        folder.stress_explanations.unlink(missing_ok=True)  # of an earlier run
+    _print(curves, explanations, bad)
 
 
 def _carried_out(function: Any, tasks: Sequence[Task] | Sequence[Look], workers: int | None, words: str) -> Bad:
@@ -206,18 +192,18 @@ def _models(plan: Study, names: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _chosen(rows: Sequence[Row], site: str, scans: int) -> list[Row]:
+def _chosen(rows: Sequence[ScanRow], site: str, scans: int) -> list[ScanRow]:
     """Test scans of a site: half of each class, in an order that the ids alone decide."""
-    test = [r for r in rows if r["site"] == site and r["subset"] == "test"]
-    order = sorted(test, key=lambda r: hashlib.sha256(f"{site}\x1f{r['scan']}".encode()).hexdigest())
-    classes = [[r for r in order if r["label"] == c] for c in (1, 0)]
+    test = [r for r in rows if r.site == site and r.subset == "test"]
+    order = sorted(test, key=lambda r: hashlib.sha256(f"{site}\x1f{r.scan}".encode()).hexdigest())
+    classes = [[r for r in order if r.label == c] for c in (1, 0)]
     half = [min(len(classes[0]), scans // 2), min(len(classes[1]), scans - scans // 2)]
     counts = [min(len(own), scans - half[1 - i]) for i, own in enumerate(classes)]
     return [r for own, count in zip(classes, counts, strict=True) for r in own[:count]]
 
 
-def _home(rows: Sequence[Row], model: str, site: str, scans: int) -> Home:
-    labels = [r["label"] for r in rows if r["site"] == site and r["subset"] == "test"]
+def _home(rows: Sequence[ScanRow], model: str, site: str, scans: int) -> Home:
+    labels = [r.label for r in rows if r.site == site and r.subset == "test"]
     return Home(model, site, tuple(_chosen(rows, site, scans)), labels.count(1) / len(labels))
 
 
@@ -230,37 +216,38 @@ def _others(plan: Study, folder: Folder, home: Home) -> list[str]:
 # Records ----------------------------------------------------------------------------------------------------------
 
 
-def _degenerate(model: str, site: str, reasons: Sequence[str]) -> Row:
-    row = {"model": model, "home": site, "name": UNLEARNED, "dose": 0.0, "unit": ""}
-    return row | {"words": f"degenerate: {'; '.join(reasons)}", "shift": UNLEARNED} | UNSCORED
+def _degenerate(model: str, site: str, reasons: Sequence[str]) -> DoseRow:
+    return DoseRow(model, site, UNLEARNED, 0.0, "", f"degenerate: {'; '.join(reasons)}")
 
 
 def _answered(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
     """Scan -> what the model says of it under each shift; scans that failed are absent."""
-    stem, wanted = folder.model(home.model) / "checkpoint", {r["scan"] for r in home.rows}
+    stem, wanted = folder.checkpoint(home.model), {r.scan for r in home.rows}
     found = {}
     for task in tasks:
         if task.scan.site == home.site and task.scan.scan in wanted:
             place = next((p for s, _, p in task.models if s == stem), None)
-            if place is not None and (answers := kept(place)):
+            if place is not None and (answers := kept_record(place)):
                 found[task.scan.scan] = answers
     return found
 
 
-def _curves(plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], given: Mapping[str, Found]) -> list[Row]:
+def _curves(
+    plan: Study, folder: Folder, home: Home, shifts: Sequence[Shift], given: Mapping[str, Found]
+) -> list[DoseRow]:
     """A row per dose of each shift, dose 0 first; where a shift could not be applied to any scan, why."""
-    point, rows = _point(plan, folder, home.model), []
+    point, rows = _point(plan, folder, home.model), list[DoseRow]()
     for name in dict.fromkeys(s.name for s in shifts):
         ladder = [s for s in shifts if s.name == name]
-        usable = [r for r in home.rows if _told(given.get(r["scan"], {}), [AS_IS, *map(entry_of, ladder)])]
+        usable = [r for r in home.rows if _told(given.get(r.scan, {}), [AS_IS, *map(entry_of, ladder)])]
         if not usable:
             rows += [_refused(home, s, given) for s in ladder]
             continue
         steps = {s.dose: s for s in (plan_shift(name, 0), *ladder)}
-        scores = {dose: [given[r["scan"]][entry_of(s)] for r in usable] for dose, s in steps.items()}
-        labels, patients = [r["label"] for r in usable], [r["patient"] for r in usable]
+        scores = {dose: [given[r.scan][entry_of(s)] for r in usable] for dose, s in steps.items()}
+        labels, patients = [r.known_label for r in usable], [r.patient for r in usable]
         curve = dose_curve(labels, patients, scores, point, home.positives)
-        rows += [_row(home, steps[step.dose]) | asdict(step) for step in curve]
+        rows += [_row(home, steps[step.dose], step) for step in curve]
     return rows
 
 
@@ -268,27 +255,23 @@ def _told(found: Found, entries: Iterable[str]) -> bool:
     return all(isinstance(found.get(entry), float) for entry in entries)
 
 
-def _row(home: Home, shift: Shift) -> Row:
-    return {"model": home.model, "home": home.site} | asdict(shift) | {"shift": shift.name}
+def _row(home: Home, shift: Shift, scores: Dosed) -> DoseRow:
+    return DoseRow(
+        model=home.model, home=home.site, shift=shift.name, unit=shift.unit, words=shift.words, **vars(scores)
+    )
 
 
-def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> Row:
+def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> DoseRow:
     """A row without scores that says why: the commonest reason."""
     reasons = [found[entry_of(shift)] for found in given.values() if isinstance(found.get(entry_of(shift)), str)]
     words = max(reasons, key=reasons.count) if reasons else "no scan could be shifted"
-    return _row(home, shift) | {"words": f"not done: {words}"} | UNSCORED
+    return DoseRow(home.model, home.site, shift.name, shift.dose, shift.unit, f"not done: {words}")
 
 
 def _point(plan: Study, folder: Folder, model: str) -> OperatingPoint:
     """The model's own threshold, from the validation scans of its training sites."""
-    rows = [r for s in plan.models[model] for r in _predicted(folder, model, s, "validation")]
-    labels, probabilities = ([r[key] for r in rows] for key in ("label", "probability"))
-    return choose_threshold(labels, probabilities, ties=plan.evaluation.ties)
-
-
-def _predicted(folder: Folder, model: str, site: str, subset: str) -> list[Row]:
-    rows = read_fitting_predictions(folder, model, site)
-    return [r for r in rows if r["subset"] == subset and r["pass"] == DETERMINISTIC]
+    found = validation_at_home(folder, model, plan.models[model])
+    return choose_threshold(found.labels, found.probabilities, ties=plan.evaluation.ties)
 
 
 def _explanations(
@@ -299,29 +282,28 @@ def _explanations(
     given: Mapping[str, Found],
     *,
     seen: Mapping[str, Columns],
-) -> list[Row]:
+) -> list[ExplanationRow]:
     """For each other site, a row per shift and dose, and one that says which could explain it, if any."""
     ready = [s for s in shifts if any(_told(f, [AS_IS, entry_of(s)]) for f in given.values())]
-    usable = [r for r in home.rows if _told(given.get(r["scan"], {}), [AS_IS, *map(entry_of, ready)])]
+    usable = [r for r in home.rows if _told(given.get(r.scan, {}), [AS_IS, *map(entry_of, ready)])]
     if not ready or not usable:
         return []
-    answers = [given[r["scan"]] for r in usable]
-    ours = ([r["label"] for r in usable], [r["patient"] for r in usable], [a[AS_IS] for a in answers])
+    answers = [given[r.scan] for r in usable]
+    ours = ([r.known_label for r in usable], [r.patient for r in usable], [a[AS_IS] for a in answers])
     shifted = with_midpoints(ours[2], {(s.name, s.dose): [a[entry_of(s)] for a in answers] for s in ready})
     columns = {(s.name, s.dose): _columns([a[marks_of(s)] for a in answers], _own(s.name)) for s in ready}
     as_is = _columns([a[f"marks {AS_IS}"] for a in answers], ALL)
     tried = len({s.name for s in ready}), len({s.name for s in shifts})
-    rows = []
+    rows: list[ExplanationRow] = []
     for site in _others(plan, folder, home):
-        base = {"model": home.model, "home": home.site, "site": site}
-        there = _predicted(folder, home.model, site, "test")
-        theirs = ([r["label"] for r in there], [r["patient"] for r in there], [r["probability"] for r in there])
+        there = fitting_predictions(folder, home.model, site).subset("test").deterministic
+        theirs = there.labels, there.patients, there.probabilities
         try:
             said = explain(ours, shifted, theirs, shown(as_is, columns, seen[site]), seed=plan.seed)
         except ValueError as error:  # no class with enough scans at both sites: nothing to compare
-            rows.append(base | _incomparable(str(error), tried))
+            rows.append(_incomparable(home, site, str(error), tried))
             continue
-        rows += [base | row for row in _explained(said, home.site, site, tried)]
+        rows += _explained(said, home, site, tried)
     return rows
 
 
@@ -333,70 +315,86 @@ def _columns(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> Colum
     return {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in names}
 
 
-def _incomparable(why: str, tried: tuple[int, int]) -> Row:
+def _incomparable(home: Home, site: str, why: str, tried: tuple[int, int]) -> ExplanationRow:
     """The one row of a site whose scores cannot be compared with home's."""
-    row: Row = dict.fromkeys(COLUMNS) | {"shift": NOTHING, "dose": 0.0, "best": True, "outcome": "too few"}
-    return row | {"words": f"{why}: too few to name a shift", "tried": tried[0], "of": tried[1]}
+    return ExplanationRow(
+        model=home.model,
+        home=home.site,
+        site=site,
+        shift=NOTHING,
+        dose=0.0,
+        distance=None,
+        words=f"{why}: too few to name a shift",
+        best=True,
+        shown=None,
+        p_left=None,
+        fits=None,
+        sureness=None,
+        outcome="too few",
+        distance_unshifted=None,
+        p=None,
+        p_difference=None,
+        tried=tried[0],
+        of=tried[1],
+    )
 
 
-def _explained(said: Explanation, home: str, site: str, tried: tuple[int, int]) -> Iterable[Row]:
+def _explained(said: Explanation, home: Home, site: str, tried: tuple[int, int]) -> Iterable[ExplanationRow]:
     """A row for each candidate, and one for no shift; exactly one of them is the best."""
-    common = {
-        "outcome": said.outcome,
-        "distance_unshifted": said.distance_unshifted,
-        "p": said.p_value,
-        "p_difference": said.p_difference,
-        "tried": tried[0],
-        "of": tried[1],
-    }
     words = {(c.shift, c.dose): plan_shift(c.shift, c.dose).words for c in said.candidates}
-    sentence = say(said, words, home, site, tried)
+    sentence = say(said, words, home.site, site, tried)
     for candidate in (None, *said.candidates):
         best = candidate == said.best
         key: Key = (candidate.shift, candidate.dose) if candidate else (NOTHING, 0.0)
         distance = candidate.distance if candidate else said.distance_unshifted
         plain = f"{words.get(key, AS_IS)}: {distance:.2f} log-odds from {site}"
-        yield {
-            "shift": key[0],
-            "dose": key[1],
-            "distance": distance,
-            "words": sentence if best else plain,
-            "best": best,
-            "shown": candidate.shown if candidate else None,
-            "p_left": candidate.p_left if candidate else None,
-            "fits": candidate.fits if candidate else None,
-            "sureness": said.sureness if best else None,
-            **common,
-        }
+        yield ExplanationRow(
+            model=home.model,
+            home=home.site,
+            site=site,
+            shift=key[0],
+            dose=key[1],
+            distance=distance,
+            words=sentence if best else plain,
+            best=best,
+            shown=candidate.shown if candidate else None,
+            p_left=candidate.p_left if candidate else None,
+            fits=candidate.fits if candidate else None,
+            sureness=said.sureness if best else None,
+            outcome=said.outcome,
+            distance_unshifted=said.distance_unshifted,
+            p=said.p_value,
+            p_difference=said.p_difference,
+            tried=tried[0],
+            of=tried[1],
+        )
 
 
-def _print(curves: Sequence[Row], explanations: Sequence[Row], bad: Bad) -> None:
+def _print(curves: Sequence[DoseRow], explanations: Sequence[ExplanationRow], bad: Bad) -> None:
     for row in curves:
-        if row["shift"] == UNLEARNED:
-            engine.say(f"{row['words']}. It is not stressed.", f"{row['model']} at {row['home']}:", "yellow")
-    for home in dict.fromkeys((r["model"], r["home"]) for r in curves):
-        own = [r for r in curves if (r["model"], r["home"]) == home and r.get("difference") is not None]
-        if own:
+        if row.shift == UNLEARNED:
+            engine.say(f"{row.words}. It is not stressed.", f"{row.model} at {row.home}:", "yellow")
+    for home in dict.fromkeys((r.model, r.home) for r in curves):
+        own = [r for r in curves if (r.model, r.home) == home]
+        if any(r.difference is not None for r in own):
             engine.say(f"{home[0]} at {home[1]}: {worst(own)}")
-    for row in explanations:
-        if row["best"]:
-            engine.say(f"{row['model']}: {row['words']}")
+    for explanation in explanations:
+        if explanation.best:
+            engine.say(f"{explanation.model}: {explanation.words}")
     for site, scan, error in bad[:5]:
         engine.say(error, f"{site}, {scan}:", "red")
     if len(bad) > 5:
         engine.say(f"… and {len(bad) - 5} more scans could not be used.")
 
 
-def worst(rows: Sequence[Row]) -> str:
+def worst(rows: Sequence[DoseRow]) -> str:
     """The dose at which most discrimination is lost; or that no loss is significant (Holm over all doses tried)."""
-    adjusted = holm([r["p_value"] for r in rows])
-    sure = [r for r, p in zip(rows, adjusted, strict=True) if r["difference"] < 0 and p <= 0.05]
-    lowest = min(sure or rows, key=lambda r: r["difference"])
-    before = f"AUC {lowest['auc'] - lowest['difference']:.2f}"
-    ends = (
-        f"difference {lowest['difference']:.2f}, 95 % {lowest['difference_low']:.2f} to {lowest['difference_high']:.2f}"
-    )
-    at = f"'{lowest['words']}': {lowest['auc']:.2f} ({ends})"
+    tested = [(r.difference, r.auc, r) for r in rows if r.difference is not None and r.auc is not None]
+    adjusted = holm([1.0 if r.p_value is None else r.p_value for _, _, r in tested])
+    sure = [found for found, p in zip(tested, adjusted, strict=True) if found[0] < 0 and p <= 0.05]
+    fall, auc, lowest = min(sure or tested, key=lambda found: found[0])
+    ends = f"difference {fall:.2f}, 95 % {lowest.difference_low:.2f} to {lowest.difference_high:.2f}"
+    before, at = f"AUC {auc - fall:.2f}", f"'{lowest.words}': {auc:.2f} ({ends})"
     if sure:
         return f"{before}; most is lost with {at}"
-    return f"{before}; no fall is significant after adjustment for {numbered(len(rows), 'test')}; lowest with {at}"
+    return f"{before}; no fall is significant after adjustment for {numbered(len(tested), 'test')}; lowest with {at}"

@@ -8,9 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands import Workers
@@ -23,22 +21,20 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
-from elsewhere.records import write_record
+from elsewhere.rows import ScoreRow, SeedRow
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.sites import reader
 from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
-from elsewhere.studies.kept import read_fitting_predictions, scores_hash
+from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
 from elsewhere.studies.products import score_products
+from elsewhere.studies.records import IDENTITY, SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.wording import numbered
 
-DETERMINISTIC = -1
-Columns = dict[str, NDArray[Any]]
 Points = dict[tuple[Reading, str], OperatingPoint]
 
 
@@ -105,7 +101,7 @@ def print_plan(plan: Study, folder: Folder) -> None:
 def _untrained(plan: Study, folder: Folder) -> list[str]:
     """The networks that have no finished checkpoint yet."""
     names = [*plan.models, *plan.repeats]
-    return [name for name in names if not checkpoint_is_whole(folder.model(name) / "checkpoint")]
+    return [name for name in names if not checkpoint_is_whole(folder.checkpoint(name))]
 
 
 def _pace(plan: Study) -> str:
@@ -125,7 +121,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     audit_study(folder, workers)
     with stage("statistics"):
         score_products(plan, folder)  # before hours of training: a table may have to be mended
-    write_record(folder.study, _identity(plan, folder))
+    IDENTITY.write(folder.study, _identity(plan, folder))
     if device_of(plan.training.accelerator) == "cuda":
         workers = workers or 1  # trainings side by side on one card only slow each other down
     names = [*plan.models, *plan.repeats]
@@ -140,7 +136,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     with stage("statistics"):
         found = scores(plan, folder)
         if found:
-            write_table(folder.scores, found)
+            SCORES.write(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
         homes = {name: plan.trained_on(name) for name in names}
         judged = learned_models(folder, homes)
@@ -167,7 +163,7 @@ def _identity(plan: Study, folder: Folder) -> dict[str, Any]:
         "settings": _settings(plan, folder),
         "models": {name: list(sites) for name, sites in plan.models.items()},
         "versions": versions(),
-        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in rows}),
+        "split_hash": split_hash({(r.site, r.scan): r.subset for r in rows}),
     }
 
 
@@ -183,7 +179,7 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
     return settings
 
 
-def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
+def scores(plan: Study, folder: Folder) -> list[ScoreRow]:
     """One row per model, site and threshold reading (protocol page, "Evaluation")."""
     return [row for name in plan.models for row in _model_scores(plan, folder, name)]
 
@@ -191,101 +187,78 @@ def scores(plan: Study, folder: Folder) -> list[dict[str, Any]]:
 SEED_SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
 
 
-def _keep_seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> None:
+def _keep_seed_scores(plan: Study, folder: Folder, found: Sequence[ScoreRow]) -> None:
     """seeds.parquet where the study trains with several seeds; none that an earlier study file left behind."""
     if plan.repeats:
-        write_table(folder.seeds, seed_scores(plan, folder, found))
+        SEEDS.write(folder.seeds, seed_scores(plan, folder, found))
     else:
         folder.seeds.unlink(missing_ok=True)
 
 
-def seed_scores(plan: Study, folder: Folder, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def seed_scores(plan: Study, folder: Folder, found: Sequence[ScoreRow]) -> list[SeedRow]:
     """One row per model, site and score, with its three spreads apart: over seeds, over patients, over dropout passes.
 
     The spread over seeds is that of trainings which differ in nothing else; sampling and dropout are those of the
     first training, whose scores `found` holds. Thresholds are each training's own (reading "model").
     """
-    cells = {(r["model"], r["site"]): r for r in found if r["threshold_reading"] == "model"}
+    cells = {(r.model, r.site): r for r in found if r.threshold_reading == "model"}
     for name in plan.repeats:
-        rows = [r for r in _model_scores(plan, folder, name) if r["threshold_reading"] == "model"]
-        cells |= {(name, r["site"]): r for r in rows}
+        rows = [r for r in _model_scores(plan, folder, name) if r.threshold_reading == "model"]
+        cells |= {(name, r.site): r for r in rows}
     trainings = {name: [name, *(n for n, (m, _) in plan.repeats.items() if m == name)] for name in plan.models}
-    made_from = {name: scores_hash(folder, own, plan.settings()) for name, own in trainings.items()}
+    made_from = {name: scores_key(folder, own, plan.settings()) for name, own in trainings.items()}
     return [
-        _seed_score([cells[n, site.name] for n in trainings[name]], score) | {"made_from": made_from[name]}
+        _seed_score([cells[n, site.name] for n in trainings[name]], score, made_from[name])
         for name in plan.models
         for site in plan.sites
         for score in SEED_SCORES
-        if cells[name, site.name][score] is not None
+        if getattr(cells[name, site.name], score) is not None
     ]
 
 
-def _seed_score(trainings: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
+def _seed_score(trainings: Sequence[ScoreRow], score: str, made_from: str) -> SeedRow:
     first = trainings[0]
-    return {
-        "model": first["model"],
-        "site": first["site"],
-        "score": score,
-        "first": first[score],
-        "sampling_low": first[f"{score}_sampling_low"],
-        "sampling_high": first[f"{score}_sampling_high"],
-        "dropout_sd": first["auc_dropout_sd"] if score == "auc" else None,
-        **asdict(spread_over_seeds([t[score] for t in trainings])),
-    }
+    return SeedRow(
+        model=first.model,
+        site=first.site,
+        score=score,
+        first=getattr(first, score),
+        sampling_low=getattr(first, f"{score}_sampling_low"),
+        sampling_high=getattr(first, f"{score}_sampling_high"),
+        dropout_sd=first.auc_dropout_sd if score == "auc" else None,
+        **vars(spread_over_seeds([getattr(t, score) for t in trainings])),
+        made_from=made_from,
+    )
 
 
-def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[dict[str, Any]]:
-    tables = {site.name: _columns(read_fitting_predictions(folder, name, site.name)) for site in plan.sites}
-    made_from = scores_hash(folder, [name], plan.settings())
+def _model_scores(plan: Study, folder: Folder, name: str) -> Iterable[ScoreRow]:
+    tables = {site.name: fitting_predictions(folder, name, site.name) for site in plan.sites}
+    made_from = scores_key(folder, [name], plan.settings())
     points = _operating_points(tables, plan.trained_on(name), plan.evaluation.ties)
     thresholds: dict[str, dict[str, Any]] = {"model": {}, "site": {}}
     for (reading, site), point in points.items():
         thresholds[reading][site] = asdict(point)
-    amend_checkpoint(folder.model(name) / "checkpoint", thresholds=thresholds)
+    amend_checkpoint(folder.checkpoint(name), thresholds=thresholds)
     for (_, site), point in sorted(points.items()):
-        test = _subset(tables[site], "test")
-        single = test["pass"] == DETERMINISTIC
+        test = tables[site].subset("test")
+        single, passes = test.deterministic, test.dropout_table
         cell = score_cell(
-            test["label"][single],
-            test["patient"][single],
-            test["probability"][single],
-            _passes(test),
+            single.labels,
+            single.patients,
+            single.probabilities,
+            passes if len(passes) else None,
             operating_point=point,
             resamples=plan.evaluation.resamples,
             seed=plan.seed,
         )
-        yield {"model": name, "site": site, **cell.to_record(), "made_from": made_from}
+        yield ScoreRow(model=name, site=site, **vars(cell), made_from=made_from)
 
 
-def _operating_points(tables: Mapping[str, Columns], trained_on: Sequence[str], ties: Ties) -> Points:
-    validation = {site: _deterministic(_subset(table, "validation")) for site, table in tables.items()}
-    sites = np.concatenate([np.full(len(v["label"]), site, dtype=object) for site, v in validation.items()])
-    labels, probabilities = (np.concatenate([v[k] for v in validation.values()]) for k in ("label", "probability"))
-    divided = [site for site, v in validation.items() if len(v["label"])]
-    points = choose_thresholds(sites, labels, probabilities, trained_on, divided, ties=ties)
+def _operating_points(tables: Mapping[str, Predictions], trained_on: Sequence[str], ties: Ties) -> Points:
+    found = join_predictions(list(tables.values())).subset("validation").deterministic
+    known = set(found.sites.tolist())
+    divided = [site for site in tables if site in known]
+    points = choose_thresholds(found.sites, found.labels, found.probabilities, trained_on, divided, ties=ties)
     own = points["model", trained_on[0]]
     everywhere: Points = {("model", site): own for site in tables}
     return points | everywhere
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
-
-
-def _subset(table: Columns, subset: str) -> Columns:
-    return {key: column[table["subset"] == subset] for key, column in table.items()}
-
-
-def _deterministic(table: Columns) -> Columns:
-    return {key: column[table["pass"] == DETERMINISTIC] for key, column in table.items()}
-
-
-def _passes(test: Columns) -> NDArray[np.float64] | None:
-    """MC-dropout probabilities (passes, scans), scans in the order of the deterministic rows."""
-    dropout = {key: column[test["pass"] >= 0] for key, column in test.items()}
-    if not len(dropout["pass"]):
-        return None
-    scans = {scan: i for i, scan in enumerate(_deterministic(test)["scan"])}
-    table = np.full((dropout["pass"].max() + 1, len(scans)), np.nan)
-    table[dropout["pass"], [scans[scan] for scan in dropout["scan"]]] = dropout["probability"]
-    return table

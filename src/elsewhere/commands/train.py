@@ -15,7 +15,7 @@ from elsewhere.model import training
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.records import usable_rows
 from elsewhere.studies.trainings import training_job
 
 

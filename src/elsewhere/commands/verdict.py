@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +16,15 @@ from pydantic import TypeAdapter
 from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt, Workers
 from elsewhere.errors import BadScan, BadSite, BadStudy
-from elsewhere.files import csv_text, short_name, write_whole
+from elsewhere.files import csv_text, write_whole
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
-from elsewhere.model.prediction import DETERMINISTIC, PredictionSettings, measure_fast_error
+from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.pages.verdict import Occasion, render
-from elsewhere.records import write_record
 from elsewhere.scans.quality.examination import examine
-from elsewhere.scans.scan import Found, Scan
+from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.sites import KINDS
 from elsewhere.scans.store import Stored
 from elsewhere.scans.volume import Preparation
@@ -38,13 +36,12 @@ from elsewhere.statistics.verdict import Scans, Verdict, judge, judge_unlabelled
 from elsewhere.studies.file import Site
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.ingest import take_in_all
-from elsewhere.studies.kept import read_fitting_predictions, read_identity
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.new_site import find_scans, new_site, read_options
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
+from elsewhere.studies.records import VERDICT, read_identity, usable_rows
 from elsewhere.wording import numbered, verb
 
-Row = dict[str, Any]
 Bad = tuple[str, str, str]
 
 METADATA = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
@@ -66,6 +63,27 @@ class Model:
     name: str
     trained_on: tuple[str, ...]
     settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NewScan:
+    """One scan of the new site, predicted.
+
+    Attributes:
+        patient: patient id.
+        scan: scan id.
+        label: 1, 0, or None where nobody labelled it.
+        probability: the model's.
+        stratum: for case mix; None where age or sex is not known.
+        metadata: `METADATA` of it.
+    """
+
+    patient: str
+    scan: str
+    label: int | None
+    probability: float
+    stratum: str | None
+    metadata: Mapping[str, Fact]
 
 
 def verdict(
@@ -131,9 +149,9 @@ def judge_site(
         BadCheckpoint: the model's weights are missing or damaged.
     """
     known = _model(study, model)
-    target = out or known.folder.root / "verdicts" / short_name(model) / short_name(site.name)
+    target = out or known.folder.verdict(model, site.name)
     found = find_scans(site)
-    rows, bad = _predict(known, site, found, (out or known.folder.root / "verdicts") / "store", workers)
+    rows, bad = _predict(known, site, found, (out or known.folder.verdicts) / "store", workers)
     if not rows:
         raise BadSite(site.root, f"no scan can be used; the first: {_first(bad)}", _first_next_step(bad))
     answer = _judge(known, rows, stated, prevalence)
@@ -143,7 +161,7 @@ def judge_site(
     record = answer.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
     record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
-    write_record(target / "verdict.json", record)
+    VERDICT.write(target / "verdict.json", record)
     write_whole(target / "verdict.html", render(answer, occasion))
     _print(answer, bad, target)
     return answer
@@ -176,8 +194,10 @@ def _with_option_hint(next_step: str) -> str:
 # The new site's scans ---------------------------------------------------------------------------------------------
 
 
-def _predict(model: Model, site: Site, found: Found, store: Path, workers: int | None) -> tuple[list[Row], list[Bad]]:
-    network, record = load_checkpoint(model.folder.model(model.name) / "checkpoint")
+def _predict(
+    model: Model, site: Site, found: Found, store: Path, workers: int | None
+) -> tuple[list[NewScan], list[Bad]]:
+    network, record = load_checkpoint(model.folder.checkpoint(model.name))
     stored, bad = _take_in(store, record, site, found, workers)
     learned = _learned(model)
     fresh = []
@@ -243,42 +263,37 @@ def _take_in(
 
 def _learned(model: Model) -> dict[str, str]:
     """Hashes, as read and as prepared, of what the model learned from or was chosen on -> where that is from."""
-    rows = [r for r in usable_rows(model.folder) if r["site"] in model.trained_on]
-    own = [r for r in rows if r["subset"] in {"train", "validation"}]
-    keys = ("prepared_hash", "content_hash")  # the first is not in tables of early versions
-    return {r[key]: f"{r['site']}: {r['scan']}" for r in own for key in keys if r.get(key)}
+    rows = [r for r in usable_rows(model.folder) if r.site in model.trained_on]
+    own = [r for r in rows if r.subset in {"train", "validation"}]
+    return {key: f"{r.site}: {r.scan}" for r in own for key in (r.prepared_hash, r.content_hash) if key}
 
 
-def _row(scan: Scan, kept: Stored, probability: float) -> Row:
+def _row(scan: Scan, kept: Stored, probability: float) -> NewScan:
     facts = kept.record["facts"]
-    return {
-        "patient": scan.patient,
-        "scan": scan.scan,
-        "label": scan.label,
-        "probability": probability,
-        "stratum": age_and_sex({**facts, **scan.facts}),
-        **{name: facts["slices" if name == "source_slices" else name] for name in METADATA},
-    }
+    metadata = {name: facts["slices" if name == "source_slices" else name] for name in METADATA}
+    return NewScan(
+        scan.patient, scan.scan, scan.label, probability, age_and_sex({**facts, **scan.facts}), metadata=metadata
+    )
 
 
 # What the study knows, and the judgement --------------------------------------------------------------------------
 
 
-def _judge(model: Model, rows: Sequence[Row], stated: Requirements, prevalence: float | None) -> Verdict:
-    tables = {site: _deterministic(model, site) for site in _predicted(model)}
-    validation = [r for site in model.trained_on for r in tables[site] if r["subset"] == "validation"]
-    if not validation:
+def _judge(model: Model, rows: Sequence[NewScan], stated: Requirements, prevalence: float | None) -> Verdict:
+    tables = {s: fitting_predictions(model.folder, model.name, s).deterministic for s in _predicted(model)}
+    validation = join_predictions([tables[site] for site in model.trained_on]).subset("validation")
+    if not len(validation):
         raise BadStudy(model.folder.root, f"{model.name} has no validation predictions", "Run `elsewhere study` again")
-    home_validation = ([r["label"] for r in validation], [r["probability"] for r in validation])
-    point = choose_threshold(*home_validation, ties=model.settings["evaluation"].get("ties", "middle"))
-    labelled = [r for r in rows if r["label"] is not None]
+    ties = model.settings["evaluation"].get("ties", "middle")
+    point = choose_threshold(validation.labels, validation.probabilities, ties=ties)
+    labelled = [r for r in rows if r.label is not None]
     if not labelled:
-        return _estimate(model, rows, tables, _scans(validation), point=point, stated=stated)
+        return _estimate(model, rows, tables, _known_scans(model, validation), point=point, stated=stated)
     home_sites = _home_sites(model, tables)
-    home = [r for site in home_sites for r in tables[site] if r["subset"] == "test"]
+    home = join_predictions([tables[site] for site in home_sites]).subset("test")
     answer = judge(
-        _scans(labelled),
-        _scans(home),
+        scored_scans(labelled),
+        _known_scans(model, home),
         point,
         stated=stated,
         prevalence=prevalence,
@@ -304,60 +319,55 @@ def _predicted(model: Model) -> list[str]:
     return [n for n in names if n in model.trained_on or model.folder.predictions(model.name, n).is_file()]
 
 
-def _home_sites(model: Model, tables: Mapping[str, Sequence[Row]]) -> list[str]:
+def _home_sites(model: Model, tables: Mapping[str, Predictions]) -> list[str]:
     """Training sites with both classes in their test scans; all of them where none has."""
-    both = [s for s in model.trained_on if len({r["label"] for r in tables[s] if r["subset"] == "test"}) == 2]
+    both = [s for s in model.trained_on if len(set(tables[s].subset("test").labels.tolist())) == 2]
     return both or list(model.trained_on)
 
 
-def _deterministic(model: Model, site: str) -> list[Row]:
-    """Predictions without dropout, with each scan's stratum; patients of two sites are never the same."""
-    strata = {r["scan"]: age_and_sex(json.loads(r["facts"])) for r in usable_rows(model.folder) if r["site"] == site}
-    rows = [r for r in read_fitting_predictions(model.folder, model.name, site) if r["pass"] == DETERMINISTIC]
-    return [{**r, "patient": f"{site}/{r['patient']}", "stratum": strata.get(r["scan"])} for r in rows]
+def _known_scans(model: Model, found: Predictions) -> Scans:
+    """Predicted scans of the study with each one's stratum; patients of two sites are never the same."""
+    known = {(r.site, r.scan): age_and_sex(r.facts) for r in usable_rows(model.folder)}
+    strata = [known.get(key) for key in zip(found.sites.tolist(), found.scans.tolist(), strict=True)]
+    kinds = None if None in strata else np.array(strata)
+    return Scans(found.labels, found.people, found.probabilities, kinds, found.sites)
 
 
-def _scans(rows: Sequence[Row]) -> Scans:
-    strata, sites = [r["stratum"] for r in rows], [r.get("site") for r in rows]
+def scored_scans(rows: Sequence[NewScan]) -> Scans:
+    """Labelled scans of the new site as columns; strata only where every scan has one."""
+    strata = [r.stratum for r in rows]
     return Scans(
-        np.array([r["label"] for r in rows]),
-        np.array([r["patient"] for r in rows]),
-        np.array([r["probability"] for r in rows]),
+        np.array([r.label for r in rows]),
+        np.array([r.patient for r in rows]),
+        np.array([r.probability for r in rows]),
         None if None in strata else np.array(strata),
-        None if None in sites else np.array(sites),
     )
 
 
 def _estimate(
     model: Model,
-    rows: Sequence[Row],
-    tables: Mapping[str, Sequence[Row]],
+    rows: Sequence[NewScan],
+    tables: Mapping[str, Predictions],
     home: Scans,
     *,
     point: OperatingPoint,
     stated: Requirements,
 ) -> Verdict:
     known = [
-        KnownSite(
-            site,
-            [r["label"] for r in t],
-            [r["probability"] for r in t],
-            site in model.trained_on,
-            [r["patient"] for r in t],
-        )
+        KnownSite(site, t.labels, t.probabilities, site in model.trained_on, t.people)
         for site, t in tables.items()
-        if t
+        if len(t)
     ]
     seen = usable_rows(model.folder)
     return judge_unlabelled(
-        [r["probability"] for r in rows],
-        [r["patient"] for r in rows],
+        [r.probability for r in rows],
+        [r.patient for r in rows],
         known,
         home,
         point,
         stated=stated,
-        metadata={name: [r[name] for r in rows] for name in METADATA},
-        known_metadata={name: [r[name] for r in seen] for name in METADATA},
+        metadata={name: [r.metadata[name] for r in rows] for name in METADATA},
+        known_metadata={name: [getattr(r, name) for r in seen] for name in METADATA},
     )
 
 
@@ -365,7 +375,7 @@ def _estimate(
 
 
 def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
-    record = read_checkpoint_record(model.folder.model(model.name) / "checkpoint")
+    record = read_checkpoint_record(model.folder.checkpoint(model.name))
     return Occasion(
         model=model.name,
         trained_on=model.trained_on,
@@ -384,8 +394,8 @@ def _occasion(model: Model, site: Site, bad: Sequence[Bad]) -> Occasion:
     )
 
 
-def _table(rows: Sequence[Row], bad: Sequence[Bad]) -> str:
-    used = [(r["patient"], r["scan"], r["label"], repr(r["probability"]), "") for r in rows]
+def _table(rows: Sequence[NewScan], bad: Sequence[Bad]) -> str:
+    used = [(r.patient, r.scan, r.label, repr(r.probability), "") for r in rows]
     unused = [("", scan, None, None, reason) for scan, reason, _ in bad]
     return csv_text(("patient", "scan", "label", "probability", "reason_not_used"), [*used, *unused])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 import sys
@@ -20,9 +19,9 @@ from elsewhere import engine
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.files import short_name, write_whole
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
-from elsewhere.model.prediction import DETERMINISTIC, predict
+from elsewhere.model.prediction import predict
 from elsewhere.model.saliency import Saliency, find_saliency
-from elsewhere.model.sample import Case, evaluation_windows
+from elsewhere.model.sample import evaluation_windows
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import (
     FINEST_OVERLAY,
@@ -41,11 +40,11 @@ from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import USUAL_OFFSET
 from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, read_table
-from elsewhere.studies.kept import read_fitting_predictions
-from elsewhere.studies.prepared import shelf_reader, usable_rows
+from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.predictions import fitting_predictions, join_predictions
+from elsewhere.studies.prepared import case_of, shelf_reader
+from elsewhere.studies.records import SCORES, ScanRow, usable_rows
 
-Row = dict[str, Any]
 Marks = Mapping[tuple[str, int], str]
 
 HU_PRESETS = (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240))
@@ -133,12 +132,12 @@ def view(
     if not chosen:
         raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
     wish = Wish(grid, bits, _marks(marks, chosen) if marks else None)
-    target = page or folder.root / "views" / f"{_file_name(chosen, model)}.html"
+    target = page or folder.view(_file_name(chosen, model))
     write_view(plan, folder, chosen, target, model=model, wish=wish)
 
 
 def write_view(
-    study: Study, folder: Folder, rows: Sequence[Row], target: Path, *, model: str | None = None, wish: Wish
+    study: Study, folder: Folder, rows: Sequence[ScanRow], target: Path, *, model: str | None = None, wish: Wish
 ) -> None:
     """Draw the scans of some rows of scans.parquet onto one page, and say how large it became.
 
@@ -174,36 +173,37 @@ def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
 # Which scans ------------------------------------------------------------------------------------------------------
 
 
-def _row(rows: Collection[Row], name: str, folder: Folder) -> Row:
-    found = [row for row in rows if f"{row['site']}/{row['scan']}" == name]
+def _row(rows: Collection[ScanRow], name: str, folder: Folder) -> ScanRow:
+    found = [row for row in rows if f"{row.site}/{row.scan}" == name]
     if not found:
         site = name.partition("/")[0]
-        known = sorted(f"{row['site']}/{row['scan']}" for row in rows if row["site"] == site)
-        sites = ", ".join(dict.fromkeys(row["site"] for row in rows))
+        known = sorted(f"{row.site}/{row.scan}" for row in rows if row.site == site)
+        sites = ", ".join(dict.fromkeys(row.site for row in rows))
         then = f"Its first is {known[0]}" if known else f"Sites: {sites}; write it as SITE/SCAN"
         raise BadStudy(folder.scans, f"has no usable scan {name!r}", then)
     return found[0]
 
 
-def _hardest(folder: Folder, rows: Collection[Row], model: str | None, count: int) -> list[Row]:
+def _hardest(folder: Folder, rows: Collection[ScanRow], model: str | None, count: int) -> list[ScanRow]:
     """The test scans whose probability is farthest from their label."""
     if not (model and count):
         return []
-    sites = [s for s in dict.fromkeys(row["site"] for row in rows) if folder.predictions(model, s).is_file()]
+    sites = [s for s in dict.fromkeys(row.site for row in rows) if folder.predictions(model, s).is_file()]
     if not sites:
         raise BadStudy(folder.root, f"has no predictions of {model!r}", "Run `elsewhere study` first")
-    found = [p for site in sites for p in read_fitting_predictions(folder, model, site)]
-    tests = [p for p in found if p["subset"] == "test" and p["pass"] == DETERMINISTIC]
-    tests.sort(key=lambda p: (-abs(p["label"] - p["probability"]), p["site"], p["scan"]))
-    return [_row(rows, f"{p['site']}/{p['scan']}", folder) for p in tests[:count]]
+    found = join_predictions([fitting_predictions(folder, model, site) for site in sites])
+    tests = found.subset("test").deterministic
+    order = np.lexsort((tests.scans, tests.sites, -np.abs(tests.labels - tests.probabilities)))
+    worst = tests.where(order[:count])
+    return [_row(rows, f"{site}/{scan}", folder) for site, scan in zip(worst.sites, worst.scans, strict=True)]
 
 
-def _file_name(rows: Sequence[Row], model: str | None) -> str:
-    names = [f"{rows[0]['site']}-{rows[0]['scan']}", *([f"and-{len(rows) - 1}-more"] if rows[1:] else [])]
+def _file_name(rows: Sequence[ScanRow], model: str | None) -> str:
+    names = [f"{rows[0].site}-{rows[0].scan}", *([f"and-{len(rows) - 1}-more"] if rows[1:] else [])]
     return short_name(re.sub(r"[^\w.+-]+", "-", "-".join([*names, *([model] if model else [])])))
 
 
-def _marks(path: Path, rows: Collection[Row]) -> Marks:
+def _marks(path: Path, rows: Collection[ScanRow]) -> Marks:
     """Slices that people marked in the chosen scans: (scan, slice from 1) -> word; "" was looked at, and not marked."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -213,7 +213,7 @@ def _marks(path: Path, rows: Collection[Row]) -> Marks:
     if not table or not set(MARK_COLUMNS) <= set(table[0]):
         has = ", ".join(table[0]) if table else "no row"
         raise BadStudy(path, f"has {has}", f"Give a CSV with the columns {', '.join(MARK_COLUMNS)}")
-    scans = {row["scan"]: row["source_slices"] for row in rows}
+    scans = {row.scan: row.source_slices for row in rows}
     found: dict[tuple[str, int], str] = {}
     for line, row in enumerate(table, start=2):
         if row["scan"] in scans:
@@ -237,21 +237,20 @@ def _word(text: str) -> str:
 
 Answer = tuple[list[tuple[int, int, float]], Saliency]
 """Windows as (first stored slice, one past the last, probability), and what the network looked at."""
-Ask = Callable[[Row], Answer]
+Ask = Callable[[ScanRow], Answer]
 
 
-def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[Row]) -> Ask | None:
+def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanRow]) -> Ask | None:
     """What asks the model about a scan; None without a model."""
     if model is None:
         return None
     if model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Its models: {', '.join(study.models)}")
-    network, _ = load_checkpoint(folder.model(model) / "checkpoint")
+    network, _ = load_checkpoint(folder.checkpoint(model))
     read, long = shelf_reader(rows), network.settings.input[0]
 
-    def ask(row: Row) -> Answer:
-        facts = (row["slices"], row["minimum"], row["maximum"])
-        case = Case(row["site"], row["patient"], row["scan"], row["label"] or 0, *facts)
+    def ask(row: ScanRow) -> Answer:
+        case = case_of(row)
         found = predict(network, case, read, study.sample, study.prediction.stride)
         starts = evaluation_windows(case.slices, long, study.prediction.stride)
         windows = [(s, min(s + long, case.slices), float(p)) for s, p in zip(starts, found, strict=True)]
@@ -260,16 +259,16 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[Row])
     return ask
 
 
-def _case(study: Study, row: Row, wish: Wish, ask: Ask | None, original: Volume | None = None) -> Shown:
+def _case(study: Study, row: ScanRow, wish: Wish, ask: Ask | None, original: Volume | None = None) -> Shown:
     drawn = _original(study, row, wish, original) if original else _prepared(study, row, wish)
     windows, overlay = _asked(ask(row), drawn, row) if ask else ((), None)
     hu = drawn.picture.units == "HU"
     return Shown(
-        site=row["site"],
-        patient=row["patient"],
-        scan=row["scan"],
-        label=row["label"],
-        subset=row["subset"],
+        site=row.site,
+        patient=row.patient,
+        scan=row.scan,
+        label=row.label,
+        subset=row.subset,
         nifti=drawn.picture.nifti,
         slices=drawn.picture.slices,
         units="HU" if hu else "grey value",
@@ -281,41 +280,41 @@ def _case(study: Study, row: Row, wish: Wish, ask: Ask | None, original: Volume 
     )
 
 
-def _prepared(study: Study, row: Row, wish: Wish) -> Drawn:
+def _prepared(study: Study, row: ScanRow, wish: Wish) -> Drawn:
     """The scan as the network sees it, from the store."""
-    facts, cropped = json.loads(row["facts"]), study.preparation.crop == "lungs"
-    shelf = Shelf({(row["site"], row["scan"]): Path(row["file"])})
-    voxels = shelf.read(row["site"], row["scan"], 0, row["slices"])
-    pixel, thick = facts.get("pixel_spacing_mm"), facts.get("slice_spacing_mm")
+    facts, cropped = row.facts, study.preparation.crop == "lungs"
+    shelf = Shelf({(row.site, row.scan): Path(row.file)})
+    voxels = shelf.read(row.site, row.scan, 0, row.slices)
+    pixel, thick = (float(facts.get(name) or 0) for name in ("pixel_spacing_mm", "slice_spacing_mm"))
     spacing = (thick, pixel, pixel) if pixel and thick and not cropped else None
-    source = (row["source_slices"], row["rows"], row["columns"])
+    source = (row.source_slices, row.rows, row.columns)
     frame = prepared_frame(voxels.shape if cropped else source, spacing, None, voxels.shape)
     words = [f"The scan as the network sees it, {_size(voxels)}", *(["cropped to the lungs"] if cropped else [])]
     words += [] if spacing else [CUBE]
-    if study.preparation.encoding == "hu" and row["units"] == "relative":
+    if study.preparation.encoding == "hu" and row.units == "relative":
         words.append("grey values taken back to HU through an assumed window")
     units, offset = _stored_units(study, row, facts)
     picture = draw_scan(voxels, units, offset, frame, wish.bits)
-    stretch = None if cropped else Stretch(0.0, len(voxels) / row["source_slices"])
+    stretch = None if cropped else Stretch(0.0, len(voxels) / row.source_slices)
     return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), Stretch(), stretch)
 
 
-def _stored_units(study: Study, row: Row, facts: Mapping[str, Any]) -> tuple[Units, float | None]:
-    if study.preparation.encoding == "hu" or row["units"] == "HU":
+def _stored_units(study: Study, row: ScanRow, facts: Mapping[str, Any]) -> tuple[Units, float | None]:
+    if study.preparation.encoding == "hu" or row.units == "HU":
         return "HU", 0.0
-    if row["units"] == "ct_number":
+    if row.units == "ct_number":
         return "ct_number", float(facts.get("declared_offset") or USUAL_OFFSET)
     return "relative", None
 
 
-def _original(study: Study, row: Row, wish: Wish, volume: Volume) -> Drawn:
+def _original(study: Study, row: ScanRow, wish: Wish, volume: Volume) -> Drawn:
     """The scan as it was read."""
     preparation = study.preparation
     box = None
     if preparation.crop == "lungs":
         box = lung_box(volume, preparation.margin, preparation.relative_window)
     whole = whole_frame(volume.voxels.shape, volume.spacing)
-    shape = (row["slices"], *(preparation.size[1:]))
+    shape = (row.slices, *(preparation.size[1:]))
     frame = prepared_frame(volume.voxels.shape, volume.spacing, box, shape)
     words = [f"The scan as it was read, {_size(volume.voxels)}", *([] if volume.spacing else [CUBE])]
     picture = draw_scan(volume.voxels, volume.units, volume.offset, whole, wish.bits)
@@ -323,35 +322,35 @@ def _original(study: Study, row: Row, wish: Wish, volume: Volume) -> Drawn:
     return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), stretch, Stretch())
 
 
-def _originals(study: Study, rows: Sequence[Row]) -> Iterator[tuple[int, Volume]]:
+def _originals(study: Study, rows: Sequence[ScanRow]) -> Iterator[tuple[int, Volume]]:
     """(index, volume) of each row, from its own files; in a process of its own, which a decoder's fault may end."""
     sources = _sources(study, rows)
-    tasks = [(study, row, sources.get((row["site"], row["scan"]))) for row in rows]
+    tasks = [(study, row, sources.get((row.site, row.scan))) for row in rows]
 
     def died(index: int, how: engine.Ended) -> NoReturn:
-        raise ended(sources[rows[index]["site"], rows[index]["scan"]], str(how))
+        raise ended(sources[rows[index].site, rows[index].scan], str(how))
 
     yield from engine.run(_read, tasks, workers=1, describe="Reading scans", died=died)
 
 
-def _sources(study: Study, rows: Sequence[Row]) -> dict[tuple[str, str], Scan]:
+def _sources(study: Study, rows: Sequence[ScanRow]) -> dict[tuple[str, str], Scan]:
     """The chosen scans as their sites' folders hold them now."""
     found: dict[tuple[str, str], Scan] = {}
-    for name in dict.fromkeys(row["site"] for row in rows):
+    for name in dict.fromkeys(row.site for row in rows):
         site = study.site(name)
         listed = reader(site.kind).find(site.root, site.name, site.labels, **site.options)
         found |= {(name, scan.scan): scan for scan in listed.scans}
     return found
 
 
-def _read(study: Study, row: Row, source: Scan | None) -> Volume:
+def _read(study: Study, row: ScanRow, source: Scan | None) -> Volume:
     """The scan's volume, which must be the one that was prepared."""
-    site = study.site(row["site"])
+    site = study.site(row.site)
     if source is None:
-        raise BadScan(site.root, f"no longer holds scan {row['scan']!r}", "Restore it, or show --grid prepared")
+        raise BadScan(site.root, f"no longer holds scan {row.scan!r}", "Restore it, or show --grid prepared")
     volume = reader(site.kind).read(source)
-    if content_hash(volume.voxels) != row["content_hash"]:
-        raise BadScan(f"{site.name}/{row['scan']}", "is not what was prepared", "Run `elsewhere prepare` again")
+    if content_hash(volume.voxels) != row.content_hash:
+        raise BadScan(f"{site.name}/{row.scan}", "is not what was prepared", "Run `elsewhere prepare` again")
     return volume
 
 
@@ -368,10 +367,10 @@ def _words(words: Sequence[str], picture: Picture, bits: int) -> str:
     return "; ".join([*words, depth]) + "."
 
 
-def _asked(answer: Answer, drawn: Drawn, row: Row) -> tuple[tuple[Window, ...], Overlay]:
+def _asked(answer: Answer, drawn: Drawn, row: ScanRow) -> tuple[tuple[Window, ...], Overlay]:
     found, looked = answer
     windows = tuple(Window(drawn.prepared.there(a), drawn.prepared.there(b), p) for a, b, p in found)
-    return windows, _overlay(looked, drawn, row["slices"])
+    return windows, _overlay(looked, drawn, row.slices)
 
 
 def _overlay(looked: Saliency, drawn: Drawn, slices: int) -> Overlay:
@@ -402,13 +401,13 @@ def _looked_words(looked: Saliency, start: int, stop: int) -> str:
     )
 
 
-def _placed(marks: Marks | None, row: Row, drawn: Drawn) -> dict[int, str] | None:
+def _placed(marks: Marks | None, row: ScanRow, drawn: Drawn) -> dict[int, str] | None:
     """Marks of slices as read -> marks of displayed slices, from 0; None where this scan has none."""
-    own = {number: word for (scan, number), word in (marks or {}).items() if scan == row["scan"]}
+    own = {number: word for (scan, number), word in (marks or {}).items() if scan == row.scan}
     if not own:
         return None
     if drawn.source is None:
-        where = f"{row['site']}/{row['scan']}"
+        where = f"{row.site}/{row.scan}"
         raise BadStudy(where, "was cropped to the lungs, so its slices cannot be marked", "Use --grid original")
     placed: dict[int, str] = {}
     for number, word in sorted(own.items()):
@@ -422,9 +421,9 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     command = shlex.join(["elsewhere", *sys.argv[1:]]) if sys.argv[1:2] == ["view"] else "elsewhere view"
     if model is None:
         return Occasion(study.name, study.origin, command=command)
-    record = read_checkpoint_record(folder.model(model) / "checkpoint")
-    scores = read_table(folder.scores) if folder.scores.is_file() else []
-    own = (r["threshold"] for r in scores if (r["model"], r["threshold_reading"]) == (model, "model"))
+    record = read_checkpoint_record(folder.checkpoint(model))
+    scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
+    own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))
     return Occasion(
         study.name, study.origin, model, tuple(study.models[model]), next(own, None), record["sha256"], command
     )

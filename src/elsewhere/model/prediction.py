@@ -1,16 +1,13 @@
-"""A scan and a network in, COVID probabilities out (per window, per dropout pass), and their table on disk."""
+"""COVID probabilities of a scan, per window and per dropout pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -34,25 +31,8 @@ from elsewhere.model.sample import (
     read_planned,
     seed_of,
 )
-from elsewhere.records import read_columns, write_columns
 
-SUBSETS = ("validation", "test")  # those that are predicted
-DETERMINISTIC = -1  # the pass number of a prediction without dropout
 POSITIVE = 1  # the output that is COVID
-
-SCHEMA = pa.schema(
-    [
-        ("model", pa.string()),
-        ("site", pa.string()),
-        ("subset", pa.string()),
-        ("patient", pa.string()),
-        ("scan", pa.string()),
-        ("label", pa.int8()),
-        ("windows", pa.int32()),
-        ("pass", pa.int32()),
-        ("probability", pa.float64()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -306,66 +286,3 @@ def probabilities(logits: Tensor, case: Case) -> NDArray[np.float64]:
             "Look at the scan's voxels and at the training's curves: the weights or the input are not finite",
         )
     return probabilities
-
-
-def prediction_rows(
-    model: str,
-    subset: str,
-    case: Case,
-    windows: NDArray[np.float64],
-    passes: Sequence[float] | NDArray[np.float64] = (),
-) -> list[dict[str, Any]]:
-    """The table's rows of one scan: its deterministic prediction, then its dropout passes.
-
-    Args:
-        model: name of the model.
-        subset: "validation" or "test".
-        case: the scan.
-        windows: probability of each window, from `predict`.
-        passes: probability in each pass, from `predict_passes`.
-    """
-    scan: dict[str, Any] = {
-        "model": model,
-        "site": case.site,
-        "subset": subset,
-        "patient": case.patient,
-        "scan": case.scan,
-        "label": case.label,
-        "windows": len(windows),
-    }
-    numbered = [(DETERMINISTIC, windows.max()), *enumerate(passes)]
-    return [{**scan, "pass": number, "probability": float(probability)} for number, probability in numbered]
-
-
-def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the predictions table (Parquet, columns of `SCHEMA`); the file appears whole or not at all.
-
-    Raises:
-        BadScan: a probability is not a number in 0..1.
-    """
-    for row in rows:
-        if not 0 <= row["probability"] <= 1:
-            raise BadScan(
-                f"{row['site']}: {row['scan']}",
-                f"the probability of model {row['model']} is {row['probability']}, expected 0 to 1",
-                "Look at the training's curves, and predict again",
-            )
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    write_columns(path, table)
-
-
-def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """The rows of a predictions table.
-
-    Raises:
-        BadStudy: the file is missing, damaged, or has other columns.
-    """
-    table = read_columns(
-        path, "Run `elsewhere study` again: it predicts what is missing or damaged, and keeps the rest"
-    )
-    if table.schema.names != SCHEMA.names:
-        raise BadStudy(
-            path, f"it has columns {table.schema.names}, expected {SCHEMA.names}", "Predict again with this version"
-        )
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows

@@ -206,7 +206,7 @@ class Study:
 
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""
-        content = json.loads(json.dumps(asdict(self), default=str))
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         if not self.products:
             del content["products"]  # likewise those without
         if not self.seeds:
@@ -269,7 +269,7 @@ def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:
-    name = _typed(path, "name", str, content.get("name", path.stem))
+    name: str = _typed(path, "name", str, content.get("name", path.stem))
     if not STUDY_NAME.fullmatch(name):
         raise BadStudy(path, f"key `name` is {name!r} and cannot name a folder", PLAIN)
     return name
@@ -388,7 +388,7 @@ def _combinations(
     given = PAPER_COMBINATIONS if given == "paper" else training_sets(given, names)
     if hint := flat_sets(given):
         raise BadStudy(path, f"key `combinations` is {given!r}", hint)
-    combinations = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
+    combinations: tuple[tuple[str, ...], ...] = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
     if not combinations:
         raise BadStudy(path, "key `combinations` is empty", f'Add a training set, such as [["{names[0]}"]]')
     for sites in combinations:
@@ -423,7 +423,7 @@ def _typed(path: Path, key: str, kind: Any, value: Any) -> Any:
 
 def _path(study: Path, key: str, given: Any) -> Path:
     """A path of the study file: variables expanded, relative to the file's folder."""
-    text = _typed(study, key, str, given)
+    text: str = _typed(study, key, str, given)
     for bare, braced in VARIABLE.findall(text):
         name = bare or braced
         if name not in os.environ:

@@ -61,6 +61,76 @@ class Folder:
         return self.root / "learned.parquet"
 
     @property
+    def decomposition(self) -> Path:
+        """One row per model and unseen site: where accuracy was lost."""
+        return self.root / "decomposition.parquet"
+
+    @property
+    def local_scans(self) -> Path:
+        """One row per model, unseen site and number of labelled local scans."""
+        return self.root / "local_scans.parquet"
+
+    @property
+    def examples(self) -> Path:
+        """Slices as they were read, for the page."""
+        return self.root / "examples.parquet"
+
+    @property
+    def diagnosis(self) -> Path:
+        """Folder of what `elsewhere diagnose` found."""
+        return self.root / "diagnosis"
+
+    @property
+    def findings(self) -> Path:
+        """The causes that `elsewhere diagnose` names."""
+        return self.diagnosis / "findings.json"
+
+    @property
+    def diagnosis_parts(self) -> Path:
+        """Folder of the scans that `elsewhere diagnose` looked at."""
+        return self.diagnosis / "parts"
+
+    def diagnosis_table(self, name: str) -> Path:
+        """One table of `elsewhere diagnose`: "scans", "separation", "labels", "shortcuts" or "saliency"."""
+        return self.diagnosis / f"{name}.parquet"
+
+    @property
+    def stress_curves(self) -> Path:
+        """One row per model, home, shift and dose."""
+        return self.root / "stress" / "curves.parquet"
+
+    @property
+    def stress_explanations(self) -> Path:
+        """Which shift could explain the scores of each site."""
+        return self.root / "stress" / "explanations.parquet"
+
+    def shifted_scan(self, key: str) -> Path:
+        """What one checkpoint said of one scan under each shift."""
+        return self.root / "stress" / "scans" / f"{key}.json"
+
+    def marks(self, key: str) -> Path:
+        """What was measured in one scan as it is."""
+        return self.root / "stress" / "marks" / f"{key}.json"
+
+    @property
+    def verdicts(self) -> Path:
+        """Folder of the verdicts, and of the store of their scans."""
+        return self.root / "verdicts"
+
+    def verdict(self, model: str, site: str) -> Path:
+        """Folder of one verdict."""
+        return self.verdicts / short_name(model) / short_name(site)
+
+    def view(self, name: str) -> Path:
+        """One page of `elsewhere view`."""
+        return self.root / "views" / f"{name}.html"
+
+    @property
+    def store(self) -> Path:
+        """Where prepared volumes lie unless the study file says otherwise: beside this folder."""
+        return self.root.resolve().parent / "store"
+
+    @property
     def products(self) -> Path:
         """One row per product (a model that is not trained here) and test scan."""
         return self.root / "products.parquet"
@@ -87,12 +157,20 @@ class Folder:
     def volume(self, kept: str) -> Path:
         """A prepared volume's file; one of a study that was moved with the store beside it is found there."""
         path = self.place(kept)
-        beside = self.root.resolve().parent / "store" / path.parent.name / path.name
+        beside = self.store / path.parent.name / path.name
         return beside if Path(kept).is_absolute() and not path.exists() and beside.is_file() else path
 
     def model(self, name: str) -> Path:
         """Folder of one model: checkpoint, curves, training state."""
         return self.root / "models" / short_name(name)
+
+    def checkpoint(self, name: str) -> Path:
+        """Stem of a model's checkpoint: its weights and its record differ in their suffix."""
+        return self.model(name) / "checkpoint"
+
+    def curves(self, name: str) -> Path:
+        """What a model's training logged."""
+        return self.model(name) / "curves.csv"
 
     def predictions(self, model: str, site: str) -> Path:
         """Predictions of one model on one site's validation and test scans."""
@@ -125,3 +203,11 @@ def read_table(path: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     verb = "prepare" if path.name == "scans.parquet" else REMADE.get(path.parent.name, "study")
     rows: list[dict[str, Any]] = read_columns(path, f"Remove it and run `elsewhere {verb}` again", names).to_pylist()
     return rows
+
+
+def forget(path: Path) -> None:
+    """Remove what a refused run left in a folder, so that it is not taken for what stands now."""
+    for file in path.glob("*") if path.is_dir() else ():
+        file.unlink()
+    if path.is_dir():
+        path.rmdir()

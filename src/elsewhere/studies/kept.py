@@ -1,187 +1,101 @@
-"""A study's folder in; its scans, identity, audit and predictions out, each whole and each fitting the others."""
+"""The one cache: a result is kept with the key of what made it, and is believed only where that key is still the same.
+
+The key is a hash of the maker's name and version and of the content of its inputs. Inputs that are results themselves
+enter with their bytes, and a table's bytes hold its own key: where a maker's version is raised, its results and all
+that rest on them are made anew, and nothing else.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import SUBSETS, read_predictions
-from elsewhere.records import read_record
-from elsewhere.studies.folder import Folder, read_table
+from elsewhere.records import read_record, write_record
+from elsewhere.table_format import TableFormat
 
-Row = dict[str, Any]
-SCAN = ("site", "patient", "scan", "label", "subset", "status", "file", "facts")
-IDENTITY = ("settings", "models", "versions", "split_hash")
-AUDIT = ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired")
+RowT = TypeVar("RowT")
+
+VERSIONS = {
+    "predictions": 1,  # commands/predict.py, model/prediction.py
+    "learned": 1,  # statistics/learned.py
+    "scores": 1,  # commands/study.py, statistics/score.py
+    "product scores": 1,  # studies/products.py, statistics/score.py
+    "audit": 1,  # commands/audit.py, scans/quality/
+    "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py
+    "local scans": 3,  # the same
+    "examples": 1,  # commands/report/examples.py
+    "diagnosis parts": 1,  # commands/diagnose/probing.py, model/saliency.py
+    "shifted scans": 1,  # studies/shifting.py
+    "marks": 1,  # the same
+}
+"""Version of the code that makes each result and where that is; to be raised where the same inputs give another one.
+
+Prepared volumes (`scans/store.py`) and checkpoints (`studies/trainings.py`) lie below: their content is an input here.
+"""
+
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def read_scans(folder: Folder) -> list[Row]:
-    """The rows of scans.parquet; `file` is the path of the prepared volume as this machine has it.
+def key(maker: str, *inputs: Any) -> str:
+    """What a result is known by.
+
+    Args:
+        maker: one of `VERSIONS`.
+        inputs: JSON-able values; paths count with the content of their file.
+    """
+    content = [maker, VERSIONS[maker], *inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_content).encode()).hexdigest()[:32]
+
+
+def _content(value: Any) -> str:
+    """Hash of a file's content; "" where there is none."""
+    if not isinstance(value, Path):
+        raise TypeError(f"{value!r} is neither JSON-able nor a path")
+    return hashlib.sha256(value.read_bytes()).hexdigest() if value.is_file() else ""
+
+
+def keep_rows(form: TableFormat[RowT], path: Path, wanted: str, make: Callable[[], Iterable[RowT]]) -> list[RowT]:
+    """The rows that a table keeps under this key; where it keeps others or none they are made and kept.
+
+    A table without rows is not kept. A folder that may only be read still has its results.
+
+    Args:
+        form: of the table.
+        path: its file.
+        wanted: from `key`.
+        make: gives the rows.
 
     Raises:
-        BadStudy: the table is missing or damaged.
+        OSError: the folder cannot be written.
     """
-    rows = read_table(folder.scans, SCAN)
-    return [{**row, "file": str(folder.volume(row["file"]))} for row in rows]
-
-
-def read_identity(folder: Folder) -> dict[str, Any]:
-    """What study.json says.
-
-    Raises:
-        BadStudy: there is none, or it is damaged.
-    """
-    if not folder.study.is_file():
-        raise BadStudy(folder.root, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
-    return read_record(folder.study, "Run `elsewhere study` again: finished trainings are kept", IDENTITY)
-
-
-def read_audit(folder: Folder) -> dict[str, Any]:
-    """What audit.json says.
-
-    Raises:
-        BadStudy: there is none, or it is damaged.
-    """
-    return read_record(folder.audit, "Run `elsewhere prepare` again: scans in the store are not read again", AUDIT)
-
-
-def read_findings(path: Path) -> list[Row]:
-    """What `elsewhere diagnose` found, from its findings.json; nothing where it was not run.
-
-    Raises:
-        BadStudy: the file is damaged.
-    """
-    if not path.is_file():
-        return []
-    with suppress(ValueError):  # earlier versions kept a bare list
-        if isinstance(found := json.loads(path.read_bytes()), list):
-            return found
-    findings: list[Row] = read_record(path, "Run `elsewhere diagnose` again", ["findings"])["findings"]
-    return findings
-
-
-def read_fitting_predictions(folder: Folder, model: str, site: str) -> list[Row]:
-    """The predictions of one model at one site, which must be of the scans, labels and split of scans.parquet.
-
-    Raises:
-        BadStudy: they are missing, damaged or of other scans.
-    """
-    path = folder.predictions(model, site)
-    rows = read_predictions(path)
-    state = folder.scans.stat() if folder.scans.is_file() else None
-    known = _known_scans(folder, state.st_mtime_ns if state else 0, state.st_size if state else 0)[site]
-    seen = {row["scan"]: _standing(row) for row in rows}
-    for scan in [*known, *seen]:
-        if seen.get(scan) != known.get(scan):
-            raise BadStudy(
-                path,
-                f"is older than scans.parquet, or newer: scan {scan!r} is {_words(seen.get(scan))} in the predictions, "
-                f"{_words(known.get(scan))} in the table of scans",
-                "Run `elsewhere study` again: it predicts what has changed and keeps the rest",
-            )
+    with suppress(BadStudy):
+        if form.made_from(path) == wanted:
+            return form.read(path)
+    rows = list(make())
+    try:
+        if rows:
+            form.write(path, rows, wanted)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
     return rows
 
 
-def predictions_hash(folder: Folder, models: Iterable[str], sites: Iterable[str], scoring: object = None) -> str:
-    """What is made from predictions keeps this, so that it is known when it no longer belongs to them.
-
-    Args:
-        folder: the study's.
-        models: trainings whose predictions count.
-        sites: where they count.
-        scoring: JSON-able settings that also decide the result.
-    """
-    names, sites = list(models), list(sites)
-    paths = [folder.predictions(name, site) for name in names for site in sites]
-    content = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
-    return hashlib.sha256(json.dumps([names, sites, content, scoring], sort_keys=True).encode()).hexdigest()[:32]
+def kept_record(path: Path) -> dict[str, Any]:
+    """What a file keeps whose name is its key; nothing where it is missing or damaged: it is made again."""
+    with suppress(BadStudy):
+        return read_record(path, "")
+    return {}
 
 
-def scores_hash(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
-    """The same of scores: at all sites of the study, whose validation scans give thresholds, and how they are scored.
-
-    Args:
-        folder: the study's.
-        models: a model, and its further trainings where these are scored with it.
-        settings: of the study, as study.json has them.
-    """
-    sites = [site["name"] for site in settings["sites"]]
-    return predictions_hash(folder, models, sites, [settings["evaluation"], settings["seed"]])
-
-
-def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[Row]:
-    """The rows of scores.parquet, which must be made from the predictions and settings that lie beside them.
-
-    Args:
-        folder: the study's.
-        identity: its study.json.
-
-    Raises:
-        BadStudy: the table is missing, damaged, or made from other predictions.
-    """
-    if not identity["models"]:  # a study of products alone
-        return []
-    return _made_from(folder.scores, lambda name: scores_hash(folder, [name], identity["settings"]))
-
-
-def read_seed_scores(folder: Folder, identity: Mapping[str, Any]) -> list[Row]:
-    """The rows of seeds.parquet, as `read_scores`; none where the study trains with one seed."""
-    further = identity["settings"].get("seeds", ())[1:]
-
-    def current(name: str) -> str:
-        return scores_hash(folder, [name, *(f"{name}~{seed}" for seed in further)], identity["settings"])
-
-    return _made_from(folder.seeds, current) if folder.seeds.is_file() else []
-
-
-def _made_from(path: Path, current: Callable[[str], str]) -> list[Row]:
-    """A table's rows; refused where their predictions have changed since. Earlier versions did not keep their hash."""
-    rows = read_table(path, ("model", "site"))
-    for name, made_from in {row["model"]: row.pop("made_from", None) for row in rows}.items():
-        if made_from is not None and made_from != current(name):
-            raise BadStudy(
-                path,
-                f"does not belong to the predictions of {name}, or to [evaluation], in this folder: they have changed",
-                "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions",
-            )
-    return rows
-
-
-def _standing(row: Mapping[str, Any]) -> tuple[str, int, str]:
-    return row["subset"], row["label"], row["patient"]
-
-
-def _words(standing: tuple[str, int, str] | None) -> str:
-    if standing is None:
-        return "not there"
-    subset, label, patient = standing
-    return f"a {subset} scan of patient {patient!r} with label {label}"
-
-
-class _Sites(dict[str, dict[str, tuple[str, int, str]]]):
-    def __missing__(self, site: str) -> dict[str, tuple[str, int, str]]:
-        return {}
-
-
-@lru_cache(maxsize=4)
-def _known_scans(folder: Folder, changed: int, size: int) -> _Sites:  # noqa: ARG001 - part of the cache's key
-    """site -> scan -> how it stands in the table, of the scans that are predicted."""
-    sites = _Sites()
-    for row in read_scans(folder):
-        if row["status"] == "ok" and row["subset"] in SUBSETS:
-            sites.setdefault(row["site"], {})[row["scan"]] = _standing(row)
-    return sites
-
-
-def forget(path: Path) -> None:
-    """Remove what a refused run left in a folder, so that it is not taken for what stands now."""
-    for file in path.glob("*") if path.is_dir() else ():
-        file.unlink()
-    if path.is_dir():
-        path.rmdir()
+def keep_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Keep a result in a file whose name is its key."""
+    write_record(path, content)

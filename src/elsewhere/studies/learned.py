@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any
 
 import typer
 
 from elsewhere import engine
 from elsewhere.errors import BadStudy
-from elsewhere.model.prediction import DETERMINISTIC
+from elsewhere.rows import LearnedRow
 from elsewhere.statistics.learned import Learned, judge_learned
 from elsewhere.studies.file import Study
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import predictions_hash, read_fitting_predictions
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import key
+from elsewhere.studies.predictions import validation_at_home
+from elsewhere.studies.records import LEARNED
 
 DEGENERATE = 30
 """Exit code where all was done, but a model learned nothing."""
-
-LINE = "\n"
-"""Between the sentences of one column."""
 
 
 def learned_models(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
@@ -37,36 +34,27 @@ def learned_models(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[
 
 
 def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
-    rows = [row for site in sites for row in read_fitting_predictions(folder, model, site)]
-    rows = [row for row in rows if row["subset"] == "validation" and row["pass"] == DETERMINISTIC]
-    if not rows:
+    found = validation_at_home(folder, model, sites)
+    if not len(found):
         raise BadStudy(
             folder.predictions(model, sites[0]),
             f"holds no validation scan of {', '.join(sites)}, so that nothing tells whether {model} learned",
             "Keep validation scans at the training sites ([split]), and run the study again",
         )
-    return judge_learned(
-        [row["label"] for row in rows],
-        [f"{row['site']}/{row['patient']}" for row in rows],
-        [row["site"] for row in rows],
-        [row["probability"] for row in rows],
-    )
+    return judge_learned(found.labels, found.people, found.sites, found.probabilities)
 
 
 def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:
     """Keep the judgements of models, whose training sites are given, one row per model (`learned.parquet`)."""
     rows = [
-        {
-            "model": model,
-            "degenerate": found.degenerate,
-            **asdict(found),
-            "reasons": LINE.join(found.reasons),
-            "remarks": LINE.join(found.remarks),
-            "made_from": predictions_hash(folder, [model], models[model]),
-        }
-        for model, found in judged.items()
+        LearnedRow(model=name, degenerate=found.degenerate, **vars(found), made_from=_key(folder, name, models[name]))
+        for name, found in judged.items()
     ]
-    write_table(folder.learned, rows)
+    LEARNED.write(folder.learned, rows)
+
+
+def _key(folder: Folder, model: str, sites: Sequence[str]) -> str:
+    return key("learned", model, list(sites), [folder.predictions(model, site) for site in sites])
 
 
 def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
@@ -75,15 +63,9 @@ def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[st
     Raises:
         BadStudy: as `learned_models`, for a model without a kept judgement.
     """
-    kept = read_table(folder.learned) if folder.learned.is_file() else []
-    whole = [row for row in kept if row["model"] in models and all(field.name in row for field in fields(Learned))]
-    rows = {
-        row["model"]: row
-        for row in whole
-        if row.get("made_from") in {None, predictions_hash(folder, [row["model"]], models[row["model"]])}
-    }
-    missing = learned_models(folder, {name: sites for name, sites in models.items() if name not in rows})
-    return {name: missing[name] if name in missing else _learned(rows[name]) for name in models}
+    kept = {row.model: row for row in (LEARNED.read(folder.learned) if folder.learned.is_file() else [])}
+    current = {n: r.learned for n, r in kept.items() if n in models and r.made_from == _key(folder, n, models[n])}
+    return current | learned_models(folder, {name: sites for name, sites in models.items() if name not in current})
 
 
 def stop_if_unlearned(studies: Sequence[tuple[Study, Folder]]) -> None:
@@ -111,8 +93,3 @@ def unlearned(studies: Sequence[tuple[Study, Folder]]) -> list[str]:
         for name, found in read_learned(folder, {n: plan.trained_on(n) for n in (*plan.models, *plan.repeats)}).items()
         if found.degenerate
     ]
-
-
-def _learned(row: Mapping[str, Any]) -> Learned:
-    values = {field.name: row[field.name] for field in fields(Learned)}
-    return Learned(**{**values, **{key: tuple(filter(None, row[key].split(LINE))) for key in ("reasons", "remarks")}})

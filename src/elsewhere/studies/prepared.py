@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from elsewhere.model.sample import Case, Read
 from elsewhere.scans import store
+from elsewhere.scans.scan import Fact
 from elsewhere.stages import stage
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_scans
+from elsewhere.studies.records import ScanRow, usable_rows
 
-Row = dict[str, Any]
 RULES = {
     "age and sex": ("age", "sex"),
     "month of the scan": ("month",),
@@ -34,23 +34,31 @@ PATIENTS = ("age and sex", "month of the scan")
 """Rules of the patient and the day: that anything in the picture goes with them is shown by no audit."""
 
 
-def usable_rows(folder: Folder) -> list[dict[str, Any]]:
-    """The rows of a study's scans that can be used."""
-    return [row for row in read_scans(folder) if row["status"] == "ok"]
+@dataclass(frozen=True)
+class ExaminedScan(ScanRow):
+    """A usable scan; its `facts` know the month and what was seen in the voxels, too.
+
+    Attributes:
+        forensics: what `examine` kept of it.
+    """
+
+    forensics: Mapping[str, Any]
 
 
-def cases(rows: Collection[dict[str, Any]], sites: Collection[str], subset: str) -> list[Case]:
+def cases(rows: Collection[ScanRow], sites: Collection[str], subset: str) -> list[Case]:
     """The labelled scans of some sites and one subset, in a fixed order."""
-    chosen = [r for r in rows if r["site"] in sites and r["subset"] == subset]
-    return [
-        Case(r["site"], r["patient"], r["scan"], r["label"], r["slices"], r["minimum"], r["maximum"])
-        for r in sorted(chosen, key=lambda r: (r["site"], r["scan"]))
-    ]
+    chosen = [r for r in rows if r.site in sites and r.subset == subset]
+    return [case_of(r) for r in sorted(chosen, key=lambda r: (r.site, r.scan))]
 
 
-def shelf_reader(rows: Collection[dict[str, Any]]) -> Read:
+def case_of(row: ScanRow) -> Case:
+    """One scan as networks take it; one without a label counts as negative."""
+    return Case(row.site, row.patient, row.scan, row.label or 0, row.slices, row.minimum, row.maximum)
+
+
+def shelf_reader(rows: Collection[ScanRow]) -> Read:
     """A function that reads windows of the stored volumes."""
-    shelf = store.Shelf({(r["site"], r["scan"]): Path(r["file"]) for r in rows})
+    shelf = store.Shelf({(r.site, r.scan): Path(r.file) for r in rows})
 
     def read(case: Case, start: int, stop: int) -> NDArray[np.int16] | NDArray[np.uint8]:
         with stage("load window"):
@@ -59,22 +67,28 @@ def shelf_reader(rows: Collection[dict[str, Any]]) -> Read:
     return read
 
 
-def read_rows(folder: Folder) -> list[Row]:
-    """The usable scans of a prepared study, `facts` as a mapping and with what forensics kept of each.
+def examined_scans(folder: Folder) -> list[ExaminedScan]:
+    """The usable scans of a prepared study with what forensics kept of each.
 
     Raises:
         BadStudy: the study is not prepared.
         BadScan: a prepared volume is damaged or gone.
     """
-    return [_row(row) for row in read_scans(folder) if row["status"] == "ok"]
+    return [_examined(row) for row in usable_rows(folder)]
 
 
-def _row(row: Row) -> Row:
-    stored = store.find(Path(row["file"]))
+def _examined(row: ScanRow) -> ExaminedScan:
+    stored = store.find(Path(row.file))
     if stored is None:
-        raise store.damaged(Path(row["file"]))
+        raise store.damaged(Path(row.file))
     forensics = stored.record["forensics"]
-    facts = json.loads(row["facts"])
     seen = {name: forensics[name] for name in ("encoding_kind", "padding", "lung_segmented")}
-    month = {"month": str(facts["date"])[:7]} if facts.get("date") else {}
-    return {**row, "facts": {**facts, **seen, **month}, "forensics": forensics}
+    month = {"month": str(row.facts["date"])[:7]} if row.facts.get("date") else {}
+    return ExaminedScan(**{**vars(row), "facts": {**row.facts, **seen, **month}}, forensics=forensics)
+
+
+def one_kind(values: Sequence[Fact]) -> NDArray[np.object_]:
+    """One fact of several scans: texts where any is a text, numbers otherwise."""
+    if any(isinstance(value, str) for value in values):
+        return np.array([None if value is None else str(value) for value in values], dtype=object)
+    return np.array([None if value is None else float(value) for value in values], dtype=object)

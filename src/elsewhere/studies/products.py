@@ -6,8 +6,6 @@ none. `product_scores.parquet` has the scores of each product at each site, in t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere.errors import BadTable
+from elsewhere.rows import ProductScoreRow
 from elsewhere.scans.score_columns import Role
 from elsewhere.scans.score_table import LEAST_FOUND, ScoreTable, read_score_table
 from elsewhere.scans.score_values import UNKNOWN_LABEL
@@ -25,19 +24,19 @@ from elsewhere.statistics.evaluation import ONLY_DECISIONS
 from elsewhere.statistics.intervals import proportion_interval
 from elsewhere.statistics.score import score_cell
 from elsewhere.studies.file import Product, Study
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.prepared import usable_rows
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import key
+from elsewhere.studies.records import PRODUCT_SCORES, PRODUCTS, ProductRow, ScanRow, usable_rows
 
-Row = dict[str, Any]
 FILE_ENDS = re.compile(r"\.(nii|nii\.gz|mha|mhd|nrrd|nhdr|dcm|png|tiff?)$", re.IGNORECASE)
 NO_ROW = "no row in its table"
 
 
-def score_products(study: Study, folder: Folder) -> list[Row]:
+def score_products(study: Study, folder: Folder) -> list[ProductScoreRow]:
     """Match every product's table with the test scans, and score it at each site; both are kept in the folder.
 
     Returns:
-        one record for each product and site.
+        one row for each product and site.
 
     Raises:
         BadTable: a table cannot be read, holds too few of a site's test scans, or labels them otherwise.
@@ -46,53 +45,54 @@ def score_products(study: Study, folder: Folder) -> list[Row]:
         file.unlink(missing_ok=True)
     if not study.products:
         return []
-    scans = [row for row in usable_rows(folder) if row["subset"] == "test"]
+    scans = [row for row in usable_rows(folder) if row.subset == "test"]
     matched = [row for product in study.products for row in match_product(product, study, scans)]
-    write_table(folder.products, matched)
-    made_from = _made_from(folder, asdict(study.evaluation), study.seed)
+    PRODUCTS.write(folder.products, matched)
     found = [
-        row | {"made_from": made_from}
+        row
         for product in study.products
         for site in study.sites
-        if (row := _score(study, product, [r for r in matched if (r["model"], r["site"]) == (product.name, site.name)]))
+        if (row := _score(study, [r for r in matched if (r.model, r.site) == (product.name, site.name)]))
     ]
     if found:
-        write_table(folder.product_scores, found)
+        PRODUCT_SCORES.write(folder.product_scores, found, _made_from(folder, asdict(study.evaluation), study.seed))
     return found
 
 
-def read_products(folder: Folder) -> list[Row]:
-    """The rows of products.parquet; none where the study has no product."""
-    return read_table(folder.products, ("model", "site", "scan")) if folder.products.is_file() else []
+def read_products(folder: Folder) -> list[ProductRow]:
+    """The rows of products.parquet; none where the study has no product.
+
+    Raises:
+        BadStudy: the table is damaged or of another format.
+    """
+    return PRODUCTS.read(folder.products) if folder.products.is_file() else []
 
 
-def read_product_scores(folder: Folder, settings: Mapping[str, Any]) -> list[Row]:
+def read_product_scores(folder: Folder, settings: Mapping[str, Any]) -> list[ProductScoreRow]:
     """The rows of product_scores.parquet, which must be made from products.parquet as it is.
 
     Raises:
-        BadTable: they are not; the study must be run again.
+        BadStudy: the table is damaged or of another format.
+        BadTable: the rows are made from another; the study must be run again.
     """
     if not folder.product_scores.is_file():
         return []
-    rows = read_table(folder.product_scores, ("model", "site"))
-    current = _made_from(folder, settings["evaluation"], settings["seed"])
-    if any(row.pop("made_from", None) != current for row in rows):
+    rows = PRODUCT_SCORES.read(folder.product_scores)
+    if PRODUCT_SCORES.made_from(folder.product_scores) != _made_from(folder, settings["evaluation"], settings["seed"]):
         what = "does not belong to products.parquet, or to [evaluation], in this folder"
         raise BadTable(folder.product_scores, what, "Run `elsewhere study` again")
     return rows
 
 
 def _made_from(folder: Folder, evaluation: Mapping[str, Any], seed: int) -> str:
-    content = hashlib.sha256(folder.products.read_bytes() if folder.products.is_file() else b"").hexdigest()
-    text = json.dumps([content, dict(evaluation), seed], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return key("product scores", folder.products, dict(evaluation), seed)
 
 
 # Which row of the table is which scan ------------------------------------------------------------------------------
 
 
-def match_product(product: Product, study: Study, scans: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """One record for each test scan of the sites that a product's table holds.
+def match_product(product: Product, study: Study, scans: Sequence[ScanRow]) -> list[ProductRow]:
+    """One row for each test scan of the sites that a product's table holds.
 
     A row is that of the scan with its id, with or without the ending of a file; where the table names no scan, that of
     the patient, if it has one test scan. A site of which the table holds nothing is one that the product was not given.
@@ -100,7 +100,7 @@ def match_product(product: Product, study: Study, scans: Sequence[Mapping[str, A
     Args:
         product: with its table.
         study: for its sites.
-        scans: usable test scans: `site`, `patient`, `scan`, `label`.
+        scans: usable test scans.
 
     Raises:
         BadTable: the table cannot be read; one id may be two scans; fewer than 95 % of a site's test scans have a row;
@@ -118,11 +118,11 @@ def match_product(product: Product, study: Study, scans: Sequence[Mapping[str, A
     if by_patient and "patient" not in table.columns:
         raise BadTable(table.where, "has no column that names the scan or the patient", "Add a column `scan`")
     places = _index(table, by_patient, {site.name for site in study.sites})
-    found: list[Row] = []
+    found: list[ProductRow] = []
     for site in study.sites:
-        own = [row for row in scans if row["site"] == site.name]
+        own = [row for row in scans if row.site == site.name]
         at = [_place(table, places, row, by_patient) for row in own]
-        absent = [row["scan"] for row, i in zip(own, at, strict=True) if i is None]
+        absent = [row.scan for row, i in zip(own, at, strict=True) if i is None]
         if len(absent) == len(own):
             continue
         if len(absent) > (1 - LEAST_FOUND) * len(own):
@@ -131,7 +131,7 @@ def match_product(product: Product, study: Study, scans: Sequence[Mapping[str, A
             raise BadTable(table.where, f"{what}: {', '.join(absent[:3])}", then)
         found += [_row(product, table, row, i) for row, i in zip(own, at, strict=True)]
     if not found:
-        theirs, ours = ", ".join(table.scan[:3]), ", ".join(str(row["scan"]) for row in scans[:3])
+        theirs, ours = ", ".join(table.scan[:3]), ", ".join(row.scan for row in scans[:3])
         raise BadTable(
             table.where, f"holds no test scan of the study (its ids: {theirs}; ours: {ours})", "Make ids agree"
         )
@@ -158,19 +158,16 @@ def _keys(name: str) -> tuple[str, str]:
     return plain, FILE_ENDS.sub("", plain)
 
 
-def _place(
-    table: ScoreTable, places: Mapping[tuple[str, str], int], row: Mapping[str, Any], by_patient: bool
-) -> int | None:
-    name = str(row["patient"] if by_patient else row["scan"])
-    sites = (str(row["site"]), "")
+def _place(table: ScoreTable, places: Mapping[tuple[str, str], int], row: ScanRow, by_patient: bool) -> int | None:
+    name, sites = row.patient if by_patient else row.scan, (row.site, "")
     i = next((i for site in sites for key in _keys(name) if (i := places.get((site, key))) is not None), None)
-    if i is not None and table.label[i] not in {UNKNOWN_LABEL, row["label"]}:
-        what = f"line {table.line[i]}: {name!r} has the label {table.label[i]}, in the study {row['label']}"
+    if i is not None and table.label[i] not in {UNKNOWN_LABEL, row.label}:
+        what = f"line {table.line[i]}: {name!r} has the label {table.label[i]}, in the study {row.label}"
         raise BadTable(table.where, what, "Correct the label there or in the site's labels table")
     return i
 
 
-def _row(product: Product, table: ScoreTable, row: Mapping[str, Any], place: int | None) -> Row:
+def _row(product: Product, table: ScoreTable, row: ScanRow, place: int | None) -> ProductRow:
     score = np.nan if place is None else float(table.score[place])
     known = bool(np.isfinite(score))
     call = None
@@ -179,44 +176,49 @@ def _row(product: Product, table: ScoreTable, row: Mapping[str, Any], place: int
     elif known and table.threshold is not None:
         call = int(score >= table.threshold)
     reason = NO_ROW if place is None else table.refused[place] or "no score, no reason given"
-    return {
-        "model": product.name,
-        "site": row["site"],
-        "patient": row["patient"],
-        "scan": row["scan"],
-        "label": row["label"],
-        "probability": score if known else None,
-        "call": call,
-        "reason": "" if known else reason,
-        "threshold": table.threshold,
-    }
+    return ProductRow(
+        model=product.name,
+        site=row.site,
+        patient=row.patient,
+        scan=row.scan,
+        label=row.known_label,
+        probability=score if known else None,
+        call=call,
+        reason="" if known else reason,
+        threshold=table.threshold,
+    )
 
 
 # Scores --------------------------------------------------------------------------------------------------------------
 
 
-def _score(study: Study, product: Product, rows: Sequence[Row]) -> Row | None:
+def _score(study: Study, rows: Sequence[ProductRow]) -> ProductScoreRow | None:
     """One product at one site, as a study's scores; None where it gave no score there."""
-    answered = [r for r in rows if r["probability"] is not None]
+    answered = [(r, r.probability) for r in rows if r.probability is not None]
     if not answered:
         return None
-    decided = all(r["call"] is not None for r in answered)
-    threshold = answered[0]["threshold"]
-    point = OperatingPoint(0.5 if threshold is None else threshold, "grid", "model", float("nan"), 0)
-    cell = score_cell(
-        np.array([r["label"] for r in answered]),
-        np.array([r["patient"] for r in answered]),
-        np.array([r["probability"] for r in answered]),
+    first, calls = answered[0][0], [r.call for r, _ in answered]
+    decided = all(call is not None for call in calls)
+    point = OperatingPoint(0.5 if first.threshold is None else first.threshold, "grid", "model", float("nan"), 0)
+    cell: dict[str, Any] = score_cell(
+        np.array([r.label for r, _ in answered]),
+        np.array([r.patient for r, _ in answered]),
+        np.array([probability for _, probability in answered]),
         operating_point=point,
-        called=np.array([r["call"] for r in answered]) if decided else None,
+        called=np.array(calls) if decided else None,
         resamples=study.evaluation.resamples,
         seed=study.seed,
     ).to_record()
     cell |= dict.fromkeys(ONLY_DECISIONS) if not decided else {}
-    cell |= {"threshold": None} if threshold is None else {}
-    lost = proportion_interval(
-        np.array([r["probability"] is None for r in rows]), np.array([r["patient"] for r in rows])
+    cell |= {"threshold": None} if first.threshold is None else {}
+    lost = proportion_interval(np.array([r.probability is None for r in rows]), np.array([r.patient for r in rows]))
+    return ProductScoreRow(
+        model=first.model,
+        site=first.site,
+        **cell,
+        given=len(rows),
+        unanswered=len(rows) - len(answered),
+        unanswered_share=lost.estimate,
+        unanswered_low=lost.low,
+        unanswered_high=lost.high,
     )
-    unanswered = {"given": len(rows), "unanswered": len(rows) - len(answered), "unanswered_share": lost.estimate,
-                  "unanswered_low": lost.low, "unanswered_high": lost.high}  # fmt: skip
-    return {"model": product.name, "site": rows[0]["site"], **cell, **unanswered}

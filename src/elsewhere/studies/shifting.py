@@ -7,7 +7,6 @@ probabilities are kept under a key of all that they depend on, so that a stopped
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -18,12 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elsewhere.errors import BadScan, BadStudy
+from elsewhere.errors import BadScan
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.records import read_record, write_record
 from elsewhere.scans import store
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks
 from elsewhere.scans.scan import Scan
@@ -32,6 +30,7 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Preparation, Volume, content_hash, prepare
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import keep_record, kept_record, key
 
 Found = dict[str, Any]
 """"blur 2" -> probability, or why there is none; "marks blur 2" -> {mark: value}."""
@@ -101,7 +100,7 @@ def tasks_of(
         shifts: to apply.
     """
     names = dict.fromkeys(model for scans in homes.values() for models in scans.values() for model in models)
-    checkpoints = {name: folder.model(name) / "checkpoint" for name in names}
+    checkpoints = {name: folder.checkpoint(name) for name in names}
     hashes = {name: str(read_checkpoint_record(stem)["sha256"]) for name, stem in checkpoints.items()}
     tasks: list[Task] = []
     bad: list[tuple[str, str, BadScan]] = []
@@ -169,25 +168,14 @@ def _task(
 def place_of(plan: Study, folder: Folder, site: Site, scan: Scan, checkpoint: str) -> Path:
     """File that keeps what one checkpoint says of one scan; everything that this depends on is in its name."""
     scanned = store.key(scan, site.root, (site.kind, reader(site.kind).READER_VERSION), plan.preparation)
-    content = [
-        SHIFTS_VERSION,
-        MARKS_VERSION,
-        checkpoint,
-        scanned,
-        asdict(plan.sample),
-        plan.prediction.stride,
-        plan.seed,
-    ]
-    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-    return folder.root / "stress" / "scans" / f"{name}.json"
+    inputs = [checkpoint, scanned, asdict(plan.sample), plan.prediction.stride, plan.seed]
+    return folder.shifted_scan(key("shifted scans", SHIFTS_VERSION, MARKS_VERSION, *inputs))
 
 
 def _marks_place(plan: Study, folder: Folder, site: Site, scan: Scan) -> Path:
     """File that keeps the marks of one scan as it is."""
     kind = site.kind, reader(site.kind).READER_VERSION
-    content = [MARKS_VERSION, store.key(scan, site.root, kind, plan.preparation)]
-    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-    return folder.root / "stress" / "marks" / f"{name}.json"
+    return folder.marks(key("marks", MARKS_VERSION, store.key(scan, site.root, kind, plan.preparation)))
 
 
 # One scan ---------------------------------------------------------------------------------------------------------
@@ -200,7 +188,7 @@ def stress_scan(task: Task) -> BadScan | None:
         BadCheckpoint: the weights are damaged.
         OSError: the folder cannot be written.
     """
-    told = {place: kept(place) for _, _, place in task.models}
+    told = {place: kept_record(place) for _, _, place in task.models}
     lacking = missing(task)
     if not lacking:
         return None
@@ -214,7 +202,7 @@ def stress_scan(task: Task) -> BadScan | None:
     except Exception as error:  # one bad scan never stops a site, whatever a codec does with it
         return _failed(task.scan, "shifted", error)
     for place, found in told.items():
-        write_record(place, found)
+        keep_record(place, found)
     return None
 
 
@@ -224,7 +212,7 @@ def measure_scan(look: Look) -> BadScan | None:
     Raises:
         OSError: the folder cannot be written.
     """
-    if kept(look.place):
+    if kept_record(look.place):
         return None
     try:
         found = marks(_read(look.kind, look.scan), look.relative_window)
@@ -232,7 +220,7 @@ def measure_scan(look: Look) -> BadScan | None:
         return error
     except Exception as error:  # as above
         return _failed(look.scan, "measured", error)
-    write_record(look.place, found)
+    keep_record(look.place, found)
     return None
 
 
@@ -251,7 +239,7 @@ def _read(kind: str, scan: Scan) -> Volume:
 
 def missing(task: Task) -> list[Shift]:
     """Shifts, the scan as it is among them, that a model has not answered yet."""
-    told = [kept(place) for _, _, place in task.models]
+    told = [kept_record(place) for _, _, place in task.models]
     return [s for s in (plan_shift("blur", 0), *task.shifts) if any(entry_of(s) not in found for found in told)]
 
 
@@ -263,14 +251,6 @@ def entry_of(shift: Shift) -> str:
 def marks_of(shift: Shift) -> str:
     """Under which name the marks of a shift are kept."""
     return f"marks {entry_of(shift)}"
-
-
-def kept(place: Path) -> Found:
-    """What a file keeps; nothing where it is missing or damaged: it is made again."""
-    try:
-        return read_record(place, "")
-    except BadStudy:
-        return {}
 
 
 @lru_cache(maxsize=16)

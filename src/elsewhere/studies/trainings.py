@@ -14,9 +14,10 @@ from elsewhere.scans.scan import split_hash
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.prepared import cases, shelf_reader
+from elsewhere.studies.records import ScanRow
 
 
-def training_job(study: Study, folder: Folder, name: str, rows: Collection[dict[str, Any]]) -> training.Job:
+def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanRow]) -> training.Job:
     """The training of the model `name` into its folder, from the usable scans of its sites."""
     sites = study.trained_on(name)
     return training.Job(
@@ -33,7 +34,7 @@ def training_job(study: Study, folder: Folder, name: str, rows: Collection[dict[
     )
 
 
-def check_trainings(study: Study, folder: Folder, rows: Collection[dict[str, Any]], *, whole: bool) -> None:
+def check_trainings(study: Study, folder: Folder, rows: Collection[ScanRow], *, whole: bool) -> None:
     """Refuse what begun or finished trainings of a study do not go on with; nothing is written.
 
     Args:
@@ -55,7 +56,7 @@ def check_trained_scans(
     name: str,
     sites: Sequence[str],
     record: Mapping[str, Any],
-    rows: Collection[dict[str, Any]],
+    rows: Collection[ScanRow],
 ) -> None:
     """Refuse a model that learned from other scans, labels or another split than scans.parquet has now.
 
@@ -79,12 +80,12 @@ def check_trained_scans(
             )
 
 
-def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]]) -> dict[str, Any]:
+def checkpoint_record(study: Study, name: str, rows: Collection[ScanRow]) -> dict[str, Any]:
     """What a checkpoint says of itself, besides its network and sample settings.
 
     The split hash is that of the training sites alone, so that adding a hospital leaves finished trainings valid.
     """
-    own = [r for r in rows if r["site"] in study.trained_on(name)]
+    own = [r for r in rows if r.site in study.trained_on(name)]
     return {
         "model": name,
         "study": study.name,
@@ -92,6 +93,6 @@ def checkpoint_record(study: Study, name: str, rows: Collection[dict[str, Any]])
         "protocol": study.protocol,
         "training_sites": list(study.trained_on(name)),
         "preparation": asdict(study.preparation),
-        "split_hash": split_hash({(r["site"], r["scan"]): r["subset"] for r in own}),
+        "split_hash": split_hash({(r.site, r.scan): r.subset for r in own}),
         "versions": versions(),
     }

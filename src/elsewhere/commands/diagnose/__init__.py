@@ -14,21 +14,20 @@ from elsewhere.commands import Workers
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
 from elsewhere.errors import BadStudy
-from elsewhere.records import write_record
 from elsewhere.statistics.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
 from elsewhere.statistics.diagnosis.separation import SeparationSettings
 from elsewhere.statistics.permutation import p_value
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, default_folder, write_table
+from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.learned import learned_models
-from elsewhere.studies.prepared import read_rows
+from elsewhere.studies.prepared import examined_scans
+from elsewhere.studies.records import DIAGNOSIS, FINDINGS
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
 PERMUTATIONS = 1999
 SCAN_COLUMNS = ("site", "patient", "scan", "label", "subset", "lungs_found", "lung_share", "outside_found")
-TABLES = ("scans", "separation", "labels", "shortcuts", "saliency")
 
 
 def diagnose(  # noqa: PLR0917 - one option each
@@ -84,8 +83,8 @@ def diagnose_study(
     places = _chosen(file, "site", sites, [site.name for site in plan.sites]) or [site.name for site in plan.sites]
     judged = learned_models(folder, {model: plan.models[model] for model in tried})
     degenerate = {model: "; ".join(found.reasons) for model, found in judged.items() if found.degenerate}
-    rows = [row for row in read_rows(folder) if row["site"] in places and row["label"] is not None]
-    facts = [{"facts": row["facts"]} for row in rows]
+    rows = [row for row in examined_scans(folder) if row.site in places and row.label is not None]
+    facts = [{"facts": row.facts} for row in rows]
     scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
     settings = SeparationSettings(permutations=permutations, seed=plan.seed)
     battery = [row for model in tried for site in places for row in shortcuts(scans, model, site, settings)]
@@ -103,7 +102,7 @@ def diagnose_study(
         "saliency": saliency,
         "findings": find(views, apart, battery, saliency, homes, degenerate=degenerate),
     }
-    _write(folder.root / "diagnosis", found)
+    _write(folder, found)
     return found
 
 
@@ -130,15 +129,15 @@ def _saliency(scans: Rows, model: str) -> list[Row]:
     ]
 
 
-def _write(target: Path, found: Mapping[str, list[Row]]) -> None:
+def _write(folder: Folder, found: Mapping[str, list[Row]]) -> None:
     """Every table that has a row; a table of an earlier run that has none now goes."""
-    for name in TABLES:
-        path = target / f"{name}.parquet"
+    for name, form in DIAGNOSIS.items():
+        path = folder.diagnosis_table(name)
         if found[name]:
-            write_table(path, found[name])
+            form.write(path, [form.row(**row) for row in found[name]])
         else:
             path.unlink(missing_ok=True)
-    write_record(target / "findings.json", {"findings": found["findings"]})
+    FINDINGS.write(folder.findings, {"findings": found["findings"]})
 
 
 def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
@@ -163,7 +162,7 @@ def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
         engine.say(finding["sentence"], "•")
     if not found["findings"]:
         engine.console.print("Nothing was found that tells labels or sites apart without a lung.")
-    engine.say(folder.root / "diagnosis", "Records:")
+    engine.say(folder.diagnosis, "Records:")
 
 
 def mark(row: Mapping[str, Any]) -> str:

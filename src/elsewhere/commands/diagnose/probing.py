@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -33,7 +31,9 @@ from elsewhere.scans.regions import (
 )
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.prepared import cases, shelf_reader
+from elsewhere.studies.kept import key
+from elsewhere.studies.prepared import case_of, shelf_reader
+from elsewhere.studies.records import ScanRow
 
 Row = dict[str, Any]
 Voxels = NDArray[Any]
@@ -60,19 +60,19 @@ class Chunk:
         study: the study file.
         folder: the study's folder.
         models: names of the models.
-        scans: rows of scans.parquet.
+        scans: to look at.
         ranked: sites of two classes, where an AUC can be had.
     """
 
     study: Path
     folder: Path
     models: tuple[str, ...]
-    scans: tuple[Row, ...]
+    scans: tuple[ScanRow, ...]
     ranked: frozenset[str]
 
 
 def probe_scans(
-    file: Path, folder: Folder, models: Sequence[str], rows: Sequence[Row], workers: int | None
+    file: Path, folder: Folder, models: Sequence[str], rows: Sequence[ScanRow], workers: int | None
 ) -> list[Row]:
     """One row per scan, in the order given; chunks kept from an earlier run are read.
 
@@ -85,11 +85,11 @@ def probe_scans(
         BadScan: a prepared volume is damaged or gone.
         BadCheckpoint: a model is missing or damaged.
     """
-    plan, home = load_study(file), folder.root / "diagnosis" / "parts"
-    weights = [str(read_checkpoint_record(folder.model(model) / "checkpoint")["sha256"]) for model in models]
-    classes = {(r["site"], r["label"]) for r in rows if r["subset"] == "test"}
+    plan, home = load_study(file), folder.diagnosis_parts
+    weights = [str(read_checkpoint_record(folder.checkpoint(model))["sha256"]) for model in models]
+    classes = {(r.site, r.label) for r in rows if r.subset == "test" and r.label is not None}
     ranked = frozenset(site for site, label in classes if (site, 1 - label) in classes)
-    ordered = sorted(rows, key=lambda r: (r["subset"] != "test", r["site"], r["scan"]))  # the slow ones first
+    ordered = sorted(rows, key=lambda r: (r.subset != "test", r.site, r.scan))  # the slow ones first
     chunks = [ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)]
     parts = [home / f"{_key(plan, [*models, *weights, *sorted(ranked)], chunk)}.parquet" for chunk in chunks]
     missing = [i for i, part in enumerate(parts) if not part.is_file()]
@@ -99,14 +99,13 @@ def probe_scans(
     for old in set(home.glob("*.parquet")) - set(parts):
         old.unlink()
     found = {(r["site"], r["scan"]): r for part in parts for r in read_table(part)}
-    return [found[row["site"], row["scan"]] for row in rows]
+    return [found[row.site, row.scan] for row in rows]
 
 
-def _key(plan: Study, models: Sequence[str], chunk: Sequence[Row]) -> str:
-    """Hash of everything that a chunk's rows depend on."""
-    scans = [(r["site"], r["patient"], r["scan"], r["label"], r["subset"], Path(r["file"]).name) for r in chunk]
-    content = [REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+def _key(plan: Study, models: Sequence[str], chunk: Sequence[ScanRow]) -> str:
+    """Key of everything that a chunk's rows depend on."""
+    scans = [(r.site, r.patient, r.scan, r.label, r.subset, Path(r.file).name) for r in chunk]
+    return key("diagnosis parts", REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans)
 
 
 def probe(chunk: Chunk) -> list[Row]:
@@ -114,9 +113,9 @@ def probe(chunk: Chunk) -> list[Row]:
     plan, folder = load_study(chunk.study), Folder(chunk.folder)
     torch.set_num_threads(plan.training.threads or torch.get_num_threads())
     networks = {}
-    if any(row["subset"] == "test" for row in chunk.scans):
+    if any(row.subset == "test" for row in chunk.scans):
         for model in chunk.models:
-            network = load_checkpoint(folder.model(model) / "checkpoint")[0]
+            network = load_checkpoint(folder.checkpoint(model))[0]
             networks[model] = network.to(device_of(plan.training.accelerator))
     read = shelf_reader(chunk.scans)
     group = max((side_by_side(network) for network in networks.values()), default=1)
@@ -136,18 +135,18 @@ class _Look(NamedTuple):
 
 
 def _probe_scans(
-    plan: Study, rows: Sequence[Row], read: Read, networks: dict[str, Network], ranked: frozenset[str]
+    plan: Study, rows: Sequence[ScanRow], read: Read, networks: dict[str, Network], ranked: frozenset[str]
 ) -> list[Row]:
     looks, told = [], []
     for row in rows:
-        (case,) = cases([row], [row["site"]], row["subset"])
-        voxels, preparation = read(case, 0, case.slices), plan.preparation
-        level = stored_level("HU" if preparation.encoding == "hu" else row["units"], preparation.relative_window)
+        case, preparation = case_of(row), plan.preparation
+        voxels = read(case, 0, case.slices)
+        level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
         regions = find_regions(voxels, level)
         looks.append(_Look(case, voxels, regions))
         told.append(
             {
-                **{key: row[key] for key in ("site", "patient", "scan", "label", "subset")},
+                **{name: getattr(row, name) for name in ("site", "patient", "scan", "label", "subset")},
                 "lungs_found": regions.has_lungs,
                 "lung_share": regions.lung_share,
                 "outside_found": regions.has_outside,
@@ -155,9 +154,9 @@ def _probe_scans(
                 "models": [],
             }
         )
-    shown = [i for i, row in enumerate(rows) if row["subset"] == "test" and looks[i].regions.has_lungs]
+    shown = [i for i, row in enumerate(rows) if row.subset == "test" and looks[i].regions.has_lungs]
     for model, network in networks.items():
-        parts = [_parts(plan, model, rows[i]["site"], rows[i]["site"] in ranked) for i in shown]
+        parts = [_parts(plan, model, rows[i].site, rows[i].site in ranked) for i in shown]
         for i, seen in zip(shown, _show(plan, network, [looks[i] for i in shown], parts), strict=True):
             told[i]["models"].append({"model": model, **seen})
     return told

@@ -16,7 +16,7 @@ from elsewhere.statistics.confounding import MEASURED, tabulate_facts
 from elsewhere.statistics.diagnosis.battery import Ranking, rank
 from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, SURE
 from elsewhere.statistics.diagnosis.separation import FEWEST, Separation, SeparationSettings, beyond, separate
-from elsewhere.studies.prepared import PATIENTS, RULES
+from elsewhere.studies.prepared import PATIENTS, RULES, one_kind
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -126,13 +126,6 @@ def _facts(rows: Rows, names: Sequence[str]) -> NDArray[np.float64] | None:
         return tabulate_facts({name: one_kind([r["facts"].get(name) for r in rows]) for name in known}, len(rows))[1]
     except ValueError:  # no fact differs
         return None
-
-
-def one_kind(values: list[Any]) -> list[Any]:
-    """Texts where any value is a text, numbers otherwise."""
-    if any(isinstance(value, str) for value in values):
-        return [None if value is None else str(value) for value in values]
-    return [None if value is None else float(value) for value in values]
 
 
 def _people(rows: Rows) -> list[str]:

@@ -14,7 +14,7 @@ from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.pages import report as page
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_identity
+from elsewhere.studies.records import read_identity
 
 PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 

@@ -28,15 +28,24 @@ from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
+from elsewhere.pages.report.content import Record
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
 from elsewhere.statistics.learned import Learned
-from elsewhere.studies.folder import Folder, read_table
-from elsewhere.studies.kept import read_audit, read_findings, read_scores, read_seed_scores
+from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
-from elsewhere.studies.prepared import usable_rows
 from elsewhere.studies.products import read_product_scores
+from elsewhere.studies.records import (
+    DIAGNOSIS,
+    DOSES,
+    EXPLANATIONS,
+    read_audit,
+    read_findings,
+    read_scores,
+    read_seed_scores,
+    usable_rows,
+)
 from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 
@@ -65,7 +74,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     settings, findings = identity["settings"], read_audit(folder)
     scores, cells = read_scores(folder, identity), cells or read_cells(folder, identity)
     learned = read_learned(folder, identity["models"])
-    checkpoints = {name: read_checkpoint_record(folder.model(name) / "checkpoint") for name in identity["models"]}
+    checkpoints = {name: read_checkpoint_record(folder.checkpoint(name)) for name in identity["models"]}
     rows = usable_rows(folder)
     for name, sites in identity["models"].items():
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
@@ -87,8 +96,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=drops(folder, cells, able, scores, settings),
-        local=local_gains(folder, cells, able, scores, settings),
+        drops=drops(folder, cells, able, scores),
+        local=local_gains(folder, cells, able, scores),
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         products=[product["name"] for product in settings.get("products", ())],
@@ -147,23 +156,27 @@ def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
-    root = folder.root / "diagnosis"
     return page.Diagnosis(
-        separation=_records(root / "separation.parquet"),
-        shortcuts=_records(root / "shortcuts.parquet"),
-        saliency=_records(root / "saliency.parquet"),
-        labels=_records(root / "labels.parquet"),
-        findings=read_findings(root / "findings.json"),
+        separation=_diagnosed(folder, "separation"),
+        shortcuts=_diagnosed(folder, "shortcuts"),
+        saliency=_diagnosed(folder, "saliency"),
+        labels=_diagnosed(folder, "labels"),
+        findings=read_findings(folder.findings),
     )
 
 
 def _stress(folder: Folder) -> page.Stress:
-    root = folder.root / "stress"
-    return page.Stress(_records(root / "curves.parquet"), _records(root / "explanations.parquet"))
+    curves, explanations = folder.stress_curves, folder.stress_explanations
+    return page.Stress(
+        DOSES.read(curves) if curves.is_file() else (),
+        EXPLANATIONS.read(explanations) if explanations.is_file() else (),
+    )
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    return read_table(path) if path.is_file() else []
+def _diagnosed(folder: Folder, name: str) -> list[Record]:
+    """One table of the diagnosis, whose rows the page takes by the names of their columns."""
+    path = folder.diagnosis_table(name)
+    return [vars(row) for row in DIAGNOSIS[name].read(path)] if path.is_file() else []
 
 
 def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
@@ -204,7 +217,7 @@ def _learned(name: str, found: Learned) -> dict[str, Any]:
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:
     for name in models:
-        for row in _csv_rows(folder.model(name) / "curves.csv"):
+        for row in _csv_rows(folder.curves(name)):
             yield {"model": name, **{key: float(value) if value else None for key, value in row.items()}}
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.model.prediction import DETERMINISTIC
 from elsewhere.pages import report as page
 from elsewhere.pages.report.records import kin_of
 from elsewhere.statistics.calibration import decision_curve, prior_corrected, reliability_curve
@@ -19,7 +18,7 @@ from elsewhere.statistics.pooled import SiteScores, mean_aucs
 from elsewhere.statistics.requirements import least_gains
 from elsewhere.statistics.roc import grid_roc, roc_band
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_fitting_predictions
+from elsewhere.studies.predictions import Predictions, fitting_predictions
 
 Cells = Mapping[tuple[str, str], "Cell"]
 """(model, site) -> its test scans."""
@@ -67,20 +66,14 @@ def read_cells(
     """
     sites = [site["name"] for site in identity["settings"]["sites"]]
     names = list(identity["models"]) if names is None else names
-    return {(m, s): _cell(read_fitting_predictions(folder, m, s)) for m in names for s in sites}
+    return {(m, s): _cell(fitting_predictions(folder, m, s)) for m in names for s in sites}
 
 
-def _cell(rows: Sequence[Mapping[str, Any]]) -> Cell:
-    test = sorted((r for r in rows if r["subset"] == "test"), key=lambda r: (r["pass"], r["scan"]))
-    single = [r for r in test if r["pass"] == DETERMINISTIC]
-    dropout = [r["probability"] for r in test if r["pass"] != DETERMINISTIC]
-    return Cell(
-        np.array([r["scan"] for r in single]),
-        np.array([r["patient"] for r in single]),
-        np.array([r["label"] for r in single], dtype=np.int64),
-        np.array([r["probability"] for r in single]),
-        np.array(dropout).reshape(-1, max(len(single), 1)),
-    )
+def _cell(found: Predictions) -> Cell:
+    test = found.subset("test")
+    test = test.where(np.argsort(test.scans, kind="stable"))
+    single = test.deterministic
+    return Cell(single.scans, single.patients, single.labels, single.probabilities, test.dropout_table)
 
 
 def rocs(cells: Cells) -> Iterable[page.RocBand]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from elsewhere.commands.report.cells import Cell, Cells
 from elsewhere.pages import report as page
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.paired import paired_mean
@@ -18,15 +19,10 @@ Points = Mapping[tuple[str, str, str], OperatingPoint]
 """(model, site, reading) -> its operating point."""
 
 
-def contrasts(cells: Cells, models: Sequence[page.Model], scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def contrasts(cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> list[dict[str, Any]]:
     """Paired differences of these models: reading (b) less (a), and seen less unseen at one-class sites."""
-    points = {(r["model"], r["site"], r["threshold_reading"]): _point(r) for r in scores}
+    points = {(r.model, r.site, r.threshold_reading): r.point for r in scores}
     return [*_threshold(cells, models, points), *_one_class(cells, models, points)]
-
-
-def _point(record: Mapping[str, Any]) -> OperatingPoint:
-    reading = record["threshold_reading"]
-    return OperatingPoint(record["threshold"], record["threshold_rule"], reading, float("nan"), 0)
 
 
 def _threshold(cells: Cells, models: Sequence[page.Model], points: Points) -> Iterable[dict[str, Any]]:

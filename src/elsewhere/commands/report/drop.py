@@ -1,17 +1,13 @@
 """Each model's scores at home and elsewhere in; where accuracy was lost, and what local scans would bring, out.
 
 Both tables are kept in the study's folder (`decomposition.parquet`, `local_scans.parquet`), and made again only when
-predictions, thresholds or settings have changed: each row carries the fingerprint of what it was made from.
+predictions, thresholds or strata have changed (`studies.kept`).
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,19 +15,16 @@ from numpy.typing import NDArray
 
 from elsewhere.commands.report.cells import Cell, Cells
 from elsewhere.pages import report as page
+from elsewhere.rows import DropRow, LocalRow, ScoreRow
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.decomposition import decompose, relearn
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.strata import age_and_sex
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_scans
-
-Row = dict[str, Any]
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import keep_rows, key
+from elsewhere.studies.records import DROPS, LOCAL, read_scans
 
 SIZES, DRAWS, RESAMPLES = (10, 30, 100), 100, 1000
-MADE = 3
-"""Raised when the same scores give other rows, so that kept ones are made again."""
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 LARGEST_SHARE = 0.5  # of a site's test scans that may be taken for labelling, so that enough are left to try it on
 
 
@@ -58,83 +51,35 @@ class Trial:
     point: OperatingPoint
 
 
-def drops(
-    folder: Folder,
-    cells: Cells,
-    models: Sequence[page.Model],
-    scores: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> list[Row]:
+def drops(folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> list[DropRow]:
     """Where each model lost accuracy between home and each site it never saw (`evidence.decomposition`)."""
-    path = folder.root / "decomposition.parquet"
-    return _kept(
-        path, _key(cells, models, scores, settings), lambda: map(_drop, _trials(folder, cells, models, scores))
-    )
+    trials = list(_trials(folder, cells, models, scores))
+    wanted = key("decomposition", RESAMPLES, *_inputs(folder, cells, trials))
+    return keep_rows(DROPS, folder.decomposition, wanted, lambda: map(_drop, trials))
 
 
 def local_gains(
-    folder: Folder,
-    cells: Cells,
-    models: Sequence[page.Model],
-    scores: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> list[Row]:
+    folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
+) -> list[LocalRow]:
     """What merely a new threshold, or a recalibration, from n local labelled scans would give at each unseen site."""
-    path = folder.root / "local_scans.parquet"
-
-    def make() -> Iterable[Row]:
-        return (row for trial in _trials(folder, cells, models, scores) for row in _local(trial))
-
-    return _kept(path, _key(cells, models, scores, settings), make)
+    trials = list(_trials(folder, cells, models, scores))
+    wanted = key("local scans", SIZES, DRAWS, *_inputs(folder, cells, trials))
+    return keep_rows(LOCAL, folder.local_scans, wanted, lambda: (row for trial in trials for row in _local(trial)))
 
 
-def _kept(path: Path, key: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
-    if path.is_file():
-        found = read_table(path)
-        if found and all(row["made_from"] == key for row in found):
-            return found
-    rows = [{**row, "made_from": key} for row in make()]
-    try:
-        if rows:
-            write_table(path, rows)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in CLOSED:  # a folder that may only be read still has its page, elsewhere
-            raise
-    return rows
+def _inputs(folder: Folder, cells: Cells, trials: Sequence[Trial]) -> list[Any]:
+    """What both tables are made from: predictions, operating points and strata."""
+    predictions = [folder.predictions(model, site) for model, site in cells]
+    points = [(t.model, t.site, t.home, t.point.threshold, t.point.rule) for t in trials]
+    return [list(cells), predictions, points, [t.strata and [kinds.tolist() for kinds in t.strata] for t in trials]]
 
 
-def _key(
-    cells: Cells,
-    models: Sequence[page.Model],
-    scores: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> str:
-    seen = hashlib.sha256(
-        json.dumps([MADE, SIZES, DRAWS, RESAMPLES, settings["seed"], [m.name for m in models]]).encode()
-    )
-    for (model, site), cell in cells.items():
-        seen.update(json.dumps([model, site, cell.scans.tolist(), cell.labels.tolist()]).encode())
-        seen.update(cell.probabilities.tobytes())
-    seen.update(json.dumps([_point_of(r) for r in scores if r["threshold_reading"] == "model"]).encode())
-    return seen.hexdigest()[:16]
+def operating_points(scores: Sequence[ScoreRow]) -> dict[str, OperatingPoint]:
+    """Each model's own operating point (reading a), from its scores."""
+    return {r.model: r.point for r in scores if r.threshold_reading == "model"}
 
 
-def _point_of(record: Mapping[str, Any]) -> list[Any]:
-    return [record["model"], record["site"], record["threshold"], record["threshold_rule"]]
-
-
-def operating_points(scores: Sequence[Mapping[str, Any]]) -> dict[str, OperatingPoint]:
-    """Each model's own operating point (reading a), from its score records."""
-    own = [r for r in scores if r["threshold_reading"] == "model"]
-    nan = float("nan")
-    return {r["model"]: OperatingPoint(r["threshold"], r["threshold_rule"], "model", nan, 0) for r in own}
-
-
-def _trials(
-    folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[Mapping[str, Any]]
-) -> Iterable[Trial]:
+def _trials(folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> Iterable[Trial]:
     points, strata = operating_points(scores), _strata(folder)
     for model in models:
         home = tuple(s for s in model.trained_on if cells[model.name, s].two_classes)
@@ -158,7 +103,7 @@ def _pooled(
 
 
 def _strata(folder: Folder) -> dict[tuple[str, str], str | None]:
-    return {(r["site"], r["scan"]): age_and_sex(json.loads(r["facts"])) for r in read_scans(folder)}
+    return {(r.site, r.scan): age_and_sex(r.facts) for r in read_scans(folder)}
 
 
 def _kinds(
@@ -167,7 +112,7 @@ def _kinds(
     return np.array([strata.get((s, scan)) for s in sites for scan in cells[model, s].scans.tolist()], dtype=object)
 
 
-def _drop(trial: Trial) -> Row:
+def _drop(trial: Trial) -> DropRow:
     found = decompose(trial.ours, trial.theirs, trial.point, trial.strata, resamples=RESAMPLES)
     intervals = {
         "home_accuracy": found.home,
@@ -179,26 +124,30 @@ def _drop(trial: Trial) -> Row:
         "calibration": found.calibration,
         "ranking": found.ranking,
     }
-    row = {"model": trial.model, "site": trial.site, "home": " + ".join(trial.home)}
-    words = {"largest": found.largest, "note": found.note, "method": found.drop.method}
-    return row | _columns(intervals) | {"discriminates": found.discriminates} | words
+    said: dict[str, Any] = {"largest": found.largest, "note": found.note, "method": found.drop.method}
+    said["discriminates"] = found.discriminates
+    return DropRow(model=trial.model, site=trial.site, home=" + ".join(trial.home), **_columns(intervals), **said)
 
 
-def _local(trial: Trial) -> Iterable[Row]:
+def _local(trial: Trial) -> Iterable[LocalRow]:
     labels, patients, probabilities = trial.theirs
     sizes = [n for n in SIZES if n <= LARGEST_SHARE * len(labels) and len(set(patients.tolist())) > 1]
     for found in relearn(labels, patients, probabilities, sizes, point=trial.point, draws=DRAWS):
         parts = {"as_is": found.as_is, "rethresholded": found.rethresholded, "recalibrated": found.recalibrated}
-        row = {"model": trial.model, "site": trial.site, "scans": found.scans, "draws": found.draws}
-        losses = {
-            "log_loss_as_is": found.log_loss_as_is,
-            "log_loss_recalibrated": found.log_loss_recalibrated,
-        }
-        yield row | _columns(parts) | losses
+        yield LocalRow(
+            model=trial.model,
+            site=trial.site,
+            scans=found.scans,
+            draws=found.draws,
+            **_columns(parts),
+            log_loss_as_is=found.log_loss_as_is,
+            log_loss_recalibrated=found.log_loss_recalibrated,
+        )
 
 
-def _columns(intervals: Mapping[str, Interval | None]) -> Row:
-    row: Row = {}
+def _columns(intervals: Mapping[str, Interval | None]) -> dict[str, Any]:
+    """The estimate and the ends of each interval, by the names of their columns."""
+    row: dict[str, Any] = {}
     for name, interval in intervals.items():
         values = (interval.estimate, interval.low, interval.high) if interval else (None, None, None)
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))

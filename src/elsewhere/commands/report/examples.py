@@ -2,97 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.errors import BadScan, BadSite
+from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.pages import report as page
 from elsewhere.pages.report.pictures import shrink
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.volume import Volume, content_hash, lung_box
-from elsewhere.studies.folder import Folder, read_table, write_table
-from elsewhere.studies.kept import read_scans
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import VERSIONS, key
+from elsewhere.studies.records import EXAMPLES, ExampleRow, ScanRow, usable_rows
 
 LUNG_WINDOW = (-1350, 150)  # HU
 STAGES = {"real": "as read", "repacked": "as re-packed", "simulated": "as simulated"}
 NETWORK = "as the network gets it"
 
-Row = dict[str, Any]
 Pixels = NDArray[np.uint8]
 
 
-def examples(folder: Folder, settings: dict[str, Any]) -> Iterable[page.ExampleSlice]:
+def examples(folder: Folder, settings: Mapping[str, Any]) -> Iterable[page.ExampleSlice]:
     """Two slices for each site and class: the first test scan, a little below the middle, raw and prepared.
 
     The raw slice comes from the scan's own files, and is kept in the study's folder (`examples.parquet`) so that a
     second page need not search the site again; where the files are gone or changed, the example says so.
     """
-    rows = [row for row in read_scans(folder) if row["status"] == "ok" and row["subset"] == "test"]
+    rows = [row for row in usable_rows(folder) if row.subset == "test"]
     chosen = [
-        min(found, key=lambda r: str(r["scan"]))
+        min(found, key=lambda r: r.scan)
         for site in settings["sites"]
         for label in (1, 0)
-        if (found := [r for r in rows if r["site"] == site["name"] and r["label"] == label])
+        if (found := [r for r in rows if r.site == site["name"] and r.label == label])
     ]
     raw = _raw_slices(folder, settings, chosen)
     for row in chosen:
-        pixels, caption = raw[row["site"], row["scan"]]
-        yield page.ExampleSlice(row["site"], row["label"], pixels, caption, stage=STAGES[settings["origin"]])
+        pixels, caption = raw[row.site, row.scan]
+        yield page.ExampleSlice(row.site, int(row.label or 0), pixels, caption, stage=STAGES[settings["origin"]])
         yield _prepared(row, settings["preparation"])
 
 
-def _number(row: Row) -> int:
-    return int(0.55 * row["slices"])
+def _number(row: ScanRow) -> int:
+    return int(0.55 * row.slices)
 
 
-def _prepared(row: Row, preparation: dict[str, Any]) -> page.ExampleSlice:
-    number = _number(row)
-    shelf = Shelf({(row["site"], row["scan"]): Path(row["file"])})
+def _prepared(row: ScanRow, preparation: Mapping[str, Any]) -> page.ExampleSlice:
+    number, label = _number(row), int(row.label or 0)
+    shelf = Shelf({(row.site, row.scan): Path(row.file)})
     try:
-        picture = shelf.read(row["site"], row["scan"], number, number + 1)[0].astype(np.float32)
+        picture = shelf.read(row.site, row.scan, number, number + 1)[0].astype(np.float32)
     except BadScan as error:  # a study that was handed over without its store still has its page
-        return page.ExampleSlice(row["site"], row["label"], None, error.what, stage=NETWORK)
-    units = "HU" if preparation["encoding"] == "hu" else row["units"]
+        return page.ExampleSlice(row.site, label, None, error.what, stage=NETWORK)
+    units = "HU" if preparation["encoding"] == "hu" else row.units
     pixels, words = _windowed(picture, units, 1024.0)
-    if units == "HU" and row["units"] == "relative":
+    if units == "HU" and row.units == "relative":
         words = "grey values through an assumed window"
-    caption = f"{_size(pixels)}, slice {number + 1} of {row['slices']}, {words}"
-    return page.ExampleSlice(row["site"], row["label"], shrink(pixels), caption, stage=NETWORK)
+    caption = f"{_size(pixels)}, slice {number + 1} of {row.slices}, {words}"
+    return page.ExampleSlice(row.site, label, shrink(pixels), caption, stage=NETWORK)
 
 
-def _raw_slices(folder: Folder, settings: dict[str, Any], rows: list[Row]) -> dict[tuple[str, str], tuple[Any, str]]:
+def _raw_slices(
+    folder: Folder, settings: Mapping[str, Any], rows: Sequence[ScanRow]
+) -> dict[tuple[str, str], tuple[Pixels | None, str]]:
     """(site, scan) -> the slice as read, 8-bit and small enough for the page, or None, with its caption."""
-    file = folder.root / "examples.parquet"
-    kept = {(r["site"], r["scan"], r["key"]): r for r in (read_table(file) if file.is_file() else [])}
+    file, kept = folder.examples, {}
+    if file.is_file():
+        with suppress(BadStudy):  # damaged, or of another format: drawn again
+            kept = {(r.site, r.scan, r.key): r for r in EXAMPLES.read(file)}
     records, listed = [], {}
     for row in rows:
-        site = next(s for s in settings["sites"] if s["name"] == row["site"])
-        key = f"{row['content_hash']} {row['slices']} {settings['preparation']}"
-        record = kept.get((row["site"], row["scan"], key))
+        site = next(s for s in settings["sites"] if s["name"] == row.site)
+        wanted = key("examples", row.content_hash, row.slices, settings["preparation"])
+        known = [wanted, f"{row.content_hash} {row.slices} {settings['preparation']}"]  # the second in release 0.1.0
+        known = known if VERSIONS["examples"] == 1 else known[:1]
+        record = next((kept[row.site, row.scan, k] for k in known if (row.site, row.scan, k) in kept), None)
         if record is None:
             if site["name"] not in listed:
                 listed[site["name"]] = _scans_of(folder, site)
-            record = {"site": row["site"], "scan": row["scan"], "key": key}
-            record |= _raw(row, site, listed[site["name"]], settings["preparation"])
+            drawn = _raw(row, site, listed[site["name"]], settings["preparation"])
+            record = ExampleRow(row.site, row.scan, wanted, *drawn)
         records.append(record)
-    if good := [record for record in records if record["pixels"] is not None]:
-        write_table(file, good)
-    return {(r["site"], r["scan"]): (_unpack(r), str(r["caption"])) for r in records}
+    if good := [record for record in records if record.pixels is not None]:
+        EXAMPLES.write(file, good)
+    return {(r.site, r.scan): (_unpack(r), r.caption) for r in records}
 
 
-def _unpack(record: Row) -> Pixels | None:
-    if record["pixels"] is None:
+def _unpack(record: ExampleRow) -> Pixels | None:
+    if record.pixels is None:
         return None
-    return np.frombuffer(record["pixels"], np.uint8).reshape(-1, record["width"])
+    return np.frombuffer(record.pixels, np.uint8).reshape(-1, record.width)
 
 
-def _scans_of(folder: Folder, site: Row) -> dict[str, Scan] | None:
+def _scans_of(folder: Folder, site: Mapping[str, Any]) -> dict[str, Scan] | None:
     """The scans of a site's folder as it is now; None where there is no such folder any more."""
     labels = folder.place(site["labels"]) if site["labels"] else None
     try:
@@ -102,31 +109,34 @@ def _scans_of(folder: Folder, site: Row) -> dict[str, Scan] | None:
     return {scan.scan: scan for scan in found.scans}
 
 
-def _raw(row: Row, site: Row, scans: dict[str, Scan] | None, preparation: dict[str, Any]) -> Row:
-    if scans is None or row["scan"] not in scans:
-        return {"pixels": None, "width": 0, "caption": "its files are gone"}
+def _raw(
+    row: ScanRow, site: Mapping[str, Any], scans: dict[str, Scan] | None, preparation: Mapping[str, Any]
+) -> tuple[bytes | None, int, str]:
+    """Pixels, their width and a caption; no pixels where the scan's files are gone, changed or unreadable."""
+    if scans is None or row.scan not in scans:
+        return None, 0, "its files are gone"
     try:
-        volume = reader(site["kind"]).read(scans[row["scan"]])
+        volume = reader(site["kind"]).read(scans[row.scan])
     except (BadScan, OSError):
-        return {"pixels": None, "width": 0, "caption": "its files cannot be read"}
-    if content_hash(volume.voxels) != row["content_hash"]:
-        return {"pixels": None, "width": 0, "caption": "its files have changed since"}
+        return None, 0, "its files cannot be read"
+    if content_hash(volume.voxels) != row.content_hash:
+        return None, 0, "its files have changed since"
     number = _source_slice(volume, row, preparation)
     pixels, words = _windowed(volume.voxels[number].astype(np.float32), volume.units, volume.offset or 0.0)
     drawn = shrink(pixels)
     smaller = f" (drawn 1:{pixels.shape[1] // drawn.shape[1]})" if drawn.shape != pixels.shape else ""
     caption = f"{_size(pixels)}{smaller}, slice {number + 1} of {len(volume.voxels)}, {words}"
-    return {"pixels": drawn.tobytes(), "width": drawn.shape[1], "caption": caption}
+    return drawn.tobytes(), drawn.shape[1], caption
 
 
-def _source_slice(volume: Volume, row: Row, preparation: dict[str, Any]) -> int:
+def _source_slice(volume: Volume, row: ScanRow, preparation: Mapping[str, Any]) -> int:
     """The slice as read that lies where the prepared one does."""
     first, stop = 0, len(volume.voxels)
     if preparation["crop"] == "lungs":
         box = lung_box(volume, preparation["margin"], tuple(preparation["relative_window"]))
         if box is not None:
             first, stop = box[0].start, box[0].stop
-    return min(first + int((_number(row) + 0.5) / row["slices"] * (stop - first)), len(volume.voxels) - 1)
+    return min(first + int((_number(row) + 0.5) / row.slices * (stop - first)), len(volume.voxels) - 1)
 
 
 def _size(pixels: Pixels) -> str:

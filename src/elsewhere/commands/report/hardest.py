@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ import numpy as np
 from elsewhere.commands.report.cells import Cells
 from elsewhere.commands.report.drop import operating_points
 from elsewhere.pages import report as page
-from elsewhere.pages.report.records import number, one_class
+from elsewhere.pages.report.records import number
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.consensus import consensus
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.strata import age_words
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_scans
+from elsewhere.studies.records import read_scans
 
 MOST = 12  # scans of each class that are listed
 TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "category")
@@ -42,7 +42,7 @@ def hardest(
     folder: Folder,
     cells: Cells,
     models: Sequence[page.Model],
-    scores: Sequence[Mapping[str, Any]],
+    scores: Sequence[ScoreRow],
     findings: Mapping[str, Any],
 ) -> Hardest:
     """Test scans that more than half of the judges get wrong at their own thresholds, the hardest of each class first.
@@ -76,13 +76,13 @@ def _has_opinion(model: str, cells: Cells, point: OperatingPoint) -> bool:
     return bool(called.any() and not called.all())
 
 
-def _discriminates(model: str, site: str, scores: Sequence[Mapping[str, Any]]) -> bool:
+def _discriminates(model: str, site: str, scores: Sequence[ScoreRow]) -> bool:
     """Whether the whole interval of the AUC lies above chance; a site of one class has none and lets all pass."""
-    record = next((r for r in scores if (r["model"], r["site"]) == (model, site)), None)
-    if record is None:
+    row = next((r for r in scores if (r.model, r.site) == (model, site)), None)
+    if row is None:
         return False
-    low = number(record.get("auc_sampling_low"))
-    return bool(one_class(record)) if low is None else low > 0.5
+    low = number(row.auc_sampling_low)
+    return not (row.positives and row.negatives) if low is None else low > 0.5
 
 
 def _judged(
@@ -132,12 +132,11 @@ def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str],
         odd[finding["site"], finding["scan"]].append(finding["finding"])
     known = {}
     for row in read_scans(folder):
-        facts = json.loads(row["facts"])
-        told = [_words(name, facts[name]) for name in TOLD if facts.get(name) not in (None, "")]
-        place = (row["site"], row["scan"])
+        told = [_words(name, row.facts[name]) for name in TOLD if row.facts.get(name) not in (None, "")]
+        place = row.site, row.scan
         known[place] = ", ".join(
             [
-                *([row["stratum"]] if row["stratum"] not in {None, "", "positive", "negative"} else []),
+                *([row.stratum] if row.stratum and row.stratum not in {"positive", "negative"} else []),
                 *told,
                 *dict.fromkeys(odd[place]),
             ]

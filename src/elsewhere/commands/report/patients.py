@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from elsewhere.statistics.strata import OLDEST
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import read_scans
+from elsewhere.studies.records import ScanRow, usable_rows
 
 FEMALE = "F"  # as DICOM writes it (0010,0040)
 
@@ -21,19 +20,18 @@ def characteristics(folder: Folder) -> list[dict[str, Any]]:
 
     Each patient counts once, by the first of his scans that tells a fact; what no scan tells is None.
     """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in read_scans(folder):
-        if row["status"] == "ok":
-            groups[row["site"], row["label"], row["subset"]].append(row)
+    groups: dict[tuple[str, int | None, str], list[ScanRow]] = defaultdict(list)
+    for row in usable_rows(folder):
+        groups[row.site, row.label, row.subset].append(row)
     return [{"site": s, "label": label, "subset": subset, **_of(rows)} for (s, label, subset), rows in groups.items()]
 
 
-def _of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _of(rows: Sequence[ScanRow]) -> dict[str, Any]:
     facts: dict[str, dict[str, Any]] = defaultdict(dict)
     months = []
     for row in rows:
-        told = {name: value for name, value in json.loads(row["facts"]).items() if value is not None}
-        facts[row["patient"]] = {**told, **facts[row["patient"]]}
+        told = {name: value for name, value in row.facts.items() if value is not None}
+        facts[row.patient] = {**told, **facts[row.patient]}
         months += [str(told["date"])[:7]] if told.get("date") else []
     ages = [min(float(f["age"]), OLDEST) for f in facts.values() if isinstance(f.get("age"), int | float)]
     sexes = [str(f["sex"]) for f in facts.values() if f.get("sex")]

@@ -22,8 +22,8 @@ def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) ->
     """
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for row in read_products(folder):
-        if row["probability"] is not None:
-            scores.setdefault((row["model"], row["site"]), {})[row["scan"]] = row["probability"]
+        if row.probability is not None:
+            scores.setdefault((row.model, row.site), {})[row.scan] = row.probability
     heads, found = [], []
     for (product, site), theirs in scores.items():
         for model in models:

@@ -15,9 +15,10 @@ from elsewhere.pages.report.content import Calibration, Model, Record, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.learned import marked_name, marked_names
 from elsewhere.pages.report.pictures import FAMILIES, family
-from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
+from elsewhere.pages.report.records import cell, index, kin_of, number, one_class, record_of
 from elsewhere.pages.report.table import Column, Table, plain_table
 from elsewhere.pages.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, spaced
+from elsewhere.rows import ScoreRow
 from elsewhere.wording import numbered
 
 Found = dict[tuple[str, str], Calibration]
@@ -71,14 +72,14 @@ def sentence(study: Study) -> str:
     kins = [kin_of(able[c.model], c.site) for c in curves]
     home = "at training sites (internal test sets)" if "seen" in kins else "at home"
     for words, sides in ((home, ("home", "seen")), ("elsewhere", ("unseen",))):
-        records = []
+        rows: list[ScoreRow | None] = []
         for c, kin in zip(curves, kins, strict=True):
             if kin in sides:
-                records.append(cell(cells, c.model, c.site) or {})
+                rows.append(cell(cells, c.model, c.site))
                 useless += useful_range(c) is None
-        known = [e for r in records if (e := number(r.get("ece"))) is not None]
+        known = [e for r in rows if r and (e := number(r.ece)) is not None]
         if known:
-            said.append(f"{words} the median calibration error (ECE) is {median(known):.2f}, and {_slopes(records)}")
+            said.append(f"{words} the median calibration error (ECE) is {median(known):.2f}, and {_slopes(rows)}")
     if not said:
         return ""
     text = "; ".join(said)
@@ -101,9 +102,8 @@ def _balanced(study: Study, curves: Sequence[Calibration]) -> str:
         "being positive: where fewer are, O:E below 1 and an intercept below 0 are expected by design"
     )
     cells = index(study.scores)
-    plain = [
-        v for c in curves if (v := number((cell(cells, c.model, c.site) or {}).get("observed_expected"))) is not None
-    ]
+    rows = [row for c in curves if (row := cell(cells, c.model, c.site))]
+    plain = [v for row in rows if (v := number(row.observed_expected)) is not None]
     corrected = [v for c in curves if (v := number(c.observed_expected_corrected)) is not None]
     if plain and corrected:
         said += (
@@ -113,9 +113,10 @@ def _balanced(study: Study, curves: Sequence[Calibration]) -> str:
     return f"{said}."
 
 
-def slope_verdict(record: Record) -> str:
+def slope_verdict(row: ScoreRow | None) -> str:
     """What the 95 % interval of a cell's calibration slope says: one of `SLOPES`."""
-    low, high = (number(record.get(f"calibration_slope_sampling_{end}")) for end in ("low", "high"))
+    low = number(row.calibration_slope_sampling_low) if row else None
+    high = number(row.calibration_slope_sampling_high) if row else None
     if low is None or high is None:
         return "unknown"
     if high < 0:
@@ -135,17 +136,18 @@ SLOPES = {
 }
 
 
-def _slopes(records: Sequence[Record]) -> str:
-    counts = Counter(slope_verdict(record) for record in records)
+def _slopes(rows: Sequence[ScoreRow | None]) -> str:
+    counts = Counter(slope_verdict(row) for row in rows)
     parts = [f"{counts[key]} {words}" for key, words in SLOPES.items() if counts[key]]
-    return f"of {numbered(len(records), 'cell')} {listed(parts)}"
+    return f"of {numbered(len(rows), 'cell')} {listed(parts)}"
 
 
 def calibration_table(study: Study, name: str, found: Found) -> Table:
     """Calibration of every model at every two-class site in numbers."""
     cells, rows = index(study.scores), []
     for (model, site), curve in found.items():
-        record, useful = cell(cells, model, site) or {}, useful_range(curve)
+        found_row, useful = cell(cells, model, site), useful_range(curve)
+        record = record_of(found_row) if found_row else {}
         rows.append(
             {
                 "model": model,
@@ -214,19 +216,18 @@ def _reliability(study: Study, name: str, models: Sequence[Model], found: Found)
         row: list[ReliabilityPanel | tuple[str, ...] | None] = []
         for site in study.sites:
             record, curve = cell(cells, model.name, site.name), found.get((model.name, site.name))
-            row.append(_reliability_panel(record or {}, curve) if curve else _why_not(record))
+            row.append(_reliability_panel(record, curve) if curve else _why_not(record))
         rows.append(row)
     alt = f"Reliability curves of study {study.name}, {numbered(len(models), 'model')} (rows) at each site (columns): "
     alt += "share of positives against the probability said. "
     return reliability_grid(name, alt + _alt_words(found, models), *_names(study, models), rows)
 
 
-def _reliability_panel(record: Record, curve: Calibration) -> ReliabilityPanel:
-    error = f"error {figure(record.get('ece'))} (if perfect {figure(record.get('ece_if_calibrated'))})"
-    slope = (
-        figure(record.get("calibration_slope")) if number(record.get("calibration_slope")) is not None else "unknown"
-    )
-    line = f"intercept {figure(record.get('calibration_intercept'))}, slope {slope}"
+def _reliability_panel(row: ScoreRow | None, curve: Calibration) -> ReliabilityPanel:
+    ece, perfect = (row.ece, row.ece_if_calibrated) if row else (None, None)
+    intercept, slope = (row.calibration_intercept, row.calibration_slope) if row else (None, None)
+    error = f"error {figure(ece)} (if perfect {figure(perfect)})"
+    line = f"intercept {figure(intercept)}, slope {'unknown' if number(slope) is None else figure(slope)}"
     columns = (curve.said, curve.happened, curve.happened_low, curve.happened_high)
     said, happened, low, high = (np.asarray(values, dtype=np.float64) for values in columns)
     return ReliabilityPanel(said, happened, low, high, np.asarray(curve.scans, dtype=np.int64), (error, line))
@@ -266,9 +267,9 @@ def _alt_words(found: Found, models: Sequence[Model]) -> str:
     return f"Thresholds at which the model is shown to be of use: {'; '.join(said) or NOT_MEASURED}."
 
 
-def _why_not(record: Record | None) -> tuple[str, ...]:
-    if record is not None and one_class(record):
-        kind = one_class_words(record)[0]
+def _why_not(row: ScoreRow | None) -> tuple[str, ...]:
+    if row is not None and one_class(row):
+        kind = one_class_words(row)[0]
         return (kind, "nothing to calibrate against")
     return (NOT_MEASURED,)
 

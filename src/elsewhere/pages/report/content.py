@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ProductScoreRow, ScoreRow, SeedRow
+
 Record = Mapping[str, Any]
 """One flat row of a table, as Parquet or CSV gives it; a value that was not measured is None or NaN."""
 
@@ -144,15 +146,12 @@ class Stress:
     """What graded changes of the scans do to the scores (`elsewhere stress`); each part may be empty.
 
     Attributes:
-        curves: `model`, `home`, `shift`, `dose`, `unit`, `words`, `auc`, `low`, `high`, `positive_share`, `scans`; dose
-            0 is the scans as they are.
-        explanations: which shift makes home scans score most like those of a new site: `model`, `home`, `site`,
-            `shift`, `dose`, `distance`, `distance_unshifted`, `words`, `best`, `outcome` ("too few" where one of
-            the two sites has too few scans).
+        curves: scores at each dose of each shift.
+        explanations: which shift makes home scans score most like those of a new site.
     """
 
-    curves: Sequence[Record] = ()
-    explanations: Sequence[Record] = ()
+    curves: Sequence[DoseRow] = ()
+    explanations: Sequence[ExplanationRow] = ()
 
 
 @dataclass(frozen=True)
@@ -241,8 +240,7 @@ class Study:
         patients: who they are, one record per site, class and subset: `site`, `label`, `subset`, `patients`, `age`
             (median), `age_low`, `age_high` (quartiles), `age_known`, `women` (share), `sex_known`,
             `first_month`, `last_month`.
-        scores: `scores.parquet`, one record per model, site and threshold reading: `model`, `site`, and the fields of
-            `evidence.score.CellScore`; a column that is not there is shown as not measured.
+        scores: `scores.parquet`, one row per model, site and threshold reading; None is shown as not measured.
         groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
             `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
             unseen: not among them; a record "fall" is their difference, home (or seen) less unseen, and "fall, same
@@ -253,11 +251,8 @@ class Study:
             Left out, the page takes the plain mean over cells with the mean of the cells'
             limits, which is wide enough whatever the cells share, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
-        drops: where accuracy was lost from home to elsewhere, one record per model and unseen two-class site:
-            `model`, `site`, `home`, and for each of `home_accuracy`, `accuracy`, `drop`, `case_mix`, `threshold`,
-            `calibration`, `ranking` the value, `_low` and `_high`; `note`.
-        local: what n labelled local scans would give: `model`, `site`, `scans`, `draws`, and for each of `as_is`,
-            `rethresholded`, `recalibrated` the accuracy, `_low` and `_high`.
+        drops: where accuracy was lost from home to elsewhere, one row per model and unseen two-class site.
+        local: what n labelled local scans would give.
         hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
             `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
         judged: who judged the hardest scans, one record per site and class: `site`, `label`, `scans`, `models`
@@ -269,9 +264,8 @@ class Study:
             (first less second), `low`, `high`, `cells`.
         diagnosis: what `elsewhere diagnose` kept.
         stress: what `elsewhere stress` kept.
-        trainings: scores over several trainings that differ in their seed alone, one record per model, site and score:
-            `model`, `site`, `score`, `first`, `sampling_low`, `sampling_high`, `dropout_sd`, `seeds`, `mean`,
-            `standard_deviation`, `smallest`, `largest`; empty where each model was trained once.
+        trainings: scores over several trainings that differ in their seed alone, one row per model, site and score;
+            empty where each model was trained once.
         learned: whether each model learned anything, from validation scans of its training sites, one record each:
             `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
         selections: how each model's kept weights were chosen, one record each (`evidence.report.selection`): `model`,
@@ -282,7 +276,7 @@ class Study:
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
         products: names of models that were not trained here and are judged from their scores.
-        product_scores: each of them at each site: as `scores`, with `given`, `unanswered` and `unanswered_share`.
+        product_scores: each of them at each site, one row each.
         product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
@@ -312,22 +306,22 @@ class Study:
     sites: Sequence[Site]
     counts: Sequence[Record] = ()
     patients: Sequence[Record] = ()
-    scores: Sequence[Record] = ()
+    scores: Sequence[ScoreRow] = ()
     groups: Sequence[Record] = ()
     calibrations: Sequence[Calibration] = ()
-    drops: Sequence[Record] = ()
-    local: Sequence[Record] = ()
+    drops: Sequence[DropRow] = ()
+    local: Sequence[LocalRow] = ()
     hardest: Sequence[Record] = ()
     judged: Sequence[Record] = ()
     contrasts: Sequence[Record] = ()
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
-    trainings: Sequence[Record] = ()
+    trainings: Sequence[SeedRow] = ()
     learned: Sequence[Record] = ()
     selections: Sequence[Record] = ()
     comparisons: Sequence[Record] = ()
     products: Sequence[str] = ()
-    product_scores: Sequence[Record] = ()
+    product_scores: Sequence[ProductScoreRow] = ()
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
     ties: Sequence[Record] = ()

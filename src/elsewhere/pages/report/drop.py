@@ -9,9 +9,10 @@ from typing import Any
 from elsewhere.pages.figures import Canvas, ForestPanel, ForestRow, ForestScale, forest
 from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder
-from elsewhere.pages.report.records import number
+from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import count, estimate, listed, signed, spaced
+from elsewhere.rows import DropRow
 from elsewhere.wording import verb
 
 PARTS = {
@@ -38,7 +39,7 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     if not study.drops:
         return None
     single = {model.name for model in study.models if len(model.trained_on) == 1}
-    shown = [r for r in study.drops if r["model"] in single] or list(study.drops)
+    shown = [r for r in study.drops if r.model in single] or list(study.drops)
     local = out.add_table(local_table(study, f"{slug}-local-scans")) if study.local else None
     return {
         "words": sentence(study.drops),
@@ -50,24 +51,19 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     }
 
 
-def discriminates(drop: Record) -> bool:
-    """Whether a network discriminates at the new site of a move; only there does a difference have parts."""
-    return bool(drop.get("discriminates", True))
-
-
-def sentence(drops: Sequence[Record]) -> str:
+def sentence(drops: Sequence[DropRow]) -> str:
     """How many moves lose accuracy beyond sampling error, and which part is surely the largest; none among ties.
 
     Of moves to a site where the network does not discriminate no part is named.
     """
-    clear = [r for r in drops if (number(r["drop_low"]) or 0) > 0]
+    clear = [r for r in drops if (number(r.drop_low) or 0) > 0]
     said = (
         f"Of {count(len(drops), 'move')} of a network to a site it never saw, {len(clear)} "
         f"{verb(len(clear), 'loses', 'lose')} accuracy beyond sampling error"
     )
     if not clear:
         return f"{said}."
-    largest = Counter(str(r.get("largest") or "") for r in clear if discriminates(r))
+    largest = Counter(r.largest or "" for r in clear if r.discriminates)
     lost = len(clear) - largest.total()
     named = [f"{PARTS[part]} in {times}" for part, times in largest.most_common() if part]
     if lost:
@@ -84,18 +80,16 @@ def sentence(drops: Sequence[Record]) -> str:
 
 def local_sentence(study: Study) -> str:
     """What a new threshold, or a recalibration, from local scans would bring, where networks discriminate."""
-    lost = {(r["model"], r["site"]) for r in study.drops if not discriminates(r)}
-    kept, said = [r for r in study.local if (r["model"], r["site"]) not in lost], []
-    for scans in sorted({int(r["scans"]) for r in kept}):
-        rows = [r for r in kept if int(r["scans"]) == scans]
-        plain, again, calibrated = (
-            sum(float(r[key]) for r in rows) / len(rows) for key in ("as_is", "rethresholded", "recalibrated")
-        )
+    lost = {(r.model, r.site) for r in study.drops if not r.discriminates}
+    kept, said = [r for r in study.local if (r.model, r.site) not in lost], []
+    for scans in sorted({r.scans for r in kept}):
+        rows = [(r.as_is, r.rethresholded, r.recalibrated) for r in kept if r.scans == scans]
+        plain, again, calibrated = (sum(values) / len(rows) for values in zip(*rows, strict=True))
         said.append(
             f"with {scans} labelled local scans {signed(100 * (again - plain), 0)} by a new threshold and "
             f"{signed(100 * (calibrated - plain), 0)} by recalibration"
         )
-    left = len({(r["model"], r["site"]) for r in study.local} & lost)
+    left = len({(r.model, r.site) for r in study.local} & lost)
     words = ""
     if said:
         over = "the moves to a site where the network discriminates" if left else "all moves"
@@ -128,7 +122,7 @@ def drop_table(study: Study, name: str) -> Table:
         "Case mix stands only where age and sex are known on both sides and home has scans of nearly all the ages and "
         "sexes found there; elsewhere it is inside the other parts."
     )
-    rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.drops]
+    rows = [record_of(row) for row in study.drops]
     return Table(name, "Where accuracy was lost.", columns, rows, note)
 
 
@@ -147,7 +141,7 @@ def local_table(study: Study, name: str) -> Table:
         "which patients get labelled, not how far another hospital may differ. A network that ranks no better than "
         "chance can gain here only by calling everyone the majority class."
     )
-    rows = [{key: value for key, value in row.items() if key != "made_from"} for row in study.local]
+    rows = [record_of(row) for row in study.local]
     return Table(
         name, "Accuracy after a new threshold or a recalibration from n labelled local scans.", columns, rows, note
     )
@@ -159,7 +153,7 @@ def _share(name: str) -> Callable[[Any, Record], str]:
 
 def _lost(name: str) -> Callable[[Any, Record], str]:
     def words(value: Any, row: Record) -> str:
-        if name != "drop" and not discriminates(row):
+        if name != "drop" and not row.get("discriminates", True):
             return UNDIVIDED if name == "ranking" else "–"
         return lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
 
@@ -174,23 +168,23 @@ def lost_words(value: Any, low: Any, high: Any) -> str:
     return signed(100 * float(value), 0) + (f" ({ends[0]} to {ends[1]})" if len(ends) == 2 else "")
 
 
-def _picture(study: Study, name: str, drops: Sequence[Record]) -> Canvas:
+def _picture(study: Study, name: str, drops: Sequence[DropRow]) -> Canvas:
     panels = [
         ForestPanel(
-            f"{spaced(r['model'])} → {r['site']}" + ("" if discriminates(r) else f": {UNDIVIDED}"),
-            tuple(_row(r, key) for key in PARTS if r.get(key) is not None and (key == "drop" or discriminates(r))),
+            f"{spaced(r.model)} → {r.site}" + ("" if r.discriminates else f": {UNDIVIDED}"),
+            tuple(_row(r, key) for key in PARTS if getattr(r, key) is not None and (key == "drop" or r.discriminates)),
         )
         for r in drops
     ]
     alt = f"Accuracy lost (percentage points) from home to new sites in study {study.name}: "
-    alt += "; ".join(f"{spaced(r['model'])} to {r['site']} {lost_words(r['drop'], None, None)}" for r in drops) + "."
+    alt += "; ".join(f"{spaced(r.model)} to {r.site} {lost_words(r.drop, None, None)}" for r in drops) + "."
     return forest(
         name, alt, panels, ForestScale(-WIDEST, WIDEST, 0.0, "gained | lost", digits=0, higher_is_better=False)
     )
 
 
-def _row(record: Record, key: str) -> ForestRow:
-    found = [number(record.get(name)) for name in (key, f"{key}_low", f"{key}_high")]
+def _row(row: DropRow, key: str) -> ForestRow:
+    found = [number(getattr(row, name)) for name in (key, f"{key}_low", f"{key}_high")]
     value, low, high = (None if share is None else 100 * share for share in found)
     sure = low is not None and high is not None and (low > 0 or high < 0)
     return ForestRow(PARTS[key], value, low, high, sure, lost_words(*found))

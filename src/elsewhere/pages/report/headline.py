@@ -9,6 +9,7 @@ from statistics import median
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
 from elsewhere.pages.report.words import count, estimate, interval, listed, signed, spaced
+from elsewhere.rows import ScoreRow
 from elsewhere.wording import numbered, verb
 
 NOTABLE_DROP = 0.05
@@ -161,13 +162,13 @@ def against_chance(study: Study) -> str:
     return f"Of {cells_} elsewhere that have an interval, the AUC is {listed(parts)}."
 
 
-def against(records: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
-    """Records whose whole AUC interval lies above 0.5, holds it, or lies below it; those without one are left out."""
-    parts: tuple[list[Record], list[Record], list[Record]] = ([], [], [])
-    for record in records:
-        low, high = (number(record.get(f"auc_sampling_{end}")) for end in ("low", "high"))
+def against(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow], list[ScoreRow]]:
+    """Cells whose whole AUC interval lies above 0.5, holds it, or lies below it; those without one are left out."""
+    parts: tuple[list[ScoreRow], list[ScoreRow], list[ScoreRow]] = ([], [], [])
+    for row in rows:
+        low, high = number(row.auc_sampling_low), number(row.auc_sampling_high)
         if low is not None and high is not None:
-            parts[0 if low > CHANCE else 2 if high < CHANCE else 1].append(record)
+            parts[0 if low > CHANCE else 2 if high < CHANCE else 1].append(row)
     return parts
 
 
@@ -179,8 +180,8 @@ def held_fixed(study: Study) -> str:
         said += "; sites and trained networks are held fixed. Each network was trained once, so the spread over "
         return f"{said}trainings (seeds) is not known."
     said += f" and other trainings ({count(times, 'seed')} of each network); the sites are held fixed."
-    rows = [r for r in study.trainings if r["score"] == "auc"]
-    spreads = [sd for r in rows if (sd := number(r.get("standard_deviation"))) is not None]
+    rows = [r for r in study.trainings if r.score == "auc"]
+    spreads = [sd for r in rows if (sd := number(r.standard_deviation)) is not None]
     if spreads:
         said += f" Between trainings the AUC of a cell has a standard deviation of {median(spreads):.2f} in the middle "
         said += f"cell and {max(spreads):.2f} at most."
@@ -252,6 +253,7 @@ def _new_hospital(study: Study) -> NewHospital | None:
         for model in study.able
         for site in study.sites
         if kin_of(model, site.name) == "unseen"
-        and number((cell(cells, model.name, site.name) or {}).get("auc")) is not None
+        and (found := cell(cells, model.name, site.name))
+        and number(found.auc) is not None
     }
     return NewHospital(None, None, len(unseen)) if unseen else None

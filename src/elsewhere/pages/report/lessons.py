@@ -21,6 +21,7 @@ from elsewhere.pages.report.records import cell, index, kin_of, number, one_clas
 from elsewhere.pages.report.story import crop_words
 from elsewhere.pages.report.table import plain_table
 from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, spaced
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.intervals import LEVEL, z_value
 from elsewhere.wording import numbered, verb
 
@@ -63,8 +64,8 @@ def section(report: Report, out: Folder) -> dict[str, Any] | None:
     return {"lessons": lessons, "table": table, "study": first.name, "left_out": left_out_words(first)}
 
 
-def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, Record]]:
-    """(kin, record) of every measured cell of the networks that learned."""
+def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, ScoreRow]]:
+    """(kin, scores) of every measured cell of the networks that learned."""
     cells = index(study.scores)
     for model in study.able:
         for site in study.sites:
@@ -103,7 +104,7 @@ def _threshold(study: Study) -> Lesson | None:
 def _spread(study: Study) -> Lesson | None:
     pairs = []
     for _, r in _cells(study):
-        low, high, sd = (number(r.get(key)) for key in ("auc_sampling_low", "auc_sampling_high", "auc_grid_dropout_sd"))
+        low, high, sd = number(r.auc_sampling_low), number(r.auc_sampling_high), number(r.auc_grid_dropout_sd)
         if low is not None and high is not None and sd is not None:
             pairs.append(((high - low) / (2 * z_value(LEVEL)), sd))
     if not pairs:
@@ -133,12 +134,12 @@ def _grid(study: Study) -> Lesson | None:
     gaps = [
         (abs(auc - grid), r)
         for _, r in _cells(study)
-        if (auc := number(r.get("auc"))) is not None and (grid := number(r.get("auc_grid"))) is not None
+        if (auc := number(r.auc)) is not None and (grid := number(r.auc_grid)) is not None
     ]
     if not gaps:
         return None
     gap, worst = max(gaps, key=lambda pair: pair[0])
-    where = f"{spaced(str(worst['model']))} at {worst['site']}"
+    where = f"{spaced(worst.model)} at {worst.site}"
     return Lesson(
         "The AUC is read off a coarse grid",
         "Thresholds in steps of 0.01 make ties of all scans between two steps.",
@@ -155,7 +156,7 @@ def _one_class(study: Study) -> Lesson | None:
     single = [r for _, r in _cells(study) if one_class(r)]
     if not single:
         return None
-    sites = {str(r["site"]): one_class(r) for r in single}
+    sites = {r.site: one_class(r) for r in single}
     said = [f"{site} has {kind}s only" for site, kind in sites.items()]
     said = [f"{listed(said)}: {numbered(len(single), 'cell')} {verb(len(single), 'has', 'have')} no AUC"]
     for found in (r for r in study.contrasts if r["contrast"] == "one class"):
@@ -186,11 +187,11 @@ def _one_class(study: Study) -> Lesson | None:
 
 def _floor(study: Study) -> Lesson | None:
     found = [
-        (accuracy, number(r.get("accuracy_sampling_low")) or 0.0, majority)
+        (accuracy, number(r.accuracy_sampling_low) or 0.0, majority)
         for _, r in _cells(study, study.reading)
         if not one_class(r)
-        and (accuracy := number(r.get("accuracy"))) is not None
-        and (majority := number(r.get("baseline_majority_accuracy"))) is not None
+        and (accuracy := number(r.accuracy)) is not None
+        and (majority := number(r.baseline_majority_accuracy)) is not None
     ]
     if not found:
         return None
@@ -212,7 +213,7 @@ def _below(study: Study) -> Lesson | None:
     total = len(above) + len(around) + len(below)
     if not total:
         return None
-    under = sum(float(r["auc"]) < 0.5 for r in (*above, *around, *below))
+    under = sum((number(r.auc) or 0.0) < 0.5 for r in (*above, *around, *below))
     start = f"Here {under} of {numbered(total, 'cell')} at sites never seen {verb(under, 'lies', 'lie')} below 0.5"
     if not under:
         said = f"Here none of {numbered(total, 'cell')} at sites never seen lies below 0.5."
@@ -353,7 +354,7 @@ def _built_in(studies: Sequence[Study]) -> str:
 
 
 def _crops(study: Study) -> bool:
-    return (study.settings.get("preparation") or {}).get("crop", "none") != "none"
+    return bool((study.settings.get("preparation") or {}).get("crop", "none") != "none")
 
 
 def _judged(found: Record, more: str, fewer: str, within: str) -> str:
@@ -372,8 +373,8 @@ def _judged(found: Record, more: str, fewer: str, within: str) -> str:
     return words.replace("{size}", size).replace("{ends}", ends) + "."
 
 
-def _names(records: Sequence[Record]) -> list[str]:
-    return [f"{spaced(str(r['model']))} at {r['site']}" for r in records]
+def _names(rows: Sequence[ScoreRow]) -> list[str]:
+    return [f"{spaced(r.model)} at {r.site}" for r in rows]
 
 
 def _sentence(words: str) -> str:

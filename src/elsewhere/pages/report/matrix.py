@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from elsewhere.pages.figures.cells import MARKS, shade
 from elsewhere.pages.report import words
-from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.pages.report.content import Model, Study
 from elsewhere.pages.report.learned import marked_name
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
+from elsewhere.rows import ScoreRow
 
 STRONGEST = 55  # per cent of colour in a cell; the words on it stay readable in light and dark
 
@@ -46,18 +47,18 @@ def matrix_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
     ]
 
 
-def _entry(study: Study, model: Model, site: str, record: Record | None) -> MatrixEntry:
+def _entry(study: Study, model: Model, site: str, row: ScoreRow | None) -> MatrixEntry:
     kin = kin_of(model, site)
-    details = words.details(study, model.name, site, record)
-    if record is None:
+    details = words.details(study, model.name, site, row)
+    if row is None:
         return MatrixEntry(MARKS[kin], kin, words.NOT_MEASURED, (), details, "")
-    accuracy = f"acc {words.figure(record.get('accuracy'))}"
-    majority = f"majority {words.figure(record.get('baseline_majority_accuracy'))}"
-    auc = number(record.get("auc"))
-    if one_class(record) or auc is None:
-        lines = words.one_class_words(record) if one_class(record) else (words.NOT_MEASURED,)
+    accuracy = f"acc {words.figure(row.accuracy)}"
+    majority = f"majority {words.figure(row.baseline_majority_accuracy)}"
+    auc = number(row.auc)
+    if one_class(row) or auc is None:
+        lines = words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,)
         return MatrixEntry(MARKS[kin], kin, lines[0], (*lines[1:], majority), details, "")
-    ends = words.interval(record.get("auc_sampling_low"), record.get("auc_sampling_high"))
+    ends = words.interval(row.auc_sampling_low, row.auc_sampling_high)
     _, strength = shade(auc)
     tone = "--blue" if auc >= 0.5 else "--orange"
     tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
@@ -66,10 +67,10 @@ def _entry(study: Study, model: Model, site: str, record: Record | None) -> Matr
 
 def baseline_rows(study: Study) -> list[tuple[str, list[str]]]:
     """Rows of trivial rules under the matrix: what each reaches at each site, whatever the model."""
-    by_site = {str(r["site"]): r for r in study.scores}
-    found = [by_site.get(site.name, {}) for site in study.sites]
-    aucs = [words.figure(r.get("baseline_chance_auc")) if r else "–" for r in found]
-    majority = [words.figure(r.get("baseline_majority_accuracy")) if r else "–" for r in found]
+    by_site = {r.site: r for r in study.scores}
+    found = [by_site.get(site.name) for site in study.sites]
+    aucs = [words.figure(r.baseline_chance_auc) if r else "–" for r in found]
+    majority = [words.figure(r.baseline_majority_accuracy) if r else "–" for r in found]
     return [
         ("Chance (AUC)", aucs),
         ("Knows only the site (AUC)", aucs),

@@ -53,6 +53,7 @@ from elsewhere.pages.report.words import (
     spread,
     threshold_words,
 )
+from elsewhere.rows import ScoreRow
 from elsewhere.wording import numbered
 
 SURE = 0.05  # p at or below which a rule is drawn full
@@ -88,15 +89,15 @@ def matrix(study: Study, name: str) -> Canvas:
     return auc_matrix(name, alt, names, [site.name for site in study.sites], rows)
 
 
-def _matrix_cell(model: Model, site: str, record: Record | None) -> MatrixCell:
+def _matrix_cell(model: Model, site: str, row: ScoreRow | None) -> MatrixCell:
     kin = kin_of(model, site)
-    if record is None:
+    if row is None:
         return MatrixCell(None, kin, NOT_MEASURED)
-    if one_class(record):
-        kind, _, rate = one_class_words(record)
+    if one_class(row):
+        kind, _, rate = one_class_words(row)
         return MatrixCell(None, kin, f"{kind}: {rate.split(' (')[0]}")
-    ends = interval(record.get("auc_sampling_low"), record.get("auc_sampling_high"))
-    auc = number(record.get("auc"))
+    ends = interval(row.auc_sampling_low, row.auc_sampling_high)
+    auc = number(row.auc)
     return MatrixCell(auc, kin, NOT_MEASURED if auc is None else ends)
 
 
@@ -117,12 +118,12 @@ def confusions(study: Study, name: str, models: Sequence[Model], reading: str) -
     return confusion_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
 
-def _confusion_panel(record: Record | None) -> ConfusionPanel | None:
-    counted = confusion_of(record)
-    if record is None or counted is None:
+def _confusion_panel(row: ScoreRow | None) -> ConfusionPanel | None:
+    counted = confusion_of(row)
+    if row is None or counted is None:
         return None
     counts = (counted.true_positive, counted.false_negative, counted.false_positive, counted.true_negative)
-    foot = f"{threshold_words(record)} · acc {figure(counted.accuracy)}"
+    foot = f"{threshold_words(row)} · acc {figure(counted.accuracy)}"
     return ConfusionPanel(number(counted.sensitivity), number(counted.specificity), counts, foot)
 
 
@@ -137,25 +138,25 @@ def rocs(study: Study, name: str, models: Sequence[Model]) -> Canvas:
     cells, bands = index(study.scores), {(band.model, band.site): band for band in study.rocs}
     rows = [[_roc_panel(cell(cells, m.name, s.name), bands.get((m.name, s.name))) for s in study.sites] for m in models]
     words = [
-        f"{spaced(m.name)} at {s.name} {figure(found.get('auc'))}"
+        f"{spaced(m.name)} at {s.name} {figure(found.auc)}"
         for m in models
         for s in study.sites
-        if (found := cell(cells, m.name, s.name)) and number(found.get("auc")) is not None
+        if (found := cell(cells, m.name, s.name)) and number(found.auc) is not None
     ]
     alt = f"ROC curves of study {study.name} with dropout bands. AUC: {'; '.join(words) or NOT_MEASURED}."
     columns = [site.name for site in study.sites]
     return roc_grid(name, alt, [marked_name(model) for model in models], columns, rows)
 
 
-def _roc_panel(record: Record | None, band: RocBand | None) -> RocPanel:
-    if record is not None and one_class(record):
-        return _no_curve(*one_class_words(record))
-    if record is None:
+def _roc_panel(row: ScoreRow | None, band: RocBand | None) -> RocPanel:
+    if row is not None and one_class(row):
+        return _no_curve(*one_class_words(row))
+    if row is None:
         return _no_curve(NOT_MEASURED)
-    words = [f"AUC {estimate(record.get('auc'), record.get('auc_sampling_low'), record.get('auc_sampling_high'))}"]
-    if number(record.get("auc_grid_dropout_mean")) is not None:
-        words.append(f"dropout {spread(record['auc_grid_dropout_mean'], record.get('auc_grid_dropout_sd'))}")
-    words.append(f"on the grid {figure(record.get('auc_grid'), 3)}")
+    words = [f"AUC {estimate(row.auc, row.auc_sampling_low, row.auc_sampling_high)}"]
+    if number(row.auc_grid_dropout_mean) is not None:
+        words.append(f"dropout {spread(row.auc_grid_dropout_mean, row.auc_grid_dropout_sd)}")
+    words.append(f"on the grid {figure(row.auc_grid, 3)}")
     if band is None:
         return _no_curve("no curve kept", *words)
     low, high = np.asarray(band.band_low, dtype=float), np.asarray(band.band_high, dtype=float)

@@ -10,8 +10,9 @@ from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.matrix import STRONGEST, MatrixEntry
-from elsewhere.pages.report.records import number, one_class
+from elsewhere.pages.report.records import number, one_class, record_of
 from elsewhere.pages.report.table import Column, Table
+from elsewhere.rows import ProductScoreRow
 from elsewhere.wording import verb
 
 MARK, KIN = "◇", "product"
@@ -35,24 +36,23 @@ class Products:
 
 def product_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
     """Rows of the cross-site matrix: a product's name and its cells."""
-    cells = {(str(r["model"]), str(r["site"])): r for r in study.product_scores}
+    cells = {(r.model, r.site): r for r in study.product_scores}
     return [(f"{name} (product)", [_entry(name, s.name, cells.get((name, s.name))) for s in study.sites])
             for name in study.products]  # fmt: skip
 
 
-def _entry(name: str, site: str, record: Record | None) -> MatrixEntry:
+def _entry(name: str, site: str, row: ProductScoreRow | None) -> MatrixEntry:
     head = f"{name} at {site}, judged from its scores: "
-    if record is None:
+    if row is None:
         return MatrixEntry(MARK, KIN, words.NOT_MEASURED, (), f"{head}{words.NOT_MEASURED}.", "")
-    lost = number(record.get("unanswered")) or 0
-    rest = f" No answer to {lost:.0f} of {number(record.get('given')) or 0:.0f} scans." if lost else ""
-    accuracy = f"acc {words.figure(record.get('accuracy'))}"
-    majority = f"majority {words.figure(record.get('baseline_majority_accuracy'))}"
-    auc = number(record.get("auc"))
+    rest = f" No answer to {row.unanswered} of {row.given} scans." if row.unanswered else ""
+    accuracy = f"acc {words.figure(row.accuracy)}"
+    majority = f"majority {words.figure(row.baseline_majority_accuracy)}"
+    auc = number(row.auc)
     if auc is None:
-        kind = words.one_class_words(record) if one_class(record) else (words.NOT_MEASURED,)
+        kind = words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,)
         return MatrixEntry(MARK, KIN, kind[0], (*kind[1:], majority), f"{head}{', '.join(kind)}.{rest}", "")
-    ends = (record.get("auc_sampling_low"), record.get("auc_sampling_high"))
+    ends = (row.auc_sampling_low, row.auc_sampling_high)
     _, strength = shade(auc)
     tone = "--blue" if auc >= 0.5 else "--orange"
     tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
@@ -87,8 +87,9 @@ def _scores(study: Study, name: str) -> Table:
         Column("specificity", "Specificity (95 %)", _shares("specificity"), numeric=True),
         Column("calibration_slope", "Calibration slope", lambda v, _: words.figure(v), numeric=True),
     ]
+    rows = [record_of(row) for row in study.product_scores]
     note = "Intervals: patients as the unit. Scans without an answer are left out of AUC, sensitivity and specificity."
-    return Table(name, "Products at each site, judged from their scores.", columns, study.product_scores, note)
+    return Table(name, "Products at each site, judged from their scores.", columns, rows, note)
 
 
 def _tests(study: Study, name: str) -> Table:

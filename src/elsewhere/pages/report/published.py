@@ -98,14 +98,14 @@ def _published_auc(value: Any, row: Any) -> str:
 
 def _ours(study: Study, result: Published) -> dict[str, Any]:
     model = next((m for m in study.models if set(m.trained_on) == set(result.trained_on)), None)
-    record = cell(index(study.scores), model.name, result.site, "site") if model else None
-    if model is None or record is None:
+    row = cell(index(study.scores), model.name, result.site, "site") if model else None
+    if model is None or row is None:
         return {"accuracy": None, "dropout": NOT_MEASURED, "auc": NOT_MEASURED}
-    ends = record.get("auc_sampling_low"), record.get("auc_sampling_high")
+    ends = row.auc_sampling_low, row.auc_sampling_high
     return {
-        "accuracy": number(record.get("accuracy")),
-        "dropout": spread(record.get("auc_grid_dropout_mean"), record.get("auc_grid_dropout_sd")),
-        "auc": estimate(record.get("auc"), *ends, 3) + (f", {MARK}" if model.degenerate else ""),
+        "accuracy": number(row.accuracy),
+        "dropout": spread(row.auc_grid_dropout_mean, row.auc_grid_dropout_sd),
+        "auc": estimate(row.auc, *ends, 3) + (f", {MARK}" if model.degenerate else ""),
     }
 
 

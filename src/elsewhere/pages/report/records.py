@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ProductScoreRow, ScoreRow, SeedRow
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
+
+Row = TypeVar("Row", ScoreRow, ProductScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow)
 
 READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",
@@ -76,31 +79,38 @@ def kin_of(model: Model, site: str) -> str:
     return "home" if len(model.trained_on) == 1 else "seen"
 
 
-def index(scores: Iterable[Record]) -> dict[tuple[str, str, str], Record]:
-    """Score records by (model, site, threshold reading)."""
-    return {(str(r["model"]), str(r["site"]), str(r.get("threshold_reading", "model"))): r for r in scores}
+def index(scores: Iterable[ScoreRow]) -> dict[tuple[str, str, str], ScoreRow]:
+    """Scores by (model, site, threshold reading)."""
+    return {(r.model, r.site, r.threshold_reading): r for r in scores}
 
 
 def cell(
-    cells: Mapping[tuple[str, str, str], Record], model: str, site: str, reading: str = "", first: str = "model"
-) -> Record | None:
+    cells: Mapping[tuple[str, str, str], ScoreRow], model: str, site: str, reading: str = "", first: str = "model"
+) -> ScoreRow | None:
     """One cell by its reading, or by whichever is there when none is asked for; None when it was not measured."""
     readings = [reading] if reading else [first, *READINGS]
     return next((cells[model, site, r] for r in readings if (model, site, r) in cells), None)
 
 
-def confusion_of(record: Record | None) -> Confusion | None:
+def confusion_of(row: ScoreRow | None) -> Confusion | None:
     """The counts of one cell, None when they were not measured."""
-    names = ("true_positive", "false_negative", "false_positive", "true_negative")
-    values = [number(record.get(name)) if record else None for name in names]
+    if row is None:
+        return None
+    counts = (row.true_positive, row.false_negative, row.false_positive, row.true_negative)
+    values = [number(count) for count in counts]
     if any(value is None for value in values) or not sum(v for v in values if v):
         return None
     return Confusion(*(int(v or 0) for v in values))
 
 
-def one_class(record: Record) -> str:
+def record_of(row: Row) -> dict[str, Any]:
+    """A row's columns by name, as a table of the page takes them; where it was made from stays behind."""
+    return {name: value for name, value in vars(row).items() if name != "made_from"}
+
+
+def one_class(row: ScoreRow | ProductScoreRow) -> str:
     """ "positive" or "negative" when all scans of the cell are so, "" otherwise."""
-    positives, negatives = number(record.get("positives")), number(record.get("negatives"))
+    positives, negatives = number(row.positives), number(row.negatives)
     if negatives == 0 and positives:
         return "positive"
     return "negative" if positives == 0 and negatives else ""
@@ -108,7 +118,7 @@ def one_class(record: Record) -> str:
 
 def one_class_sites(study: Study) -> list[str]:
     """Sites of which every measured cell has one class only, in the study's order."""
-    found = {str(r["site"]) for r in study.scores if one_class(r)}
+    found = {r.site for r in study.scores if one_class(r)}
     return [site.name for site in study.sites if site.name in found]
 
 
@@ -151,14 +161,15 @@ def fall(study: Study, name: str = "fall") -> Group | None:
 def _group(study: Study, kin: str, given: Record | None) -> Group | None:
     cells = index(study.scores)
     records = [cell(cells, m.name, s.name) for m in study.able for s in study.sites if kin_of(m, s.name) == kin]
-    measured = [r for r in records if r and number(r.get("auc")) is not None]
+    measured = [(auc, r) for r in records if r and (auc := number(r.auc)) is not None]
     if not measured:
         return None
-    aucs = tuple(float(r["auc"]) for r in measured)
+    aucs = tuple(auc for auc, _ in measured)
     if given:
         mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
         return Group(kin, aucs, mean, low, high, str(given.get("method", "")))
-    low, high = (_mean(number(r.get(f"auc_sampling_{end}")) for r in measured) for end in ("low", "high"))
+    low = _mean(number(r.auc_sampling_low) for _, r in measured)
+    high = _mean(number(r.auc_sampling_high) for _, r in measured)
     return Group(
         kin,
         aucs,

@@ -10,9 +10,10 @@ import numpy as np
 from elsewhere.pages.figures import Canvas, DosePanel, dose_grid
 from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder
-from elsewhere.pages.report.records import number
+from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, signed, spaced
+from elsewhere.rows import DoseRow, ExplanationRow
 from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.explanation import FEWEST
 from elsewhere.wording import numbered, verb
@@ -34,8 +35,8 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     s = study.stress
     if not s.curves and not s.explanations:
         return None
-    best = _best_words([r for r in s.explanations if r.get("best")])
-    silent = [f"{spaced(str(r['model']))}: {r['words']}." for r in s.curves if r["shift"] == UNLEARNED]
+    best = _best_words([r for r in s.explanations if r.best])
+    silent = [f"{spaced(r.model)}: {r.words}." for r in s.curves if r.shift == UNLEARNED]
     return {
         "words": sentence(s.curves),
         "silent": list(dict.fromkeys(silent)),
@@ -48,63 +49,67 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
     }
 
 
-def _best_words(rows: Sequence[Record]) -> list[str]:
+def _best_words(rows: Sequence[ExplanationRow]) -> list[str]:
     """The sentence of each home and new site; those with too few scans in one sentence, where there are several."""
-    lacking = [r for r in rows if r.get("outcome") == "too few"]
-    pairs = list(dict.fromkeys(f"{r['home']} and {r['site']}" for r in lacking))
+    lacking = [r for r in rows if r.outcome == "too few"]
+    pairs = list(dict.fromkeys(f"{r.home} and {r.site}" for r in lacking))
     if len(pairs) < 2:
-        return list(dict.fromkeys(str(r["words"]) for r in rows))
-    others = dict.fromkeys(str(r["words"]) for r in rows if r.get("outcome") != "too few")
+        return list(dict.fromkeys(r.words for r in rows))
+    others = dict.fromkeys(r.words for r in rows if r.outcome != "too few")
     where = f"for {numbered(len(pairs), 'pair')} of a network's home and a new site" if others else "for any new site"
     named = f": {', '.join(pairs[:-1])}, and {pairs[-1]}" if others else ""
     few = f"fewer than {FEWEST} scans of the classes compared"
     return [*others, f"No shift can be named {where}, as home, site or both have {few}{named}."]
 
 
-def sentence(curves: Sequence[Record]) -> str:
+def sentence(curves: Sequence[DoseRow]) -> str:
     """Which shift costs most, over all networks, if one significantly costs anything; and which cost little."""
-    tested = [r for r in curves if number(r.get("difference")) is not None and number(r.get("p_value")) is not None]
+    tested = [
+        (-difference, p, r)
+        for r in curves
+        if (difference := number(r.difference)) is not None and (p := number(r.p_value)) is not None
+    ]
     if not tested:
         return ""
-    adjusted = holm([float(r["p_value"]) for r in tested])
-    falls = [-float(row["difference"]) for row in tested]
-    sure = [i for i, fall in enumerate(falls) if fall > 0 and adjusted[i] <= SURE]
-    worst = max(sure or range(len(tested)), key=lambda i: falls[i])
-    row, tests = tested[worst], numbered(len(tested), "test")
-    what = f"{row['words']}, {spaced(str(row['model']))}"
+    adjusted = holm([p for _, p, _ in tested])
+    sure = [found for found, p in zip(tested, adjusted, strict=True) if found[0] > 0 and p <= SURE]
+    fall, _, row = max(sure or tested, key=lambda found: found[0])
+    tests, what = numbered(len(tested), "test"), f"{row.words}, {spaced(row.model)}"
     if sure:
-        words = (
-            f"The costliest: {row['words']}, which takes {_fall_words(row)} of AUC from {spaced(str(row['model']))}; "
-        )
+        words = f"The costliest: {row.words}, which takes {_fall_words(fall, row)} of AUC from {spaced(row.model)}; "
         words += f"of {tests} (networks × shifts × doses), {len(sure)} {verb(len(sure), 'lowers', 'lower')} the AUC "
         words += "significantly after adjustment (Holm)."
-    elif falls[worst] > 0:
-        alone = sum(fall > 0 and float(r["p_value"]) <= SURE for fall, r in zip(falls, tested, strict=True))
+    elif fall > 0:
+        alone = sum(loss > 0 and p <= SURE for loss, p, _ in tested)
         words = f"No fall of the AUC is significant after adjustment (Holm) for {tests} (networks × shifts × doses). "
-        words += f"The largest is {_fall_words(row)}: {what}. Without adjustment {alone} {verb(alone, 'is', 'are')}, "
-        words += f"where chance alone gives about {SURE / 2 * len(tested):.1f}."
+        words += f"The largest is {_fall_words(fall, row)}: {what}. Without adjustment {alone} "
+        words += f"{verb(alone, 'is', 'are')}, where chance alone gives about {SURE / 2 * len(tested):.1f}."
     else:
         words = f"In none of {tests} (networks × shifts × doses) is the AUC lower than that of the scans as they are."
-    return words + (_harmless_words(tested) if falls[worst] > 0 else "")
+    return words + (_harmless_words(tested) if fall > 0 else "")
 
 
-def _fall_words(row: Record) -> str:
+def _fall_words(fall: float, row: DoseRow) -> str:
     """A fall of the AUC with its interval, both in the direction of a fall."""
-    low, high = number(row.get("difference_high")), number(row.get("difference_low"))
+    low, high = number(row.difference_high), number(row.difference_low)
     ends = "" if low is None or high is None else f" (95\u00a0%: {signed(-low)} to {signed(-high)})"
-    return f"{figure(-float(row['difference']))}{ends}"
+    return f"{figure(fall)}{ends}"
 
 
-def _harmless_words(tested: Sequence[Record]) -> str:
-    """Shifts whose measured falls are all small, each with the number of networks that it could be tried on."""
-    networks = {(row["model"], row["home"]) for row in tested}
-    shifts: dict[str, list[Record]] = {}
-    for row in tested:
-        shifts.setdefault(str(row["shift"]), []).append(row)
+def _harmless_words(tested: Sequence[tuple[float, float, DoseRow]]) -> str:
+    """Shifts whose measured falls are all small, each with the number of networks that it could be tried on.
+
+    Args:
+        tested: fall, p and row of each dose that was tried.
+    """
+    networks = {(row.model, row.home) for _, _, row in tested}
+    shifts: dict[str, list[tuple[float, DoseRow]]] = {}
+    for fall, _, row in tested:
+        shifts.setdefault(row.shift, []).append((fall, row))
     harmless = [
-        f"{shift} ({len({(r['model'], r['home']) for r in rows})} of {len(networks)})"
-        for shift, rows in shifts.items()
-        if max(-float(r["difference"]) for r in rows) < NOTABLE
+        f"{shift} ({len({(r.model, r.home) for _, r in found})} of {len(networks)})"
+        for shift, found in shifts.items()
+        if max(fall for fall, _ in found) < NOTABLE
     ]
     if not harmless:
         return ""
@@ -116,19 +121,19 @@ def _harmless_words(tested: Sequence[Record]) -> str:
 
 def _pictures(study: Study, slug: str) -> list[tuple[bool, Canvas]]:
     """(of several sites, sheet) with a few shifts each, networks of one site first."""
-    shifts = list(dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0))
+    shifts = list(dict.fromkeys(r.shift for r in study.stress.curves if r.dose != 0))
     blocks = [shifts[i : i + ACROSS] for i in range(0, len(shifts), ACROSS)]
     canvases = []
     for letter, several in (("a", False), ("b", True)):
-        rows = [r for r in study.stress.curves if ("+" in r["model"]) == several and r["shift"] != UNLEARNED]
+        rows = [r for r in study.stress.curves if ("+" in r.model) == several and r.shift != UNLEARNED]
         for place, block in enumerate(blocks if rows else ()):
             name = f"{slug}-dose-response-{letter}{place + 1}"
             canvases.append((several, _picture(study, name, rows, block)))
     return canvases
 
 
-def _picture(study: Study, name: str, curves: Sequence[Record], shifts: Sequence[str]) -> Canvas:
-    homes = list(dict.fromkeys((str(r["model"]), str(r["home"])) for r in curves))
+def _picture(study: Study, name: str, curves: Sequence[DoseRow], shifts: Sequence[str]) -> Canvas:
+    homes = list(dict.fromkeys((r.model, r.home) for r in curves))
     rows = [[_panel(curves, home, shift) for shift in shifts] for home in homes]
     alt = f"AUC of networks of study {study.name} on home scans under graded shifts of the scan, at the largest dose: "
     said = [
@@ -141,32 +146,29 @@ def _picture(study: Study, name: str, curves: Sequence[Record], shifts: Sequence
     return dose_grid(name, alt + "; ".join(said) + ".", names, [_heading(curves, s) for s in shifts], rows)
 
 
-def _heading(curves: Sequence[Record], shift: str) -> str:
-    unit = next((str(r["unit"]) for r in curves if r["shift"] == shift and r["dose"] != 0), "")
+def _heading(curves: Sequence[DoseRow], shift: str) -> str:
+    unit = next((r.unit for r in curves if r.shift == shift and r.dose != 0), "")
     return f"{shift} ({unit})" if unit else shift
 
 
-def _panel(curves: Sequence[Record], home: tuple[str, str], shift: str) -> DosePanel | tuple[str, ...]:
-    own = [r for r in curves if (r["model"], r["home"]) == home and number(r.get("auc")) is not None]
-    rows = [r for r in own if r["shift"] == shift]
-    if not any(r["dose"] == 0 for r in rows):
-        rows += [r for r in own if r["dose"] == 0][:1]  # the scans as they are may stand once for all shifts
-    rows.sort(key=lambda r: float(r["dose"]))
+def _panel(curves: Sequence[DoseRow], home: tuple[str, str], shift: str) -> DosePanel | tuple[str, ...]:
+    own = [r for r in curves if (r.model, r.home) == home and number(r.auc) is not None]
+    rows = [r for r in own if r.shift == shift]
+    if not any(r.dose == 0 for r in rows):
+        rows += [r for r in own if r.dose == 0][:1]  # the scans as they are may stand once for all shifts
+    rows.sort(key=lambda r: r.dose)
     if len(rows) < 2:
         return ("not tried", "on these scans")
-    doses = tuple(f"{float(r['dose']):g}" for r in rows)
-    auc, low, high = (np.array([_or(r, key) for r in rows]) for key in ("auc", "low", "high"))
+    doses = tuple(f"{r.dose:g}" for r in rows)
+    auc = np.array([number(r.auc) for r in rows], dtype=np.float64)
+    low, high = (np.array(ends, dtype=np.float64) for ends in ([r.low for r in rows], [r.high for r in rows]))
+    low, high = np.where(np.isnan(low), auc, low), np.where(np.isnan(high), auc, high)
     plain = doses.index("0") if "0" in doses else -1
     words = f"{auc[plain]:.2f} → {auc[-1]:.2f}" if plain >= 0 else f"{auc[-1]:.2f}"
     return DosePanel(doses, auc, low, high, plain, (words,))
 
 
-def _or(row: Record, key: str) -> float:
-    value = number(row.get(key))
-    return float(row["auc"]) if value is None else value
-
-
-def _curve_table(rows: Sequence[Record], name: str) -> Table:
+def _curve_table(rows: Sequence[DoseRow], name: str) -> Table:
     columns = [
         Column("model", "Network", lambda v, _: spaced(v)),
         Column("home", "Scans of"),
@@ -179,7 +181,7 @@ def _curve_table(rows: Sequence[Record], name: str) -> Table:
     note = (
         "The difference is paired, on the same scans, with its interval by patient; each stands by itself, unadjusted."
     )
-    return Table(name, "Every dose of every shift.", columns, list(rows), note)
+    return Table(name, "Every dose of every shift.", columns, [record_of(row) for row in rows], note)
 
 
 def _difference_words(value: Any, row: Record) -> str:
@@ -189,7 +191,7 @@ def _difference_words(value: Any, row: Record) -> str:
     return f"{signed(value)} ({signed(low)} to {signed(high)})"
 
 
-def _explanation_table(rows: Sequence[Record], name: str) -> Table:
+def _explanation_table(rows: Sequence[ExplanationRow], name: str) -> Table:
     columns = [
         Column("model", "Network", lambda v, _: spaced(v)),
         Column("home", "Home"),
@@ -198,7 +200,7 @@ def _explanation_table(rows: Sequence[Record], name: str) -> Table:
         Column("distance_unshifted", "Distance unshifted", lambda v, _: figure(v, 3), numeric=True),
         Column("distance", "Distance shifted", lambda v, _: figure(v, 3), numeric=True),
     ]
-    best = [r for r in rows if r.get("best")] or list(rows)
+    best = [record_of(row) for row in [r for r in rows if r.best] or rows]
     note = (
         "Mean log-odds by which the scores of home must be moved to lie as those of the new site, within each class: 0 "
         "is equal. A shift is named only where the scans of the new site show it and it leaves no more than chance; "

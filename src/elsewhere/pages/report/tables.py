@@ -18,6 +18,7 @@ from elsewhere.pages.report.records import (
     kin_of,
     number,
     one_class,
+    record_of,
 )
 from elsewhere.pages.report.table import Column, Table, plain, plain_table
 from elsewhere.pages.report.words import (
@@ -30,6 +31,7 @@ from elsewhere.pages.report.words import (
     signed,
     spread,
 )
+from elsewhere.rows import ScoreRow
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
 
@@ -120,7 +122,7 @@ def group_table(study: Study, name: str) -> Table:
 
 def trainings(study: Study, name: str) -> Table:
     """AUC of every cell over trainings with several seeds, beside the spreads over patients and dropout passes."""
-    rows = [dict(row) for row in study.trainings if row["score"] == "auc"]
+    rows = [record_of(row) for row in study.trainings if row.score == "auc"]
     columns = [
         Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at"),
@@ -148,11 +150,13 @@ def cell_table(study: Study, name: str) -> Table:
     rows = []
     for model in study.models:
         for site in study.sites:
-            record = cell(cells, model.name, site.name) or {}
+            row = cell(cells, model.name, site.name)
             ranking = {
-                k: v for k, v in record.items() if k.startswith(("auc", "baseline", "sens", "spec")) or k in _SIZES
+                k: v
+                for k, v in (record_of(row) if row else {}).items()
+                if k.startswith(("auc", "baseline", "sens", "spec")) or k in _SIZES
             }
-            note = record.get("note") or ("" if record else NOT_MEASURED)
+            note = (row.note or "") if row else NOT_MEASURED
             rows.append(
                 {"model": model.name, "site": site.name, "kin": kin_of(model, site.name), **ranking, "note": note}
             )
@@ -161,7 +165,7 @@ def cell_table(study: Study, name: str) -> Table:
         Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
         Column("positives", "Scans + / −", lambda v, r: f"{plain(v)} / {plain(r.get('negatives'))}", numeric=True),
         Column("patients", "Patients", None, numeric=True),
-        Column("auc", "AUC (95 %, by patient)", _auc_words, numeric=True),
+        Column("auc", "AUC (95 %, by patient)", _auc_words(cells), numeric=True),
         Column("auc_grid", "Grid AUC", lambda v, _: figure(v, 3), numeric=True),
         Column("auc_grid_dropout_mean", "Over dropout passes", _dropout_words, numeric=True),
         Column("sensitivity", "Sensitivity (a)", _share_words("sensitivity"), numeric=True),
@@ -182,9 +186,9 @@ def decision_table(study: Study, name: str) -> Table:
     cells = index(study.scores)
     rows = []
     for model, site, reading in wanted:
-        record = cell(cells, model.name, site.name, reading)
-        if record:
-            kept = {k: v for k, v in record.items() if not k.startswith("auc")}
+        row = cell(cells, model.name, site.name, reading)
+        if row:
+            kept = {k: v for k, v in record_of(row).items() if not k.startswith("auc")}
             rows.append(kept | {"reading": "a" if reading == "model" else "b", "kin": kin_of(model, site.name)})
     columns = [
         Column("model", "Trained on", marked_names(study)),
@@ -354,10 +358,16 @@ def roc_rows(study: Study) -> list[dict[str, Any]]:
 _SIZES = ("scans", "patients", "positives", "negatives", "positive_patients", "negative_patients", "dropout_passes")
 
 
-def _auc_words(value: Any, row: Record) -> str:
-    if one_class(row) or number(value) is None:
-        return one_class_words(row)[0] if one_class(row) else NOT_MEASURED
-    return estimate(value, row.get("auc_sampling_low"), row.get("auc_sampling_high"), 3)
+def _auc_words(cells: Mapping[tuple[str, str, str], ScoreRow]) -> Callable[[Any, Record], str]:
+    def words(_: Any, row: Record) -> str:
+        found = cell(cells, str(row["model"]), str(row["site"]))
+        if found and one_class(found):
+            return one_class_words(found)[0]
+        if found is None or number(found.auc) is None:
+            return NOT_MEASURED
+        return estimate(found.auc, found.auc_sampling_low, found.auc_sampling_high, 3)
+
+    return words
 
 
 def _dropout_words(value: Any, row: Record) -> str:

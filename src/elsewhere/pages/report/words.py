@@ -7,6 +7,7 @@ from typing import Any
 
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
+from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
@@ -68,19 +69,18 @@ def spaced(model: str) -> str:
     return " + ".join(part.strip() for part in model.split("+"))
 
 
-def one_class_words(record: Record) -> tuple[str, str, str]:
+def one_class_words(row: ScoreRow | ProductScoreRow) -> tuple[str, str, str]:
     """What a one-class cell says instead of an AUC: ("positives only", "no AUC", "sensitivity 0.53 (0.36–0.69)")."""
-    kind = one_class(record)
+    kind = one_class(row)
     rate = "sensitivity" if kind == "positive" else "specificity"
-    ends = (record.get(rate), record.get(f"{rate}_sampling_low"), record.get(f"{rate}_sampling_high"))
-    return f"{kind}s only", "no AUC", f"{rate} {estimate(*ends)}"
+    return f"{kind}s only", "no AUC", f"{rate} {estimate(getattr(row, rate), *_ends(row, rate))}"
 
 
-def threshold_words(record: Record | None) -> str:
+def threshold_words(row: ScoreRow | None) -> str:
     """ "t = 0.47", or "argmax" when the best threshold was trivial."""
-    if record is None or number(record.get("threshold")) is None:
+    if row is None or number(row.threshold) is None:
         return ""
-    return "argmax" if record.get("threshold_rule") == "argmax" else f"t = {figure(record['threshold'])}"
+    return "argmax" if row.threshold_rule == "argmax" else f"t = {figure(row.threshold)}"
 
 
 def rule_sees(rules: Sequence[Record]) -> str:
@@ -109,24 +109,24 @@ def rules_words(rules: Sequence[Record]) -> str:
     return f"{said}No network sees metadata: of those it can learn only what goes with them in the picture."
 
 
-def details(study: Study, model: str, site: str, record: Record | None) -> str:
+def details(study: Study, model: str, site: str, row: ScoreRow | None) -> str:
     """Everything about one cell in sentences, for pointer, keyboard, finger and screen reader."""
     trained = next(m for m in study.models if m.name == model)
     head = f"{spaced(model)} tested at {site} ({KINS[kin_of(trained, site)]}): "
-    if record is None:
+    if row is None:
         return head + NOT_MEASURED + "."
     scans = (
-        f"{_numbered(record.get('scans'), 'scan')} of {_numbered(record.get('patients'), 'patient')}, "
-        f"{figure(record.get('positives'), 0)} positive and {figure(record.get('negatives'), 0)} negative. "
+        f"{_numbered(row.scans, 'scan')} of {_numbered(row.patients, 'patient')}, "
+        f"{figure(row.positives, 0)} positive and {figure(row.negatives, 0)} negative. "
     )
-    reading = "threshold reading (b)" if record.get("threshold_reading") == "site" else "threshold reading (a)"
+    reading = "threshold reading (b)" if row.threshold_reading == "site" else "threshold reading (a)"
     accuracy = (
-        f"Accuracy {estimate(record.get('accuracy'), *_ends(record, 'accuracy'))} at {threshold_words(record)}, "
-        f"{reading}; majority class: {figure(record.get('baseline_majority_accuracy'))}."
+        f"Accuracy {estimate(row.accuracy, *_ends(row, 'accuracy'))} at {threshold_words(row)}, "
+        f"{reading}; majority class: {figure(row.baseline_majority_accuracy)}."
     )
-    if one_class(record):
-        return f"{head}{', '.join(one_class_words(record))}. {scans}{accuracy}"
-    auc = f"AUC {figure(record.get('auc'), 3)}, 95 % interval {interval(*_ends(record, 'auc'), 3) or NOT_MEASURED}. "
+    if one_class(row):
+        return f"{head}{', '.join(one_class_words(row))}. {scans}{accuracy}"
+    auc = f"AUC {figure(row.auc, 3)}, 95 % interval {interval(*_ends(row, 'auc'), 3) or NOT_MEASURED}. "
     return f"{head}{auc}{scans}{accuracy} Chance, and a rule that knows only the site: AUC 0.50."
 
 
@@ -155,7 +155,7 @@ def opening(report: Report) -> str:
         return f"No network was trained{judged}."
     order = _order(report.studies[0])
     trained = sorted({site for _, model in models for site in model.trained_on}, key=order)
-    scored = {str(record["site"]) for study in report.studies for record in study.scores}
+    scored = {row.site for study in report.studies for row in study.scores}
     names = dict.fromkeys(site.name for study in report.studies for site in study.sites)
     tested = [name for name in names if name in scored]
     singles = sum(len(model.trained_on) == 1 for model in report.studies[0].models)
@@ -170,7 +170,7 @@ def opening(report: Report) -> str:
     if not tested:
         return f"{start}; no test score is in the records."
     cells = sum(len(study.models) * len(study.sites) for study in report.studies)
-    scored_cells = {(place, r["model"], r["site"]) for place, study in enumerate(report.studies) for r in study.scores}
+    scored_cells = {(place, r.model, r.site) for place, study in enumerate(report.studies) for r in study.scores}
     missing = sum(
         (place, model.name, site.name) not in scored_cells
         for place, study in enumerate(report.studies)
@@ -215,8 +215,8 @@ def _numbered(value: Any, noun: str) -> str:
     return f"– {noun}s" if found is None else numbered(int(found), noun)
 
 
-def _ends(record: Record, name: str) -> tuple[Any, Any]:
-    return record.get(f"{name}_sampling_low"), record.get(f"{name}_sampling_high")
+def _ends(row: ScoreRow | ProductScoreRow, name: str) -> tuple[Any, Any]:
+    return getattr(row, f"{name}_sampling_low"), getattr(row, f"{name}_sampling_high")
 
 
 def _order(study: Study) -> Any:

@@ -37,17 +37,17 @@ def uncertainty(report: Report) -> str:
 
 def _uncertainty(study: Study) -> str:
     resamples = setting(study, "evaluation", "resamples")
-    methods = {str(r["auc_sampling_method"]) for r in study.scores if r.get("auc_sampling_method")}
+    methods = {r.auc_sampling_method for r in study.scores if r.auc_sampling_method}
     said = [f"95 % intervals of the AUC by patient ({listed(sorted(methods))})" if methods else ""]
     said += [f"bootstrap of {resamples} resamples of patients" if resamples else ""]
-    dropout = any(number(r.get("auc_grid_dropout_sd")) is not None for r in study.scores)
+    dropout = any(number(r.auc_grid_dropout_sd) is not None for r in study.scores)
     said += ["spread over dropout passes given apart" if dropout else ""]
     text = "; ".join(part for part in said if part)
     return f"{text}{'. ' if text else ''}{_trainings(study)}"
 
 
 def _trainings(study: Study) -> str:
-    seeds = max((int(row["seeds"]) for row in study.trainings), default=1)
+    seeds = max((r.seeds for r in study.trainings), default=1)
     if seeds == 1:
         return "One training of each network: the spread over seeds is not known."
     return f"{seeds} trainings of each network, their spread given apart."
@@ -157,10 +157,10 @@ def robustness(report: Report) -> str:
 
 def _robustness(study: Study) -> str:
     said = []
-    if len({r.get("threshold_reading", "model") for r in study.scores}) > 1:
+    if len({r.threshold_reading for r in study.scores}) > 1:
         said.append("Both threshold readings are shown.")
     if study.stress.curves:
-        shifts = dict.fromkeys(str(r["shift"]) for r in study.stress.curves if r["dose"] != 0)
+        shifts = dict.fromkeys(r.shift for r in study.stress.curves if r.dose != 0)
         said.append(f"Graded shifts of the scans: {', '.join(shifts)}.")
     if study.diagnosis.shortcuts:
         said.append("Shortcut battery with parts of the scans erased.")

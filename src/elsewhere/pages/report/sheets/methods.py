@@ -353,7 +353,7 @@ def output(report: Report) -> str:
 
 
 def _output(study: Study) -> str:
-    readings = {r.get("threshold_reading", "model") for r in study.scores}
+    readings = {r.threshold_reading for r in study.scores}
     said = (
         "The probability of a positive scan, the highest over its windows. Positive from the threshold that gave the "
         "best accuracy on validation scans, "

@@ -1,0 +1,319 @@
+"""The records of a study: the one form in which each table is kept, and readers that refuse what does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from elsewhere.errors import BadStudy
+from elsewhere.rows import (
+    ClassSeparationRow,
+    DoseRow,
+    DropRow,
+    ExplanationRow,
+    LearnedRow,
+    LocalRow,
+    LookedAtRow,
+    ModelAtSite,
+    ProductScoreRow,
+    SaliencyRow,
+    ScoreRow,
+    SeedRow,
+    SeparationRow,
+    ShortcutRow,
+)
+from elsewhere.scans.scan import Fact
+from elsewhere.scans.volume import Units
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import VERSIONS, key
+from elsewhere.table_format import RecordFormat, TableFormat, column
+
+IDENTITY = RecordFormat(
+    "study",
+    1,
+    ("settings", "models", "versions", "split_hash"),
+    "Run `elsewhere study` again: finished trainings are kept",
+)
+AUDIT = RecordFormat(
+    "audit",
+    1,
+    ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired"),
+    "Run `elsewhere prepare` again: scans in the store are not read again",
+)
+FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` again")
+VERDICT = RecordFormat("verdict", 1, (), "Run `elsewhere verdict` again")
+
+OK, COPY = "ok", "copy"
+"""Status of a scan that is used, and of a copy of one."""
+
+
+@dataclass(frozen=True)
+class ScanRow:
+    """One scan of a study, as it was prepared.
+
+    Attributes:
+        site: name of the site.
+        patient: patient id within the site.
+        scan: scan id within the site.
+        label: 1, 0 or None (unlabelled).
+        stratum: group that is split on its own.
+        status: "ok", or "copy" for a second volume with the same voxels of one patient.
+        file: the prepared volume; in the file relative to the study's folder where it lies beside or below it.
+        slices: stored slices.
+        minimum: lowest stored value.
+        maximum: highest stored value.
+        content_hash: of the voxels as read.
+        rows: of the matrix as read.
+        columns: of the matrix as read.
+        units: "HU", "ct_number" or "relative".
+        padding_share: share of padding, 0..1.
+        black_share: share of black voxels, 0..1.
+        slice_spacing_mm: distance of slices; None where the files do not say.
+        source_slices: slices as read.
+        notes: remarks of its reader.
+        facts: metadata of its tables and headers, and what was measured.
+        subset: "train", "validation", "test" or "unlabelled".
+        prepared_hash: of the stored voxels; "" in tables of early versions.
+    """
+
+    site: str
+    patient: str
+    scan: str
+    label: int | None
+    stratum: str | None
+    status: str
+    file: str
+    slices: int
+    minimum: int
+    maximum: int
+    prepared_hash: str = field(default="", kw_only=True)
+    content_hash: str
+    rows: int
+    columns: int
+    units: Units
+    padding_share: float
+    black_share: float
+    slice_spacing_mm: float | None
+    source_slices: int
+    notes: tuple[str, ...] = field(metadata=column(as_json=True))
+    facts: Mapping[str, Fact] = field(metadata=column(as_json=True))
+    subset: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is trained on, predicted or shown: no copy of another scan of its patient."""
+        return self.status == OK
+
+    @property
+    def known_label(self) -> int:
+        """The label of a scan that has one.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.label is None:
+            raise ValueError(f"{self.site}/{self.scan} has no label")
+        return self.label
+
+
+SCANS = TableFormat("scans", 1, ScanRow, "Run `elsewhere prepare` again: scans in the store are not read again")
+SCORED_ANEW = "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions"
+SCORES = TableFormat("scores", 1, ScoreRow, SCORED_ANEW)
+SEEDS = TableFormat("scores over trainings", 1, SeedRow, SCORED_ANEW)
+LEARNED = TableFormat("learned", 1, LearnedRow, SCORED_ANEW)
+PAGE_ANEW = "Remove it and run `elsewhere report` again"
+STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not shifted again"
+DOSES = TableFormat("dose response", 1, DoseRow, STRESSED_ANEW)
+EXPLANATIONS = TableFormat("explanations", 1, ExplanationRow, STRESSED_ANEW)
+DIAGNOSED_ANEW = "Run `elsewhere diagnose` again: scans that were looked at are not looked at again"
+DIAGNOSIS: Mapping[str, TableFormat[Any]] = {
+    "scans": TableFormat("diagnosed scans", 1, LookedAtRow, DIAGNOSED_ANEW),
+    "separation": TableFormat("separation", 1, SeparationRow, DIAGNOSED_ANEW),
+    "labels": TableFormat("separation of classes", 1, ClassSeparationRow, DIAGNOSED_ANEW),
+    "shortcuts": TableFormat("shortcuts", 1, ShortcutRow, DIAGNOSED_ANEW),
+    "saliency": TableFormat("saliency", 1, SaliencyRow, DIAGNOSED_ANEW),
+}
+"""The tables of `elsewhere diagnose`, by the name of their file."""
+
+DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
+LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """One slice of one scan as it was read, for the page (examples.parquet).
+
+    Attributes:
+        site: name of the site.
+        scan: scan id.
+        key: of the voxels and the preparation.
+        pixels: uint8 row by row, windowed; None where there is nothing to show.
+        width: pixels of a row.
+        caption: what it shows, or why it shows nothing.
+    """
+
+    site: str
+    scan: str
+    key: str
+    pixels: bytes | None
+    width: int
+    caption: str
+
+
+EXAMPLES = TableFormat("examples", 1, ExampleRow, PAGE_ANEW)
+
+
+@dataclass(frozen=True)
+class ProductRow(ModelAtSite):
+    """What one product (a model that is not trained here) said of one test scan (products.parquet).
+
+    Attributes:
+        patient: patient id within the site.
+        scan: scan id within the site.
+        label: 1 or 0.
+        probability: of being positive; None where it gave none.
+        call: 1 or 0, its own decision; None where it is not known.
+        reason: why there is no probability, or "".
+        threshold: from which it calls a scan positive, as a probability; None where its table has the calls.
+    """
+
+    patient: str
+    scan: str
+    label: int
+    probability: float | None
+    call: int | None
+    reason: str
+    threshold: float | None
+
+
+MATCHED_ANEW = "Run `elsewhere study` again: it reads the table of the product anew and keeps trainings and predictions"
+PRODUCTS = TableFormat("products", 1, ProductRow, MATCHED_ANEW)
+PRODUCT_SCORES = TableFormat("product scores", 1, ProductScoreRow, MATCHED_ANEW)
+
+Scored = TypeVar("Scored", ScoreRow, SeedRow)
+
+
+def read_scans(folder: Folder) -> list[ScanRow]:
+    """The rows of scans.parquet; `file` is the path of the prepared volume as this machine has it.
+
+    Raises:
+        BadStudy: the table is missing, damaged or of another format.
+    """
+    return [replace(row, file=str(folder.volume(row.file))) for row in SCANS.read(folder.scans)]
+
+
+def usable_rows(folder: Folder) -> list[ScanRow]:
+    """The rows of a study's scans that can be used; raises as `read_scans`."""
+    return [row for row in read_scans(folder) if row.usable]
+
+
+def read_identity(folder: Folder) -> dict[str, Any]:
+    """What study.json says.
+
+    Raises:
+        BadStudy: there is none, or it is damaged.
+    """
+    if not folder.study.is_file():
+        raise BadStudy(folder.root, "holds no study (study.json is missing)", "Run `elsewhere study` into it first")
+    return IDENTITY.read(folder.study)
+
+
+def read_audit(folder: Folder) -> dict[str, Any]:
+    """What audit.json says.
+
+    Raises:
+        BadStudy: there is none, or it is damaged.
+    """
+    return AUDIT.read(folder.audit)
+
+
+def read_findings(path: Path) -> list[dict[str, Any]]:
+    """What `elsewhere diagnose` found, from its findings.json; nothing where it was not run.
+
+    Raises:
+        BadStudy: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    with suppress(ValueError):  # earlier versions kept a bare list
+        if isinstance(found := json.loads(path.read_bytes()), list):
+            return found
+    findings: list[dict[str, Any]] = FINDINGS.read(path)["findings"]
+    return findings
+
+
+def scores_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Key of scores: of predictions at all sites, whose validation scans give thresholds, and of how they are scored.
+
+    Args:
+        folder: the study's.
+        models: a model, and its further trainings where these are scored with it.
+        settings: of the study, as study.json has them.
+    """
+    return key("scores", *_scored_from(folder, models, settings))
+
+
+def _scored_from(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> list[Any]:
+    names, sites = list(models), [site["name"] for site in settings["sites"]]
+    predictions = [folder.predictions(name, site) for name in names for site in sites]
+    return [names, sites, predictions, [settings["evaluation"], settings["seed"]]]
+
+
+def _earlier_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Key of the same scores in release 0.1.0, which knew no version of their maker."""
+    names, sites, paths, scoring = _scored_from(folder, models, settings)
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
+    return hashlib.sha256(json.dumps([names, sites, content, scoring], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[ScoreRow]:
+    """The rows of scores.parquet, which must be made from the predictions and settings that lie beside them.
+
+    Args:
+        folder: the study's.
+        identity: its study.json.
+
+    Raises:
+        BadStudy: the table is missing, damaged, or made from other predictions.
+    """
+    if not identity["models"]:  # a study of products alone
+        return []
+    return _fitting(folder, folder.scores, SCORES, lambda name: [name], identity["settings"])
+
+
+def read_seed_scores(folder: Folder, identity: Mapping[str, Any]) -> list[SeedRow]:
+    """The rows of seeds.parquet, as `read_scores`; none where the study trains with one seed."""
+    if not folder.seeds.is_file():
+        return []
+    further = identity["settings"].get("seeds", ())[1:]
+    return _fitting(
+        folder, folder.seeds, SEEDS, lambda name: [name, *(f"{name}~{seed}" for seed in further)], identity["settings"]
+    )
+
+
+def _fitting(
+    folder: Folder,
+    path: Path,
+    form: TableFormat[Scored],
+    trainings: Callable[[str], Sequence[str]],
+    settings: Mapping[str, Any],
+) -> list[Scored]:
+    """A table's rows; refused where what they were made from has changed. Early versions did not keep their key."""
+    rows = form.read(path)
+    for name, made_from in {row.model: row.made_from for row in rows}.items():
+        current = {scores_key(folder, trainings(name), settings)}
+        if VERSIONS["scores"] == 1:
+            current.add(_earlier_key(folder, trainings(name), settings))
+        if made_from is not None and made_from not in current:
+            raise BadStudy(
+                path,
+                f"does not belong to the predictions of {name}, or to [evaluation], in this folder: they, or how they "
+                "are scored, have changed",
+                SCORED_ANEW,
+            )
+    return rows
