@@ -137,7 +137,7 @@ def test_scores_of_other_predictions_are_refused(fuzz: ModuleType, tmp_path: Pat
     assert "made_from" not in read_scores(folder, identity)[0]
     for other in ({"evaluation": {"resamples": 8}}, {"seed": 1}, {"sites": [{"name": "A"}, {"name": "B"}]}):
         with pytest.raises(BadStudy, match=r"scores\.parquet: does not belong to .* A, .*`elsewhere study` again"):
-            read_scores(folder, {"settings": SETTINGS | other})
+            read_scores(folder, identity | {"settings": SETTINGS | other})
     predicted = read_predictions(folder.predictions("A", "A"))
     write_predictions(folder.predictions("A", "A"), [predicted[0] | {"probability": 0.75}, *predicted[1:]])
     with pytest.raises(BadStudy, match="does not belong to the predictions of A"):
