@@ -18,7 +18,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from evidence_studies import POPULATION, SIZES, calibration_rows, drop_rows, grid_rows, mean_rows, new_site_rows
+from evidence_studies import (
+    POPULATION,
+    SIZES,
+    WITHIN_PATIENT,
+    calibration_rows,
+    clustered_normals,
+    drop_rows,
+    grid_rows,
+    mean_rows,
+    new_site_rows,
+)
 from scipy.special import ndtri
 from sklearn.metrics import roc_auc_score
 
@@ -34,7 +44,6 @@ from elsewhere.statistics.intervals import (
 
 AUCS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.99)
-WITHIN_PATIENT = 0.7
 CLOSED: tuple[AucMethod, ...] = ("score", "logit", "wald")
 DRAWN: tuple[AucMethod, ...] = ("percentile", "bca")
 DRAWN_SHARE, RESAMPLES = 5, 500
@@ -71,11 +80,6 @@ def share_out(scans: int, patients: int, most: int, random: np.random.Generator)
     while sizes.sum() < scans:
         sizes[random.choice(np.flatnonzero(sizes < most))] += 1
     return sizes
-
-
-def clustered_normals(patients: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    shared = random.normal(size=patients.max() + 1)[patients]
-    return WITHIN_PATIENT**0.5 * shared + (1 - WITHIN_PATIENT) ** 0.5 * random.normal(size=patients.size)
 
 
 def equal_normals(labels: np.ndarray, noise: np.ndarray, auc: float) -> np.ndarray:

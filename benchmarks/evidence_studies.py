@@ -50,6 +50,12 @@ def drawn(site: Patients, gap: float, random: np.random.Generator) -> tuple[np.n
     return labels, people, gap * labels + WITHIN_PATIENT**0.5 * between + (1 - WITHIN_PATIENT) ** 0.5 * within
 
 
+def clustered_normals(patients: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Standard normal scores (scans,) of patients numbered from 0, `WITHIN_PATIENT` of the variance between them."""
+    shared = random.normal(size=patients.max() + 1)[patients]
+    return WITHIN_PATIENT**0.5 * shared + (1 - WITHIN_PATIENT) ** 0.5 * random.normal(size=patients.size)
+
+
 def said(scores: np.ndarray, site: Patients, gap: float, slope: float, shift: float) -> np.ndarray:
     """Probabilities whose calibration has this slope and this intercept beside it; 1 and 0 are calibrated."""
     true = gap * scores - gap**2 / 2 + logit(site.positive)
@@ -231,7 +237,7 @@ def _means(task: tuple[str, int, int]) -> tuple[float, ...]:
             labels = np.repeat([1, 0], [positives, negatives])
             sick, well = (max(2, round(scans / times)) for scans in (positives, negatives))
             patients = np.concatenate([np.arange(positives) % sick, sick + np.arange(negatives) % well])
-            common, *own = (_within(patients, random) for _ in range(7))
+            common, *own = (clustered_normals(patients, random) for _ in range(7))
             aucs = [*truth[:, s], *(truth[:, s] + 0.1 * (1 - truth[:, s]))]
             names = [*"012", *(f"{m}'" for m in range(3))]
             scores = {
@@ -242,8 +248,3 @@ def _means(task: tuple[str, int, int]) -> tuple[float, ...]:
         found = mean_aucs(sites, groups, [("home", "away"), ("away", "twins")])
         held.append([found[key].low <= mean <= found[key].high for key, mean in means.items()])
     return tuple(np.mean(held, axis=0).tolist())
-
-
-def _within(patients: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    shared, own = random.normal(size=patients.max() + 1)[patients], random.normal(size=patients.size)
-    return WITHIN_PATIENT**0.5 * shared + (1 - WITHIN_PATIENT) ** 0.5 * own

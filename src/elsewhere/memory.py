@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
+from functools import cache
 
 LARGEST_SMALL = 1 << 18
 """Voxels of an input up to which a network is small (64 x 64 x 64): above, side by side gains nothing either."""
@@ -13,6 +14,7 @@ KEPT, LARGEST = 256 << 20, 32 << 20
 """Bytes of free memory that a process keeps, and the largest piece taken from it (glibc allows no larger one)."""
 
 
+@cache
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory (mallopt(3)); nothing happens where the C library is another one.
 

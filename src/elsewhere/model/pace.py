@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from elsewhere.model.cuda import fuse
+from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network, NetworkSettings
 from elsewhere.model.recipe import TrainingSettings, make_optimizer
@@ -27,8 +27,8 @@ def seconds_per_iteration(network: NetworkSettings, training: TrainingSettings, 
         training: its batch, optimizer and device.
         steps: measured iterations.
     """
-    cuda = training.accelerator != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
+    device = torch.device(device_of(training.accelerator))
+    cuda = device.type == "cuda"
     model = Network(network).to(device)
     if cuda:
         fuse(model)

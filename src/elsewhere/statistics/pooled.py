@@ -109,38 +109,37 @@ def _mean(
     weights: Mapping[Cell, float], sites: Mapping[str, _Site], trainings: Mapping[str, Sequence[str]]
 ) -> Interval:
     """The weighted mean of cells, each the mean over its trainings, and its interval."""
-    parts = []
-    below = above = 0.0
+    shares = {name: np.zeros(len(site.models)) for name, site in sites.items()}
+    parts = []  # of each model: what each of its trainings adds to the mean
     for model in dict.fromkeys(model for model, _ in weights):
         names = trainings.get(model, [model])
-        own = {site: weight for (m, site), weight in weights.items() if m == model}
-        aucs = {s: sites[s].aucs for s in own}
-        parts.append(np.array([sum(w * aucs[s][sites[s].models.index(n)] for s, w in own.items()) for n in names]))
+        added = np.zeros(len(names))
+        for place, weight in ((s, w) for (m, s), w in weights.items() if m == model):
+            at = [sites[place].models.index(name) for name in names]
+            shares[place][at] += weight / len(names)
+            added += weight * sites[place].aucs[at]
+        parts.append(added)
+    below = above = 0.0
     for name, site in sites.items():
-        share = np.zeros(len(site.models))
-        for (model, where), weight in weights.items():
-            for training in trainings.get(model, [model]) if where == name else ():
-                share[site.models.index(training)] += weight / len(trainings.get(model, [model]))
-        down, up = share * (site.aucs - site.low), share * (site.high - site.aucs)
-        low, high = np.where(share > 0, down, up), np.where(share > 0, up, down)
+        down, up = shares[name] * (site.aucs - site.low), shares[name] * (site.high - site.aucs)
+        low, high = np.where(shares[name] > 0, down, up), np.where(shares[name] > 0, up, down)
         below += max(float(low @ site.correlations @ low), 0.0)
         above += max(float(high @ site.correlations @ high), 0.0)
     estimate = float(sum(part.mean() for part in parts))
+    several = [part for part in parts if part.size > 1]
+    reach = _reach(several) if several else 0.0
+    ends = estimate - (below + reach**2) ** 0.5, estimate + (above + reach**2) ** 0.5
     method = "score intervals of the cells added up (square-and-add, DeLong correlations, by patient), sites "
-    reach = _reach([part for part in parts if part.size > 1])
-    low, high = estimate - (below + reach**2) ** 0.5, estimate + (above + reach**2) ** 0.5
-    if not any(part.size > 1 for part in parts):
-        return Interval(estimate, low, high, method + "and networks held")
+    if not several:
+        return Interval(estimate, *ends, method + "and networks held")
     times = min(part.size for part in parts)
-    return Interval(
-        estimate, low, high, f"{method}held; with the spread over trainings ({times} or more of each network)"
-    )
+    return Interval(estimate, *ends, f"{method}held; with the spread over trainings ({times} or more of each network)")
 
 
 def _reach(parts: Sequence[Floats]) -> float:
     """Half-width of the 95 % interval that the spread over trainings alone gives."""
     variances = np.array([part.var(ddof=1) / part.size for part in parts])
-    if not variances.size or not variances.any():
+    if not variances.any():
         return 0.0
     freedom = float(variances.sum() ** 2 / (variances**2 / [part.size - 1 for part in parts]).sum())
     return float(t.ppf(0.5 + LEVEL / 2, freedom)) * float(variances.sum()) ** 0.5
