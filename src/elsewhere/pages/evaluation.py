@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from elsewhere import __version__
 from elsewhere.pages.figures.calibration import BenefitPanel, ReliabilityPanel, benefit_grid, reliability_grid
 from elsewhere.pages.figures.cells import shade
 from elsewhere.pages.figures.roc import RocPanel, closed_curve, roc_grid
+from elsewhere.pages.template import style, template
 from elsewhere.statistics.acceptance import NOT_AS_CLAIMED
 from elsewhere.statistics.evaluation import Section
 from elsewhere.statistics.intervals import Interval
@@ -70,21 +70,15 @@ def render_evaluation(sections: Sequence[Section], context: EvaluationContext, c
         context: what was evaluated.
         compared: comparison of each finding with the version before; empty without one.
     """
-    environment = Environment(
-        loader=PackageLoader("elsewhere.pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"said": _said, "alerts": _alerts, "count_of": _count, "headline": headline, "tint": _tint}
-    style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
-    return environment.get_template("evaluation.html.j2").render(
+    return template(
+        "evaluation.html.j2",
+        {"said": _said, "alerts": _alerts, "count_of": _count, "headline": headline, "tint": _tint},
+    ).render(
         sections=sections,
         compared=compared,
         pictures=[_pictures(section, place) for place, section in enumerate(sections)],
         context=context,
-        style=Markup(style),
+        style=style(),
         disclaimer=DISCLAIMER,
         version=__version__,
         least_patients=LEAST_PATIENTS,

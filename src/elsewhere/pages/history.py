@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from elsewhere import __version__
 from elsewhere.pages.figures.course import CoursePoint, course_chart
+from elsewhere.pages.template import style, template
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.monitoring import HORIZON, JUDGED, STRETCH, UNLABELLED, Chart, Course, Update, Watched
 from elsewhere.statistics.verdict import DISCLAIMER, said
@@ -87,16 +87,7 @@ def render_history(product: str, findings: Sequence[FindingHistory], exit_code: 
         exit_code: of the whole.
         command: how the page was made.
     """
-    environment = Environment(
-        loader=PackageLoader("elsewhere.pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"said": _said, "count_of": numbered, "last": _last}
-    style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
-    return environment.get_template("history.html.j2").render(
+    return template("history.html.j2", {"said": _said, "count_of": numbered, "last": _last}).render(
         product=product,
         findings=findings,
         pictures=[_pictures(f, i) for i, f in enumerate(findings)],
@@ -108,7 +99,7 @@ def render_history(product: str, findings: Sequence[FindingHistory], exit_code: 
         unlabelled=UNLABELLED,
         horizon=HORIZON,
         stretch=STRETCH,
-        style=Markup(style),
+        style=style(),
         disclaimer=DISCLAIMER,
         version=__version__,
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from elsewhere import __version__
+from elsewhere.pages.template import style, template
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.verdict import DISCLAIMER, Verdict, said
 from elsewhere.wording import numbered
@@ -40,19 +38,10 @@ class Occasion:
 
 def render(verdict: Verdict, occasion: Occasion) -> str:
     """The page, as HTML; it needs no network and no other file."""
-    environment = Environment(
-        loader=PackageLoader("elsewhere.pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    page = template(
+        "verdict.html.j2", {"said": said, "ratio": _ratio, "count_of": numbered, "capitalize_first": _capital}
     )
-    environment.filters |= {"said": said, "ratio": _ratio, "count_of": numbered, "capitalize_first": _capital}
-    template = environment.get_template("verdict.html.j2")
-    style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
-    return template.render(
-        verdict=verdict, occasion=occasion, style=Markup(style), disclaimer=DISCLAIMER, version=__version__
-    )
+    return page.render(verdict=verdict, occasion=occasion, style=style(), disclaimer=DISCLAIMER, version=__version__)
 
 
 def _ratio(ratio: Interval | None) -> str:

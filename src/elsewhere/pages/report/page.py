@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from elsewhere import __version__
@@ -37,6 +36,7 @@ from elsewhere.pages.report.over_sites import over_sites_table
 from elsewhere.pages.report.records import KINS, READINGS, groups
 from elsewhere.pages.report.sheets import SHEETS, fill
 from elsewhere.pages.report.table import Table, plain_table
+from elsewhere.pages.template import style, template
 
 DISCLAIMER = "Research use only. Not a medical device."
 UNBROKEN = re.compile(r"(?<![\w&/.-])\w{1,12}-\w{1,12}(?![\w/.-])|\d{1,4} x \d{1,4}")
@@ -58,14 +58,6 @@ def write_report(report: Report, folder: Path) -> Path:
     out = Folder(folder)
     parts = [_part(report, place, slugs[place], out) for place in range(len(report.studies))]
     several = len(report.studies) > 1
-    environment = Environment(
-        loader=PackageLoader("elsewhere.pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["whole"] = whole
     context = {
         "report": report,
         "parts": parts,
@@ -79,6 +71,7 @@ def write_report(report: Report, folder: Path) -> Path:
         "comparison": headline.comparison(report),
         "disclaimer": DISCLAIMER,
         "version": __version__,
+        "style": style(),
         "kins": KINS,
         "marks": MARKS,
         "readings": READINGS,
@@ -87,10 +80,9 @@ def write_report(report: Report, folder: Path) -> Path:
         "sheets": [(sheet, out.add_table(fill(sheet, report))) for sheet in SHEETS],
         "holds": words.holdings(report),
     }
-    template = environment.get_template("report.html.j2")
-    style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
+    page = template("report.html.j2", {"whole": whole})
     cells = sum(len(study.models) * len(study.sites) for study in report.studies)
-    return out.add_page(lambda: template.render(context | {"style": Markup(style)}), cells)
+    return out.add_page(lambda: page.render(context), cells)
 
 
 def whole(text: str) -> Markup:

@@ -10,11 +10,11 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from elsewhere import __version__
+from elsewhere.pages.template import template
 
 DISCLAIMER = "Research use only. Not a medical device."
 LARGEST_PAGE = 256_000_000  # bytes; browsers hold a page of this size, and hardly larger ones
@@ -152,13 +152,6 @@ def render(cases: Sequence[Shown], occasion: Occasion) -> str:
     """
     if not cases or any(case.slices < 1 or not case.presets for case in cases):
         raise ValueError("a viewer needs at least one case, and each case a slice and a grey window")
-    environment = Environment(
-        loader=PackageLoader("elsewhere.pages", "viewer"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parts = [{"scan": _base64(c.nifti), "overlay": _base64(c.overlay.nifti) if c.overlay else ""} for c in cases]
     context: dict[str, Any] = {
         "cases": cases,
@@ -174,7 +167,7 @@ def render(cases: Sequence[Shown], occasion: Occasion) -> str:
     }
     context["megabytes"] = sum(len(text) for part in parts for text in part.values()) / 1e6
     context["bundle_megabytes"] = len(context["niivue"]) / 1e6
-    page = environment.get_template("viewer.html.j2").render(context)
+    page = template("viewer.html.j2", folder="viewer").render(context)
     if len(page) > LARGEST_PAGE:
         size = f"the page would take {len(page):,} bytes, more than {LARGEST_PAGE:,}"
         raise ValueError(f"{size}; show fewer scans, the prepared grid or 8 bits")
