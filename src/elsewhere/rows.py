@@ -260,6 +260,10 @@ class LocalRow(ModelAtSite):
     log_loss_recalibrated: float
 
 
+UNLEARNED = "degenerate"
+"""What stands for the shift in the one `DoseRow` of a model that did not learn."""
+
+
 @dataclass(frozen=True)
 class DoseRow:
     """One model's scores of one of its training sites under one dose of one CT shift (stress/curves.parquet).

@@ -134,9 +134,14 @@ class RecordFormat:
     keys: tuple[str, ...]
     next_step: str
 
+    @property
+    def mark(self) -> str:
+        """What a file of this format says of itself."""
+        return f"{self.name} {self.version}"
+
     def write(self, path: Path, content: Mapping[str, Any]) -> None:
         """Keep a record with its checksum and its format; the file appears whole or not at all."""
-        write_record(path, {"format": f"{self.name} {self.version}", **content})
+        write_record(path, {"format": self.mark, **content})
 
     def read(self, path: Path) -> dict[str, Any]:
         """The content of a file.
@@ -145,7 +150,7 @@ class RecordFormat:
             BadStudy: it is missing, damaged, of another format, or lacks a key.
         """
         content = read_record(path, self.next_step)
-        _check_format(path, content.pop("format", None), f"{self.name} {self.version}", self.next_step)
+        _check_format(path, content.pop("format", None), self.mark, self.next_step)
         missing = [name for name in self.keys if name not in content]
         if missing:
             raise BadStudy(path, f"has no {missing[0]!r}", self.next_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from elsewhere.commands.prepare import prepare_study
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
 from elsewhere.scans.scan import Fact
 from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
-from elsewhere.statistics.permutation import p_words
+from elsewhere.statistics.permutation import p_value, p_words, rounded_floor
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, default_folder
 from elsewhere.studies.kept import key
@@ -203,8 +203,8 @@ def _measured(record: Mapping[str, Any]) -> str:
     return " (measured in the picture)" if facts <= set(MEASURED) else " (partly measured in the picture)"
 
 
-def _p(record: Mapping[str, Any]) -> str:
-    return p_words(record["p_value"], round(1 / (record["permutations"] + 1), 4))
+def _p(record: Mapping[str, Any], say: Callable[[float, float], str] = p_words) -> str:
+    return say(record["p_value"], rounded_floor(record["permutations"]))
 
 
 def _print(findings: Row, folder: Folder) -> None:
@@ -217,9 +217,7 @@ def _print(findings: Row, folder: Folder) -> None:
         title="Label information in metadata and simple measures of the picture",
     )
     for r in findings["confounding"]:
-        table.add_row(
-            r["rule"], r["sites"], f"{r['auc']:.2f}", _p(r).removeprefix("p ").removeprefix("= "), str(r["n"])
-        )
+        table.add_row(r["rule"], r["sites"], f"{r['auc']:.2f}", _p(r, p_value), str(r["n"]))
     engine.console.print(table)
     looks = Table(
         "site", "class", "scans", "encoding", "lung-segmented", "circle", "border", title="How the scans look"

@@ -20,7 +20,7 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
-from elsewhere.rows import DoseRow, ExplanationRow
+from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
@@ -54,9 +54,6 @@ Columns = Mapping[str, NDArray[np.float64]]
 
 SCANS = FEWEST
 """Test scans per home and site unless told otherwise: half of each class, where there are enough."""
-
-UNLEARNED = "degenerate"
-"""Name, in the records, of the one row of a model that did not learn."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from elsewhere.scans.sites import lister, reader
 from elsewhere.scans.slices import IMAGE_SUFFIXES, no_such_folder, suffix, walk
 
 VOLUME_ENDS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
-DICOM_ENDS = ("", ".dcm", ".ima", ".dicom")
 MAGIC, MAGIC_AT = b"DICM", 128  # DICOM PS3.10, section 7.1
 PUBLISHED = {
     "mosmeddata": re.compile(r"(^|/)CT-[0-4]/study_\d+\.nii(\.gz)?$", re.IGNORECASE),

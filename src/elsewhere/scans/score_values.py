@@ -15,7 +15,6 @@ from elsewhere.errors import BadTable
 from elsewhere.scans.score_columns import Role
 from elsewhere.scans.values import LABELS, MISSING, check_id, parse_age, parse_date, parse_label, parse_sex, slash_order
 
-Texts = Sequence[str]
 Scale = Literal["probability", "percent", "logit", "higher-is-sicker", "lower-is-sicker"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 ENDS: dict[Scale, tuple[float, float]] = {"probability": (0.0, 1.0), "percent": (0.0, 100.0)}

@@ -28,3 +28,12 @@ def p_value(p: float, floor: float = 0.0) -> str:
     if floor and p <= floor * (1 + 1e-9):
         return f"≤ {p:.1g}" if p < 0.001 else f"≤ {p:.3f}"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def rounded_floor(permutations: float | None) -> float:
+    """The smallest p of so many permutations, rounded to four digits as the audit's records are; 0 for none.
+
+    >>> rounded_floor(99), rounded_floor(None)
+    (0.01, 0.0)
+    """
+    return round(1 / (permutations + 1), 4) if permutations else 0.0

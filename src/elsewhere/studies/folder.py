@@ -14,6 +14,7 @@ from elsewhere.errors import BadStudy
 from elsewhere.files import short_name
 from elsewhere.records import read_columns, write_columns
 from elsewhere.studies.file import Study
+from elsewhere.table_format import printable
 
 REMADE = {"diagnosis": "diagnose", "parts": "diagnose", "stress": "stress"}
 """Folders of tables whose command is another one than `study`."""
@@ -184,12 +185,7 @@ def default_folder(study: Study) -> Path:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep records as Parquet with a checksum; the file appears whole or not at all."""
-    write_columns(path, pa.Table.from_pylist([{key: _printable(value) for key, value in row.items()} for row in rows]))
-
-
-def _printable(value: Any) -> Any:
-    """Text that can be kept as UTF-8; file names on disk need not be."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    write_columns(path, pa.Table.from_pylist([{key: printable(value) for key, value in row.items()} for row in rows]))
 
 
 def read_table(path: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -49,12 +49,12 @@ def key(maker: str, *inputs: Any) -> str:
         maker: one of `VERSIONS`.
         inputs: JSON-able values; paths count with the content of their file.
     """
-    content = [maker, VERSIONS[maker], *inputs]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_content).encode()).hexdigest()[:32]
+    whole = [maker, VERSIONS[maker], *inputs]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=content).encode()).hexdigest()[:32]
 
 
-def _content(value: Any) -> str:
-    """Hash of a file's content; "" where there is none."""
+def content(value: Any) -> str:
+    """Hash of a file's content, "" where there is none: as `key` counts a path."""
     if not isinstance(value, Path):
         raise TypeError(f"{value!r} is neither JSON-able nor a path")
     return hashlib.sha256(value.read_bytes()).hexdigest() if value.is_file() else ""
@@ -96,6 +96,6 @@ def kept_record(path: Path) -> dict[str, Any]:
     return {}
 
 
-def keep_record(path: Path, content: Mapping[str, Any]) -> None:
+def keep_record(path: Path, found: Mapping[str, Any]) -> None:
     """Keep a result in a file whose name is its key."""
-    write_record(path, content)
+    write_record(path, found)

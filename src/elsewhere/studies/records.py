@@ -30,7 +30,7 @@ from elsewhere.rows import (
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Units
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import VERSIONS, key
+from elsewhere.studies.kept import VERSIONS, content, key
 from elsewhere.table_format import RecordFormat, TableFormat, column
 
 IDENTITY = RecordFormat(
@@ -266,9 +266,8 @@ def _scored_from(folder: Folder, models: Iterable[str], settings: Mapping[str, A
 
 def _earlier_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:
     """Key of the same scores in release 0.1.0, which knew no version of their maker."""
-    names, sites, paths, scoring = _scored_from(folder, models, settings)
-    content = [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
-    return hashlib.sha256(json.dumps([names, sites, content, scoring], sort_keys=True).encode()).hexdigest()[:32]
+    scored_from = json.dumps(_scored_from(folder, models, settings), sort_keys=True, default=content)
+    return hashlib.sha256(scored_from.encode()).hexdigest()[:32]
 
 
 def read_scores(folder: Folder, identity: Mapping[str, Any]) -> list[ScoreRow]:
@@ -306,10 +305,9 @@ def _fitting(
     """A table's rows; refused where what they were made from has changed. Early versions did not keep their key."""
     rows = form.read(path)
     for name, made_from in {row.model: row.made_from for row in rows}.items():
-        current = {scores_key(folder, trainings(name), settings)}
-        if VERSIONS["scores"] == 1:
-            current.add(_earlier_key(folder, trainings(name), settings))
-        if made_from is not None and made_from not in current:
+        if made_from is None or made_from == scores_key(folder, trainings(name), settings):
+            continue
+        if VERSIONS["scores"] != 1 or made_from != _earlier_key(folder, trainings(name), settings):
             raise BadStudy(
                 path,
                 f"does not belong to the predictions of {name}, or to [evaluation], in this folder: they, or how they "

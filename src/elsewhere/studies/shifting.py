@@ -7,7 +7,7 @@ probabilities are kept under a key of all that they depend on, so that a stopped
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +45,6 @@ class Task:
 
     Attributes:
         kind: of its site.
-        root: the site's folder.
         scan: the scan.
         preparation: how the study prepares volumes.
         sample: how stored voxels become inputs.
@@ -57,7 +56,6 @@ class Task:
     """
 
     kind: str
-    root: Path
     scan: Scan
     preparation: Preparation
     sample: SampleSettings
@@ -153,7 +151,6 @@ def _task(
 ) -> Task:
     return Task(
         kind=site.kind,
-        root=site.root,
         scan=scan,
         preparation=plan.preparation,
         sample=plan.sample,
@@ -189,7 +186,7 @@ def stress_scan(task: Task) -> BadScan | None:
         OSError: the folder cannot be written.
     """
     told = {place: kept_record(place) for _, _, place in task.models}
-    lacking = missing(task)
+    lacking = _lacking(task, told.values())
     if not lacking:
         return None
     networks = {place: _network(stem, sha, task.device) for stem, sha, place in task.models}
@@ -239,7 +236,10 @@ def _read(kind: str, scan: Scan) -> Volume:
 
 def missing(task: Task) -> list[Shift]:
     """Shifts, the scan as it is among them, that a model has not answered yet."""
-    told = [kept_record(place) for _, _, place in task.models]
+    return _lacking(task, [kept_record(place) for _, _, place in task.models])
+
+
+def _lacking(task: Task, told: Collection[Found]) -> list[Shift]:
     return [s for s in (plan_shift("blur", 0), *task.shifts) if any(entry_of(s) not in found for found in told)]
 
 

@@ -20,7 +20,6 @@ from elsewhere.studies.prepared import PATIENTS, RULES, one_kind
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
-Task = tuple[NDArray[np.float64], list[int], list[str], SeparationSettings]
 
 SITE_VIEWS = {
     "lungs_erased": ("background", "objects", "texture", "body"),

@@ -20,7 +20,7 @@ from elsewhere.commands.report.cells import (
 )
 from elsewhere.commands.report.comparisons import comparisons
 from elsewhere.commands.report.contrasts import contrasts
-from elsewhere.commands.report.drop import drops, local_gains
+from elsewhere.commands.report.drop import losses
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
@@ -82,6 +82,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     able = [model for model in models if not model.degenerate]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(folder, cells, able, scores, findings)
+    drops, local = losses(folder, cells, able, scores)
     return page.Study(
         name=settings["name"],
         protocol=protocol_words(settings),
@@ -96,8 +97,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
         calibrations=list(calibrations(cells)),
-        drops=drops(folder, cells, able, scores),
-        local=local_gains(folder, cells, able, scores),
+        drops=drops,
+        local=local,
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         products=[product["name"] for product in settings.get("products", ())],

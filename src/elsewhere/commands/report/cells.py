@@ -197,7 +197,7 @@ def _new_hospital(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, 
 
 
 def over_unseen_sites(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
-    """Each model's AUC over the sites that it never saw, as a sample of hospitals (`evidence.over_sites`)."""
+    """Each model's AUC over the sites that it never saw, as a sample of hospitals (`statistics.over_sites`)."""
     rows = []
     for model in models:
         away = [c for (m, s), c in cells.items() if m == model.name and s not in model.trained_on and c.two_classes]

@@ -21,7 +21,7 @@ from elsewhere.statistics.decomposition import decompose, relearn
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kept import keep_rows, key
+from elsewhere.studies.kept import content, keep_rows, key
 from elsewhere.studies.records import DROPS, LOCAL, read_scans
 
 SIZES, DRAWS, RESAMPLES = (10, 30, 100), 100, 1000
@@ -51,25 +51,27 @@ class Trial:
     point: OperatingPoint
 
 
-def drops(folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> list[DropRow]:
-    """Where each model lost accuracy between home and each site it never saw (`evidence.decomposition`)."""
-    trials = list(_trials(folder, cells, models, scores))
-    wanted = key("decomposition", RESAMPLES, *_inputs(folder, cells, trials))
-    return keep_rows(DROPS, folder.decomposition, wanted, lambda: map(_drop, trials))
-
-
-def local_gains(
+def losses(
     folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
-) -> list[LocalRow]:
-    """What merely a new threshold, or a recalibration, from n local labelled scans would give at each unseen site."""
+) -> tuple[list[DropRow], list[LocalRow]]:
+    """What each model lost between home and each site it never saw, and what local labelled scans would give back.
+
+    Returns:
+        where accuracy was lost (`statistics.decomposition`), and what merely a new threshold, or a recalibration, from
+        n local scans would give.
+    """
     trials = list(_trials(folder, cells, models, scores))
-    wanted = key("local scans", SIZES, DRAWS, *_inputs(folder, cells, trials))
-    return keep_rows(LOCAL, folder.local_scans, wanted, lambda: (row for trial in trials for row in _local(trial)))
+    inputs = _inputs(folder, cells, trials)
+    wanted = key("decomposition", RESAMPLES, *inputs)
+    lost = keep_rows(DROPS, folder.decomposition, wanted, lambda: map(_drop, trials))
+    wanted = key("local scans", SIZES, DRAWS, *inputs)
+    given = keep_rows(LOCAL, folder.local_scans, wanted, lambda: (row for trial in trials for row in _local(trial)))
+    return lost, given
 
 
 def _inputs(folder: Folder, cells: Cells, trials: Sequence[Trial]) -> list[Any]:
     """What both tables are made from: predictions, operating points and strata."""
-    predictions = [folder.predictions(model, site) for model, site in cells]
+    predictions = [content(folder.predictions(model, site)) for model, site in cells]
     points = [(t.model, t.site, t.home, t.point.threshold, t.point.rule) for t in trials]
     return [list(cells), predictions, points, [t.strata and [kinds.tolist() for kinds in t.strata] for t in trials]]
 

@@ -50,7 +50,7 @@ def hardest(
     Judges of a site are the networks that discriminate there: a positive that is missed by networks which rank no
     better than chance is no hard scan. So models that call every scan of every site the same, or whose AUC there is
     not above chance with its whole interval, have no vote; at a site of one class, where no AUC can be had, the first
-    rule alone holds. Give models that learned (`evidence.learned`). With fewer than two judges nothing of a site is
+    rule alone holds. Give models that learned (`statistics.learned`). With fewer than two judges nothing of a site is
     listed.
     """
     points = operating_points(scores)

@@ -43,7 +43,7 @@ class Model:
         trained_on: names of the sites it was trained on; decides what is home, seen and unseen.
         best_iteration: the iteration whose weights were kept, None when not known.
         weights: checksum of the checkpoint, "" when not known.
-        degenerate: why nothing may be concluded from its scores, a sentence each (`evidence.learned`); empty for none.
+        degenerate: why nothing may be concluded from its scores, a sentence each (`statistics.learned`); empty: none.
             Such a model is marked wherever it stands; means, drops, comparisons and lessons leave it out.
     """
 
@@ -56,7 +56,7 @@ class Model:
 
 @dataclass(frozen=True)
 class RocBand:
-    """The ROC curve of one model at one site, and its band over dropout passes (`evidence.roc` makes both).
+    """The ROC curve of one model at one site, and its band over dropout passes (`statistics.roc` makes both).
 
     Attributes:
         model: the model's name.
@@ -86,7 +86,7 @@ class RocBand:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities of one model at one site can be believed (`evidence.calibration` makes it all).
+    """How far the probabilities of one model at one site can be believed (`statistics.calibration` makes it all).
 
     Attributes:
         model: the model's name.
@@ -99,7 +99,7 @@ class Calibration:
         threshold: probabilities from which one would act (n,).
         benefit: net benefit per scan of acting by the model (n,).
         treat_all: net benefit of acting on everyone (n,); acting on nobody is 0.
-        least_gain: lower 95 % end of `benefit` less the better of both (n,) (`evidence.requirements.least_gains`).
+        least_gain: lower 95 % end of `benefit` less the better of both (n,) (`statistics.requirements.least_gains`).
         observed_expected_corrected: O:E of the probabilities corrected from half positives, as where classes are drawn
             in turn in training, to the share at the site; None where it was not made.
     """
@@ -209,10 +209,10 @@ class Audit:
         confounding: further rules of metadata and simple measures, one record each: `rule` (words: "age and sex",
             "slice thickness and kernel"), `sites` (words), `auc`, and optionally `auc_low`, `auc_high`,
             `p_value`, `permutations`, `n`, `facts` (the names of what it knows); further columns are shown as they are.
-        forensics: odd scans and pairs of scans, suspected leaks first (`evidence.forensics.findings.find_oddities`),
+        forensics: odd scans and pairs of scans, suspected leaks first (`scans.quality.findings.find_oddities`),
             one record each: `finding`, `site`, `patient`, `scan`, `subset`, `detail`, and for pairs `other_site`,
             `other_patient`, `other_scan`, `other_subset`, `suspected_leak`, `shape`, `slices`.
-        looks: how the scans of each site and class look (`evidence.forensics.findings.summarise`), one record each:
+        looks: how the scans of each site and class look (`scans.quality.findings.summarise`), one record each:
             `site`, `label`, `scans`, `encoding`, and shares.
     """
 
@@ -268,7 +268,7 @@ class Study:
             empty where each model was trained once.
         learned: whether each model learned anything, from validation scans of its training sites, one record each:
             `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
-        selections: how each model's kept weights were chosen, one record each (`evidence.report.selection`): `model`,
+        selections: how each model's kept weights were chosen, one record each (`pages.report.selection`): `model`,
             `select` (the rule), `criterion` (what it came to), `checks`, `tied` (as good as the best),
             `kept_iteration`, `kept_accuracy`, `kept_log_loss`, `kept_auc`, the same of `last`, `majority_share`,
             `no_better_than_majority`, `warnings` (sentences); models of older versions have none.
@@ -280,7 +280,7 @@ class Study:
         product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
-            `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`evidence.over_sites.OverSites`).
+            `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`statistics.over_sites.OverSites`).
         ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
             where the tie has a direction how `positives` and `negatives` are scanned (words).
         absent: parts that were not made, {what in words: the command that makes it}.

@@ -13,7 +13,7 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, signed, spaced
-from elsewhere.rows import DoseRow, ExplanationRow
+from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
 from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.explanation import FEWEST
 from elsewhere.wording import numbered, verb
@@ -23,9 +23,6 @@ NOTABLE = 0.05
 
 SURE = 0.05
 """Largest p of a fall that is spoken of, after Holm over every dose of every shift that was tried on a network."""
-
-UNLEARNED = "degenerate"
-"""What stands for the shift in the one row of a network that did not learn."""
 
 ACROSS = 5  # shifts side by side in one figure, so that it can be read in print
 

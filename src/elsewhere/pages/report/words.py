@@ -9,7 +9,7 @@ from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
 from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.confounding import MEASURED
-from elsewhere.statistics.permutation import p_value
+from elsewhere.statistics.permutation import p_value, rounded_floor
 from elsewhere.wording import numbered, verb
 
 NOT_MEASURED = "not measured"
@@ -92,8 +92,7 @@ def rule_sees(rules: Sequence[Record]) -> str:
 def rule_p(rule: Record) -> str:
     """p of a metadata rule by shuffled labels: "≤ 0.010" where it is the smallest that so many shuffles can give."""
     found, shuffles = number(rule.get("p_value")), number(rule.get("permutations"))
-    floor = round(1 / (shuffles + 1), 4) if shuffles else 0.0  # records are rounded to four digits
-    return "–" if found is None else p_value(found, floor)
+    return "–" if found is None else p_value(found, rounded_floor(shuffles))
 
 
 def rules_words(rules: Sequence[Record]) -> str:
