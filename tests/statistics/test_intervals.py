@@ -177,3 +177,10 @@ def test_mean_interval_by_hand():
 def test_lengths_that_differ_are_refused():
     with pytest.raises(ValueError, match="patients have shape"):
         proportion_interval([1, 0], [1])
+
+
+def test_scans_of_a_lone_patient_that_are_ranked_apart_have_no_interval_either() -> None:
+    """Effective numbers of scans would divide by one patient less one."""
+    found = auc_interval([0, 0, 1, 1], [0, 1, 2, 2], [0.1, 0.5, 0.3, 0.9])
+    assert (found.estimate, found.low, found.high) == (0.75, 0.0, 1.0)
+    assert "single patient" in found.method

@@ -56,6 +56,8 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
 def auc_variance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> tuple[float, float, tuple[float, float]]:
     """AUC of scores (scans,), its variance as `auc_covariance`, and the effective scans as `effective_scans`: one sort.
 
+    Where the variance is NaN, so are the effective scans.
+
     Raises:
         ValueError: one class only, NaN, lengths that differ.
     """
@@ -65,7 +67,8 @@ def auc_variance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> t
     groups = check_groups(patients, truth.size)
     placed = placements(truth, values[None])
     aucs, covariance = _covariance(truth, placed, groups)
-    return float(aucs[0]), float(covariance[0, 0]), _worth(truth, placed[0], groups)
+    variance = float(covariance[0, 0])
+    return float(aucs[0]), variance, _worth(truth, placed[0], groups) if np.isfinite(variance) else (np.nan, np.nan)
 
 
 def _covariance(truth: Ints, placed: Floats, groups: Ints) -> tuple[Floats, Floats]:

@@ -92,10 +92,7 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
         scans: effective numbers of positive and negative scans.
         z: normal quantile of the level.
     """
-    ratio, misplaced = 1.0, min(scans) * min(auc, 1 - auc)
-    if misplaced > 0:
-        seen = variance / binormal_variance(auc, scans)
-        ratio = max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
+    ratio = variance_ratio(auc, variance, scans)
 
     def excess(supposed: float) -> float:
         return (auc - supposed) ** 2 - z**2 * ratio * binormal_variance(supposed, scans)
@@ -104,6 +101,15 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
     low = float(brentq(excess, tiny, auc - tiny)) if auc > 2 * tiny else 0.0
     high = float(brentq(excess, auc + tiny, 1 - tiny)) if auc < 1 - 2 * tiny else 1.0
     return low, high
+
+
+def variance_ratio(auc: float, variance: float, scans: tuple[float, float]) -> float:
+    """Observed over binormal variance as `score_ends` believes it; its arguments without z."""
+    misplaced = min(scans) * min(auc, 1 - auc)
+    if misplaced <= 0:
+        return 1.0
+    seen = variance / binormal_variance(auc, scans)
+    return max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
 
 
 def binormal_variance(auc: float, scans: tuple[float, float]) -> float:

@@ -30,11 +30,11 @@ from elsewhere.statistics.acceptance import WORSE_THAN_BEFORE, at_level
 from elsewhere.statistics.columns import Floats, Ints, check_groups, count_groups
 from elsewhere.statistics.delong import auc_variance
 from elsewhere.statistics.intervals import (
-    PRIOR_SCANS,
     Interval,
     binormal_variance,
     effective_trials,
     proportion_interval,
+    variance_ratio,
 )
 from elsewhere.statistics.scored import Scored, discrimination, shares
 from elsewhere.statistics.verdict_rule import EXIT_CODES, LEAST_PATIENTS
@@ -261,12 +261,8 @@ def _auc(evaluated: Evaluated, people: Ints, rows: Ints) -> Part | None:
     fewest = min(count_groups(groups[labels == c]) for c in (0, 1))
     if fewest < LEAST_IN_CLASS:
         return None
-    (auc, variance, worth), ratio = auc_variance(labels, scores, groups), 1.0
-    misplaced = min(worth) * min(auc, 1 - auc)
-    if misplaced > 0:  # as intervals.score_ends
-        seen = variance / binormal_variance(auc, worth)
-        ratio = max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
-    return Part(auc, worth, ratio, fewest)
+    auc, variance, worth = auc_variance(labels, scores, groups)
+    return Part(auc, worth, variance_ratio(auc, variance, worth), fewest)
 
 
 def _values(evaluated: Evaluated) -> dict[Watched, Interval | None]:

@@ -25,11 +25,11 @@ from scipy.special import ndtr, ndtri
 from elsewhere.statistics.columns import Floats, Ints, check_groups
 from elsewhere.statistics.delong import auc_variance
 from elsewhere.statistics.intervals import (
-    PRIOR_SCANS,
     Interval,
     binormal_variance,
     effective_trials,
     score_ends,
+    variance_ratio,
     wilson_ends,
 )
 from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
@@ -231,10 +231,7 @@ def look(
 
 def _auc(labels: Ints, patients: Ints, scores: Floats, need: float, boundary: float) -> tuple[Interval, float]:
     auc, variance, worth = auc_variance(labels, scores, patients)
-    ratio, misplaced = 1.0, min(worth) * min(auc, 1 - auc)
-    if misplaced > 0:  # as intervals.score_ends
-        seen = variance / binormal_variance(auc, worth)
-        ratio = max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
+    ratio = variance_ratio(auc, variance, worth)
     distance = (auc - need) / float(np.sqrt(ratio * binormal_variance(need, worth)))
     return Interval(auc, *score_ends(auc, variance, worth, boundary), "score interval at the boundary"), distance
 
