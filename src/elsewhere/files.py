@@ -67,12 +67,15 @@ def short_name(name: str) -> str:
     return f"{whole[: LONGEST - 17].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:16]}"
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as CSV; text that a spreadsheet would carry out as a formula gets an apostrophe before it."""
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], *, plain: bool = False) -> str:
+    """A table as CSV; text that a spreadsheet would carry out as a formula gets an apostrophe before it.
+
+    `plain` leaves every value as it is: for tables whose ids are compared when they are read again.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_harmless(name) for name in header])
-    writer.writerows([_harmless(value) for value in row] for row in rows)
+    for row in (header, *rows) if plain else ([_harmless(value) for value in row] for row in (header, *rows)):
+        writer.writerow(row)
     return out.getvalue()
 
 

@@ -153,4 +153,11 @@ def test_a_damaged_report_is_an_error_that_names_it(folder: Path) -> None:
     at = content_.index(b"Probability")
     (folder / "1.dcm").write_bytes(content_[: at + 4])
     with pytest.raises(BadTable, match=r"1\.dcm"):
-        read_reports(folder)
+        read_reports(folder, [])
+
+
+def test_what_could_not_be_listed_is_told(folder: Path) -> None:
+    write_report(folder / "0.dcm", [group(number(PROBABILITY, 0.3))], series=["1"], study="3")
+    (folder / "more").symlink_to(folder / "gone")
+    found = write_results_table(folder, folder.parent / "results.csv")
+    assert any("more" in remark and "was not read" in remark for remark in found.remarks)

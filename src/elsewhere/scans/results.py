@@ -8,8 +8,6 @@ given, why (NumericValueQualifierCodeSequence; Summary of Analyses or Detections
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +18,7 @@ from typing import Any
 from pydicom import Dataset, dcmread
 
 from elsewhere.errors import BadScan, BadTable
-from elsewhere.files import write_whole
+from elsewhere.files import csv_text, write_whole
 from elsewhere.scans.dicom.tags import read_tags
 from elsewhere.scans.slices import walk
 from elsewhere.scans.tables import read_lines
@@ -109,7 +107,8 @@ def write_results_table(
         BadSite: the folder cannot be listed.
         BadTable: there is no report, a report is damaged, or what the score is cannot be told.
     """
-    reports = read_reports(folder)
+    unread: list[BadScan] = []
+    reports = read_reports(folder, unread)
     name, percent = _score_name(folder, reports, score)
     call, unclear = _call_name(reports)
     kind = _id_kind(folder, reports, labels)
@@ -117,26 +116,27 @@ def write_results_table(
     lines = [row for report in reports for row in _rows(report, name, call, kind, findings)]
     columns = ["scan", *_about(reports), "finding", "score", "call", "refused", *IDS, "report"]
     kept = [c for c in columns if any(line.get(c) for line in lines) or c in {"scan", "score"}]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([{"series": "series_uid", "study": "study_uid"}.get(c, c) for c in kept])
-    writer.writerows([line.get(c, "") for c in kept] for line in lines)
-    write_whole(out, text.getvalue())
+    names = [{"series": "series_uid", "study": "study_uid"}.get(c, c) for c in kept]
+    write_whole(out, csv_text(names, [[line.get(c, "") for c in kept] for line in lines], plain=True))
     words = f"{numbered(len(reports), 'report')} read into {out}: the score is {name!r}, a scan is a {kind}"
-    remarks = (words + (f", the call is {call!r}" if call else ""), *unclear)
+    passed_over = [f"{error.where}: {error.what}; what lies there was not read" for error in unread]
+    remarks = (words + (f", the call is {call!r}" if call else ""), *unclear, *passed_over)
     return ResultsTable(out, percent, remarks)
 
 
-def read_reports(folder: Path) -> list[Report]:
+def read_reports(folder: Path, unread: list[BadScan]) -> list[Report]:
     """All structured reports below a folder but those that another one replaces, in the order of their paths.
+
+    Args:
+        folder: of the reports.
+        unread: takes what below could not be listed, as `walk` tells it.
 
     Raises:
         BadSite: the folder cannot be listed.
-        BadTable: there is none, or one is damaged.
+        BadTable: it is no folder, there is no report, or one is damaged.
     """
     if not folder.is_dir():
         raise BadTable(folder, "is no folder", "Give the folder that the DICOM structured reports lie in")
-    unread: list[BadScan] = []
     found, others = [], 0
     for place, names in walk(folder, unread):
         for name in names:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
@@ -19,7 +17,7 @@ from scipy.special import logit
 
 from elsewhere import engine
 from elsewhere.errors import BadTable
-from elsewhere.files import write_whole
+from elsewhere.files import csv_text, write_whole
 from elsewhere.pages.evaluation import EvaluationContext, headline, render_evaluation
 from elsewhere.records import write_columns, write_record
 from elsewhere.scans.score_pairs import cases_hash, pair_rows
@@ -207,17 +205,14 @@ def next_scans(table: ScoreTable, rule: StopRule, out: Path) -> Stop:
 
 def _write_next(table: ScoreTable, rows: NDArray[np.int64], file: Path) -> None:
     """The scans to read, without their scores: a reader who knows the score is not independent of it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [
         "scan",
         *(["patient"] if "patient" in table.columns else []),
         *(["site"] if "site" in table.columns else []),
     ]
-    writer.writerow([*names, "label"])
     columns = {"scan": table.scan, "patient": table.patient, "site": table.site}
-    writer.writerows([*(columns[n][i] for n in names), ""] for i in rows.tolist())
-    write_whole(file, text.getvalue())
+    chosen = [[*(columns[n][i] for n in names), ""] for i in rows.tolist()]
+    write_whole(file, csv_text([*names, "label"], chosen, plain=True))
 
 
 def _left_open(section: Section, stop: Stop) -> Section:

@@ -9,7 +9,7 @@ from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Model, Study
 from elsewhere.pages.report.learned import marked_name
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
-from elsewhere.rows import ScoreRow
+from elsewhere.rows import ProductScoreRow, ScoreRow
 
 STRONGEST = 55  # per cent of colour in a cell; the words on it stay readable in light and dark
 
@@ -49,20 +49,24 @@ def matrix_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
 
 def _entry(study: Study, model: Model, site: str, row: ScoreRow | None) -> MatrixEntry:
     kin = kin_of(model, site)
-    details = words.details(study, model.name, site, row)
+    return matrix_entry(MARKS[kin], kin, row, words.details(study, model.name, site, row))
+
+
+def matrix_entry(mark: str, kin: str, row: ScoreRow | ProductScoreRow | None, details: str) -> MatrixEntry:
+    """A cell from its scores; `details` is all that is said of it."""
     if row is None:
-        return MatrixEntry(MARKS[kin], kin, words.NOT_MEASURED, (), details, "")
+        return MatrixEntry(mark, kin, words.NOT_MEASURED, (), details, "")
     accuracy = f"acc {words.figure(row.accuracy)}"
     majority = f"majority {words.figure(row.baseline_majority_accuracy)}"
     auc = number(row.auc)
     if one_class(row) or auc is None:
         lines = words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,)
-        return MatrixEntry(MARKS[kin], kin, lines[0], (*lines[1:], majority), details, "")
+        return MatrixEntry(mark, kin, lines[0], (*lines[1:], majority), details, "")
     ends = words.interval(row.auc_sampling_low, row.auc_sampling_high)
     _, strength = shade(auc)
     tone = "--blue" if auc >= 0.5 else "--orange"
     tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
-    return MatrixEntry(MARKS[kin], kin, words.figure(auc), (ends, f"{accuracy} · {majority}"), details, tint)
+    return MatrixEntry(mark, kin, words.figure(auc), (ends, f"{accuracy} · {majority}"), details, tint)
 
 
 def baseline_rows(study: Study) -> list[tuple[str, list[str]]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.pages.figures.cells import shade
 from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder
-from elsewhere.pages.report.matrix import STRONGEST, MatrixEntry
+from elsewhere.pages.report.matrix import MatrixEntry, matrix_entry
 from elsewhere.pages.report.records import number, one_class, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.rows import ProductScoreRow
@@ -42,22 +41,16 @@ def product_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
 
 
 def _entry(name: str, site: str, row: ProductScoreRow | None) -> MatrixEntry:
-    head = f"{name} at {site}, judged from its scores: "
-    if row is None:
-        return MatrixEntry(MARK, KIN, words.NOT_MEASURED, (), f"{head}{words.NOT_MEASURED}.", "")
-    rest = f" No answer to {row.unanswered} of {row.given} scans." if row.unanswered else ""
-    accuracy = f"acc {words.figure(row.accuracy)}"
-    majority = f"majority {words.figure(row.baseline_majority_accuracy)}"
-    auc = number(row.auc)
-    if auc is None:
-        kind = words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,)
-        return MatrixEntry(MARK, KIN, kind[0], (*kind[1:], majority), f"{head}{', '.join(kind)}.{rest}", "")
-    ends = (row.auc_sampling_low, row.auc_sampling_high)
-    _, strength = shade(auc)
-    tone = "--blue" if auc >= 0.5 else "--orange"
-    tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
-    details = f"{head}AUC {words.figure(auc, 3)}, 95 % interval {words.interval(*ends, 3)}.{rest}"
-    return MatrixEntry(MARK, KIN, words.figure(auc), (words.interval(*ends), f"{accuracy} · {majority}"), details, tint)
+    said = f"{words.NOT_MEASURED}."
+    if row is not None:
+        auc = number(row.auc)
+        ends = words.interval(row.auc_sampling_low, row.auc_sampling_high, 3)
+        said = f"AUC {words.figure(auc, 3)}, 95 % interval {ends}."
+        if auc is None:
+            said = f"{', '.join(words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,))}."
+        if row.unanswered:
+            said += f" No answer to {row.unanswered} of {row.given} scans."
+    return matrix_entry(MARK, KIN, row, f"{name} at {site}, judged from its scores: {said}")
 
 
 def section(study: Study, slug: str, out: Folder) -> Products | None:
@@ -82,9 +75,9 @@ def _scores(study: Study, name: str) -> Table:
         Column("site", "Site"),
         Column("scans", "Scans", None, numeric=True),
         Column("unanswered", "No answer (95 %)", _unanswered, numeric=True),
-        Column("auc", "AUC (95 %)", _ends, numeric=True),
-        Column("sensitivity", "Sensitivity (95 %)", _shares("sensitivity"), numeric=True),
-        Column("specificity", "Specificity (95 %)", _shares("specificity"), numeric=True),
+        Column("auc", "AUC (95 %)", words.share_words("auc"), numeric=True),
+        Column("sensitivity", "Sensitivity (95 %)", words.share_words("sensitivity"), numeric=True),
+        Column("specificity", "Specificity (95 %)", words.share_words("specificity"), numeric=True),
         Column("calibration_slope", "Calibration slope", lambda v, _: words.figure(v), numeric=True),
     ]
     rows = [record_of(row) for row in study.product_scores]
@@ -105,17 +98,6 @@ def _tests(study: Study, name: str) -> Table:
     ]
     note = "DeLong's test on the scans that both answered, clustered by patient; Holm's adjustment over all rows."
     return Table(name, "Products against networks on the same scans.", columns, study.product_tests, note)
-
-
-def _ends(value: Any, row: Record) -> str:
-    return words.estimate(value, row.get("auc_sampling_low"), row.get("auc_sampling_high"))
-
-
-def _shares(name: str) -> Any:
-    def show(value: Any, row: Record) -> str:
-        return words.estimate(value, row.get(f"{name}_sampling_low"), row.get(f"{name}_sampling_high"))
-
-    return show
 
 
 def _unanswered(value: Any, row: Record) -> str:

@@ -28,6 +28,7 @@ from elsewhere.pages.report.words import (
     one_class_words,
     rule_p,
     rule_sees,
+    share_words,
     signed,
     spread,
 )
@@ -168,8 +169,8 @@ def cell_table(study: Study, name: str) -> Table:
         Column("auc", "AUC (95 %, by patient)", _auc_words(cells), numeric=True),
         Column("auc_grid", "Grid AUC", lambda v, _: figure(v, 3), numeric=True),
         Column("auc_grid_dropout_mean", "Over dropout passes", _dropout_words, numeric=True),
-        Column("sensitivity", "Sensitivity (a)", _share_words("sensitivity"), numeric=True),
-        Column("specificity", "Specificity (a)", _share_words("specificity"), numeric=True),
+        Column("sensitivity", "Sensitivity (a)", share_words("sensitivity"), numeric=True),
+        Column("specificity", "Specificity (a)", share_words("specificity"), numeric=True),
     ]
     note = (
         "Exact AUC is Mann–Whitney's; grid AUC is the paper's, on thresholds 0 to 1 by 0.01, and is biased where the "
@@ -204,10 +205,10 @@ def decision_table(study: Study, name: str) -> Table:
                 ("true_negative", "TN"),
             )
         ),
-        Column("accuracy", "Accuracy (95 %)", _share_words("accuracy"), numeric=True),
+        Column("accuracy", "Accuracy (95 %)", share_words("accuracy"), numeric=True),
         Column("baseline_majority_accuracy", "Majority class", lambda v, _: figure(v), numeric=True),
-        Column("sensitivity", "Sensitivity (95 %)", _share_words("sensitivity"), numeric=True),
-        Column("specificity", "Specificity (95 %)", _share_words("specificity"), numeric=True),
+        Column("sensitivity", "Sensitivity (95 %)", share_words("sensitivity"), numeric=True),
+        Column("specificity", "Specificity (95 %)", share_words("specificity"), numeric=True),
         Column("balanced_accuracy", "Balanced accuracy", lambda v, _: figure(v), numeric=True),
     ]
     note = ""
@@ -372,10 +373,6 @@ def _auc_words(cells: Mapping[tuple[str, str, str], ScoreRow]) -> Callable[[Any,
 
 def _dropout_words(value: Any, row: Record) -> str:
     return spread(value, row.get("auc_grid_dropout_sd"))
-
-
-def _share_words(name: str) -> Callable[[Any, Record], str]:
-    return lambda value, row: estimate(value, row.get(f"{name}_sampling_low"), row.get(f"{name}_sampling_high"))
 
 
 def _threshold_cell(value: Any, row: Record) -> str:

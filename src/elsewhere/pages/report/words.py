@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from elsewhere.pages.report.content import Record, Report, Study
@@ -221,3 +221,8 @@ def _ends(row: ScoreRow | ProductScoreRow, name: str) -> tuple[Any, Any]:
 def _order(study: Study) -> Any:
     places = {site.name: place for place, site in enumerate(study.sites)}
     return lambda name: (places.get(name, len(places)), name)
+
+
+def share_words(name: str) -> Callable[[Any, Record], str]:
+    """How a column shows a score with its interval by patient."""
+    return lambda value, row: estimate(value, row.get(f"{name}_sampling_low"), row.get(f"{name}_sampling_high"))
