@@ -13,7 +13,7 @@ import typer
 
 from elsewhere.commands.demo import Steps, demo, run_demo, study_text
 from elsewhere.statistics.learned import Learned
-from elsewhere.studies.file import load_study
+from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table
 from elsewhere.studies.learned import DEGENERATE, write_learned
 from elsewhere.studies.records import read_findings
@@ -62,15 +62,18 @@ class Walk:
     def _note(self, name: str) -> Any:
         return lambda *_, **__: self.walked.append(name)
 
-    def study(self, file: Path, folder: Folder, _: int | None) -> None:
-        plan = load_study(file)
+    def study(self, studies: list[tuple[Path, Folder]], _: int | None) -> None:
+        for file, folder in studies:
+            self._judge(load_study(file), folder)
+        self.walked.append("study")
+
+    def _judge(self, plan: Study, folder: Folder) -> None:
         poor = Learned(0.5, 0.4, 0.6, 0.5, 0.5, 1.0, 40, ("its discrimination is not surely above chance",), (), 0.7)
         good = Learned(0.9, 0.8, 0.95, 0.8, 0.5, 1.0, 40, (), (), 0.7)
         failed = self.unlearned.get(plan.name, ())
         names = [*plan.models, *plan.repeats]
         judged = {name: poor if name in failed else good for name in names}
         write_learned(folder, judged, {name: plan.trained_on(name) for name in names})
-        self.walked.append("study")
 
 
 def test_the_demo_ends_with_30_where_a_network_did_not_learn_and_names_it(tmp_path: Path, capsys: Any) -> None:
@@ -88,7 +91,7 @@ def test_the_demo_ends_with_0_where_all_learned(tmp_path: Path, capsys: Any) -> 
     walk = Walk({})
     run_demo(tmp_path, quick=True, steps=walk.steps())
     assert "Did not learn" not in capsys.readouterr().err
-    assert walk.walked == ["simulate", "study", "diagnose", "study", "diagnose", "view", "report"]
+    assert walk.walked == ["simulate", "study", "diagnose", "diagnose", "view", "report"]
 
 
 def test_a_further_training_that_did_not_learn_counts_too(tmp_path: Path, capsys: Any) -> None:

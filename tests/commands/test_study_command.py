@@ -17,7 +17,7 @@ from elsewhere import engine
 from elsewhere.commands.predict import predict
 from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
-from elsewhere.commands.study import _keep_seed_scores, cluster_commands, run_study, study
+from elsewhere.commands.study import _keep_seed_scores, cluster_commands, run_studies, run_study, study
 from elsewhere.commands.train import print_warnings, train, train_model
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.model.network import read_checkpoint_record
@@ -244,6 +244,18 @@ def test_what_changed_at_a_site_without_trainings_is_predicted_again(
         report([folder.root])
     run_study(tiny_study, folder, workers=1)
     report([folder.root])
+
+
+def test_studies_that_share_workers_have_the_results_of_each_alone(made: Folder, tiny_study: Path) -> None:
+    other = tiny_study.with_name("other.toml")
+    other.write_text(
+        tiny_study.read_text(encoding="utf-8").replace("learning_rate = 1e-3", "learning_rate = 3e-3"), encoding="utf-8"
+    )
+    folders = [Folder(tiny_study.parent / name) for name in ("one", "two")]
+    run_studies([(tiny_study, folders[0]), (other, folders[1])], workers=2)
+    alone, shared = _bytes(made.root / "predictions"), [_bytes(folder.root / "predictions") for folder in folders]
+    assert alone.keys() == shared[0].keys() == shared[1].keys()
+    assert [SCORES.read(folder.scores) == SCORES.read(made.scores) for folder in folders] == [True, False]
 
 
 def _bytes(root: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from elsewhere.commands import Workers
 from elsewhere.commands.diagnose import diagnose_study
 from elsewhere.commands.report import report
 from elsewhere.commands.stress import run_stress
-from elsewhere.commands.study import run_study
+from elsewhere.commands.study import run_studies
 from elsewhere.commands.view import view
 from elsewhere.files import write_whole
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
@@ -93,7 +93,7 @@ class Steps:
     """The commands on the demo's path; a test puts others in their place."""
 
     simulate: Callable[..., Any] = write_sites
-    study: Callable[..., Any] = run_study
+    study: Callable[..., Any] = run_studies
     diagnose: Callable[..., Any] = diagnose_study
     stress: Callable[..., Any] = run_stress
     view: Callable[..., Any] = view
@@ -133,12 +133,14 @@ def run_demo(
     patients = QUICK_PATIENTS if quick else PATIENTS
     sites = tuple(replace(site, patients=patients[site.name]) for site in default_sites())
     steps.simulate(Simulation(seed, MATRIX, FINEST, sites), out / "sites", partial(engine.run, workers=workers))
-    studies = []
-    for protocol in ("paper", "harmonised"):
-        file = out / f"{protocol}.toml"
+    files = {protocol: out / f"{protocol}.toml" for protocol in ("paper", "harmonised")}
+    for protocol, file in files.items():
         write_whole(file, study_text(protocol, seed, quick, seeds))
-        plan, folder = load_study(file), Folder(out / protocol)
-        steps.study(file, folder, workers)
+    folders = {protocol: Folder(out / protocol) for protocol in files}
+    steps.study([(file, folders[protocol]) for protocol, file in files.items()], workers)
+    studies = []
+    for protocol, file in files.items():
+        plan, folder = load_study(file), folders[protocol]
         steps.diagnose(file, folder, workers=workers)
         if not quick:
             steps.stress(plan, folder, scans=STRESSED, workers=workers)

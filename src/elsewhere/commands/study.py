@@ -111,34 +111,61 @@ def _pace(plan: Study) -> str:
 
 
 def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
+    """Everything but the page of one study, as `run_studies`."""
+    run_studies([(file, folder)], workers)
+
+
+def run_studies(studies: Sequence[tuple[Path, Folder]], workers: int | None = None) -> None:
     """Everything but the page; names the models that learned nothing. What is finished already is not done again.
+
+    The networks of all studies share the workers, so that none waits for the last training of one study.
+
+    Args:
+        studies: the file of each and the folder for its results.
+        workers: processes; None means one per core.
 
     Raises:
         ElsewhereError: as `prepare`, `train` and `predict`.
     """
-    plan = load_study(file)
+    plans = [load_study(file) for file, _ in studies]
+    for plan, (_, folder) in zip(plans, studies, strict=True):
+        _begin(plan, folder, workers)
+    if any(device_of(plan.training.accelerator) == "cuda" for plan in plans):
+        workers = workers or 1  # trainings side by side on one card only slow each other down
+    of = ", ".join(plan.name for plan in plans)
+    named = [
+        (plan, file, folder, name)
+        for plan, (file, folder) in zip(plans, studies, strict=True)
+        for name in (*plan.models, *plan.repeats)
+    ]
+    jobs = [(file, folder.root, name) for _, file, folder, name in named]
+    for index, warnings in engine.run(train_model, jobs, workers=workers, describe=f"Training ({of})", ticks=True):
+        plan, _, _, name = named[index]
+        print_warnings(name if len(plans) == 1 else f"{name} ({plan.name})", warnings)
+    cells = [(file, folder.root, name, site.name) for plan, file, folder, name in named for site in plan.sites]
+    for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({of})", ticks=True):
+        pass
+    for plan, (_, folder) in zip(plans, studies, strict=True):
+        _finish(plan, folder)
+
+
+def _begin(plan: Study, folder: Folder, workers: int | None) -> None:
+    """All that comes before the first training."""
     prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
     with stage("statistics"):
         score_products(plan, folder)  # before hours of training: a table may have to be mended
     IDENTITY.write(folder.study, _identity(plan, folder))
-    if device_of(plan.training.accelerator) == "cuda":
-        workers = workers or 1  # trainings side by side on one card only slow each other down
-    names = [*plan.models, *plan.repeats]
-    jobs = [(file, folder.root, name) for name in names]
-    for index, warnings in engine.run(
-        train_model, jobs, workers=workers, describe=f"Training ({plan.name})", ticks=True
-    ):
-        print_warnings(names[index], warnings)
-    cells = [(file, folder.root, name, site.name) for name in names for site in plan.sites]
-    for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({plan.name})", ticks=True):
-        pass
+
+
+def _finish(plan: Study, folder: Folder) -> None:
+    """Scores and judgements from the predictions."""
     with stage("statistics"):
         found = scores(plan, folder)
         if found:
             SCORES.write(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
-        homes = {name: plan.trained_on(name) for name in names}
+        homes = {name: plan.trained_on(name) for name in [*plan.models, *plan.repeats]}
         judged = learned_models(folder, homes)
         if judged:
             write_learned(folder, judged, homes)
