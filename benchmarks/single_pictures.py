@@ -156,8 +156,8 @@ def picture_tables(planted: list[Any], real: list[Any]) -> Iterator[str]:
     yield (
         "\nAll pairs of single slices from a fifth to 85 % of the height, as stored; the pairs of one patient are not "
         "independent, so the intervals are too narrow. Simulated chests share one plan and are more alike than people. "
-        "The limits were chosen on seed 0 and with these real scans in view; seed 7 and COVID-CTset's pictures were "
-        "not used.\n"
+        "The limits were chosen on seed 0 and with these real scans in view; this page's seed and COVID-CTset's "
+        "pictures were not used.\n"
     )
     yield "| slices | pairs of | matched | 95 % |\n|---|---|---|---|"
     for name, cases in (("simulated", planted), ("real", real)):
