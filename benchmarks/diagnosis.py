@@ -252,8 +252,8 @@ def page(results: list[list[dict[str, Any]]], first: int, minutes: float) -> str
     alarms = sum(bool(r[0]["named"]) or r[0]["away"] > 0 for r in results)
     learned = [r[0]["battery"] for r in results if r[0]["battery"]["learned"]]
     silent = "none of the models learned without a shortcut, and nothing was asked of them"
-    uses = f"of the {len(learned)} models that learned without one, {sum(m['finding'] for m in learned)} are said to "
-    uses += "take some of their discrimination from outside the lungs"
+    uses = f"of the {len(learned)} models that learned without one, discrimination from outside the lungs is said of "
+    uses += f"{sum(m['finding'] for m in learned)}"
     asked = (__doc__ or "").split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
     whole = np.mean([r[0]["battery"]["whole"] for r in results])
     count = len(results)
