@@ -19,7 +19,7 @@ demo: .venv/installed           ## simulated sites, nine models x four sites, bo
 	$(BIN)/elsewhere demo runs/demo
 
 real: .venv/installed           ## the same commands on the real CT of ELSEWHERE_REAL_DATA
-	$(BIN)/elsewhere real runs/real
+	$(BIN)/python benchmarks/real.py runs/real
 
 test: .venv/installed           ## the fast tests (under 10 minutes on 2 cores)
 	$(PYTEST) -m "not slow"

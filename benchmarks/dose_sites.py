@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from elsewhere.scans.phantom.disease import INFECTION, worsen
+from elsewhere.scans.phantom.disease import INFECTION, Kind, LesionStyle, draw_disease, worsen
 from elsewhere.scans.phantom.exam import Plan, make
 from elsewhere.scans.phantom.patient import draw_patient
-from elsewhere.scans.phantom.sites import SiteSettings, default_sites, plan_site, turn, with_disease
+from elsewhere.scans.phantom.sites import SiteSettings, default_sites, plan_site, turn
 from elsewhere.scans.shifts import LUNG_WINDOW
 from elsewhere.scans.volume import Volume
 
@@ -32,6 +32,12 @@ def number_of(plan: Plan) -> int:
     number = plan.key[2]
     assert isinstance(number, int), plan.key
     return number
+
+
+def with_disease(plan: Plan, kind: Kind, style: LesionStyle) -> Plan:
+    """The same patient on the same scanner, with another disease (or "normal")."""
+    disease = draw_disease(plan.patient, kind, style, plan.key)
+    return replace(plan, disease=disease, label=int(kind == "covid"))
 
 
 def severity(plan: Plan, factor: float) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,7 @@ import pytest
 
 from elsewhere.statistics.comparison import (
     adjust_family,
-    compare_all_models,
     compare_models,
-    compare_models_by_bootstrap,
     compare_sites,
     holm,
 )
@@ -78,23 +77,6 @@ def test_copies_of_scans_do_not_make_a_difference_significant():
     assert compare_models(labels, np.arange(labels.size), one, two).p_value < once.p_value
 
 
-def test_bootstrap_is_near_delong():
-    random = np.random.default_rng(0)
-    labels = np.repeat([0, 1], [150, 100])
-    common = random.normal(size=250) + labels
-    one, two = common + 0.5 * random.normal(size=250), common + 1.5 * random.normal(size=250)
-    exact, drawn = (f(labels, np.arange(250), one, two) for f in (compare_models, compare_models_by_bootstrap))
-    assert drawn.difference == exact.difference
-    assert (drawn.low, drawn.high) == pytest.approx((exact.low, exact.high), abs=0.02)
-    assert drawn.p_value == pytest.approx(exact.p_value, abs=0.02)
-
-
-def test_bootstrap_p_value_is_never_zero():
-    labels = np.repeat([0, 1], 30)
-    found = compare_models_by_bootstrap(labels, np.arange(60), labels / 1.0, 1.0 - labels, 200)
-    assert found.p_value == pytest.approx(2 / 201)
-
-
 def test_holm_by_hand():
     # Holm 1979: sorted 0.01 0.02 0.03 0.04 times 4 3 2 1, then never falling
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
@@ -104,13 +86,10 @@ def test_holm_by_hand():
         holm([0.1, np.nan])
 
 
-def test_all_pairs_state_their_family():
-    random = np.random.default_rng(1)
-    labels = np.repeat([0, 1], 20)
-    found = compare_all_models(labels, range(40), {m: random.random(40) for m in "abcd"})
-    assert list(found) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
-    assert all(c.family == 6 and c.p_value <= c.p_value_holm <= 6 * c.p_value + 1e-12 for c in found.values())
-    assert compare_all_models(labels, range(40), {"a": labels}) == {}
+def test_a_family_is_adjusted_together():
+    one = compare_models([0, 0, 1, 1], range(4), [0.1, 0.2, 0.8, 0.9], [0.8, 0.9, 0.1, 0.2])
+    adjusted = adjust_family([one, replace(one, p_value=0.01)])
+    assert [(c.family, c.p_value_holm) for c in adjusted] == [(2, one.p_value), (2, pytest.approx(0.02))]
     assert adjust_family([]) == []
 
 

@@ -10,11 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from elsewhere.statistics.confounding import (
     FactsSettings,
-    baselines,
     facts_auc,
     site_only_auc,
     tabulate_facts,
-    warn_of_confounding,
 )
 
 # positive and negative scans, protocol page, "Sites and splits"
@@ -47,27 +45,6 @@ def test_extremes():
         site_only_auc(["a", "b"], [1, 1])
     with pytest.raises(ValueError, match="sites have shape"):
         site_only_auc(["a"], [1, 0])
-
-
-def test_baselines_of_the_papers_test_sets():
-    # always-negative accuracy: UTSW 0.706, CC-CCII 0.634, COVID-CTset 0.790 (protocol page)
-    found = {s: baselines(*mix(TEST_SCANS, s)) for s in TEST_SCANS}
-    assert [round(found[s].majority_accuracy, 3) for s in TEST_SCANS] == [0.706, 0.634, 0.79, 1.0]
-    assert [found[s].site_only_auc for s in TEST_SCANS] == [0.5, 0.5, 0.5, None]
-    whole = baselines(*mix(TEST_SCANS))
-    assert whole.site_only_accuracy == pytest.approx((48 + 540 + 214 + 171) / 1362)
-    assert whole.majority_accuracy == pytest.approx(802 / 1362)
-    assert whole.chance_auc == 0.5
-
-
-def test_warnings_are_sentences():
-    said = warn_of_confounding(*mix(PUBLISHED))
-    assert said == [
-        "MosMedData has only positive scans: a model that recognises the site knows the answer there.",
-        "Site and label are confounded: a rule that knows only the hospital reaches an AUC of 0.70.",
-    ]
-    assert warn_of_confounding(*mix(PUBLISHED, "UTSW", "CC-CCII")) == []
-    assert len(warn_of_confounding(["a", "a"], [0, 0])) == 1
 
 
 def cohort(seed, patients=200, scans=2):
@@ -154,4 +131,3 @@ def test_covid_ctset_age_and_acquisition_alone(real_data):
     found.append(facts_auc(acquisition, labels, people, FactsSettings(permutations=99)))
     assert [f.auc for f in found] == pytest.approx([0.73, 0.73], abs=0.025)
     assert all(f.p_value == pytest.approx(0.01) for f in found)
-    assert all(f.permuted_auc_95 < 0.6 for f in found)

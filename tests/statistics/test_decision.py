@@ -1,4 +1,4 @@
-"""Thresholds by hand and by brute force, temperature and recalibration against known truths."""
+"""Thresholds by hand and by brute force, recalibration against known truths."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from elsewhere.statistics.decision import (
     counts_at_or_above,
     decide,
     fit_recalibration,
-    fit_temperature,
-    log_odds,
     recalibrate,
 )
 
@@ -145,20 +143,6 @@ def test_counts_at_or_above_equal_the_double_loop():
     assert (counts_at_or_above(np.empty(0)) == 0).all()
 
 
-def test_temperature_is_found_again():
-    random = np.random.default_rng(1)
-    odds = random.normal(0, 2, 40_000)
-    labels = random.random(odds.size) < expit(odds)
-    found = fit_temperature(labels, expit(3 * odds))
-    assert found.temperature == pytest.approx(3, rel=0.05)
-    assert found.intercept == 0
-    assert np.allclose(log_odds(recalibrate(expit(3 * odds), found)), 3 * odds / found.temperature, atol=1e-6)
-
-
-def test_temperature_of_separated_scans_stops_at_its_bound():
-    assert fit_temperature([0, 0, 1, 1], [0.4, 0.45, 0.55, 0.6]).temperature == pytest.approx(0.02, rel=1e-3)
-
-
 def test_recalibration_is_found_again_and_equals_scikit_learn():
     random = np.random.default_rng(2)
     odds = random.normal(0, 1.5, 20_000)
@@ -184,4 +168,4 @@ def test_recalibration_needs_two_classes_and_two_probabilities():
 
 
 def test_certain_probabilities_stay_finite():
-    assert np.isfinite(recalibrate([0.0, 1.0], fit_temperature([0, 1, 1], [0.0, 1.0, 0.0]))).all()
+    assert np.isfinite(recalibrate([0.0, 1.0], fit_recalibration([0, 1, 1], [0.0, 1.0, 0.0]))).all()

@@ -140,9 +140,7 @@ def level1(
     return work.fold_second()[0]
 
 
-def level1_windows(
-    parameters: Level1, scan: Window, starts: Sequence[int], length: int, threads: int | None = None
-) -> NDArray[np.float32]:
+def level1_windows(parameters: Level1, scan: Window, starts: Sequence[int], length: int) -> NDArray[np.float32]:
     """Level 1 of overlapping windows of `length` slices: float32 [window, filter, slice, row, column].
 
     Every window is what `level1` makes of it alone (statistics of its own, zeros beyond its first and last slice);
@@ -153,13 +151,12 @@ def level1_windows(
         scan: the slices from the first window's first to the last window's last one.
         starts: first slice of each window, counted from the scan's; a multiple of 4, ascending, at most 8 of them.
         length: slices of a window, a multiple of 4 and at least 8 (two ends of 4).
-        threads: default torch's; the result does not depend on it.
     """
     inside = all(0 <= start <= scan.length - length for start in starts)
     require(inside, "windows", f"{list(starts)} of {length} slices must lie in the scan's {scan.length}")
-    whole = _Work.of(parameters, scan, [0], scan.length, threads)
+    whole = _Work.of(parameters, scan, [0], scan.length, None)
     whole.run(SUM)
-    shared = _Work.of(parameters, scan, starts, length, threads)
+    shared = _Work.of(parameters, scan, starts, length, None)
     for index, start in enumerate(starts):
         shared.sums[index] = whole.sums[0, start : start + length]
     shared.run_ends(SUM, 2)  # the kernel overhangs a window's first and last slice

@@ -96,10 +96,10 @@ class LabelRow:
         return Scan(site, self.patient, self.scan, self.label, tuple(files), self.subset, merged)
 
 
-def row_of(scan: Scan, *, series_uid: str = "", study_uid: str = "", path: str = "") -> LabelRow:
+def row_of(scan: Scan, *, series_uid: str = "", path: str = "") -> LabelRow:
     """The row that a site's `write_tables` gives a scan: the inverse of `LabelRow.as_scan`."""
     facts = {name: scan.facts[name] for name in FACTS if scan.facts.get(name) is not None}
-    return LabelRow(scan.patient, scan.label, series_uid, study_uid, path, scan.scan, scan.stratum, facts)
+    return LabelRow(scan.patient, scan.label, series_uid, "", path, scan.scan, scan.stratum, facts)
 
 
 def unlabelled(site: str, found: Mapping[str, tuple[Path, ...]], facts: Mapping[str, Fact]) -> tuple[Scan, ...]:

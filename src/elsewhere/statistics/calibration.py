@@ -35,7 +35,6 @@ class Reliability:
     """What happened against what was said, in bins of equal width (0..1) that hold at least one scan.
 
     Attributes:
-        low_edge: lower edge of each bin (bins,).
         mean_probability: mean probability of its scans (bins,).
         positive_share: share of positives among them (bins,).
         positive_share_low: lower end of its 95 % interval, Wilson on the effective number of scans (bins,).
@@ -43,7 +42,6 @@ class Reliability:
         scans: scans in the bin (bins,).
     """
 
-    low_edge: Floats
     mean_probability: Floats
     positive_share: Floats
     positive_share_low: Floats
@@ -51,9 +49,7 @@ class Reliability:
     scans: Ints
 
 
-def reliability_curve(
-    labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None, bins: int = BINS
-) -> Reliability:
+def reliability_curve(labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike | None = None) -> Reliability:
     """Reliability curve of probabilities (scans,).
 
     Raises:
@@ -62,39 +58,35 @@ def reliability_curve(
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
     groups = np.arange(truth.size) if patients is None else check_groups(patients, truth.size)
-    place = _bins(values, bins)
+    place = _bins(values)
     kept = [place == b for b in np.unique(place)]
     shares = np.array([truth[k].mean() for k in kept])
     worth = [effective_trials(truth[k], np.unique(groups[k], return_inverse=True)[1]) for k in kept]
     ends = np.array([wilson_ends(s, n) for s, n in zip(shares.tolist(), worth, strict=True)])
     means, sizes = np.array([values[k].mean() for k in kept]), np.array([k.sum() for k in kept])
-    return Reliability(np.unique(place) / bins, means, shares, ends[:, 0], ends[:, 1], sizes)
+    return Reliability(means, shares, ends[:, 0], ends[:, 1], sizes)
 
 
-def _bins(values: Floats, bins: int) -> Ints:
-    return np.minimum((values * bins).astype(np.int64), bins - 1)
+def _bins(values: Floats) -> Ints:
+    return np.minimum((values * BINS).astype(np.int64), BINS - 1)
 
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """Expected calibration error, three ways, because the plain one is too large in small samples.
+    """Expected calibration error, and what a calibrated model would get: the plain one is too large in small samples.
 
     Attributes:
         ece: Σ over bins of scans · |share - mean probability| / all scans (Naeini et al. 2015). Biased upwards: a
             perfectly calibrated model gets `ece_if_calibrated` on average, not 0.
         ece_if_calibrated: what `ece` is on average where labels are drawn from the probabilities themselves, exactly
             and whatever the order of the scans; scans count as independent.
-        ece_debiased: ece - ece_if_calibrated, not below 0.
-        rms_debiased: root of the debiased squared error (Kumar, Liang & Ma 2019), 0 where the estimate is negative.
     """
 
     ece: float
     ece_if_calibrated: float
-    ece_debiased: float
-    rms_debiased: float
 
 
-def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> CalibrationError:
+def calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> CalibrationError:
     """Calibration error of probabilities (scans,) in bins of equal width.
 
     Raises:
@@ -104,11 +96,11 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = B
     values = check_probabilities(probabilities, truth.size)
     order = np.argsort(values, kind="stable")
     truth, values = truth[order], values[order]
-    place = _bins(values, bins)
+    place = _bins(values)
     kept = [place == b for b in np.unique(place)]
     ece = sum(abs(float(truth[k].sum()) - float(values[k].sum())) for k in kept) / truth.size
     if_calibrated = sum(_expected_gap(values[k]) for k in kept) / truth.size
-    return CalibrationError(ece, if_calibrated, max(ece - if_calibrated, 0.0), _rms(truth, values, place))
+    return CalibrationError(ece, if_calibrated)
 
 
 def _expected_gap(values: Floats) -> float:
@@ -138,18 +130,6 @@ def _joined(first: Floats, second: Floats) -> Floats:
     return np.maximum(np.fft.irfft(np.fft.rfft(first, size) * np.fft.rfft(second, size), size), 0.0)
 
 
-def _rms(labels: Ints, values: Floats, place: Ints) -> float:
-    """Square of each bin's gap less the sampling variance of its share; a bin with one scan says nothing."""
-    total, counted = 0.0, 0
-    for b in np.unique(place):
-        here = place == b
-        size, share = int(here.sum()), float(labels[here].mean())
-        if size > 1:
-            gap = (share - float(values[here].mean())) ** 2 - share * (1 - share) / (size - 1)
-            total, counted = total + size * gap, counted + size
-    return max(total / counted, 0.0) ** 0.5 if counted else 0.0
-
-
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean squared distance between probability and label (Brier 1950): 0 perfect, 0.25 for always 0.5.
 
@@ -168,7 +148,6 @@ class CalibrationLine:
         intercept: calibration in the large: log-odds to add to every scan (slope held at 1) until the mean
             probability is the share of positives; above 0 where the model says too little.
         slope: of labels on log-odds; below 1 overconfident, below 0 it ranks the wrong way round.
-        slope_intercept: the intercept fitted together with that slope.
         observed_expected: positives over the sum of probabilities (O:E); above 1 where the model says too little.
         intercept_ends: interval of `intercept`.
         slope_ends: interval of `slope`.
@@ -181,7 +160,6 @@ class CalibrationLine:
 
     intercept: float | None
     slope: float | None
-    slope_intercept: float | None
     observed_expected: float | None
     intercept_ends: Ends
     slope_ends: Ends
@@ -213,32 +191,31 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
     spread, nothing = float(odds.std()), (None, None)
     if share in {0.0, 1.0}:
         note = "one class: calibration slope and intercept need both"
-        return CalibrationLine(None, None, None, None, nothing, nothing, nothing, mean, share, spread, note)
+        return CalibrationLine(None, None, None, nothing, nothing, nothing, mean, share, spread, note)
     intercept = float(brentq(lambda a: float(expit(a + odds).mean()) - share, -100.0, 100.0))
     level = _ends(truth, expit(intercept + odds), np.ones((truth.size, 1)), groups, np.array([intercept]))
     ratio, ratio_ends = _observed_expected(truth, values, groups)
-    slope, slope_intercept, ends, note = _slope(truth, odds, groups)
-    return CalibrationLine(intercept, slope, slope_intercept, ratio, level, ends, ratio_ends, mean, share, spread, note)
+    slope, ends, note = _slope(truth, odds, groups)
+    return CalibrationLine(intercept, slope, ratio, level, ends, ratio_ends, mean, share, spread, note)
 
 
-def _slope(labels: Ints, odds: Floats, groups: Ints) -> tuple[float | None, float | None, Ends, str]:
-    """Slope, its intercept, its interval, and why there is none."""
+def _slope(labels: Ints, odds: Floats, groups: Ints) -> tuple[float | None, Ends, str]:
+    """Slope, its interval, and why there is none."""
     centre, spread = odds.mean(), odds.std()
     if spread < LEAST_SPREAD:
         why = (
             f"the scores hardly differ (standard deviation of the log-odds {spread:.3f}): the slope cannot be estimated"
         )
-        return None, None, (None, None), why
+        return None, (None, None), why
     design = np.column_stack([np.ones(odds.size), (odds - centre) / spread])
     try:
         beta = fit_logistic(design[:, 1:], labels.astype(np.float64))
     except ValueError:
         why = "the scores separate the classes: the slope is infinite and cannot be estimated"
-        return None, None, (None, None), why
+        return None, (None, None), why
     low, high = _ends(labels, expit(design @ beta), design, groups, beta)
     ends = (None, None) if low is None or high is None else (low / float(spread), high / float(spread))
-    slope = float(beta[1] / spread)
-    return slope, float(beta[0] - slope * centre), ends, ""
+    return float(beta[1] / spread), ends, ""
 
 
 def _ends(labels: Ints, fitted: Floats, design: Floats, groups: Ints, beta: Floats) -> Ends:

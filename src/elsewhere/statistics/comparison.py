@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
-from elsewhere.statistics.bootstrap import resampled_aucs
-from elsewhere.statistics.columns import Floats, check_both_classes, check_groups, check_labels, check_scores
+from elsewhere.statistics.columns import Floats, check_groups, check_labels, check_scores
 from elsewhere.statistics.delong import auc_covariance
 from elsewhere.statistics.intervals import LEVEL
 
@@ -147,54 +144,6 @@ def _compare_without_spread(first: float, second: float, patients: int) -> Compa
         return Comparison(first, second, 0.0, -1.0, 1.0, 1.0, None, 1, "no spread seen: the AUCs are equal")
     note = "no spread seen: exchange of models between patients, interval unknown"
     return Comparison(first, second, first - second, -1.0, 1.0, 0.5 ** (patients - 1), None, 1, note)
-
-
-def compare_models_by_bootstrap(
-    labels: ArrayLike, patients: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: int = 2000, *, seed: int = 0
-) -> Comparison:
-    """Two models on the same scans: percentile bootstrap of the difference, patients drawn once for both models.
-
-    The p-value is twice the smaller share of resamples on either side of no difference (ties half), at least
-    2 / (resamples + 1).
-
-    Raises:
-        ValueError: one class only, NaN, lengths that differ.
-    """
-    truth = check_labels(labels)
-    scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
-    drawn = resampled_aucs(truth, patients, scores, resamples, seed)
-    moves = drawn[0] - drawn[1]
-    aucs, _ = auc_covariance(truth, scores, patients)
-    low, high = np.quantile(moves, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    below = float((moves < 0).sum() + (moves == 0).sum() / 2)
-    p_value = min(1.0, 2 * (min(below, resamples - below) + 1) / (resamples + 1))
-    return Comparison(
-        float(aucs[0]),
-        float(aucs[1]),
-        float(aucs[0] - aucs[1]),
-        float(low),
-        float(high),
-        p_value,
-        None,
-        1,
-        "paired percentile bootstrap of patients",
-    )
-
-
-def compare_all_models(
-    labels: ArrayLike, patients: ArrayLike, scores: Mapping[str, ArrayLike]
-) -> dict[tuple[str, str], Comparison]:
-    """Every pair of models at one site, p-values adjusted by Holm for all pairs; empty with fewer than two models.
-
-    Raises:
-        ValueError: one class only, NaN, lengths that differ.
-    """
-    truth = check_labels(labels)
-    check_both_classes(truth)
-    groups = check_groups(patients, truth.size)
-    pairs = list(combinations(scores, 2))
-    found = [compare_models(truth, groups, scores[a], scores[b]) for a, b in pairs]
-    return dict(zip(pairs, adjust_family(found), strict=True))
 
 
 def adjust_family(comparisons: list[Comparison]) -> list[Comparison]:

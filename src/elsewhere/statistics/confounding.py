@@ -40,41 +40,6 @@ def _group_shares(groups: Ints, labels: Ints) -> Floats:
 
 
 @dataclass(frozen=True)
-class Baselines:
-    """What rules reach that look at no image.
-
-    Attributes:
-        chance_auc: 0.5.
-        majority_accuracy: accuracy of calling everything the majority class.
-        site_only_auc: AUC of each scan's site's share of positives; None where there is one class only.
-        site_only_accuracy: accuracy of calling each scan its own site's majority class.
-    """
-
-    chance_auc: float
-    majority_accuracy: float
-    site_only_auc: float | None
-    site_only_accuracy: float
-
-
-def baselines(sites: ArrayLike, labels: ArrayLike) -> Baselines:
-    """Baselines of a set of scans from one or several sites; within one site, site only is chance.
-
-    Raises:
-        ValueError: no scan, labels other than 0 and 1, lengths that differ.
-    """
-    truth = check_labels(labels)
-    groups = check_groups(sites, truth.size, "sites")
-    share, here = float(truth.mean()), _group_shares(groups, truth)
-    both = 0 < share < 1
-    return Baselines(
-        0.5,
-        max(share, 1 - share),
-        site_only_auc(groups, truth) if both else None,
-        float(np.maximum(here, 1 - here).mean()),
-    )
-
-
-@dataclass(frozen=True)
 class FactsScore:
     """How well facts alone tell the classes apart, by patients the rule has not seen.
 
@@ -82,7 +47,6 @@ class FactsScore:
         auc: AUC of the cross-fitted rule; each scan is compared with scans of its own fold only.
         p_value: share of label permutations (between patients) that reach this AUC, the data counted as one of them.
         permutations: number of permutations.
-        permuted_auc_95: AUC that 95 % of the permutations stay below.
         folds: number of folds, patients kept whole.
         columns: names of the columns used, "kernel=B70s" for a category, "age" for a number, "age missing".
     """
@@ -90,7 +54,6 @@ class FactsScore:
     auc: float
     p_value: float
     permutations: int
-    permuted_auc_95: float
     folds: int
     columns: tuple[str, ...]
 
@@ -141,8 +104,7 @@ def facts_auc(
         ]
     )
     reached = (1 + int((permuted >= found - 1e-12).sum())) / (1 + settings.permutations)
-    limit = float(np.quantile(permuted, 0.95)) if permuted.size else float("nan")
-    return FactsScore(found, reached, settings.permutations, limit, int(folds.max()) + 1, names)
+    return FactsScore(found, reached, settings.permutations, int(folds.max()) + 1, names)
 
 
 def tabulate_facts(facts: Mapping[str, ArrayLike], scans: int) -> tuple[tuple[str, ...], Floats]:
@@ -219,23 +181,3 @@ def _cross_fitted_auc(table: Floats, labels: Ints, folds: Ints, ridge: float) ->
         pairs = int(labels[out].sum()) * int((1 - labels[out]).sum())
         won, made = won + pairs * float(exact_auc(labels[out], scores.round(12))), made + pairs
     return won / made if made else 0.5
-
-
-def warn_of_confounding(sites: ArrayLike, labels: ArrayLike, limit: float = 0.6) -> list[str]:
-    """Plain sentences for a reader: sites with one class, and a site-only AUC above the limit (empty: nothing to say).
-
-    Raises:
-        ValueError: no scan, labels other than 0 and 1, lengths that differ.
-    """
-    truth = check_labels(labels)
-    places = np.asarray(sites)
-    check_groups(places, truth.size, "sites")
-    said = []
-    for site in np.unique(places):
-        here = truth[places == site]
-        if here.min() == here.max():
-            name = "positive" if here[0] else "negative"
-            said.append(f"{site} has only {name} scans: a model that recognises the site knows the answer there.")
-    if 0 < truth.mean() < 1 and (auc := site_only_auc(places, truth)) > limit:
-        said.append(f"Site and label are confounded: a rule that knows only the hospital reaches an AUC of {auc:.2f}.")
-    return said

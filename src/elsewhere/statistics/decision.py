@@ -1,4 +1,4 @@
-"""Validation probabilities in; the threshold, temperature or recalibration that decides positive or negative out."""
+"""Validation probabilities in; the threshold or recalibration that decides positive or negative out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from elsewhere.statistics.columns import Floats, Ints, check_labels, check_probabilities
@@ -27,9 +26,6 @@ ARGMAX = 0.5
 
 CLOSEST_TO_CERTAIN = 1e-12
 """Probabilities of exactly 0 and 1 are moved in by this much, so that their log-odds are finite."""
-
-LOG_TEMPERATURES = (np.log(0.02), np.log(50.0))
-"""Search range of the temperature; perfectly separated validation scans stop at its lower end."""
 
 
 @dataclass(frozen=True)
@@ -171,40 +167,15 @@ def _middle_of_longest_run(best: NDArray[np.bool_]) -> int:
 
 @dataclass(frozen=True)
 class Recalibration:
-    """A map from a model's probability to a calibrated one: expit(intercept + slope · logit(p)).
+    """A map from a model's probability to a calibrated one: expit(intercept + slope · logit(p)) (Cox 1958; Platt 1999).
 
     Attributes:
-        method: "temperature" (slope only, 1/slope is the temperature; Guo et al. 2017) or "logistic" (intercept
-            and slope; Platt 1999, Cox 1958).
-        intercept: log-odds added; 0 for "temperature".
+        intercept: log-odds added.
         slope: factor on the log-odds; below 1 where the model was overconfident.
     """
 
-    method: Literal["temperature", "logistic"]
     intercept: float
     slope: float
-
-    @property
-    def temperature(self) -> float:
-        """What the log-odds are divided by."""
-        return 1.0 / self.slope
-
-
-def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Recalibration:
-    """The temperature with the smallest log loss on validation scans, between 0.02 and 50; never moves a rank.
-
-    Raises:
-        ValueError: as `choose_threshold`.
-    """
-    truth = check_labels(labels)
-    odds = log_odds(check_probabilities(probabilities, truth.size))
-    signed = np.where(truth == 1, odds, -odds)
-
-    def log_loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0.0, -signed / np.exp(log_temperature)).mean())
-
-    found = minimize_scalar(log_loss, bounds=LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-8})
-    return Recalibration("temperature", 0.0, float(np.exp(-found.x)))
 
 
 def fit_recalibration(labels: ArrayLike, probabilities: ArrayLike) -> Recalibration:
@@ -227,7 +198,7 @@ def fit_recalibration(labels: ArrayLike, probabilities: ArrayLike) -> Recalibrat
     targets = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (truth.size - positives + 2))
     centre, spread = odds.mean(), odds.std()
     intercept, slope = fit_logistic(((odds - centre) / spread)[:, None], targets)
-    return Recalibration("logistic", float(intercept - slope * centre / spread), float(slope / spread))
+    return Recalibration(float(intercept - slope * centre / spread), float(slope / spread))
 
 
 def recalibrate(probabilities: ArrayLike, recalibration: Recalibration) -> Floats:

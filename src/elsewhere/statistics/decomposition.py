@@ -55,6 +55,7 @@ from elsewhere.statistics.intervals import LEVEL, Interval, auc_interval, z_valu
 METHOD = "percentile bootstrap of patients at both sites, share of positives sampled"
 METHOD_HELD = "percentile bootstrap of patients at both sites, numbers of positive and negative patients held"
 CHANCE = 0.5
+FOLDS = 5
 SURELY = 0.95
 """A part is named as the largest where it is so in this share of resamples."""
 LARGEST_UNCOVERED = 0.2
@@ -446,7 +447,6 @@ def local_gain(
     probabilities: ArrayLike,
     point: OperatingPoint,
     *,
-    folds: int = 5,
     seed: int = 0,
 ) -> LocalGain:
     """Cross-fitted by patient: gain of a local threshold and of a local recalibration, with clustered intervals.
@@ -462,7 +462,7 @@ def local_gain(
         raise ValueError("all scans are of one patient; nothing is left to try a local threshold on")
     order = np.lexsort([np.random.default_rng([seed, people]).random(people), np.bincount(groups, truth) > 0])
     fold = np.empty(people, np.int64)
-    fold[order] = np.arange(people) % min(folds, people)
+    fold[order] = np.arange(people) % min(FOLDS, people)
     gains = np.zeros((2, truth.size))
     for f in np.unique(fold):
         out = fold[groups] == f

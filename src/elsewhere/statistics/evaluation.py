@@ -43,6 +43,7 @@ DRAWS = 4_000_000
 """Scans drawn in all resamples of a bootstrap together: fewer resamples where there are very many scans."""
 MOST_RESAMPLES, LEAST_RESAMPLES = 2000, 100
 THRESHOLDS = 9
+MOST_POINTS = 400
 """Thresholds of the what-if table, besides the product's own."""
 
 ONLY_PROBABILITY = (
@@ -365,12 +366,12 @@ def _what_if(scans: Scored, rows: ProductRows, prevalence: float | None) -> tupl
     return tuple(found)
 
 
-def _thin(roc: Roc, most: int = 400) -> Roc:
-    """The curve with at most so many points, its ends kept."""
-    if roc.thresholds.size <= most:
+def _thin(roc: Roc) -> Roc:
+    """The curve with at most `MOST_POINTS` points, its ends kept."""
+    if roc.thresholds.size <= MOST_POINTS:
         return roc
     steps = np.cumsum(np.abs(np.diff(roc.false_positive_rate, prepend=0)) + np.diff(roc.true_positive_rate, prepend=0))
-    kept = np.unique(np.searchsorted(steps, np.linspace(0, steps[-1], most)).clip(0, steps.size - 1))
+    kept = np.unique(np.searchsorted(steps, np.linspace(0, steps[-1], MOST_POINTS)).clip(0, steps.size - 1))
     return Roc(roc.thresholds[kept], roc.false_positive_rate[kept], roc.true_positive_rate[kept])
 
 

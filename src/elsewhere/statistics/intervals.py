@@ -54,7 +54,6 @@ def auc_interval(
     scores: ArrayLike,
     method: AucMethod = DEFAULT_AUC_METHOD,
     *,
-    level: float = LEVEL,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
@@ -68,8 +67,8 @@ def auc_interval(
     groups = check_groups(patients, truth.size)
     if method in {"percentile", "bca"}:
         drawn = resampled_aucs(truth, groups, values, resamples, seed)[0]
-        return bootstrap_interval(truth, groups, values, drawn, accelerated=method == "bca", level=level)
-    (auc, variance, worth), z = auc_variance(truth, values, groups), z_value(level)
+        return bootstrap_interval(truth, groups, values, drawn, accelerated=method == "bca")
+    (auc, variance, worth), z = auc_variance(truth, values, groups), z_value(LEVEL)
     if not np.isfinite(variance):
         return Interval(auc, 0.0, 1.0, "unknown: one class comes from a single patient")
     if method == "score":
@@ -132,11 +131,11 @@ def _logit_ends(auc: float, error: float, z: float) -> tuple[float, float]:
 
 
 def bootstrap_interval(
-    labels: Ints, groups: Ints, scores: Floats, drawn: Floats, *, accelerated: bool = False, level: float = LEVEL
+    labels: Ints, groups: Ints, scores: Floats, drawn: Floats, *, accelerated: bool = False
 ) -> Interval:
     """Percentile or BCa (Efron 1987) interval of the AUC from patient-clustered resamples drawn (resamples,)."""
     auc = float(placements(labels, scores[None])[0][labels == 1].mean())
-    tails = np.array([0.5 - level / 2, 0.5 + level / 2])
+    tails = np.array([0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     if not accelerated or np.ptp(drawn) == 0:
         low, high = np.quantile(drawn, tails)
         return Interval(auc, float(low), float(high), "percentile bootstrap of patients")
@@ -186,7 +185,7 @@ def effective_trials(right: ArrayLike, groups: Ints) -> float:
     return scans / float(np.clip(design, 1.0, agreeing))
 
 
-def proportion_interval(right: ArrayLike, patients: ArrayLike, level: float = LEVEL) -> Interval:
+def proportion_interval(right: ArrayLike, patients: ArrayLike) -> Interval:
     """Share of right answers (scans,) with Wilson's interval on the effective number of scans.
 
     Raises:
@@ -195,7 +194,7 @@ def proportion_interval(right: ArrayLike, patients: ArrayLike, level: float = LE
     values = check_labels(right)
     groups = check_groups(patients, values.size)
     share = float(values.mean())
-    ends = wilson_ends(share, effective_trials(values, groups), level)
+    ends = wilson_ends(share, effective_trials(values, groups))
     return Interval(share, *ends, "Wilson, effective sample size by patient")
 
 

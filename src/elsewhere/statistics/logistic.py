@@ -8,30 +8,26 @@ from scipy.special import expit
 from elsewhere.statistics.columns import Floats
 
 LARGEST_STEP = 5.0
+MOST_STEPS = 100
 
 
-def fit_logistic(
-    features: Floats, targets: Floats, ridge: float = 0.0, weights: Floats | None = None, iterations: int = 100
-) -> Floats:
+def fit_logistic(features: Floats, targets: Floats, ridge: float = 0.0) -> Floats:
     """Coefficients (1 + columns), the intercept first, by Newton's method on the penalised likelihood.
 
     Args:
         features: (scans, columns).
         targets: (scans,) in 0..1; fractions are allowed (Platt's smoothed targets).
         ridge: penalty ridge/2 · |coefficients|², never on the intercept.
-        weights: (scans,) non-negative, default 1.
-        iterations: at most this many steps.
 
     Raises:
         ValueError: it does not converge, as where a feature separates the classes and ridge is 0.
     """
     design = np.column_stack([np.ones(len(features)), features])
-    share = np.ones(len(design)) if weights is None else weights
     penalty = np.full(design.shape[1], ridge)
     penalty[0] = 0.0
     beta = np.zeros(design.shape[1])
-    for _ in range(iterations):
-        step = _newton_step(design, targets, share, penalty, beta)
+    for _ in range(MOST_STEPS):
+        step = _newton_step(design, targets, penalty, beta)
         beta = beta + step
         if np.abs(step).max() < 1e-10:
             return beta
@@ -40,11 +36,11 @@ def fit_logistic(
     )
 
 
-def _newton_step(design: Floats, targets: Floats, share: Floats, penalty: Floats, beta: Floats) -> Floats:
+def _newton_step(design: Floats, targets: Floats, penalty: Floats, beta: Floats) -> Floats:
     """One step, shortened where it would leap (the plain step overshoots on separated classes)."""
     fitted = expit(design @ beta)
-    slope = design.T @ (share * (targets - fitted)) - penalty * beta
-    curvature = (design * (share * fitted * (1 - fitted))[:, None]).T @ design + np.diag(penalty)
+    slope = design.T @ (targets - fitted) - penalty * beta
+    curvature = (design * (fitted * (1 - fitted))[:, None]).T @ design + np.diag(penalty)
     try:
         step = np.linalg.solve(curvature, slope)
     except np.linalg.LinAlgError as error:

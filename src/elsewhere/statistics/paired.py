@@ -51,7 +51,7 @@ def paired_mean(sites: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Interval:
     return Interval(estimate, max(estimate - half, -1.0), min(estimate + half, 1.0), method)
 
 
-def paired_share_difference(first: ArrayLike, second: ArrayLike, patients: ArrayLike, level: float = LEVEL) -> Interval:
+def paired_share_difference(first: ArrayLike, second: ArrayLike, patients: ArrayLike) -> Interval:
     """Share of right answers of the first less that of the second, on the same scans: Tango's (1998) score interval.
 
     The counts of scans that only one answers rightly are divided by the design effect of the differences: their
@@ -62,7 +62,6 @@ def paired_share_difference(first: ArrayLike, second: ArrayLike, patients: Array
         first: 1 where the first is right (scans,).
         second: 1 where the second is right (scans,).
         patients: patient of each scan (scans,).
-        level: of the interval.
 
     Raises:
         ValueError: no scan, answers other than 0 and 1, lengths that differ.
@@ -87,7 +86,7 @@ def paired_share_difference(first: ArrayLike, second: ArrayLike, patients: Array
     if alone > 0:
         between = float((np.bincount(groups, moves - gap) ** 2).sum()) * sizes.size / max(sizes.size - 1, 1)
         design = float(np.clip(between / (alone * one.size / max(one.size - 1, 1)), 1.0, agreeing))
-    low, high = tango_ends(gained / design, lost / design, one.size / design, level)
+    low, high = tango_ends(gained / design, lost / design, one.size / design)
     return Interval(gap, low, high, "Tango's score interval, effective sample size by patient")
 
 

@@ -336,8 +336,8 @@ def _planned_share(labels: Ints) -> float:
     return float(np.clip(np.mean(labels), 0.05, 0.95))
 
 
-def scans_to_prove(auc: float, positives: float, half_width: float = HALF_WIDTH) -> int:
-    """Scans (one per patient) whose AUC has a 95 % interval of ± `half_width`, rounded up to tens.
+def scans_to_prove(auc: float, positives: float) -> int:
+    """Scans (one per patient) whose AUC has a 95 % interval of ± `HALF_WIDTH`, rounded up to tens.
 
     Hanley & McNeil 1982, equation 2, exponential model; an AUC above 0.95 is planned as 0.95, because near 1 the
     formula promises too much, and one below 0.5 as its mirror image.
@@ -345,7 +345,6 @@ def scans_to_prove(auc: float, positives: float, half_width: float = HALF_WIDTH)
     Args:
         auc: supposed AUC.
         positives: share of positives, above 0 and below 1.
-        half_width: of the interval.
 
     Raises:
         ValueError: the share of positives is not between 0 and 1.
@@ -357,7 +356,7 @@ def scans_to_prove(auc: float, positives: float, half_width: float = HALF_WIDTH)
     for scans in range(20, 20_000, 10):
         up, down = positives * scans, (1 - positives) * scans
         variance = a * (1 - a) + (up - 1) * (pair_up - a**2) + (down - 1) * (pair_down - a**2)
-        if z_value(0.95) * (variance / (up * down)) ** 0.5 <= half_width:
+        if z_value(0.95) * (variance / (up * down)) ** 0.5 <= HALF_WIDTH:
             return scans
     return 20_000
 

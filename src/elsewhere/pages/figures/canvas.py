@@ -73,9 +73,9 @@ class Canvas:
         """A polyline."""
         self._marks.append(Line(xs, ys, color, width, dash))
 
-    def area(self, xs: Sequence[float], low: Sequence[float], high: Sequence[float], color: str = BLUE) -> None:
+    def area(self, xs: Sequence[float], low: Sequence[float], high: Sequence[float]) -> None:
         """A band between two curves over the same xs."""
-        self._marks.append(Area(xs, low, high, color))
+        self._marks.append(Area(xs, low, high, BLUE))
 
     def ring(self, x: float, y: float, color: str) -> None:
         """A small ring; the card shows through it."""

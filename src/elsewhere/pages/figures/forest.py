@@ -65,10 +65,10 @@ class ForestScale:
         return min(max((value - self.first) / (self.last - self.first), 0.0), 1.0)
 
 
-def forest(name: str, alt: str, panels: Sequence[ForestPanel], scale: ForestScale, columns: int = 2) -> Canvas:
-    """Panels side by side, `columns` in a row, each as high as the highest of its row."""
+def forest(name: str, alt: str, panels: Sequence[ForestPanel], scale: ForestScale) -> Canvas:
+    """Panels side by side, two in a row, each as high as the highest of its row."""
     across = NAMES + SCALE + NUMBER
-    columns = max(1, min(columns, len(panels)))
+    columns = max(1, min(2, len(panels)))
     lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     heights = [HEAD + ROW * max(len(p.rows) for p in line) + FOOT for line in lines]
     canvas = Canvas(name, alt, 2 * MARGIN + columns * across + (columns - 1) * GAP, sum(heights) + 6)

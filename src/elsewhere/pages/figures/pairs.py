@@ -25,11 +25,11 @@ class Pair:
 
 
 def pair_sheet(
-    name: str, alt: str, views: Mapping[str, Mapping[tuple[str, str], Pair]], sites: Sequence[str], columns: int = 2
+    name: str, alt: str, views: Mapping[str, Mapping[tuple[str, str], Pair]], sites: Sequence[str]
 ) -> Canvas:
     """One square per view, sites down and across; the darker, the easier the two are told apart."""
     side = NAME + CELL * len(sites)
-    columns = max(1, min(columns, len(views)))
+    columns = max(1, min(2, len(views)))
     lines = -(-len(views) // columns)
     height = HEAD + CELL * 0.62 * len(sites) + 26
     canvas = Canvas(name, alt, 2 * MARGIN + columns * side + (columns - 1) * GAP, lines * height + 6)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from elsewhere.scans.phantom.disease import Kind, LesionStyle, draw_disease
+from elsewhere.scans.phantom.disease import LesionStyle
 from elsewhere.scans.phantom.exam import Plan
 from elsewhere.scans.phantom.habits import PATIENTS
 from elsewhere.scans.phantom.ties import PUBLISHED, QUARTER, TIES, Habit, SiteSettings
@@ -91,34 +91,9 @@ def plan_site(site: SiteSettings, seed: int, finest: float) -> list[Plan]:
     return [plan for i in range(site.patients) for plan in plan_patient(site, seed, i, finest)]
 
 
-def plan_patient(site: SiteSettings, seed: int, number: int, finest: float, label: int | None = None) -> list[Plan]:
-    """The scans of one patient; `label` overrides the site's own turn of positives and negatives."""
-    if label is None:
-        # spreads the positives evenly, so that a larger site keeps the patients of a smaller one
-        label = int(np.floor((number + 1) * site.positive + 1e-9) - np.floor(number * site.positive + 1e-9))
+def plan_patient(site: SiteSettings, seed: int, number: int, finest: float) -> list[Plan]:
+    """The scans of one patient."""
+    # spreads the positives evenly, so that a larger site keeps the patients of a smaller one
+    label = int(np.floor((number + 1) * site.positive + 1e-9) - np.floor(number * site.positive + 1e-9))
     habit = Habit(site, label, (seed, site.name, number), finest)
     return list(PATIENTS[site.layout](habit, number))
-
-
-# Counterfactuals: what no real data set has --------------------------------------------------------------------------
-
-
-def with_disease(plan: Plan, kind: Kind, style: LesionStyle) -> Plan:
-    """The same patient on the same scanner, with another disease (or "normal")."""
-    disease = draw_disease(plan.patient, kind, style, plan.key)
-    return replace(plan, disease=disease, label=int(kind == "covid"))
-
-
-def at_site(plan: Plan, site: SiteSettings, finest: float, like: int | None = None) -> Plan:
-    """The same patient with the same disease, scanned at another site as that site scans label `like` (own if None)."""
-    label = plan.label if like is None else like
-    seed = plan.key[0]
-    assert isinstance(seed, int), plan.key
-    elsewhere = plan_patient(replace(site, name=f"{plan.site} at {site.name}"), seed, _number(plan), finest, label)[0]
-    return replace(plan, protocol=elsewhere.protocol)
-
-
-def _number(plan: Plan) -> int:
-    number = plan.key[2]
-    assert isinstance(number, int), plan.key
-    return number

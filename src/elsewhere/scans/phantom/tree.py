@@ -15,6 +15,7 @@ from elsewhere.scans.phantom.shape import Array, Grid
 Points = NDArray[np.float64]
 FAN = np.array([0.45, 1.0, 1.0])  # branches part towards front, back and sides before they part up and down
 MURRAY = 3.0  # Murray's law: the cubes of the daughters' radii add up to the mother's (Murray 1926, PNAS 12:207)
+REACH = 0.42  # share of the way to the middle of its tips that a branch covers, half as much to half as much again
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +48,7 @@ def lung_points(patient: Patient, side: int, count: int, rng: np.random.Generato
     return points[np.arange(count) % len(points)].astype(np.float64)
 
 
-def grow(
-    root: tuple[float, float, float], tips: Points, tip_radius: float, rng: np.random.Generator, reach: float = 0.42
-) -> Tree:
+def grow(root: tuple[float, float, float], tips: Points, tip_radius: float, rng: np.random.Generator) -> Tree:
     """Binary tree from the root to all tips (a power of two): every branch heads for the middle of its tips.
 
     Args:
@@ -57,7 +56,6 @@ def grow(
         tips: [2^k, 3] in mm.
         tip_radius: mm; a branch that feeds m tips has radius tip_radius · m^(1/3).
         rng: draws how far each branch goes.
-        reach: share of the way to the middle of its tips that a branch covers, half as much to half as much again.
     """
     groups = tips[None]
     nodes = np.array([root], np.float64)
@@ -66,7 +64,7 @@ def grow(
         groups = _halve(groups)
         parents = np.repeat(nodes, 2, 0)
         last = groups.shape[1] == 1
-        share = reach * rng.uniform(0.5, 1.5, (len(groups), 1))
+        share = REACH * rng.uniform(0.5, 1.5, (len(groups), 1))
         nodes = groups[:, 0] if last else parents + share * (groups.mean(1) - parents)
         starts.append(parents)
         stops.append(nodes)

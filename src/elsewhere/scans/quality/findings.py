@@ -8,13 +8,12 @@ from statistics import median
 from typing import Any
 
 from elsewhere.scans.quality.fingerprint import FEWEST_SLICES, Fingerprint
-from elsewhere.scans.quality.matching import Match, MatchSettings, find_matches
+from elsewhere.scans.quality.matching import Match, find_matches
 from elsewhere.statistics.audit import equal_voxels
 from elsewhere.wording import numbered, verb
 
 Row = Mapping[str, Any]
 
-MATCHING = MatchSettings()
 DIVIDED = ("train", "validation", "test")
 COMPARED = ("kernel", "thickness_mm", "slices", "rows", "units", "manufacturer", "series", "date")
 """Facts whose difference says how two scans of one anatomy came to differ."""
@@ -31,14 +30,13 @@ WINDOW_ERROR, FEWEST_WINDOWS = 200, 5
 """HU, of the median over a site's scans (one errs by up to 220: docs, forensics tables); and at least so many scans."""
 
 
-def find_oddities(rows: Sequence[Row], settings: MatchSettings = MATCHING) -> list[dict[str, Any]]:
+def find_oddities(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Everything odd about a study's scans, suspected leaks first.
 
     Args:
         rows: one mapping per scan with `site`, `patient`, `scan`, `label`, `subset`, `content_hash` (of the voxels as
             read), `prepared_hash` (as prepared), `minimum`, `maximum`, `units`, `facts` (a mapping), and `forensics`,
             what `examine` gave.
-        settings: when two scans are of one anatomy.
 
     Returns:
         flat records: `finding` ("copy", "same anatomy", "near-duplicate", "slice order", "reversed", "encoding",
@@ -47,13 +45,13 @@ def find_oddities(rows: Sequence[Row], settings: MatchSettings = MATCHING) -> li
         in words.
     """
     pairs = sorted(
-        _pairs(rows, settings),
+        _pairs(rows),
         key=lambda r: (not r["suspected_leak"], r["site"] == r["other_site"] and r["patient"] == r["other_patient"]),
     )
     return [*pairs, *(oddity for row in rows for oddity in _oddities(row))]
 
 
-def _pairs(rows: Sequence[Row], settings: MatchSettings) -> Iterator[dict[str, Any]]:
+def _pairs(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Copies by their voxels, whatever they show; then what looks alike.
 
     Of copies, and of single pictures that look alike, not every pair is told: in a collection of neighbouring slices
@@ -65,7 +63,7 @@ def _pairs(rows: Sequence[Row], settings: MatchSettings) -> Iterator[dict[str, A
         yield _pair(rows[first], rows[second], None)
     together = _groups_of(copies)
     fingerprints = [Fingerprint.from_text(row["forensics"]["fingerprint"]) for row in rows]
-    matches = [m for m in find_matches(fingerprints, settings) if together.get(m.first, -1) != together.get(m.second)]
+    matches = [m for m in find_matches(fingerprints) if together.get(m.first, -1) != together.get(m.second)]
     nearest: dict[tuple[int, bool], Match] = {}
     for match in sorted(matches, key=lambda m: -m.shape):
         if match.single:

@@ -1,28 +1,32 @@
-"""Real CT for tests in; re-packed sites, a tiny study over them, and one full-size pass with its cost out."""
+"""Real CT for tests in; re-packed sites, a tiny study over them, and one full-size pass with its cost out.
+
+    python benchmarks/real.py [runs/real] [--data FOLDER] [--workers N] [--no-full-size]
+
+Its networks see twenty batches and are not meant to learn: it shows the path on real pixels and measures nothing.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import shutil
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from torch.nn import functional as F
 
 from elsewhere import engine
-from elsewhere.commands import Workers
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
-from elsewhere.errors import BadSite
+from elsewhere.errors import BadSite, ElsewhereError
 from elsewhere.files import write_whole
 from elsewhere.model.fast_training import Trained
 from elsewhere.model.network import Network
@@ -57,7 +61,7 @@ VIEWED = (
 )
 
 STUDY = '''\
-# Written by `elsewhere real`: plumbing on real pixels, not evidence.
+# Written by benchmarks/real.py: plumbing on real pixels, not evidence.
 name = "real"
 title = "Real CT, re-packed into the four published layouts"
 origin = "repacked"
@@ -95,17 +99,8 @@ stride = 4
 '''
 
 
-def real(
-    out: Annotated[Path, typer.Argument(help="Folder for everything that is made.")] = Path("runs/real"),
-    data: Annotated[Path | None, typer.Option(help="The real CT [ELSEWHERE_REAL_DATA or ../shared/data/real].")] = None,
-    workers: Workers = None,
-    full_size: Annotated[bool, typer.Option(help="Also one forward pass and one training step at full size.")] = True,
-) -> None:
-    """Run the study commands on real CT: re-packed sites, all cells, the page. Shows the path, measures nothing.
-
-    Its networks see twenty batches and are not meant to learn: the exit code is 0 whether or not they did.
-    """
-    source = data or Path(os.environ.get("ELSEWHERE_REAL_DATA", "../shared/data/real"))
+def real(out: Path, source: Path, workers: int | None = None, *, full_size: bool = True) -> None:
+    """Every study command on re-packed sites under `out`; `source` holds the real CT."""
     if not (source / "covid-ct-md").is_dir():
         raise BadSite(source, "holds no real CT data", "Set ELSEWHERE_REAL_DATA to the folder with covid-ct-md")
     sites = out / "sites"
@@ -233,3 +228,17 @@ def _full_size(source: Path) -> None:
             f"Full size (128 x 512 x 512, 12.84 M parameters), one {words}: {seconds:.1f} s, peak {peak:.1f} GiB",
             soft_wrap=True,
         )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/real"), help="folder for everything made")
+    parser.add_argument("--data", type=Path, help="the real CT [ELSEWHERE_REAL_DATA or ../shared/data/real]")
+    parser.add_argument("--workers", type=int, help="processes [all cores]")
+    parser.add_argument("--no-full-size", action="store_true", help="leave out the passes at full size")
+    given = parser.parse_args()
+    data = given.data or Path(os.environ.get("ELSEWHERE_REAL_DATA", "../shared/data/real"))
+    try:
+        real(given.out, data, given.workers, full_size=not given.no_full_size)
+    except ElsewhereError as error:
+        sys.exit(str(error))
