@@ -450,4 +450,4 @@ def test_a_file_system_without_locks_is_said_and_trained_on(
                 pass
         else:
             with lock(tmp_path / "state"):
-                assert "this file system knows no locks" in capsys.readouterr().err
+                assert "this file system has no file locks" in capsys.readouterr().err

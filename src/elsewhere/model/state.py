@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,11 @@ from elsewhere.checksum import PLACE, is_sealed_file, write_sealed
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
 from elsewhere.model.selection import Check
+
+try:
+    import fcntl
+except ImportError:  # as on Windows
+    fcntl = None  # type: ignore[assignment]
 
 UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # as some shared file systems answer
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's Adam keeps of each parameter, besides the step
@@ -157,11 +161,17 @@ def _changes(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, 
 def lock(folder: Path) -> Iterator[None]:
     """Keep a second training out of a folder for as long as this one runs; a killed process lets go by itself.
 
+    Where the system or the file system has no locks, that is said on stderr and the training goes on.
+
     Raises:
         BadStudy: another process is training there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
+        if fcntl is None:
+            _warn_of_no_lock(folder, "system")
+            yield
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -171,8 +181,9 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in UNLOCKABLE:
                 raise
-            print(
-                f"{folder}: this file system knows no locks: see to it that no second training runs here.",
-                file=sys.stderr,
-            )
+            _warn_of_no_lock(folder, "file system")
         yield
+
+
+def _warn_of_no_lock(folder: Path, what: str) -> None:
+    print(f"{folder}: this {what} has no file locks. Make sure that no second training runs here.", file=sys.stderr)
