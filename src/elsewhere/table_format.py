@@ -82,27 +82,33 @@ class TableFormat(Generic[RowT]):
         Raises:
             BadStudy: it is missing, damaged, of another format, lacks a column, or a cell has no value of its column.
         """
-        table, names = self.read_columns(path), [c.field for c in self.columns]
+        return self._rows(path, self.read_columns(path))
+
+    def read_columns(self, path: Path) -> pa.Table:
+        """The checked columns of a file, as Arrow has them; raises as `read`."""
+        return self._parsed(path)[0]
+
+    def read_made_from(self, path: Path) -> tuple[list[RowT], str]:
+        """The rows of a file, and the key of what they were made from ("" where it keeps none); raises as `read`."""
+        table, marks = self._parsed(path)
+        return self._rows(path, table), marks.get("made_from", "")
+
+    def made_from(self, path: Path) -> str:
+        """The key of what a whole file was made from; "" where it keeps none; raises as `read_columns`."""
+        return self._parsed(path)[1].get("made_from", "")
+
+    def _parsed(self, path: Path) -> tuple[pa.Table, dict[str, str]]:
+        table, marks = read_marked_columns(path, self.next_step)
+        _check_format(path, marks.get("table"), self.mark, self.next_step)
+        return pa.table([self._column(path, table, c) for c in self.columns], schema=self.schema), marks
+
+    def _rows(self, path: Path, table: pa.Table) -> list[RowT]:
+        names = [c.field for c in self.columns]
         try:
             values = [[c.from_file(v) for v in table[c.name].to_pylist()] for c in self.columns]
         except ValueError as error:
             raise BadStudy(path, f"is damaged: a cell is not JSON ({error})", self.next_step) from error
         return [self.row(**dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]
-
-    def read_columns(self, path: Path) -> pa.Table:
-        """The checked columns of a file, as Arrow has them; raises as `read`."""
-        table, marks = read_marked_columns(path, self.next_step)
-        _check_format(path, marks.get("table"), self.mark, self.next_step)
-        found = [self._column(path, table, c) for c in self.columns]
-        return pa.table(found, schema=self.schema)
-
-    def made_from(self, path: Path) -> str:
-        """The key of what a whole file was made from; "" where it keeps none.
-
-        Raises:
-            BadStudy: it is missing or damaged.
-        """
-        return read_marked_columns(path, self.next_step)[1].get("made_from", "")
 
     def _column(self, path: Path, table: pa.Table, wanted: Column) -> pa.ChunkedArray:
         if wanted.name not in table.schema.names:

@@ -18,6 +18,7 @@ from elsewhere.pages.report.pictures import examples as draw
 from elsewhere.scans.sites import reader
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.records import usable_rows
 
 SITES = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 
@@ -50,7 +51,7 @@ def by_stage(found: list[ExampleSlice]) -> dict[str, list[ExampleSlice]]:
 
 def test_each_example_stands_raw_and_prepared(prepared) -> None:
     folder, settings = prepared
-    found = by_stage(list(module.examples(folder, settings)))
+    found = by_stage(list(module.examples(folder, usable_rows(folder), settings)))
     assert list(found) == ["as read", "as the network gets it"]
     raw, network = found.values()
     assert [(e.site, e.label) for e in raw] == [(e.site, e.label) for e in network]
@@ -62,7 +63,8 @@ def test_each_example_stands_raw_and_prepared(prepared) -> None:
 
 def test_the_raw_slice_is_the_files_own(prepared) -> None:
     folder, settings = prepared
-    (shown,) = [e for e in module.examples(folder, settings) if e.site == "MosMedData" and e.stage == "as read"]
+    found = module.examples(folder, usable_rows(folder), settings)
+    (shown,) = [e for e in found if e.site == "MosMedData" and e.stage == "as read"]
     root = Path(next(s["root"] for s in settings["sites"] if s["name"] == "MosMedData"))
     volumes = [reader("mosmeddata").read(s).voxels[3] for s in reader("mosmeddata").find(root, "MosMedData").scans]
     assert any(
@@ -75,7 +77,7 @@ def test_the_raw_slice_is_the_files_own(prepared) -> None:
 )
 def test_the_raw_row_says_where_the_scans_come_from(prepared, origin, words) -> None:
     folder, settings = prepared
-    found = by_stage(list(module.examples(folder, settings | {"origin": origin})))
+    found = by_stage(list(module.examples(folder, usable_rows(folder), settings | {"origin": origin})))
     assert list(found) == [words, "as the network gets it"]
 
 
@@ -83,7 +85,7 @@ def test_where_the_source_is_gone_the_picture_says_so(prepared, tmp_path) -> Non
     folder, settings = prepared
     for site in settings["sites"]:
         site["root"] = str(tmp_path / "gone")
-    raw, network = by_stage(list(module.examples(folder, settings))).values()
+    raw, network = by_stage(list(module.examples(folder, usable_rows(folder), settings))).values()
     assert {(e.pixels, e.caption) for e in raw} == {(None, "its files are gone")}
     assert all(e.pixels is not None for e in network)
     assert not (folder.root / "examples.parquet").exists()
@@ -97,19 +99,19 @@ def test_a_changed_source_is_not_passed_off_as_what_was_prepared(prepared, tmp_p
     for scan in reader("mosmeddata").find(old, "MosMedData").scans:
         volume = reader("mosmeddata").read(scan)
         reader("mosmeddata").write(Path(site["root"]), scan, replace(volume, voxels=volume.voxels + np.int16(1)))
-    changed = next(e for e in module.examples(folder, settings) if e.site == "MosMedData")
+    changed = next(e for e in module.examples(folder, usable_rows(folder), settings) if e.site == "MosMedData")
     assert (changed.pixels, changed.caption) == (None, "its files have changed since")
 
 
 def test_a_second_page_does_not_search_the_sites_again(prepared, monkeypatch) -> None:
     folder, settings = prepared
-    first = list(module.examples(folder, settings))
+    first = list(module.examples(folder, usable_rows(folder), settings))
 
     def refuse(kind: str) -> None:
         raise AssertionError(f"searched {kind} again")
 
     monkeypatch.setattr(module, "reader", refuse)
-    again = list(module.examples(folder, settings))
+    again = list(module.examples(folder, usable_rows(folder), settings))
     for one, other in zip(first, again, strict=True):
         assert one.caption == other.caption
         np.testing.assert_array_equal(one.pixels, other.pixels)

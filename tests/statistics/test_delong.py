@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elsewhere.statistics.delong import auc_covariance, effective_scans, placements
+from elsewhere.statistics.delong import auc_covariance, auc_spread, placements
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GIVEN = json.loads((GOLDEN / "proc_input.json").read_text())["sets"]
@@ -73,19 +73,24 @@ def test_clustered_covariance_equals_obuchowski(mixed):
     assert np.allclose(covariance, slow, atol=1e-12)
 
 
+def worth(labels, scores, patients):
+    """Effective (positives, negatives) of one model's scores."""
+    return auc_spread(labels, scores, patients)[2][0]
+
+
 def test_copies_of_a_scan_do_not_make_us_surer():
     random = np.random.default_rng(7)
     labels, scores = np.repeat([0, 1], 15), random.random(30)
     _, once = auc_covariance(labels, scores)
     _, thrice = auc_covariance(np.tile(labels, 3), np.tile(scores, 3), np.tile(np.arange(30), 3))
     assert thrice[0, 0] == pytest.approx(once[0, 0], rel=1e-12)
-    assert effective_scans(np.tile(labels, 3), np.tile(scores, 3), np.tile(np.arange(30), 3)) == pytest.approx((15, 15))
+    assert worth(np.tile(labels, 3), np.tile(scores, 3), np.tile(np.arange(30), 3)) == pytest.approx((15, 15))
 
 
 def test_scans_of_their_own_patients_are_worth_themselves():
     random = np.random.default_rng(8)
     labels = np.repeat([0, 1], [12, 9])
-    assert effective_scans(labels, random.random(21), np.arange(21)) == pytest.approx((9, 12))
+    assert worth(labels, random.random(21), np.arange(21)) == pytest.approx((9, 12))
 
 
 def test_perfect_ranking_has_no_variance_and_one_patient_an_unknown_one():

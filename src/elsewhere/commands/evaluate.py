@@ -164,8 +164,10 @@ def evaluate(
         ),
     )  # fmt: skip
     if keep is not None and entry is not None:
-        keep_entry(keep, terms, entries, table, entry, found)
-        print_history(write_history(keep, shlex.join(["elsewhere", "history", keep.name])), keep)
+        entries = [*entries, keep_entry(keep, terms, entries, table, entry, found)]
+        print_history(
+            write_history(keep, kept or terms, entries, shlex.join(["elsewhere", "history", keep.name])), keep
+        )
     if found.exit_code:
         raise typer.Exit(found.exit_code)
 

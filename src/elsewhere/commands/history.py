@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from elsewhere.studies.history import print_history, write_history
+from elsewhere.studies.history import print_history, read_history, write_history
 
 
 def history(
@@ -19,7 +19,7 @@ def history(
     Exit codes: 0 no alarm, 12 below what is required (stop), 14 worse than it was, 20 changed, or nothing can be said
     yet, 1 error.
     """
-    found = write_history(folder, shlex.join(["elsewhere", "history", folder.name]))
+    found = write_history(folder, *read_history(folder), shlex.join(["elsewhere", "history", folder.name]))
     print_history(found, folder)
     if found.exit_code:
         raise typer.Exit(found.exit_code)

@@ -90,7 +90,6 @@ def _inputs(study: Study, record: Mapping[str, Any], rows: Sequence[ScanRow]) ->
 def _is_current(path: Path, inputs: Sequence[Any]) -> bool:
     """Whether whole predictions of these inputs are there; missing or damaged ones are to be made again."""
     with suppress(BadStudy):
-        PREDICTIONS.read_columns(path)
         made_from = PREDICTIONS.made_from(path)
         if made_from or VERSIONS["predictions"] > 1:
             return made_from == key("predictions", *inputs)

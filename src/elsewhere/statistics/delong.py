@@ -54,21 +54,33 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
 
 
 def auc_variance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> tuple[float, float, tuple[float, float]]:
-    """AUC of scores (scans,), its variance as `auc_covariance`, and the effective scans as `effective_scans`: one sort.
+    """AUC of scores (scans,), its variance as `auc_covariance`, and the effective scans as `auc_spread`.
 
     Where the variance is NaN, so are the effective scans.
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
     """
+    aucs, covariance, (worth,) = auc_spread(labels, scores, patients)
+    return float(aucs[0]), float(covariance[0, 0]), worth
+
+
+def auc_spread(
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None
+) -> tuple[Floats, Floats, list[tuple[float, float]]]:
+    """As `auc_covariance`, and how many independent (positives, negatives) the scans are worth for each model's AUC.
+
+    These effective scans are the scans over the design effect of their placements (Kish 1965); NaN where the
+    covariance is.
+    """
     truth = check_labels(labels)
-    values = check_scores(scores, truth.size)
+    values = np.atleast_2d(check_scores(scores, truth.size))
     check_both_classes(truth)
-    groups = check_groups(patients, truth.size)
-    placed = placements(truth, values[None])
+    groups = np.arange(truth.size) if patients is None else check_groups(patients, truth.size)
+    placed = placements(truth, values)
     aucs, covariance = _covariance(truth, placed, groups)
-    variance = float(covariance[0, 0])
-    return float(aucs[0]), variance, _worth(truth, placed[0], groups) if np.isfinite(variance) else (np.nan, np.nan)
+    known = np.isfinite(covariance).all()
+    return aucs, covariance, [_worth(truth, row, groups) if known else (np.nan, np.nan) for row in placed]
 
 
 def _covariance(truth: Ints, placed: Floats, groups: Ints) -> tuple[Floats, Floats]:
@@ -83,17 +95,13 @@ def _covariance(truth: Ints, placed: Floats, groups: Ints) -> tuple[Floats, Floa
     return aucs, own + cross + cross.T
 
 
-def effective_scans(labels: Ints, scores: Floats, groups: Ints) -> tuple[float, float]:
-    """Numbers of independent (positives, negatives) that these scans of several patients are worth for the AUC.
+def _worth(labels: Ints, placed: Floats, groups: Ints) -> tuple[float, float]:
+    """Numbers of independent (positives, negatives) that scans of several patients are worth, from their placements.
 
     Scans over the design effect of the placements: their variance between patients over that between scans, kept
     between 1 and its value when all scans of a patient agree (Kish 1965), which also stands in where all placements
     are equal. Both classes need at least two patients.
     """
-    return _worth(labels, placements(labels, scores[None])[0], groups)
-
-
-def _worth(labels: Ints, placed: Floats, groups: Ints) -> tuple[float, float]:
     positives, negatives = (_effective(placed[labels == c], groups[labels == c]) for c in (1, 0))
     return positives, negatives
 

@@ -54,6 +54,8 @@ LIMITS = {"need": 3.52, "fall": 3.49, "change": 3.57}
 """Standard errors beyond which a chart alarms: three one-sided measures; likewise; two measures, both directions."""
 LEAST_IN_CLASS = 5
 """Patients of each class from which the scans of one site and evaluation tell something of the AUC."""
+COURSE_SEVERITY = (0, EXIT_CODES["cannot tell"], WORSE_THAN_BEFORE, EXIT_CODES["do not use"])
+"""Exit codes of a history, the gravest last."""
 ERROR = 0.05
 PHRASES: dict[Watched, str] = {
     "discrimination (AUC)": "discrimination (AUC)",
@@ -420,8 +422,7 @@ def _standing(
             found.append((code[chart.kind], _alarm(chart, reading, evaluations)))
     found += [(WORSE_THAN_BEFORE, words) for words in _worse_update(evaluations, updates)]
     if found:
-        order = (EXIT_CODES["do not use"], WORSE_THAN_BEFORE, EXIT_CODES["cannot tell"])
-        found.sort(key=lambda pair: order.index(pair[0]))
+        found.sort(key=lambda pair: -COURSE_SEVERITY.index(pair[0]))
         return tuple(words for _, words in found), found[0][0]
     read = any(r.distance is not None for c in charts if c.kind == "need" for r in c.readings)
     if not read:

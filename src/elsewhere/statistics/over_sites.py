@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit, ndtr
 from scipy.stats import chi2, t
 
-from elsewhere.statistics.columns import Floats, check_groups, check_labels, check_scores
-from elsewhere.statistics.delong import auc_covariance, effective_scans
+from elsewhere.statistics.columns import Floats
+from elsewhere.statistics.delong import auc_spread
 from elsewhere.statistics.intervals import LEVEL
 from elsewhere.statistics.roc import exact_auc
 
@@ -193,13 +193,10 @@ def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLik
     Raises:
         ValueError: one class only, NaN, lengths that differ.
     """
-    truth = check_labels(labels)
-    groups = np.arange(truth.size) if patients is None else check_groups(patients, truth.size)
-    values = np.atleast_2d(check_scores(scores, truth.size))
-    aucs, covariance = auc_covariance(truth, values, groups)
+    aucs, covariance, worth = auc_spread(labels, scores, patients)
     if not np.isfinite(covariance).all():
         return None
-    few = min(min(effective_scans(truth, row, groups)) for row in values)
+    few = min(min(sides) for sides in worth)
     nearest = 0.5 / (few + 1)
     auc = min(max(float(aucs.mean()), nearest), 1 - nearest)
     least = auc * (1 - auc) / (4 * few**2)  # where no scan is misplaced the variance seen is 0, which it is not

@@ -10,14 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from elsewhere.errors import BadStudy
 from elsewhere.files import short_name
 from elsewhere.records import read_columns, write_columns
 from elsewhere.studies.file import Study
 from elsewhere.table_format import printable
-
-REMADE = {"diagnosis": "diagnose", "parts": "diagnose", "stress": "stress"}
-"""Folders of tables whose command is another one than `study`."""
 
 
 @dataclass(frozen=True)
@@ -188,16 +184,13 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_columns(path, pa.Table.from_pylist([{key: printable(value) for key, value in row.items()} for row in rows]))
 
 
-def read_table(path: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Records of a Parquet table, which must have the columns named.
+def read_table(path: Path, next_step: str = "Run the command that makes it again") -> list[dict[str, Any]]:
+    """Records of a Parquet table.
 
     Raises:
-        BadStudy: there is no such table yet, or it is damaged.
+        BadStudy: there is no such table yet, or it is damaged; `next_step` says what to do.
     """
-    if not path.is_file():
-        raise BadStudy(path, "does not exist", "Run `elsewhere study` (or `elsewhere prepare`) first")
-    verb = "prepare" if path.name == "scans.parquet" else REMADE.get(path.parent.name, "study")
-    rows: list[dict[str, Any]] = read_columns(path, f"Remove it and run `elsewhere {verb}` again", names).to_pylist()
+    rows: list[dict[str, Any]] = read_columns(path, next_step).to_pylist()
     return rows
 
 

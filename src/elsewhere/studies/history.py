@@ -32,7 +32,7 @@ from elsewhere.scans.frozen_scans import Key, holds_frozen, labelled_scans, name
 from elsewhere.scans.score_table import ScoreTable
 from elsewhere.scans.score_values import Scale
 from elsewhere.statistics.evaluation import plain
-from elsewhere.statistics.monitoring import JUDGED, Course, Evaluated, Watched, follow
+from elsewhere.statistics.monitoring import COURSE_SEVERITY, JUDGED, Course, Evaluated, Watched, follow
 from elsewhere.statistics.requirements import Measure, Requirements
 from elsewhere.statistics.verdict import DISCLAIMER
 from elsewhere.statistics.versus import Versus
@@ -255,6 +255,7 @@ class NextEntry:
         version: of the product.
         kind: what its scans are.
         place: folder for its page, record and scans.
+        content: fingerprint of all that is judged.
         before: the acceptance test's scans where this is an update on them; None otherwise.
     """
 
@@ -262,6 +263,7 @@ class NextEntry:
     version: str
     kind: Kind
     place: Path
+    content: str
     before: ScoreTable | None
 
 
@@ -282,15 +284,14 @@ def next_entry(folder: Path, entries: Sequence[Entry], table: ScoreTable, releas
     content = content_of(table, version)
     if (again := next((e for e in entries if e.content == content and e.date == day), None)) is not None:
         raise BadTable(table.where, f"is kept already, in {again.folder}", f"See it: elsewhere history {folder}")
-    return NextEntry(
-        day, version, kind, place_for(folder, day, version), entries[0].table if kind == "update" else None
-    )
+    place, before = place_for(folder, day, version), entries[0].table if kind == "update" else None
+    return NextEntry(day, version, kind, place, content, before)
 
 
 def keep_entry(  # noqa: PLR0917 - where, what holds, and what was found
     folder: Path, terms: Terms, entries: Sequence[Entry], table: ScoreTable, entry: NextEntry, found: Evaluation
-) -> None:
-    """Add an evaluation, whose page lies at its place already, to the history.
+) -> Entry:
+    """Add an evaluation, whose page lies at its place already, to the history; as it is kept.
 
     Args:
         folder: of the history.
@@ -306,20 +307,19 @@ def keep_entry(  # noqa: PLR0917 - where, what holds, and what was found
     schema = {"score": pa.float64(), "label": pa.int64(), "call": pa.int64()}
     columns = {name: pa.array(rows[name], schema.get(name, pa.string())) for name in SCANS}
     write_columns(entry.place / "scans.parquet", pa.table(columns))
-    write_record(
-        entry.place / "entry.json",
-        {
-            "number": len(entries),
-            "date": entry.date,
-            "version": entry.version,
-            "kind": entry.kind,
-            "exit_code": found.exit_code,
-            "headlines": {s.name: headline(s) for s in found.sections},
-            "roles": list(table.columns),
-            "scale": table.scale,
-            "content": content_of(table, entry.version),
-        },
-    )
+    record = {
+        "number": len(entries),
+        "date": entry.date,
+        "version": entry.version,
+        "kind": entry.kind,
+        "exit_code": found.exit_code,
+        "headlines": {s.name: headline(s) for s in found.sections},
+        "roles": list(table.columns),
+        "scale": table.scale,
+        "content": entry.content,
+    }
+    write_record(entry.place / "entry.json", record)
+    return _entry(record, entry.place)
 
 
 def _columns(table: ScoreTable) -> dict[str, list[Any]]:
@@ -352,12 +352,8 @@ class History:
     exit_code: int
 
 
-def write_history(folder: Path, command: str) -> History:
-    """Read all evaluations of a product; write history.html, history.json and history.parquet.
-
-    Args:
-        folder: of the history.
-        command: that the page prints.
+def read_history(folder: Path) -> tuple[Terms, list[Entry]]:
+    """The terms of a product and all its kept evaluations.
 
     Raises:
         BadTable: the folder keeps no evaluation.
@@ -367,24 +363,32 @@ def write_history(folder: Path, command: str) -> History:
     if terms is None or not entries:
         what = "keeps no evaluation of a product"
         raise BadTable(folder, what, "Begin one: elsewhere evaluate scores.csv --keep FOLDER --release VERSION")
+    return terms, entries
+
+
+def write_history(folder: Path, terms: Terms, entries: Sequence[Entry], command: str) -> History:
+    """What all evaluations of a product say; write history.html, history.json and history.parquet.
+
+    Args:
+        folder: of the history.
+        terms: as they were agreed with the first evaluation.
+        entries: all that are kept, one or more.
+        command: that the page prints.
+    """
     findings = list(dict.fromkeys(f for e in entries for f in e.table.finding))
-    courses, shown, rows = {}, [], list[dict[str, Any]]()
+    courses, shown, rows = {}, [], dict[str, list[dict[str, Any]]]()
     for finding in findings:
         those = [e for e in entries if finding in e.table.finding]
         course = _follow(those, finding, terms)
         courses[finding] = course
         lines = [_row(e, finding, i, course) for i, e in enumerate(those)]
         shown.append(FindingHistory(finding, tuple(lines), course, _needs(terms)))
-        rows += [_record_row(finding, line) for line in lines]
-    order = (0, 20, 14, 12)
-    code = max((c.exit_code for c in courses.values()), key=order.index)
+        rows[finding] = [_record_row(finding, line) for line in lines]
+    code = max((c.exit_code for c in courses.values()), key=COURSE_SEVERITY.index)
     record = {"product": terms.product, "exit_code": code, "disclaimer": DISCLAIMER, "terms": asdict(terms)}
-    record["findings"] = [
-        {"finding": f.name, **plain(asdict(f.course)), "evaluations": [_record_row(f.name, r) for r in f.rows]}
-        for f in shown
-    ]
+    record["findings"] = [{"finding": f.name, **plain(asdict(f.course)), "evaluations": rows[f.name]} for f in shown]
     write_record(folder / "history.json", plain(record))
-    write_columns(folder / "history.parquet", pa.Table.from_pylist(rows))
+    write_columns(folder / "history.parquet", pa.Table.from_pylist([row for lines in rows.values() for row in lines]))
     write_whole(folder / "history.html", render_history(terms.product, shown, code, command))
     return History(courses, code)
 

@@ -75,8 +75,9 @@ def keep_rows(form: TableFormat[RowT], path: Path, wanted: str, make: Callable[[
         OSError: the folder cannot be written.
     """
     with suppress(BadStudy):
-        if form.made_from(path) == wanted:
-            return form.read(path)
+        rows, made_from = form.read_made_from(path)
+        if made_from == wanted:
+            return rows
     rows = list(make())
     try:
         if rows:

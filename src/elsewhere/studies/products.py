@@ -77,8 +77,8 @@ def read_product_scores(folder: Folder, settings: Mapping[str, Any]) -> list[Pro
     """
     if not folder.product_scores.is_file():
         return []
-    rows = PRODUCT_SCORES.read(folder.product_scores)
-    if PRODUCT_SCORES.made_from(folder.product_scores) != _made_from(folder, settings["evaluation"], settings["seed"]):
+    rows, made_from = PRODUCT_SCORES.read_made_from(folder.product_scores)
+    if made_from != _made_from(folder, settings["evaluation"], settings["seed"]):
         what = "does not belong to products.parquet, or to [evaluation], in this folder"
         raise BadTable(folder.product_scores, what, "Run `elsewhere study` again")
     return rows

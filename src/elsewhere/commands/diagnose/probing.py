@@ -38,6 +38,7 @@ from elsewhere.studies.records import ScanRow
 Row = dict[str, Any]
 Voxels = NDArray[Any]
 
+LOOK_AGAIN = "Remove it and run `elsewhere diagnose` again"
 CHUNK = 24
 """Scans that are looked at, and kept, together: a killed run loses no more."""
 
@@ -98,7 +99,7 @@ def probe_scans(
         write_table(parts[missing[index]], table)
     for old in set(home.glob("*.parquet")) - set(parts):
         old.unlink()
-    found = {(r["site"], r["scan"]): r for part in parts for r in read_table(part)}
+    found = {(r["site"], r["scan"]): r for part in parts for r in read_table(part, LOOK_AGAIN)}
     return [found[row.site, row.scan] for row in rows]
 
 

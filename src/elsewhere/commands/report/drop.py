@@ -22,7 +22,7 @@ from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import content, keep_rows, key
-from elsewhere.studies.records import DROPS, LOCAL, read_scans
+from elsewhere.studies.records import DROPS, LOCAL, ScanRow
 
 SIZES, DRAWS, RESAMPLES = (10, 30, 100), 100, 1000
 LARGEST_SHARE = 0.5  # of a site's test scans that may be taken for labelling, so that enough are left to try it on
@@ -52,7 +52,7 @@ class Trial:
 
 
 def losses(
-    folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
+    folder: Folder, scans: Sequence[ScanRow], cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
 ) -> tuple[list[DropRow], list[LocalRow]]:
     """What each model lost between home and each site it never saw, and what local labelled scans would give back.
 
@@ -60,7 +60,7 @@ def losses(
         where accuracy was lost (`statistics.decomposition`), and what merely a new threshold, or a recalibration, from
         n local scans would give.
     """
-    trials = list(_trials(folder, cells, models, scores))
+    trials = list(_trials(scans, cells, models, scores))
     inputs = _inputs(folder, cells, trials)
     wanted = key("decomposition", RESAMPLES, *inputs)
     lost = keep_rows(DROPS, folder.decomposition, wanted, lambda: map(_drop, trials))
@@ -81,8 +81,11 @@ def operating_points(scores: Sequence[ScoreRow]) -> dict[str, OperatingPoint]:
     return {r.model: r.point for r in scores if r.threshold_reading == "model"}
 
 
-def _trials(folder: Folder, cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> Iterable[Trial]:
-    points, strata = operating_points(scores), _strata(folder)
+def _trials(
+    scans: Sequence[ScanRow], cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]
+) -> Iterable[Trial]:
+    points = operating_points(scores)
+    strata = {(r.site, r.scan): age_and_sex(r.facts) for r in scans}
     for model in models:
         home = tuple(s for s in model.trained_on if cells[model.name, s].two_classes)
         there = [s for (m, s), cell in cells.items() if m == model.name and cell.two_classes]
@@ -102,10 +105,6 @@ def _pooled(
     patients = [np.array([f"{site}/{patient}" for patient in cell.patients]) for site, cell in found]
     labels, probabilities = ([getattr(c, k) for _, c in found] for k in ("labels", "probabilities"))
     return np.concatenate(labels), np.concatenate(patients), np.concatenate(probabilities)
-
-
-def _strata(folder: Folder) -> dict[tuple[str, str], str | None]:
-    return {(r.site, r.scan): age_and_sex(r.facts) for r in read_scans(folder)}
 
 
 def _kinds(

@@ -19,7 +19,7 @@ from elsewhere.scans.store import Shelf
 from elsewhere.scans.volume import Volume, content_hash, lung_box
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, key
-from elsewhere.studies.records import EXAMPLES, ExampleRow, ScanRow, usable_rows
+from elsewhere.studies.records import EXAMPLES, ExampleRow, ScanRow
 
 LUNG_WINDOW = (-1350, 150)  # HU
 STAGES = {"real": "as read", "repacked": "as re-packed", "simulated": "as simulated"}
@@ -28,13 +28,13 @@ NETWORK = "as the network gets it"
 Pixels = NDArray[np.uint8]
 
 
-def examples(folder: Folder, settings: Mapping[str, Any]) -> Iterable[page.ExampleSlice]:
+def examples(folder: Folder, scans: Sequence[ScanRow], settings: Mapping[str, Any]) -> Iterable[page.ExampleSlice]:
     """Two slices for each site and class: the first test scan, a little below the middle, raw and prepared.
 
     The raw slice comes from the scan's own files, and is kept in the study's folder (`examples.parquet`) so that a
     second page need not search the site again; where the files are gone or changed, the example says so.
     """
-    rows = [row for row in usable_rows(folder) if row.subset == "test"]
+    rows = [row for row in scans if row.subset == "test"]
     chosen = [
         min(found, key=lambda r: r.scan)
         for site in settings["sites"]

@@ -17,8 +17,7 @@ from elsewhere.rows import ScoreRow
 from elsewhere.statistics.consensus import consensus
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.strata import age_words
-from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import read_scans
+from elsewhere.studies.records import ScanRow
 
 MOST = 12  # scans of each class that are listed
 TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "category")
@@ -39,7 +38,7 @@ class Hardest:
 
 
 def hardest(
-    folder: Folder,
+    scans: Sequence[ScanRow],
     cells: Cells,
     models: Sequence[page.Model],
     scores: Sequence[ScoreRow],
@@ -62,7 +61,7 @@ def hardest(
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
         rows += found
         judged += _judged(site, found, _labels(cells, site), len(judges))
-    known = _known(folder, findings)
+    known = _known(scans, findings)
     listed = []
     for label in (1, 0):
         of_class = [r for r in rows if r["label"] == label and _mostly_wrong(r)]
@@ -125,13 +124,13 @@ def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping
         }
 
 
-def _known(folder: Folder, findings: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+def _known(scans: Sequence[ScanRow], findings: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """What the facts and the forensics say of each scan, in words."""
     odd = defaultdict(list)
     for finding in (f for f in findings.get("forensics", ()) if "other_scan" not in f):
         odd[finding["site"], finding["scan"]].append(finding["finding"])
     known = {}
-    for row in read_scans(folder):
+    for row in scans:
         told = [_words(name, row.facts[name]) for name in TOLD if row.facts.get(name) not in (None, "")]
         place = row.site, row.scan
         known[place] = ", ".join(

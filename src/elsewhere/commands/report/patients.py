@@ -1,4 +1,4 @@
-"""The table of scans in; who the patients of each site, class and subset are, as far as their scans tell, out."""
+"""The scans of a study in; who the patients of each site, class and subset are, as far as their scans tell, out."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from elsewhere.statistics.strata import OLDEST
-from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import ScanRow, usable_rows
+from elsewhere.studies.records import ScanRow
 
 FEMALE = "F"  # as DICOM writes it (0010,0040)
 
 
-def characteristics(folder: Folder) -> list[dict[str, Any]]:
+def characteristics(scans: Sequence[ScanRow]) -> list[dict[str, Any]]:
     """One record per site, class and subset: patients, age (median, quartiles), share of women, first and last month.
 
     Each patient counts once, by the first of his scans that tells a fact; what no scan tells is None.
     """
     groups: dict[tuple[str, int | None, str], list[ScanRow]] = defaultdict(list)
-    for row in usable_rows(folder):
+    for row in scans:
         groups[row.site, row.label, row.subset].append(row)
     return [{"site": s, "label": label, "subset": subset, **_of(rows)} for (s, label, subset), rows in groups.items()]
 
