@@ -19,14 +19,12 @@ LOOSE = re.compile(r"\bdict\[str, Any\]|\bRows?\b")
 READ_ONLY = re.compile(r"\bMapping\[str, Any\]|\bRecord\b")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-# The first three rose by 2, 10 and 30 with what main brought to typed rows: products beside networks, the history of
-# evaluations, tests of the battery and of stress after adjustment, and what the verdict says of products.
 CEILINGS = {
-    "signatures with dict[str, Any] or Row": 161,
-    "signatures with Mapping[str, Any] or Record": 163,
-    "string-key accesses in commands and pages/report": 681,
-    "imports from one command to another": 14,
-    "largest wing's share of the lines, per cent": 33,
+    "signatures with dict[str, Any] or Row": 153,
+    "signatures with Mapping[str, Any] or Record": 144,
+    "string-key accesses in commands and pages/report": 615,
+    "imports from one command to another": 11,
+    "largest wing's share of the lines, per cent": 32,
     "longest file, lines": 500,
 }
 

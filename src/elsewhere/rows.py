@@ -434,13 +434,9 @@ class ShortcutRow(ModelAtSite):
     Attributes:
         view: the part that it sees; "label_shuffle" for shuffled labels.
         auc: for the disease.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        p: by permutation of patients.
         patients: number of patients.
         scans: number of scans.
-        permutations: number of them; 0 in tables of early versions.
-        degenerate: why the model did not learn, or "".
+        low, high, p, permutations, degenerate: as in `SeparationRow`.
     """
 
     view: str
@@ -455,14 +451,36 @@ class ShortcutRow(ModelAtSite):
 
 
 @dataclass(frozen=True)
+class FindingRow:
+    """One cause that `elsewhere diagnose` names (findings.json).
+
+    Attributes:
+        model: the model that it is about; "" for a site or a pair of sites.
+        home: a training site, or those of the model joined by "+".
+        site: where it was found; for a pair the other site.
+        cause: the view that shows it, "saliency" or "degenerate".
+        sentence: what was found, in words.
+        strength: an AUC; for saliency the share inside the lungs over the share expected.
+        p: after Holm's adjustment.
+        p_floor: the smallest that the permutations could give where `p` is that, 0 otherwise.
+    """
+
+    model: str
+    home: str
+    site: str
+    cause: str
+    sentence: str
+    strength: float | None
+    p: float | None
+    p_floor: float = 0.0
+
+
+@dataclass(frozen=True)
 class SaliencyRow:
     """Where one model looks in one scan (diagnosis/saliency.parquet).
 
     Attributes:
-        site: name of the site.
-        patient: patient id within the site.
-        scan: scan id within the site.
-        label: 1 or 0.
+        site, patient, scan, label: as in `LookedAtRow`.
         model: its name.
         probability: of the whole scan.
         inside: share of the map's mass inside the lungs; None for an empty map.

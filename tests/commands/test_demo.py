@@ -160,4 +160,4 @@ def _check_the_story(folder: Path) -> None:
     assert {("UTSW", "field of view"), ("CC-CCII", "segmented")} <= found
     assert len(found) >= len(planted) / 3
     named = read_findings(folder / "paper" / "diagnosis" / "findings.json")
-    assert not [f for f in named if f["home"] == f["site"] == "MosMedData"]  # one class: nothing gives it away
+    assert not [f for f in named if f.home == f.site == "MosMedData"]  # one class: nothing gives it away

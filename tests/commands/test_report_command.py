@@ -20,7 +20,7 @@ from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
 from elsewhere.model.sample import hash_cases
 from elsewhere.records import write_record
-from elsewhere.rows import ScoreRow
+from elsewhere.rows import FindingRow, ScoreRow, SeparationRow
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.statistics.score import score_cell
@@ -30,7 +30,7 @@ from elsewhere.studies.learned import learned_models, read_learned, write_learne
 from elsewhere.studies.predictions import PREDICTED, PredictionRow, write_predictions
 from elsewhere.studies.prepared import cases
 from elsewhere.studies.records import SCANS as SCAN_TABLE
-from elsewhere.studies.records import SCORES, ScanRow, read_findings, scores_key
+from elsewhere.studies.records import SCORES, ScanRow, read_findings, scores_key, usable_rows
 from elsewhere.table_format import TableFormat
 from study_rows import a_prediction, a_scan
 
@@ -216,7 +216,7 @@ def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -
     seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, identity)
-    alone = hardest(made, cells, study.models[3:], SCORES.read(made.scores), AUDIT)
+    alone = hardest(usable_rows(made), cells, study.models[3:], SCORES.read(made.scores), AUDIT)
     assert alone.scans == []
     assert {r["models"] for r in alone.judged} == {0}
 
@@ -271,7 +271,7 @@ def test_copies_and_repairs_are_counted_in_singular_and_plural(made: Folder) -> 
         ),
     ):
         made.audit.write_text(json.dumps(AUDIT | {"copies_left_out": copies, "repaired": repaired}), encoding="utf-8")
-        notes = assembly.study_of(made, identity_of(made)).notes
+        notes = assembly.study_of(made, identity_of(made)).left_out
         assert [note.startswith(start) for note, start in zip(notes, words, strict=True)] == [True, True]
 
 
@@ -317,7 +317,7 @@ def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
     rows = SCAN_TABLE.read(made.scans)
     dated = [replace(row, facts={**row.facts, "date": "2020-04-1" + row.scan[-1]}) for row in rows]
     SCAN_TABLE.write(made.scans, dated)
-    found = {(r["site"], r["label"]): r for r in characteristics(made)}
+    found = {(r["site"], r["label"]): r for r in characteristics(usable_rows(made))}
     positives = found["A", 1]
     assert (positives["patients"], positives["age_known"], positives["sex_known"]) == (12, 12, 12)
     assert positives["age"] == 30 + np.median(range(2, 48, 4))  # each patient's first scan
@@ -331,7 +331,7 @@ def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -
     pair |= {"power": 0.8, "patients_home": 20, "patients_site": 20}  # as earlier versions kept it
     write_table(made.root / "diagnosis" / "separation.parquet", [pair])
     study = assembly.study_of(made, identity_of(made))
-    assert list(study.diagnosis.separation) == [pair | {"permutations": 0, "degenerate": ""}]
+    assert list(study.diagnosis.separation) == [SeparationRow(**pair)]
     assert "shift diagnosis: what tells the sites apart" not in study.absent
     assert "shortcut battery: scores with the lungs erased" in study.absent
 
@@ -476,7 +476,7 @@ def test_ages_from_90_on_are_one(made: Folder) -> None:
     assert not any("age 97" in text for text in texts)
     (patients,) = (made.root / "tables").glob("*-patients.csv")
     assert "97" not in patients.read_text(encoding="utf-8")
-    known = _known(made, AUDIT)
+    known = _known(usable_rows(made), AUDIT)
     assert (known["A", "t02"], known["A", "t04"]) == ("age 90+, sex F", "age 89, sex F")
 
 
@@ -494,10 +494,16 @@ def test_of_a_site_s_folder_the_page_names_the_last_part(made: Folder) -> None:
 def test_findings_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     assert read_findings(path) == []
-    path.write_text('[{"cause": "kernel"}]')  # as versions without checksums kept them
-    assert read_findings(path) == [{"cause": "kernel"}]
-    write_record(path, {"findings": [{"cause": "kernel"}]})
-    assert read_findings(path) == [{"cause": "kernel"}]
-    path.write_text(path.read_text().replace("kernel", "Kernel"))
+    named = FindingRow("", "A", "A", "texture", "Said.", 0.8, 0.01)
+    earlier = {name: value for name, value in vars(named).items() if name != "p_floor"}
+    path.write_text(json.dumps([earlier]))  # as versions without checksums kept them
+    assert read_findings(path) == [named]
+    write_record(path, {"findings": [earlier | {"p_floor": 0.01}]})
+    assert read_findings(path) == [replace(named, p_floor=0.01)]
+    write_record(path, {"findings": [{"cause": "texture"}]})
+    with pytest.raises(BadStudy, match=r"findings\.json: holds a finding of another form"):
+        read_findings(path)
+    write_record(path, {"findings": [earlier]})
+    path.write_text(path.read_text().replace("texture", "Texture"))
     with pytest.raises(BadStudy, match=r"findings\.json: is damaged.*Run `elsewhere diagnose` again"):
         read_findings(path)

@@ -156,10 +156,14 @@ def _examples(rng: np.random.Generator) -> list[ExampleSlice]:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine models, four sites, two protocols."""
-    studies = (made_up_study("paper"), made_up_study("harmonised", elsewhere=1.0))
+    simulated = {
+        "origin": "simulated",
+        "published": True,
+        "planted": ("At UTSW the positives were scanned with another kernel than the negatives.",),
+    }
+    both = made_up_study("paper"), made_up_study("harmonised", elsewhere=1.0)
     folder = tmp_path_factory.mktemp("full")
-    planted = ("At UTSW the positives were scanned with another kernel than the negatives.",)
-    write_report(Report("Four made-up sites", studies, "simulated", published=True, planted=planted), folder)
+    write_report(Report("Four made-up sites", [replace(study, **simulated) for study in both]), folder)
     return folder
 
 
@@ -183,9 +187,9 @@ class Elements(HTMLParser):
         return [value for _, found in self.tags if (value := found.get(attribute))]
 
 
-def page_of(study: Study, folder: Path, **options: object) -> str:
+def page_of(study: Study, folder: Path) -> str:
     """The page of one study alone."""
-    return write_report(Report("One study", (study,), **options), folder).read_text(encoding="utf-8")
+    return write_report(Report("One study", (study,)), folder).read_text(encoding="utf-8")
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -203,7 +207,7 @@ def small() -> Study:
 @pytest.fixture(scope="module")
 def small_page(small: Study, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of that study, its scans re-packed."""
-    return page_of(small, tmp_path_factory.mktemp("small"), origin="repacked")
+    return page_of(replace(small, origin="repacked"), tmp_path_factory.mktemp("small"))
 
 
 def test_the_page_is_small_and_loads_nothing(full: Path) -> None:
@@ -308,13 +312,15 @@ def test_hostile_strings_do_not_become_markup(small: Study, tmp_path: Path) -> N
         small,
         protocol=HOSTILE,
         notes=(HOSTILE,),
+        left_out=(HOSTILE,),
+        planted=(HOSTILE,),
         bad_scans=[BadScanRow(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
         audit=Audit(warnings=(HOSTILE,), duplicates=(({"patient": HOSTILE},),)),
         models=[replace(small.models[0], name=HOSTILE), small.models[1]],
         examples=[replace(small.examples[0], scan=HOSTILE, caption=HOSTILE)],
         settings={HOSTILE: HOSTILE},
     )
-    page = page_of(study, tmp_path, notes=(HOSTILE,), planted=(HOSTILE,))
+    page = page_of(study, tmp_path)
     assert not [tag for tag, _ in Elements(page).tags if tag == "script"]
     assert "&lt;script&gt;alert" in page
     assert all("<script" not in path.read_text(encoding="utf-8") for path in (tmp_path / "figures").glob("*.svg"))

@@ -74,7 +74,7 @@ def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> Non
     study = a_study(calibrations=[curves(*CLEAR)], scores=[score])
     shown = calibration.section(study, "paper", Folder(tmp_path))
     assert shown is not None
-    assert "At home the median calibration error (ECE) is 0.21, and of 1 cell 1 overconfident" in shown["words"]
+    assert "At home the median calibration error (ECE) is 0.21, and of 1 cell 1 overconfident" in shown.words
     assert {p.name for p in (tmp_path / "figures").glob("*.svg")} >= {
         "paper-calibration-a.svg",
         "paper-net-benefit-a.svg",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,10 @@ def test_protocols_are_judged_by_the_whole_interval(low: float, high: float, sai
     words = comparisons.protocol_sentence([cell, mean])
     assert words.startswith("At sites never seen in training (external validation) the mean AUC of “paper”")
     assert said in words
-    shown = comparisons.protocols(Report("Two", [a_study(0, 1)], protocols=[cell, mean]), Folder(tmp_path))
+    both = [a_study(0, 1), replace(a_study(0, 1), name="harmonised")]
+    shown = comparisons.protocols(Report("Two", both, protocols=[cell, mean]), Folder(tmp_path))
     assert shown is not None
+    assert shown.tests is not None
     assert comparisons.protocols(Report("One", [a_study(0, 1)]), Folder(tmp_path)) is None
 
 
@@ -108,9 +111,8 @@ def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans
     words = comparisons.paper_words()
     assert "at UTSW AUC 0.826 ± 0.024 for the network of UTSW, 0.937 ± 0.018 for that of UTSW + COVID-CTset" in words
     assert "no interval and no test" in words
-    page = write_report(Report("One", [a_study(0.02, 0.18)], "simulated", published=True), tmp_path).read_text(
-        encoding="utf-8"
-    )
+    study = replace(a_study(0.02, 0.18), origin="simulated", published=True)
+    page = write_report(Report("One", [study]), tmp_path).read_text(encoding="utf-8")
     assert "must not be compared with them" in page
     assert "these networks of several sites discriminate better" in page
     own = write_report(Report("Own", [a_study(0.02, 0.18)]), tmp_path / "own").read_text(encoding="utf-8")

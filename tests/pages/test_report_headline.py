@@ -10,7 +10,8 @@ from small_study import REASON, a_cell, a_group, a_study, marked
 
 from elsewhere.pages.report import Model, Report, headline, write_report
 from elsewhere.pages.report.headline import NewHospital
-from elsewhere.pages.report.words import holdings, opening
+from elsewhere.pages.report.origins import holdings
+from elsewhere.pages.report.words import opening
 from elsewhere.rows import SeedRow
 from study_rows import partly
 
@@ -208,5 +209,5 @@ def test_the_networks_of_every_study_are_counted() -> None:
 def test_the_page_does_not_promise_that_ids_hold_no_name() -> None:
     listed = a_study(hardest=[{"site": "A"}])
     assert "Where an id of a data set is or holds a name, so does this page." in holdings(Report("T", (listed,)))
-    assert "name" not in holdings(Report("T", (listed,), origin="simulated"))
+    assert "name" not in holdings(Report("T", (replace(listed, origin="simulated"),)))
     assert "is or holds a name" not in holdings(Report("T", (a_study(),)))

@@ -335,8 +335,8 @@ def test_lessons_leave_out_what_did_not_learn_and_say_so(tmp_path: Path) -> None
     study = a_study(a_cell("A", "B", 0.6), a_cell("B", "A", 0.1))
     shown = lessons.section(Report("T", (marked(study, "B"),)), Folder(tmp_path))
     assert shown is not None
-    assert shown["left_out"].startswith("1 of 3 networks did not learn")
-    below = next(x.here for x in shown["lessons"] if x.title.startswith("Below"))
+    assert shown.left_out.startswith("1 of 3 networks did not learn")
+    below = next(x.here for x in shown.lessons if x.title.startswith("Below"))
     assert below == "Here none of 1 cell at sites never seen lies below 0.5."
     assert "Here 1 of 2 cells" in here(study, "Below 0.5 is not always “random”")
 

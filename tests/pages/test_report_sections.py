@@ -23,9 +23,21 @@ from elsewhere.pages.report import (
     write_report,
 )
 from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.origins import holdings
 from elsewhere.pages.report.sheets import CLAIM, FILLED, OPEN, PARTLY, TRIPOD_AI, fill
-from elsewhere.pages.report.words import holdings, signed
-from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, SeedRow
+from elsewhere.pages.report.words import signed
+from elsewhere.rows import (
+    ClassSeparationRow,
+    DoseRow,
+    DropRow,
+    ExplanationRow,
+    FindingRow,
+    LocalRow,
+    SaliencyRow,
+    SeedRow,
+    SeparationRow,
+    ShortcutRow,
+)
 from study_rows import a_score, partly
 
 DROP = partly(
@@ -93,11 +105,11 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
 def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
     shown = drop.section(a_study(drops=[DROP], local=[LOCAL]), "paper", Folder(tmp_path))
     assert shown is not None
-    assert shown["words"] == (
+    assert shown.words == (
         "Of one move of a network to a site it never saw, 1 loses accuracy beyond sampling error. "
         "The largest part: ranking in 1."
     )
-    assert "with 10 labelled local scans −5 by a new threshold and +8 by recalibration" in shown["local_words"]
+    assert "with 10 labelled local scans −5 by a new threshold and +8 by recalibration" in shown.local_words
     svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
     assert "+17 (+5 to +25)" in svg
     assert "case mix" not in svg
@@ -106,7 +118,7 @@ def test_the_drop_is_said_drawn_and_kept(tmp_path: Path) -> None:
         float(row["drop"])
     )
     assert "made_from" not in row
-    said = " ".join([*shown["meanings"].values(), shown["table"].caption, shown["table"].note])
+    said = " ".join([*shown.meanings.values(), shown.table.caption, shown.table.note])
     assert "home has scans of nearly all the ages and sexes found there" in said
     assert not re.search(r"mend|sick|healthy|right decision|commoner|luck", said)
     assert drop.section(a_study(), "paper", Folder(tmp_path)) is None
@@ -129,13 +141,13 @@ def test_lost_discrimination_is_not_called_a_loss_that_a_threshold_corrects(tmp_
     local = [LOCAL, replace(LOCAL, site="C", rethresholded=0.9, recalibrated=0.95)]
     shown = drop.section(a_study(drops=[DROP, reversed_], local=local), "paper", Folder(tmp_path))
     assert shown is not None
-    assert "; 1 of these is not divided: the AUC there is not above chance" in shown["words"]
-    assert shown["words"].endswith("The largest part in the others: ranking in 1.")
-    assert "calibration" not in shown["words"]
-    assert "mean over the moves to a site where the network discriminates, without" in shown["local_words"]
-    assert "−5 by a new threshold and +8 by recalibration." in shown["local_words"]
-    assert "One move is left out, as discrimination is not shown there: a new threshold" in shown["local_words"]
-    printed = [[column.print(row) for column in shown["table"].columns] for row in shown["table"].rows]
+    assert "; 1 of these is not divided: the AUC there is not above chance" in shown.words
+    assert shown.words.endswith("The largest part in the others: ranking in 1.")
+    assert "calibration" not in shown.words
+    assert "mean over the moves to a site where the network discriminates, without" in shown.local_words
+    assert "−5 by a new threshold and +8 by recalibration." in shown.local_words
+    assert "One move is left out, as discrimination is not shown there: a new threshold" in shown.local_words
+    printed = [[column.print(row) for column in shown.table.columns] for row in shown.table.rows]
     assert printed[0][-2:] == ["−2 (−10 to +5)", "+17 (+5 to +25)"]
     assert printed[1][-3:] == ["–", "–", "not divided"]
     svg = (tmp_path / "figures" / "paper-drop.svg").read_text(encoding="utf-8")
@@ -181,31 +193,24 @@ def a_diagnosis() -> Diagnosis:
     cell = {"model": "A", "site": "A", "low": 0.5, "high": 0.9, "patients": 20, "scans": 20}
     maps = [{"model": "A", "site": "A", "label": 1, "inside": v, "expected": 0.3} for v in (0.1, 0.2, 0.6)]
     return Diagnosis(
-        separation=[pair | {"view": "border", "model": ""}, pair | {"view": "features", "model": "A+B", "auc": 0.9}],
+        separation=[
+            partly(SeparationRow, **pair | {"view": "border", "model": ""}),
+            partly(SeparationRow, **pair | {"view": "features", "model": "A+B", "auc": 0.9}),
+        ],
         shortcuts=[
-            cell | {"view": "lungs_erased", "auc": 0.74, "p": 0.01},
-            cell | {"view": "label_shuffle", "auc": 0.51, "p": None},
+            partly(ShortcutRow, **cell, view="lungs_erased", auc=0.74, p=0.01),
+            partly(ShortcutRow, **cell, view="label_shuffle", auc=0.51),
         ],
-        saliency=maps,
-        labels=[{"site": "A", "view": "objects", "auc": 0.72, "low": 0.6, "high": 0.8, "p": 0.01, "p_holm": 0.2}],
-        findings=[
-            {
-                "model": "",
-                "home": "A",
-                "site": "A",
-                "cause": "texture",
-                "sentence": "So it is.",
-                "strength": 0.8,
-                "p": 0.01,
-            }
-        ],
+        saliency=[partly(SaliencyRow, **row) for row in maps],
+        labels=[partly(ClassSeparationRow, site="A", view="objects", auc=0.72, low=0.6, high=0.8, p=0.01, p_holm=0.2)],
+        findings=[FindingRow("", "A", "A", "texture", "So it is.", 0.8, 0.01)],
     )
 
 
 def test_the_diagnosis_is_said_drawn_and_kept(tmp_path: Path) -> None:
     shown = diagnosis.section(a_study(diagnosis=a_diagnosis()), "paper", Folder(tmp_path))
     assert shown is not None
-    assert shown["sentences"] == ["So it is."]
+    assert shown.sentences == ["So it is."]
     pairs = (tmp_path / "figures" / "paper-separation.svg").read_text(encoding="utf-8")
     assert pairs.count(">0.81<") == 2  # both ways round
     assert ">0.90<" not in pairs  # features of a network of several sites stand in the table alone
@@ -220,11 +225,11 @@ def test_the_diagnosis_is_said_drawn_and_kept(tmp_path: Path) -> None:
 
 def test_one_sentence_for_each_site_network_and_pair(tmp_path: Path) -> None:
     first = a_diagnosis().findings[0]
-    weaker = first | {"sentence": "So it is, too.", "strength": 0.7}
-    other = first | {"site": "B", "home": "B", "sentence": "And there."}
+    weaker = replace(first, sentence="So it is, too.", strength=0.7)
+    other = replace(first, site="B", home="B", sentence="And there.")
     shown = diagnosis.section(a_study(diagnosis=Diagnosis(findings=[first, weaker, other])), "paper", Folder(tmp_path))
     assert shown is not None
-    assert (shown["sentences"], shown["further"]) == (["So it is.", "And there."], 1)
+    assert (shown.sentences, shown.further) == (["So it is.", "And there."], 1)
 
 
 def a_dose(auc: float, p: float | None, dose: float = 4.0, **more: Any) -> DoseRow:
@@ -245,17 +250,17 @@ def test_dose_response_names_the_costliest_and_the_harmless(tmp_path: Path) -> N
     kept = Stress(rows, [partly(ExplanationRow, **best, distance=0.2, distance_unshifted=0.5)])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
-    assert shown["words"].startswith(
+    assert shown.words.startswith(
         "The costliest: blurred by 4 mm, which takes 0.30 (95\u00a0%: +0.20 to +0.40) of AUC from A; of 3 tests "
         "(networks × shifts × doses), 1 lowers the AUC significantly"
     )
-    assert shown["words"].endswith("could be tried: noise (1 of 1); the intervals in the table may hold larger ones.")
-    assert shown["silent"] == []
-    assert shown["best"] == ["Blur comes nearest."]
+    assert shown.words.endswith("could be tried: noise (1 of 1); the intervals in the table may hold larger ones.")
+    assert shown.silent == []
+    assert shown.best == ["Blur comes nearest."]
     svg = (tmp_path / "figures" / "paper-dose-response-a1.svg").read_text(encoding="utf-8")
     assert "0.90 → 0.60" in svg
     assert len(rows_of(tmp_path, "paper-dose-response")) == 5
-    printed = [[column.print(row) for column in shown["curves"].columns] for row in shown["curves"].rows]
+    printed = [[column.print(row) for column in shown.curves.columns] for row in shown.curves.rows]
     assert "−0.30 (−0.40 to −0.20)" in printed[2]
     assert printed[2][-1] == "40"
     assert stress.section(a_study(), "paper", Folder(tmp_path)) is None
@@ -285,7 +290,7 @@ def test_sites_with_too_few_scans_are_one_line(outcomes: tuple[str, ...], said: 
     rows = [an_explanation(*pair, outcome) for pair, outcome in zip(pairs, outcomes, strict=True)]
     shown = stress.section(a_study(stress=Stress([], rows)), "paper", Folder(tmp_path))
     assert shown is not None
-    assert shown["best"] == said
+    assert shown.best == said
 
 
 def test_no_shift_is_the_costliest_where_no_fall_is_significant() -> None:
@@ -320,23 +325,23 @@ def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> 
     kept = Stress([DoseRow("A", "A", "degenerate", 0.0, "", "degenerate: its scores hardly differ")], [])
     shown = stress.section(a_study(stress=kept), "paper", Folder(tmp_path))
     assert shown is not None
-    assert shown["silent"] == ["A: degenerate: its scores hardly differ."]
-    assert (shown["words"], shown["pictures"], shown["best"]) == ("", [], [])
+    assert shown.silent == ["A: degenerate: its scores hardly differ."]
+    assert (shown.words, shown.pictures, shown.best) == ("", [], [])
 
 
 def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
-    named = {"site": "A", "view": "body", "auc": 0.8, "p_holm": 0.001}
-    clean = diagnosis.battery_words([named | {"p_holm": 0.5}, named | {"view": "lung_histogram"}], [])
+    named = partly(ClassSeparationRow, site="A", view="body", auc=0.8, p_holm=0.001)
+    clean = diagnosis.battery_words([replace(named, p_holm=0.5), replace(named, view="lung_histogram")], [])
     assert "Nothing outside the lungs was found" in clean
     assert "is no proof" in clean
     body = diagnosis.battery_words([named], [])
     assert "Outside the lungs, too, positive is told from negative at A: " in body
     assert "At A it is the body itself: age, sex, size or the disease can do that" in body
-    stronger = named | {"view": "facts", "auc": 0.9}
-    among = diagnosis.battery_words([named, stronger, named | {"site": "B"}], [])
+    stronger = replace(named, view="facts", auc=0.9)
+    among = diagnosis.battery_words([named, stronger, replace(named, site="B")], [])
     assert "At B it is the body itself" in among
     assert "At A among it is the body itself: age, sex" in among
-    air = diagnosis.battery_words([named | {"view": "background"}], [])
+    air = diagnosis.battery_words([replace(named, view="background")], [])
     assert "a network may use that there" in air
     assert "age, sex, size" not in air
     for words in (clean, body, air, diagnosis.battery_words([], [])):
@@ -344,9 +349,9 @@ def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
         assert "stands at 0.5" not in words
 
 
-def an_erased(auc: float, p: float = 0.001, **more: object) -> dict:
+def an_erased(auc: float, p: float = 0.001, **more: object) -> ShortcutRow:
     row = {"model": "A", "site": "A", "view": "lungs_erased", "low": auc - 0.1, "high": auc + 0.1, "auc": auc, "p": p}
-    return row | more
+    return partly(ShortcutRow, **row | more)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +371,7 @@ def an_erased(auc: float, p: float = 0.001, **more: object) -> dict:
         ([an_erased(0.7, 0.001), *[an_erased(0.5, 0.9)] * 19], "of 20 tests of networks that learned, 1 lies above"),
     ],
 )  # fmt: skip
-def test_an_auc_with_the_lungs_erased_is_judged_after_adjustment(rows: list[dict], words: str) -> None:
+def test_an_auc_with_the_lungs_erased_is_judged_after_adjustment(rows: list[ShortcutRow], words: str) -> None:
     assert words in diagnosis.battery_words([], rows)
 
 
@@ -375,7 +380,7 @@ def test_no_p_stands_beside_shuffled_labels_even_where_an_older_record_holds_one
     rows = [an_erased(0.74, p=0.01, scans=20), an_erased(0.51, view="label_shuffle", p=0.01, scans=20)]
     shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", Folder(tmp_path))
     assert shown is not None
-    (table,) = shown["tables"].values()
+    (table,) = shown.tables
     printed = [[column.print(row) for column in table.columns] for row in table.rows]
     assert ["0.010" in printed[0], "–" in printed[1]] == [True, True]
     battery = (tmp_path / "figures" / "paper-battery.svg").read_text(encoding="utf-8")
@@ -385,13 +390,13 @@ def test_no_p_stands_beside_shuffled_labels_even_where_an_older_record_holds_one
 def test_p_values_at_their_floor_and_networks_that_did_not_learn_are_marked(tmp_path: Path) -> None:
     cell = {"model": "A", "site": "A", "low": 0.5, "high": 0.9, "patients": 20, "scans": 20, "permutations": 1999}
     rows = [
-        cell | {"view": "lungs_erased", "auc": 0.74, "p": 1 / 2000, "degenerate": "it did not learn"},
-        cell | {"view": "label_shuffle", "auc": 0.51, "p": None, "degenerate": "it did not learn"},
+        partly(ShortcutRow, **cell, view="lungs_erased", auc=0.74, p=1 / 2000, degenerate="it did not learn"),
+        partly(ShortcutRow, **cell, view="label_shuffle", auc=0.51, degenerate="it did not learn"),
     ]
     out = Folder(tmp_path)
     shown = diagnosis.section(a_study(diagnosis=Diagnosis(shortcuts=rows)), "paper", out)
     assert shown is not None
-    (table,) = shown["tables"].values()
+    (table,) = shown.tables
     printed = [[column.print(row) for column in table.columns] for row in table.rows]
     assert printed[0][0] == "A (did not learn)"
     assert "≤ 0.0005" in printed[0]

@@ -11,7 +11,7 @@ from small_study import a_cell, a_study, marked
 from elsewhere.pages.report import Audit, Diagnosis, Model, Report, Study
 from elsewhere.pages.report.sheets import CLAIM, TRIPOD_AI, fill
 from elsewhere.pages.report.words import ODD_SCANS
-from elsewhere.rows import LocalRow
+from elsewhere.rows import LocalRow, SaliencyRow
 from study_rows import partly
 
 HOME, AWAY = a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05)
@@ -111,7 +111,7 @@ def test_each_study_answers_for_itself_where_they_differ() -> None:
     )
     assert claim["27"] == "None: each of four networks is judged alone."
     assert "“harmonised”: 3D convolutional network: input [24, 32, 32]" in claim["22"]
-    rows = [{"model": "A", "site": "A", "inside": 0.6, "expected": 0.3}]
+    rows = [partly(SaliencyRow, model="A", site="A", inside=0.6, expected=0.3)]
     looked = replace(second, diagnosis=Diagnosis(saliency=rows))
     assert answers(first, CLAIM, looked)["31"].startswith("“harmonised”: Saliency (HiResCAM) in one map")
     alone = answers(first, TRIPOD_AI)
@@ -141,7 +141,7 @@ def test_sheets_say_what_was_left_out_and_what_was_not_done() -> None:
     assert "left out" not in answers(study)["23a"]
     assert answers(marked(study, "B"))["23a"].startswith("1 of 3 networks did not learn, as far as")
     assert answers(marked(study, "A", "B", "A+D"))["25"].startswith("None of the 3 networks learned")
-    rows = [{"model": m, "site": "A", "inside": v, "expected": 0.3} for m, v in (("A", 0.6), ("B", 0.0))]
+    rows = [partly(SaliencyRow, model=m, site="A", inside=v, expected=0.3) for m, v in (("A", 0.6), ("B", 0.0))]
     looked = replace(study, diagnosis=Diagnosis(saliency=rows))
     assert "in two maps: 30% of their mass" in answers(looked, CLAIM)["31"]
     assert "in one map: 60% of their mass" in answers(marked(looked, "B"), CLAIM)["31"]

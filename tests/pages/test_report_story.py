@@ -10,6 +10,7 @@ from small_study import a_study
 
 from elsewhere.pages.report import Audit, Diagnosis, Study, hardest, story
 from elsewhere.pages.report.folder import Folder
+from elsewhere.rows import FindingRow
 from elsewhere.scans.phantom.sites import default_sites
 from elsewhere.scans.phantom.ties import QUARTER
 
@@ -24,24 +25,16 @@ def a_rule(rule: str, auc: float = 0.8, p: float = 0.01, site: str = "A") -> dic
     return {"rule": rule, "sites": site, "auc": auc, "p_value": p}
 
 
-def a_cause(cause: str, site: str = "A", model: str = "", home: str = "") -> dict[str, Any]:
-    """A record of `Diagnosis.findings`."""
-    return {
-        "model": model,
-        "home": home or site,
-        "site": site,
-        "cause": cause,
-        "strength": 0.8,
-        "p": 0.01,
-        "sentence": "",
-    }
+def a_cause(cause: str, site: str = "A", model: str = "", home: str = "") -> FindingRow:
+    """A row of `Diagnosis.findings`."""
+    return FindingRow(model, home or site, site, cause, "", 0.8, 0.01)
 
 
 def told(study: Study, folder: Path) -> tuple[str, dict[str, str]]:
     """The sentence, and what each tie's row says."""
     shown = story.section(study, "paper", Folder(folder))
     assert shown is not None
-    return shown["words"], {row["factor"]: row["found"] for row in shown["table"].rows}
+    return shown.words, {row["factor"]: row["found"] for row in shown.table.rows}
 
 
 def test_every_dial_of_the_simulator_has_its_traces() -> None:
@@ -102,7 +95,7 @@ def test_what_a_crop_to_the_lungs_takes_away_is_said_of_the_dials_as_they_stand(
     assert story.crop_words([a_tie("field of view", 0.0), a_tie("age")]) == story.crop_words([]) == ""
     shown = story.section(a_study(ties=[framed, texture]), "paper", Folder(tmp_path))
     assert shown is not None
-    assert shown["built_in"].startswith("A crop to the lungs takes away")
+    assert shown.built_in.startswith("A crop to the lungs takes away")
 
 
 def test_the_factors_of_the_crop_are_dials_of_the_simulator() -> None:
@@ -148,14 +141,14 @@ def test_directions_stand_in_the_table_where_the_simulator_gives_them(tmp_path: 
     ties = [a_tie("kernel", positives="sharp", negatives="soft")]
     shown = story.section(a_study(ties=ties), "with", Folder(tmp_path))
     assert shown is not None
-    assert [c.heading for c in shown["table"].columns][2:4] == [
+    assert [c.heading for c in shown.table.columns][2:4] == [
         "Positives (at strength 1)",
         "Negatives (at strength 1)",
     ]
-    assert (shown["table"].rows[0]["positives"], shown["table"].rows[0]["negatives"]) == ("sharp", "soft")
+    assert (shown.table.rows[0]["positives"], shown.table.rows[0]["negatives"]) == ("sharp", "soft")
     without = story.section(a_study(ties=[a_tie("kernel")]), "without", Folder(tmp_path))
     assert without is not None
-    assert not any(c.heading.startswith("Positives") for c in without["table"].columns)
+    assert not any(c.heading.startswith("Positives") for c in without.table.columns)
 
 
 def a_scan(site: str = "A", label: int = 1, **values: Any) -> dict[str, Any]:
@@ -184,7 +177,7 @@ def test_scans_called_wrongly_are_counted_before_the_list_is_cut(tmp_path: Path)
     )
     shown = hardest.section(study, "paper", Folder(tmp_path))
     assert shown is not None
-    assert [table.caption.rpartition(", the ")[2] for table in shown["tables"]] == [
+    assert [table.caption.rpartition(", the ")[2] for table in shown.tables] == [
         "12 hardest of 25.",
         "12 hardest of 22.",
     ]
@@ -230,4 +223,4 @@ def test_hard_cases_are_listed_by_class_with_what_is_known(tmp_path: Path) -> No
     judges = [a_judge(), a_judge(label=0)]
     shown = hardest.section(a_study(hardest=cases, judged=judges), "paper", Folder(tmp_path))
     assert shown is not None
-    assert [[row["scan"] for row in table.rows] for table in shown["tables"]] == [["missed"], ["called"]]
+    assert [[row["scan"] for row in table.rows] for table in shown.tables] == [["missed"], ["called"]]

@@ -16,6 +16,7 @@ from elsewhere.rows import (
     DoseRow,
     DropRow,
     ExplanationRow,
+    FindingRow,
     LearnedRow,
     LocalRow,
     LookedAtRow,
@@ -232,7 +233,7 @@ def read_audit(folder: Folder) -> dict[str, Any]:
     return AUDIT.read(folder.audit)
 
 
-def read_findings(path: Path) -> list[dict[str, Any]]:
+def read_findings(path: Path) -> list[FindingRow]:
     """What `elsewhere diagnose` found, from its findings.json; nothing where it was not run.
 
     Raises:
@@ -240,11 +241,15 @@ def read_findings(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
+    found: Any = None
     with suppress(ValueError):  # earlier versions kept a bare list
-        if isinstance(found := json.loads(path.read_bytes()), list):
-            return found
-    findings: list[dict[str, Any]] = FINDINGS.read(path)["findings"]
-    return findings
+        found = json.loads(path.read_bytes())
+    if not isinstance(found, list):
+        found = FINDINGS.read(path)["findings"]
+    try:
+        return [FindingRow(**finding) for finding in found]
+    except TypeError as error:
+        raise BadStudy(path, f"holds a finding of another form ({error})", FINDINGS.next_step) from error
 
 
 def scores_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> str:

@@ -9,14 +9,12 @@ from typing import Annotated
 import typer
 
 from elsewhere import engine
-from elsewhere.commands.report.assembly import names_of, study_of
+from elsewhere.commands.report.assembly import study_of
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.pages import report as page
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.records import read_identity
-
-PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 
 
 def report(
@@ -26,18 +24,12 @@ def report(
     """Write `report.html`, every figure as SVG and PNG, and every table as CSV. Research use only."""
     folders = [Folder(path) for path in studies]
     identities = [read_identity(folder) for folder in folders]
-    settings = [identity["settings"] for identity in identities]
     cells = [read_cells(f, i) for f, i in zip(folders, identities, strict=True)]
     shown = [study_of(f, i, c) for f, i, c in zip(folders, identities, cells, strict=True)]
-    pairs, first = list(zip(shown, cells, strict=True)), settings[0]
     content = page.Report(
-        title=first["title"],
+        title=identities[0]["settings"]["title"],
         studies=shown,
-        protocols=between_protocols(pairs),
-        origin=first["origin"],
-        published=all(site in names_of(first) for site in PAPER_SITES),
-        planted=first["planted"],
-        notes=first["notes"],
+        protocols=between_protocols(list(zip(shown, cells, strict=True))),
         command=shlex.join(["elsewhere", "report", *map(str, studies), *(["--out", str(out)] if out else [])]),
     )
     target = out or folders[0].root

@@ -28,7 +28,6 @@ from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
-from elsewhere.pages.report.content import Record
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
@@ -57,6 +56,7 @@ FORMS = {
     "volumes": "NIfTI, MHA or NRRD",
     "images": "image slices",
 }
+PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 AUDIT, DIAGNOSE, STRESS = (f"elsewhere {verb} STUDY.toml {{study}}" for verb in ("audit", "diagnose", "stress"))
 
 
@@ -81,8 +81,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
-    hard = hardest(folder, cells, able, scores, findings)
-    drops, local = losses(folder, cells, able, scores)
+    hard = hardest(rows, cells, able, scores, findings)
+    drops, local = losses(folder, rows, cells, able, scores)
     return page.Study(
         name=settings["name"],
         protocol=protocol_words(settings),
@@ -92,7 +92,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
             for s in settings["sites"]
         ],
         counts=findings["counts"],
-        patients=characteristics(folder),
+        patients=characteristics(rows),
         scores=scores,
         groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
         rocs=list(rocs(cells)),
@@ -117,20 +117,19 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         curves=list(_curves(folder, identity["models"])),
         bad_scans=[page.BadScanRow(**{k: shown(v) for k, v in row.items()}) for row in _csv_rows(folder.bad_scans)],
         audit=_audit(findings, shown),
-        examples=list(examples(folder, settings)),
+        examples=list(examples(folder, rows, settings)),
         reading=settings["evaluation"]["threshold"],
         departures=departures(settings),
         settings=_last_parts(settings),
         versions=identity["versions"],
         seeds={"study": settings["seed"]},
         split_hash=identity["split_hash"],
-        notes=_repaired(findings, settings["name"]),
+        notes=settings["notes"],
+        left_out=_repaired(findings, settings["name"]),
+        origin=settings["origin"],
+        planted=settings["planted"],
+        published=set(PAPER_SITES) <= {site["name"] for site in settings["sites"]},
     )
-
-
-def names_of(settings: dict[str, Any]) -> list[str]:
-    """The sites' names in the order of the study file."""
-    return [site["name"] for site in settings["sites"]]
 
 
 def _shortener(folder: Folder, settings: dict[str, Any]) -> Callable[[str], str]:
@@ -174,10 +173,10 @@ def _stress(folder: Folder) -> page.Stress:
     )
 
 
-def _diagnosed(folder: Folder, name: str) -> list[Record]:
-    """One table of the diagnosis, whose rows the page takes by the names of their columns."""
+def _diagnosed(folder: Folder, name: str) -> list[Any]:
+    """The rows of one table of the diagnosis; none where it was not made."""
     path = folder.diagnosis_table(name)
-    return [vars(row) for row in DIAGNOSIS[name].read(path)] if path.is_file() else []
+    return DIAGNOSIS[name].read(path) if path.is_file() else []
 
 
 def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:

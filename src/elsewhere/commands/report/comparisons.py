@@ -53,10 +53,13 @@ def between_protocols(studies: Sequence[tuple[page.Study, Cells]]) -> list[Row]:
     """The same network under two protocols at the same site, on the test scans that both scored; first less second.
 
     One family of tests for each pair of studies; and one record per relation of network and site, "mean", whose
-    interval is that of `mean_aucs`. Networks that did not learn under either are left out.
+    interval is that of `mean_aucs`. Networks that did not learn under either are left out, and
+    so are pairs of studies whose scans are of different origin: equal names are not equal scans there.
     """
     rows: list[Row] = []
     for (one, ours), (other, theirs) in combinations(studies, 2):
+        if one.origin != other.origin:
+            continue
         heads: list[tuple[Row, Cell, Cell]] = []
         for model in (m for m in one.able if m.name in {n.name for n in other.able}):
             for site in (site.name for site in one.sites):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from elsewhere.pages.figures import BenefitPanel, Canvas, ReliabilityPanel, benefit_grid, reliability_grid
 from elsewhere.pages.figures.cells import MARKS
 from elsewhere.pages.report.content import Calibration, Model, Record, Study
-from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.folder import Folder, Picture
 from elsewhere.pages.report.learned import marked_name, marked_names
 from elsewhere.pages.report.pictures import FAMILIES, family
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class, record_of
@@ -24,7 +25,17 @@ from elsewhere.wording import numbered
 Found = dict[tuple[str, str], Calibration]
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class CalibrationPart:
+    """What the section shows of one study; `pictures`: family in words, reliability, net benefit; `points` are CSV."""
+
+    words: str
+    pictures: Sequence[tuple[str, Picture, Picture]]
+    table: Table
+    points: Sequence[Table]
+
+
+def section(study: Study, slug: str, out: Folder) -> CalibrationPart | None:
     """What the section shows of one study; None without any curve."""
     if not study.calibrations:
         return None
@@ -40,12 +51,12 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
         plain_table(f"{slug}-reliability", "Reliability curves, every bin.", _bins(study)),
         plain_table(f"{slug}-decision-curves", "Decision curves, every threshold.", _benefits(study)),
     ]
-    return {
-        "words": sentence(study),
-        "pictures": pictures,
-        "table": out.add_table(calibration_table(study, f"{slug}-calibration", found)),
-        "points": [out.add_table(table) for table in points],
-    }
+    return CalibrationPart(
+        words=sentence(study),
+        pictures=pictures,
+        table=out.add_table(calibration_table(study, f"{slug}-calibration", found)),
+        points=[out.add_table(table) for table in points],
+    )
 
 
 def useful_range(curve: Calibration) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.report.content import Record, Report, Study
@@ -10,7 +11,8 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.published import RESULTS, UTSW
 from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.pages.report.words import count, figure, listed, signed, spaced, spread
+from elsewhere.pages.report.tables import protocol_table
+from elsewhere.pages.report.words import count, difference_words, figure, listed, signed, spaced, spread
 from elsewhere.wording import verb
 
 SURE = 0.05
@@ -25,30 +27,66 @@ RELATIONS = {
 }
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Comparisons:
+    """What the section shows of one study: networks of several sites against those of one, and every pair."""
+
+    several_words: str
+    pairs_words: str
+    several: Table | None
+    pairs: Table | None
+
+
+@dataclass(frozen=True)
+class Protocols:
+    """The studies side by side: what each departs in, and the paired tests where networks were scored under two."""
+
+    lead: str
+    table: Table
+    words: str
+    tests: Table | None
+
+
+def section(study: Study, slug: str, out: Folder) -> Comparisons | None:
     """What the section shows of one study; None where no two networks that learned were tested at one site."""
     if not study.comparisons:
         return None
     several = [r for r in study.comparisons if r["family"] == "several"]
     pairs = [r for r in study.comparisons if r["family"] == "pairs"]
     table = several_table(several, f"{slug}-several-against-one")
-    return {
-        "several_words": several_sentence(study),
-        "pairs_words": pairs_sentence(pairs),
-        "several": out.add_table(table) if several else None,
-        "pairs": out.add_table(pairs_table(pairs, f"{slug}-network-against-network")) if pairs else None,
-    }
+    return Comparisons(
+        several_words=several_sentence(study),
+        pairs_words=pairs_sentence(pairs),
+        several=out.add_table(table) if several else None,
+        pairs=out.add_table(pairs_table(pairs, f"{slug}-network-against-network")) if pairs else None,
+    )
 
 
-def protocols(report: Report, out: Folder) -> dict[str, Any] | None:
-    """What the section shows of the protocols side by side; None where no network was scored under two."""
-    if not report.protocols:
+def protocols(report: Report, out: Folder) -> Protocols | None:
+    """What the section shows of the studies side by side; None with a single one."""
+    if len(report.studies) < 2:
         return None
+    lead, table = _side_by_side(report), out.add_table(protocol_table(report.studies, "protocols"))
+    if not report.protocols:
+        return Protocols(lead, table, "", None)
     cells = [r for r in report.protocols if r["model"] != "mean"]
-    return {
-        "words": protocol_sentence(report.protocols),
-        "table": out.add_table(protocols_table(cells, "protocol-against-protocol")),
-    }
+    tests = out.add_table(protocols_table(cells, "protocol-against-protocol"))
+    return Protocols(lead, table, protocol_sentence(report.protocols), tests)
+
+
+def _side_by_side(report: Report) -> str:
+    """In what the studies differ besides their protocols."""
+    first, second, times = report.studies[0], report.studies[1], len(report.studies)
+    if report.origin == "mixed":
+        return f"{times} studies whose scans are not of one origin: differences are also those of scans and patients."
+    if times > 2:
+        return (
+            "Which departure from the paper buys what: each study is set against the one it differs from in the fewest "
+            "options."
+        )
+    if second.split_hash and second.split_hash == first.split_hash:
+        return f"The same sites and the same split under {times} protocols."
+    return f"{times} protocols, each with its own split: differences are also those of patients."
 
 
 def several_sentence(study: Study) -> str:
@@ -217,14 +255,10 @@ def _tests() -> list[Column]:
     return [
         Column("auc_first", "AUC first", lambda v, _: figure(v), numeric=True),
         Column("auc_second", "AUC second", lambda v, _: figure(v), numeric=True),
-        Column("difference", "Difference (95 %)", _difference, numeric=True),
+        Column("difference", "Difference (95 %)", difference_words, numeric=True),
         Column("p_value", "p", lambda v, _: _p(v), numeric=True),
         Column("p_value_holm", "p (Holm)", lambda v, _: _p(v), numeric=True),
     ]
-
-
-def _difference(value: Any, row: Record) -> str:
-    return f"{signed(value)} ({_ends(row['low'], row['high'])})"
 
 
 def _p(value: Any) -> str:

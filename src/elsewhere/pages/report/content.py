@@ -9,7 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ProductScoreRow, ScoreRow, SeedRow
+from elsewhere.rows import (
+    ClassSeparationRow,
+    DoseRow,
+    DropRow,
+    ExplanationRow,
+    FindingRow,
+    LocalRow,
+    ProductScoreRow,
+    SaliencyRow,
+    ScoreRow,
+    SeedRow,
+    SeparationRow,
+    ShortcutRow,
+)
 
 Record = Mapping[str, Any]
 """One flat row of a table, as Parquet or CSV gives it; a value that was not measured is None or NaN."""
@@ -123,22 +136,18 @@ class Diagnosis:
     """Why scores fall elsewhere (`elsewhere diagnose`); each part may be empty.
 
     Attributes:
-        separation: how well two sites are told apart: `home`, `site`, `view`, `model`, `auc`, `low`, `high`, `p`,
-            `power`, `patients_home`, `patients_site`.
-        shortcuts: a model's AUC on scans with parts erased: `model`, `site`, `view`, `auc`, `low`, `high`, `p`,
-            `patients`, `scans`.
-        saliency: where a model looks: `model`, `site`, `patient`, `scan`, `label`, `probability`, `inside` (share of
-            the map's mass inside the lungs), `expected` (share of the volume that the lungs take).
-        labels: what tells positive from negative at a site without any lung: `site`, `view`, `auc`, `low`, `high`, `p`,
-            `p_holm`, `power`, `patients`, `fact` (the fact that stands out).
-        findings: causes in words: `model`, `home`, `site`, `cause`, `sentence`, `strength`, `p`.
+        separation: how well two sites are told apart.
+        shortcuts: a model's AUC on scans with parts erased.
+        saliency: where a model looks.
+        labels: what tells positive from negative at a site without any lung.
+        findings: causes in words.
     """
 
-    separation: Sequence[Record] = ()
-    shortcuts: Sequence[Record] = ()
-    saliency: Sequence[Record] = ()
-    labels: Sequence[Record] = ()
-    findings: Sequence[Record] = ()
+    separation: Sequence[SeparationRow] = ()
+    shortcuts: Sequence[ShortcutRow] = ()
+    saliency: Sequence[SaliencyRow] = ()
+    labels: Sequence[ClassSeparationRow] = ()
+    findings: Sequence[FindingRow] = ()
 
 
 @dataclass(frozen=True)
@@ -297,7 +306,13 @@ class Study:
         versions: {software: version}.
         seeds: {what: seed}.
         split_hash: which split made this.
-        notes: further plain sentences to show at the study's head.
+        notes: further plain sentences about the study, as its file gives them.
+        left_out: what the preparation left out or repaired, in sentences.
+        origin: "real" downloads, "repacked" (real pixels of one data set in the layouts of others) or "simulated"; the
+            last two put a banner on the page.
+        planted: what a simulation planted, one plain sentence each; each is an assumption, not a finding.
+        published: True where the study repeats the paper's (same sites), so that the paper's numbers are shown; with
+            an origin other than "real" the page says that they cannot be compared.
     """
 
     name: str
@@ -338,6 +353,10 @@ class Study:
     seeds: Mapping[str, int] = field(default_factory=dict)
     split_hash: str = ""
     notes: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+    origin: Origin = "real"
+    planted: Sequence[str] = ()
+    published: bool = False
 
     @property
     def able(self) -> Sequence[Model]:
@@ -352,25 +371,21 @@ class Report:
     Attributes:
         title: the page's title.
         studies: one study, or several to be shown side by side.
-        origin: "real" downloads, "repacked" (real pixels of one data set in the layouts of others) or "simulated";
-            the last two put a banner on the page.
-        published: True when the studies repeat the paper's (same sites, same models), so that its numbers are
-            shown beside ours; with an origin other than "real" the page says that they cannot be compared.
         protocols: paired tests of the same network under two studies: as `Study.comparisons` with `family`
             "protocols", `model`, and `relation` "home", "seen" or "unseen"; a record with `model` "mean" for the mean
             difference over the `cells` of each relation.
-        planted: what a simulation planted, one plain sentence each; each is an assumption, not a finding.
-        notes: plain sentences for the head of the page.
         made: when the records were made, in words; "" leaves it out (the page itself never asks the clock).
         command: the command that makes this page again, "" when unknown.
     """
 
     title: str
     studies: Sequence[Study]
-    origin: Origin = "real"
-    published: bool = False
     protocols: Sequence[Record] = ()
-    planted: Sequence[str] = ()
-    notes: Sequence[str] = ()
     made: str = ""
     command: str = ""
+
+    @property
+    def origin(self) -> Origin | Literal["mixed"]:
+        """Where the scans of all studies come from; "mixed" where they differ."""
+        origins = {study.origin for study in self.studies}
+        return origins.pop() if len(origins) == 1 else "mixed"

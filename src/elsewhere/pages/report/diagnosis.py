@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from elsewhere.pages.figures import Canvas, ForestPanel, ForestRow, ForestScale, Pair, forest, pair_sheet
 from elsewhere.pages.report.content import Record, Study
-from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.folder import Folder, Picture
 from elsewhere.pages.report.learned import MARK
-from elsewhere.pages.report.records import number
+from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, listed, spaced
+from elsewhere.rows import ClassSeparationRow, FindingRow, SaliencyRow, SeparationRow, ShortcutRow
 from elsewhere.statistics.diagnosis.findings import WITHOUT_LUNGS, adjust, at_floor, is_cause
 from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
@@ -44,12 +46,26 @@ PANELS = 8  # that the battery's figure holds; the table holds all
 SENTENCES = 8
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class DiagnosisPart:
+    """What the section shows of one study: the strongest sentences, how many more there are, figures and tables."""
+
+    looked: bool
+    sentences: Sequence[str]
+    further: int
+    separation: Picture | None
+    labels: Picture | None
+    battery: Picture | None
+    battery_words: str
+    tables: Sequence[Table]
+
+
+def section(study: Study, slug: str, out: Folder) -> DiagnosisPart | None:
     """What the section shows of one study; None where no diagnosis was made."""
     d = study.diagnosis
     if not (d.separation or d.shortcuts or d.saliency or d.findings):
         return None
-    shortcuts = [{**r, "p": None} if r["view"] == "label_shuffle" else r for r in d.shortcuts]  # no test belongs to it
+    shortcuts = [replace(r, p=None) if r.view == "label_shuffle" else r for r in d.shortcuts]  # no test belongs to it
     tables = [
         _separation_table(d.separation, f"{slug}-separation"),
         _label_table(d.labels, f"{slug}-label-causes"),
@@ -57,29 +73,29 @@ def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
         _saliency_table(d.saliency, f"{slug}-saliency"),
         _finding_table(d.findings, f"{slug}-findings"),
     ]
-    strongest = {(f["model"], f["home"], f["site"]): str(f["sentence"]) for f in reversed(d.findings)}
-    said = [str(f["sentence"]) for f in d.findings if f["sentence"] in strongest.values()]
-    return {
-        "looked": bool(d.separation or d.shortcuts),
-        "sentences": said[:SENTENCES],
-        "further": len(d.findings) - len(said[:SENTENCES]),
-        "separation": out.add_picture(_pairs(study, f"{slug}-separation")) if d.separation else None,
-        "labels": out.add_picture(_labels(study, f"{slug}-label-causes")) if d.labels else None,
-        "battery": out.add_picture(_battery(study, shortcuts, f"{slug}-battery")) if shortcuts else None,
-        "battery_words": battery_words(d.labels, shortcuts),
-        "tables": {table.name.removeprefix(f"{slug}-"): out.add_table(table) for table in tables if table.rows},
-    }
+    strongest = {(f.model, f.home, f.site): f.sentence for f in reversed(d.findings)}
+    said = [f.sentence for f in d.findings if f.sentence in strongest.values()]
+    return DiagnosisPart(
+        looked=bool(d.separation or d.shortcuts),
+        sentences=said[:SENTENCES],
+        further=len(d.findings) - len(said[:SENTENCES]),
+        separation=out.add_picture(_pairs(study, f"{slug}-separation")) if d.separation else None,
+        labels=out.add_picture(_labels(study, f"{slug}-label-causes")) if d.labels else None,
+        battery=out.add_picture(_battery(study, shortcuts, f"{slug}-battery")) if shortcuts else None,
+        battery_words=battery_words(d.labels, shortcuts),
+        tables=[out.add_table(table) for table in tables if table.rows],
+    )
 
 
 def _pairs(study: Study, name: str) -> Canvas:
     views: dict[str, dict[tuple[str, str], Pair]] = {}
     for view, title in VIEWS.items():
-        rows = [r for r in study.diagnosis.separation if r["view"] == view]
-        for model in dict.fromkeys(str(r.get("model") or "") for r in rows):
+        rows = [r for r in study.diagnosis.separation if r.view == view]
+        for model in dict.fromkeys(r.model for r in rows):
             if "+" in model:  # single-site networks stand for the rest; the table holds all
                 continue
             heading = f"{title}: {model}" if model else title
-            views[heading] = _both_ways(r for r in rows if str(r.get("model") or "") == model)
+            views[heading] = _both_ways(r for r in rows if r.model == model)
     alt = f"How well two sites of study {study.name} are told apart (AUC, 0.5 not at all), by way of looking: "
     said = [
         f"{view}: " + ", ".join(f"{a} and {b} {pair.auc:.2f}" for (a, b), pair in pairs.items() if a < b)
@@ -88,31 +104,31 @@ def _pairs(study: Study, name: str) -> Canvas:
     return pair_sheet(name, alt + "; ".join(said) + ".", views, [site.name for site in study.sites])
 
 
-def _both_ways(rows: Iterable[Record]) -> dict[tuple[str, str], Pair]:
+def _both_ways(rows: Iterable[SeparationRow]) -> dict[tuple[str, str], Pair]:
     found: dict[tuple[str, str], Pair] = {}
     for row in rows:
-        auc = number(row.get("auc"))
+        auc = number(row.auc)
         if auc is not None:
-            pair = Pair(auc, _sure(row))
-            found[row["home"], row["site"]] = pair
-            found.setdefault((row["site"], row["home"]), pair)
+            pair = Pair(auc, _sure(row.p))
+            found[row.home, row.site] = pair
+            found.setdefault((row.site, row.home), pair)
     return found
 
 
-def _sure(row: Record) -> bool:
-    p = number(row.get("p"))
-    return p is not None and p <= SURE
+def _sure(p: float | None) -> bool:
+    found = number(p)
+    return found is not None and found <= SURE
 
 
-def _battery(study: Study, shortcuts: Sequence[Record], name: str) -> Canvas:
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+def _battery(study: Study, shortcuts: Sequence[ShortcutRow], name: str) -> Canvas:
+    groups: dict[tuple[str, str], list[ShortcutRow]] = defaultdict(list)
     trained = {model.name: model.trained_on for model in study.models}
     for row in shortcuts:
-        groups[row["model"], row["site"]].append(row)
+        groups[row.model, row.site].append(row)
     own = {key: rows for key, rows in groups.items() if key[1] in trained.get(key[0], ())} or dict(groups)
     first = dict(sorted(own.items(), key=lambda item: "+" in item[0][0]))
     panels = [
-        ForestPanel(f"{_network(model, rows[0])} at {site}", tuple(_battery_row(r) for r in _in_order(rows)))
+        ForestPanel(f"{_named(model, rows[0].degenerate)} at {site}", tuple(_battery_row(r) for r in _in_order(rows)))
         for (model, site), rows in list(first.items())[:PANELS]
     ]
     alt = f"Shortcut battery of study {study.name}, AUC of each network on scans with parts erased: "
@@ -120,16 +136,16 @@ def _battery(study: Study, shortcuts: Sequence[Record], name: str) -> Canvas:
     return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
-def battery_words(labels: Sequence[Record], shortcuts: Sequence[Record]) -> str:
+def battery_words(labels: Sequence[ClassSeparationRow], shortcuts: Sequence[ShortcutRow]) -> str:
     """What the AUCs with the lungs erased show of networks that learned, and what was found outside the lungs."""
     said = [
         "AUC for the disease, with 95 % interval, when the network sees only a part of each scan. Squares: p of 0.05 "
         "or less, each test by itself.",
-        _erased_words([r for r in shortcuts if r["view"] in WITHOUT_LUNGS and not r.get("degenerate")]),
+        _erased_words([r for r in shortcuts if r.view in WITHOUT_LUNGS and not r.degenerate]),
     ]
-    causes = [r for r in labels if r["view"] in CAUSES and r["view"] != "lung_histogram" and is_cause(r)]
-    named = list(dict.fromkeys(str(r["site"]) for r in causes))
-    body = [str(r["site"]) for r in causes if r["view"] == "body"]
+    causes = [r for r in labels if r.view in CAUSES and r.view != "lung_histogram" and is_cause(vars(r))]
+    named = list(dict.fromkeys(r.site for r in causes))
+    body = [r.site for r in causes if r.view == "body"]
     if named:
         said.append(
             f"Outside the lungs, too, positive is told from negative at {listed(named)}: a network may use that there."
@@ -139,7 +155,7 @@ def battery_words(labels: Sequence[Record], shortcuts: Sequence[Record]) -> str:
             "Nothing outside the lungs was found to tell positive from negative at these sites, which is no proof that "
             "nothing does (power in the table)."
         )
-    alone = [site for site in body if all(r["view"] == "body" for r in causes if r["site"] == site)]
+    alone = [site for site in body if all(r.view == "body" for r in causes if r.site == site)]
     for sites, words in ((alone, "it is"), ([site for site in body if site not in alone], "among it is")):
         if sites:
             said.append(
@@ -149,13 +165,13 @@ def battery_words(labels: Sequence[Record], shortcuts: Sequence[Record]) -> str:
     return " ".join(part for part in said if part)
 
 
-def _erased_words(rows: Sequence[Record]) -> str:
+def _erased_words(rows: Sequence[ShortcutRow]) -> str:
     """How many tests with the lungs erased differ from chance after Holm's adjustment, as `findings`; "" without any.
 
     Args:
         rows: tests without lungs of networks that learned; adjusted together, those with the lungs erased are counted.
     """
-    tested = adjust([r for r in rows if number(r.get("p")) is not None])
+    tested = adjust([vars(r) for r in rows if number(r.p) is not None])
     erased = [r for r in tested if r["view"] == "lungs_erased"]
     if not erased:
         return ""
@@ -183,30 +199,30 @@ def _erased_words(rows: Sequence[Record]) -> str:
     return f"{start} {'; '.join(parts)} (p of {SURE} or less {end})."
 
 
-def _in_order(rows: Sequence[Record]) -> list[Record]:
+def _in_order(rows: Sequence[ShortcutRow]) -> list[ShortcutRow]:
     places = list(PARTS)
-    return sorted(rows, key=lambda r: places.index(r["view"]) if r["view"] in places else len(places))
+    return sorted(rows, key=lambda r: places.index(r.view) if r.view in places else len(places))
 
 
-def _battery_row(row: Record) -> ForestRow:
-    auc, low, high = (number(row.get(key)) for key in ("auc", "low", "high"))
-    return ForestRow(PARTS.get(row["view"], str(row["view"])), auc, low, high, _sure(row), estimate(auc, low, high))
+def _battery_row(row: ShortcutRow) -> ForestRow:
+    auc, low, high = map(number, (row.auc, row.low, row.high))
+    return ForestRow(PARTS.get(row.view, row.view), auc, low, high, _sure(row.p), estimate(auc, low, high))
 
 
 def _labels(study: Study, name: str) -> Canvas:
-    groups: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[str, list[ClassSeparationRow]] = defaultdict(list)
     for row in study.diagnosis.labels:
-        groups[str(row["site"])].append(row)
+        groups[row.site].append(row)
     panels = [ForestPanel(site, tuple(_label_row(r) for r in rows)) for site, rows in groups.items()]
     alt = f"AUC of telling positive from negative without any lung, by what is looked at, study {study.name}: "
     said = [f"{p.title}: " + ", ".join(f"{r.name} {r.words}" for r in p.rows) for p in panels]
     return forest(name, alt + "; ".join(said) + ".", panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
-def _label_row(row: Record) -> ForestRow:
-    auc, low, high = (number(row.get(key)) for key in ("auc", "low", "high"))
-    sure = row["view"] != "lung_histogram" and is_cause(row)
-    return ForestRow(CAUSES.get(row["view"], str(row["view"])), auc, low, high, sure, estimate(auc, low, high))
+def _label_row(row: ClassSeparationRow) -> ForestRow:
+    auc, low, high = map(number, (row.auc, row.low, row.high))
+    sure = row.view != "lung_histogram" and is_cause(vars(row))
+    return ForestRow(CAUSES.get(row.view, row.view), auc, low, high, sure, estimate(auc, low, high))
 
 
 def _auc_column() -> Column:
@@ -230,7 +246,7 @@ def p_words(value: Any, floor: float = 0.0) -> str:
     return "–" if found is None else p_value(found, floor)
 
 
-def _separation_table(rows: Sequence[Record], name: str) -> Table:
+def _separation_table(rows: Sequence[SeparationRow], name: str) -> Table:
     columns = [
         Column("home", "Site"),
         Column("site", "Other site"),
@@ -242,7 +258,8 @@ def _separation_table(rows: Sequence[Record], name: str) -> Table:
         Column("patients_site", "Other patients", None, numeric=True),
     ]
     note = "How well a rule that sees only this tells two sites apart: 0.5 not at all, 1 always. p by permutation."
-    return Table(name, "What tells two sites apart.", columns, list(rows), note)
+    shown = [record_of(row) for row in rows]
+    return Table(name, "What tells two sites apart.", columns, shown, note)
 
 
 def _view_words(view: Any, row: Record) -> str:
@@ -250,7 +267,7 @@ def _view_words(view: Any, row: Record) -> str:
     return f"{words} ({_network(row['model'], row)})" if row.get("model") else words
 
 
-def _label_table(rows: Sequence[Record], name: str) -> Table:
+def _label_table(rows: Sequence[ClassSeparationRow], name: str) -> Table:
     columns = [
         Column("site", "Site"),
         Column("view", "Looking at", lambda v, _: CAUSES.get(v, str(v))),
@@ -264,10 +281,12 @@ def _label_table(rows: Sequence[Record], name: str) -> Table:
         "Each rule sees only the named part of the scan and is judged on patients that it has not seen. The histogram "
     )
     note += "inside the lungs stands there to compare: that is where the disease may be."
-    return Table(name, "What tells positive from negative without any lung.", columns, list(rows), note)
+    return Table(
+        name, "What tells positive from negative without any lung.", columns, [record_of(row) for row in rows], note
+    )
 
 
-def _battery_table(rows: Sequence[Record], name: str) -> Table:
+def _battery_table(rows: Sequence[ShortcutRow], name: str) -> Table:
     columns = [
         Column("model", "Network", _network),
         Column("site", "Scans of"),
@@ -281,18 +300,28 @@ def _battery_table(rows: Sequence[Record], name: str) -> Table:
         "erased, or on border, air and table alone, some of its discrimination does not come from the lungs. Shuffled "
         "labels: mean and middle 95 % of the AUC when labels are dealt to other patients; no test belongs to them."
     )
-    return Table(name, "Shortcut battery: the same networks on scans with parts erased.", columns, list(rows), note)
+    return Table(
+        name,
+        "Shortcut battery: the same networks on scans with parts erased.",
+        columns,
+        [record_of(row) for row in rows],
+        note,
+    )
 
 
 def _network(value: Any, row: Record) -> str:
+    return _named(value, row.get("degenerate"))
+
+
+def _named(model: str, degenerate: str | None) -> str:
     """A network's name, and whether it learned."""
-    return spaced(value) + (f" ({MARK})" if row.get("degenerate") else "")
+    return spaced(model) + (f" ({MARK})" if degenerate else "")
 
 
-def _saliency_table(rows: Sequence[Record], name: str) -> Table:
-    groups: dict[tuple[str, str, Any], list[Record]] = defaultdict(list)
+def _saliency_table(rows: Sequence[SaliencyRow], name: str) -> Table:
+    groups: dict[tuple[str, str, int], list[SaliencyRow]] = defaultdict(list)
     for row in rows:
-        groups[row["model"], row["site"], row["label"]].append(row)
+        groups[row.model, row.site, row.label].append(row)
     means = [_mean_row(key, group) for key, group in groups.items()]
     columns = [
         Column("model", "Network", _network),
@@ -309,11 +338,11 @@ def _saliency_table(rows: Sequence[Record], name: str) -> Table:
     return Table(name, "Where the networks look.", columns, means, note)
 
 
-def _mean_row(key: tuple[str, str, Any], group: Sequence[Record]) -> dict[str, Any]:
+def _mean_row(key: tuple[str, str, int], group: Sequence[SaliencyRow]) -> dict[str, Any]:
     model, site, label = key
-    row = {"model": model, "site": site, "label": {1: "positive", 0: "negative"}.get(label, label), "scans": len(group)}
-    row["degenerate"] = group[0].get("degenerate", "")
-    return row | {name: _mean(r.get(name) for r in group) for name in ("inside", "expected")}
+    words = {1: "positive", 0: "negative"}.get(label, label)
+    row = {"model": model, "site": site, "label": words, "scans": len(group), "degenerate": group[0].degenerate}
+    return row | {"inside": _mean(r.inside for r in group), "expected": _mean(r.expected for r in group)}
 
 
 def _mean(values: Iterable[Any]) -> float | None:
@@ -321,7 +350,7 @@ def _mean(values: Iterable[Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _finding_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
+def _finding_table(rows: Sequence[FindingRow], name: str) -> Table:
     columns = [
         Column("sentence", "Finding"),
         Column("cause", "Cause"),
@@ -329,4 +358,6 @@ def _finding_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
         _p_column(),
     ]
     note = "Strength is an AUC; for maps of attention the mass inside the lungs over what chance gives. p is adjusted."
-    return Table(name, "Everything the diagnosis found, in its own words.", columns, list(rows), note)
+    return Table(
+        name, "Everything the diagnosis found, in its own words.", columns, [record_of(row) for row in rows], note
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.figures import Canvas, ForestPanel, ForestRow, ForestScale, forest
 from elsewhere.pages.report.content import Record, Study
-from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.folder import Folder, Picture
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import count, estimate, listed, signed, spaced
@@ -34,21 +35,33 @@ UNDIVIDED = "not divided"
 WIDEST = 60  # percentage points of accuracy, either way, that the figure's scale reaches to
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Drop:
+    """What the section shows of one study: sentences, a figure and tables; `meanings`: part -> what it means."""
+
+    words: str
+    local_words: str
+    meanings: Mapping[str, str]
+    picture: Picture
+    table: Table
+    local: Table | None
+
+
+def section(study: Study, slug: str, out: Folder) -> Drop | None:
     """What the section shows of one study; None where no drop was measured."""
     if not study.drops:
         return None
     single = {model.name for model in study.models if len(model.trained_on) == 1}
     shown = [r for r in study.drops if r.model in single] or list(study.drops)
     local = out.add_table(local_table(study, f"{slug}-local-scans")) if study.local else None
-    return {
-        "words": sentence(study.drops),
-        "local_words": local_sentence(study),
-        "meanings": {PARTS[key]: words for key, words in MEANINGS.items()},
-        "picture": out.add_picture(_picture(study, f"{slug}-drop", shown)),
-        "table": out.add_table(drop_table(study, f"{slug}-decomposition")),
-        "local": local,
-    }
+    return Drop(
+        words=sentence(study.drops),
+        local_words=local_sentence(study),
+        meanings={PARTS[key]: words for key, words in MEANINGS.items()},
+        picture=out.add_picture(_picture(study, f"{slug}-drop", shown)),
+        table=out.add_table(drop_table(study, f"{slug}-decomposition")),
+        local=local,
+    )
 
 
 def sentence(drops: Sequence[DropRow]) -> str:

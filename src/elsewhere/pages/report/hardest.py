@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.report.content import Record, Study
@@ -14,12 +15,20 @@ from elsewhere.wording import numbered, verb
 KINDS = {1: "positives", 0: "negatives"}
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Hardest:
+    """What the section shows of one study: a table of each class, and what the listed scans can mean."""
+
+    words: str
+    tables: Sequence[Table]
+
+
+def section(study: Study, slug: str, out: Folder) -> Hardest | None:
     """What the section shows of one study; None with one network, for there is no consensus then."""
     if len(study.models) < 2:
         return None
     tables = [_table(study, f"{slug}-hardest-{kind}", label, kind) for label, kind in KINDS.items()]
-    return {"words": sentence(study), "tables": [out.add_table(table) for table in tables if table.rows]}
+    return Hardest(sentence(study), [out.add_table(table) for table in tables if table.rows])
 
 
 def sentence(study: Study) -> str:

@@ -210,6 +210,7 @@ def comparison(report: Report) -> str:
         return ""
     named = listed([f"{g.mean:.2f} (“{name}”)" for name, g in away.items()])
     said = f"Side by side, the mean AUC at sites never seen in training is {named}"
+    said += " (scans of different origin, so other patients)" * (report.origin == "mixed")
     networks = {tuple(m.name for m in s.able) for s in report.studies if s.name in away}
     said += "; means over different networks, as those that did not learn are left out of each." * (len(networks) > 1)
     said += "." * (len(networks) == 1)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
 
 from scipy.stats import binom
 
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.headline import against, left_out_words
+from elsewhere.pages.report.origins import mechanism
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
 from elsewhere.pages.report.story import crop_words
-from elsewhere.pages.report.table import plain_table
+from elsewhere.pages.report.table import Table, plain_table
 from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.statistics.intervals import LEVEL, z_value
@@ -52,7 +52,18 @@ class Lesson:
     section: str
 
 
-def section(report: Report, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Lessons:
+    """What the section shows: the points, of which study, what its scans can show of them, and who was left out."""
+
+    lessons: Sequence[Lesson]
+    table: Table
+    study: str
+    left_out: str
+    mechanism: str
+
+
+def section(report: Report, out: Folder) -> Lessons | None:
     """All points that the first study has numbers for; None where it has none."""
     first = report.studies[0]
     lessons = [lesson for lesson in (*(make(first) for make in LESSONS), nature(report)) if lesson]
@@ -61,7 +72,7 @@ def section(report: Report, out: Folder) -> dict[str, Any] | None:
     headings = {"title": "Point", "paper": "What the paper does", "here": "What this run measured"}
     rows = [{"title": x.title, "paper": x.paper, "here": x.here} for x in lessons]
     table = out.add_table(plain_table("lessons", "What the paper got wrong, and this run's numbers.", rows, headings))
-    return {"lessons": lessons, "table": table, "study": first.name, "left_out": left_out_words(first)}
+    return Lessons(lessons, table, first.name, left_out_words(first), mechanism(first))
 
 
 def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, ScoreRow]]:

@@ -12,20 +12,15 @@ from markupsafe import Markup, escape
 from elsewhere import __version__
 from elsewhere.pages.figures.cells import MARKS
 from elsewhere.pages.report import (
-    calibration,
     comparisons,
-    diagnosis,
-    drop,
-    hardest,
     headline,
     learned,
-    lessons,
+    origins,
     pictures,
     products,
     published,
+    sections,
     selection,
-    story,
-    stress,
     tables,
     words,
 )
@@ -57,16 +52,17 @@ def write_report(report: Report, folder: Path) -> Path:
     slugs = _slugs(report.studies)
     out = Folder(folder)
     parts = [_part(report, place, slugs[place], out) for place in range(len(report.studies))]
-    several = len(report.studies) > 1
+    made = sections.make_of_report(report, out)
     context = {
         "report": report,
         "parts": parts,
-        "protocols": out.add_table(tables.protocol_table(report.studies, "protocols")) if several else None,
-        "protocol_tests": comparisons.protocols(report, out),
-        "paper_comparison": comparisons.paper_words(),
-        "published": _published(report, out) if report.published else None,
+        "made": made,
+        "sections": sections.shown([made, *(part["made"] for part in parts)]),
+        "paper_comparison": comparisons.paper_words() if any(s.published for s in report.studies) else "",
+        "paper_beside": origins.paper_beside(report),
         "source": published,
-        "banners": words.banners(report),
+        "banners": origins.banners(report),
+        "notes": origins.shared(report.studies, "notes"),
         "opening": words.opening(report),
         "comparison": headline.comparison(report),
         "disclaimer": DISCLAIMER,
@@ -76,9 +72,8 @@ def write_report(report: Report, folder: Path) -> Path:
         "marks": MARKS,
         "readings": READINGS,
         "notable": headline.NOTABLE_DROP,
-        "lessons": lessons.section(report, out),
         "sheets": [(sheet, out.add_table(fill(sheet, report))) for sheet in SHEETS],
-        "holds": words.holdings(report),
+        "holds": origins.holdings(report),
     }
     page = template("report.html.j2", {"whole": whole})
     cells = sum(len(study.models) * len(study.sites) for study in report.studies)
@@ -107,6 +102,9 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
     return {
         "study": study,
         "slug": slug,
+        "made": sections.make_of_study(study, slug, out),
+        "tag": origins.tag(report, study),
+        "notes": [*(w for w in study.notes if w not in origins.shared(report.studies, "notes")), *study.left_out],
         "finding": headline.result(study),
         "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
@@ -115,11 +113,9 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         else None,
         "selection_warnings": selection.warnings(study),
         "over_sites": out.add_table(over_sites_table(study, f"{slug}-new-hospital")) if study.over_sites else None,
-        "comparisons": comparisons.section(study, slug, out),
         "groups": {group.kin: group for group in groups(study)},
         "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")) if groups(study) else None,
         "matrix": [*matrix_rows(study), *products.product_rows(study)],
-        "products": products.section(study, slug, out),
         "baselines": baseline_rows(study),
         "matrix_picture": out.add_picture(pictures.matrix(study, f"{slug}-matrix")),
         "confusions": _confusions(study, slug, out),
@@ -137,12 +133,6 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "trainings": out.add_table(tables.trainings(study, f"{slug}-seeds")) if study.trainings else None,
         "rules_words": words.rules_words(study.audit.confounding),
         "rules": out.add_picture(rules) if (rules := pictures.rules(study, f"{slug}-rules")) else None,
-        "story": story.section(study, slug, out),
-        "calibration": calibration.section(study, slug, out),
-        "drop": drop.section(study, slug, out),
-        "diagnosis": diagnosis.section(study, slug, out),
-        "stress": stress.section(study, slug, out),
-        "hardest": hardest.section(study, slug, out),
         "points": [out.add_table(table) for table in _points(study, slug)],
     }
 
@@ -201,8 +191,3 @@ def _example_keys(study: Study) -> list[tuple[Any, ...]]:
         (e.site, e.label, e.caption, e.scan, e.stage, None if e.pixels is None else e.pixels.tobytes())
         for e in study.examples
     ]
-
-
-def _published(report: Report, out: Folder) -> Table:
-    """The paper's numbers; ours stand beside them on real data only."""
-    return out.add_table(published.published_table(report.studies if report.origin == "real" else (), "published"))

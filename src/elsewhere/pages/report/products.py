@@ -93,7 +93,7 @@ def _tests(study: Study, name: str) -> Table:
         Column("scans", "Scans", None, numeric=True),
         Column("auc_product", "AUC, product", lambda v, _: words.figure(v, 3), numeric=True),
         Column("auc_network", "AUC, network", lambda v, _: words.figure(v, 3), numeric=True),
-        Column("difference", "Product less network (95 %)", _difference, numeric=True),
+        Column("difference", "Product less network (95 %)", words.difference_words, numeric=True),
         Column("p_value_holm", "p (Holm)", lambda v, _: words.figure(v, 3), numeric=True),
     ]
     note = "DeLong's test on the scans that both answered, clustered by patient; Holm's adjustment over all rows."
@@ -103,7 +103,3 @@ def _tests(study: Study, name: str) -> Table:
 def _unanswered(value: Any, row: Record) -> str:
     share = words.estimate(row.get("unanswered_share"), row.get("unanswered_low"), row.get("unanswered_high"))
     return f"{number(value) or 0:.0f} of {number(row.get('given')) or 0:.0f}: {share}"
-
-
-def _difference(value: Any, row: Record) -> str:
-    return f"{words.signed(value)} ({words.signed(row.get('low'))} to {words.signed(row.get('high'))})"

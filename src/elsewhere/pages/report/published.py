@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.pages.report.content import Study
+from elsewhere.pages.report.content import Report, Study
+from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.learned import MARK
+from elsewhere.pages.report.origins import beside_the_paper, published_beside
 from elsewhere.pages.report.records import cell, groups, index, number
 from elsewhere.pages.report.table import Column, Table, plain
 from elsewhere.pages.report.words import NOT_MEASURED, estimate, figure, spread
@@ -56,6 +58,24 @@ RESULTS = (
 
 CROSS_SITE_AUC = {"one site": (0.405, 0.570), "several sites": (0.380, 0.540)}
 """Range of the AUC at unseen sites, models of one site and of several (paper, section "Results")."""
+
+
+@dataclass(frozen=True)
+class PublishedPart:
+    """The paper's cells, what may be compared with them, and the studies whose own stand beside them."""
+
+    table: Table
+    lead: str
+    beside: Sequence[Study]
+
+
+def section(report: Report, out: Folder) -> PublishedPart | None:
+    """The paper's numbers; ours stand beside them on real data only. None where no study repeats the paper's."""
+    if not any(study.published for study in report.studies):
+        return None
+    beside = beside_the_paper(report)
+    table = out.add_table(published_table(beside, "published"))
+    return PublishedPart(table, published_beside(report), beside)
 
 
 def published_table(studies: Sequence[Study], name: str) -> Table:

@@ -8,14 +8,17 @@ that no stronger tie would show as well (a maximum matching). Which tie made a f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.diagnosis import p_words
 from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.origins import planted_in, shared
 from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import count, figure, listed
+from elsewhere.rows import FindingRow
 
 NOTABLE, SURE = 0.6, 0.05
 """A rule or a view counts as a find from this AUC on, at this p or below (as the audit warns)."""
@@ -59,13 +62,41 @@ Finding = tuple[str, str, str]
 """(site, "rule" or "cause", name)."""
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Story:
+    """The planted ties of one study against what was found; `built_in`: what they favour."""
+
+    words: str
+    built_in: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What was planted: whose scans, sentences that hold for all of them, and those of single studies, by name."""
+
+    whose: str
+    shared: Sequence[str]
+    own: Mapping[str, Sequence[str]]
+
+
+def planted(report: Report, _: Folder) -> Planted | None:
+    """The sentences on what was planted; None where nothing was."""
+    simulated = [study for study in report.studies if study.planted]
+    if not simulated:
+        return None
+    common = shared(simulated, "planted")
+    own = {study.name: [words for words in study.planted if words not in common] for study in simulated}
+    return Planted(planted_in(report), common, {name: words for name, words in own.items() if words})
+
+
+def section(study: Study, slug: str, out: Folder) -> Story | None:
     """The planted story against what was found; None where nothing is known to be planted."""
     if not study.ties:
         return None
     rows = compare(study)
     table = out.add_table(_table(rows, f"{slug}-planted"))
-    return {"words": sentence(rows, _unplanted(study, rows)), "built_in": crop_words(study.ties), "table": table}
+    return Story(sentence(rows, _unplanted(study, rows)), crop_words(study.ties), table)
 
 
 def compare(study: Study) -> list[dict[str, Any]]:
@@ -166,23 +197,23 @@ def _traces(study: Study, tie: Record) -> tuple[bool, list[Finding]]:
     site, (rules, causes) = str(tie["site"]), TRACES.get(str(tie["factor"]), ((), ()))
     told = [r for r in study.audit.confounding if r["sites"] == site and r["rule"] in rules]
     told.sort(key=lambda r: -(number(r["auc"]) or 0.0))
-    named = [f for f in study.diagnosis.findings if _of_site(f, site) and f["cause"] in causes]
-    named.sort(key=lambda f: -float(f["strength"]))
+    named = [f for f in study.diagnosis.findings if _of_site(f, site) and f.cause in causes]
+    named.sort(key=lambda f: -(f.strength or 0.0))
     looked = bool(told) or bool(causes and (study.diagnosis.findings or study.diagnosis.separation))
     found = [(site, "rule", str(r["rule"])) for r in told if _tells(r)]
-    return looked, found + [(site, "cause", str(f["cause"])) for f in named]
+    return looked, found + [(site, "cause", f.cause) for f in named]
 
 
 def _numbers(study: Study, site: str, shown: Mapping[str, str]) -> dict[str, Any]:
     rule = next((r for r in study.audit.confounding if r["sites"] == site and r["rule"] == shown.get("rule")), None)
-    named = [f for f in study.diagnosis.findings if _of_site(f, site) and f["cause"] == shown.get("cause")]
-    cause = max(named, key=lambda f: float(f["strength"]), default=None)
+    named = [f for f in study.diagnosis.findings if _of_site(f, site) and f.cause == shown.get("cause")]
+    cause = max(named, key=lambda f: f.strength or 0.0, default=None)
     return {
         "rule": rule["rule"] if rule else None,
         "rule_auc": rule["auc"] if rule else None,
         "rule_p": rule.get("p_value") if rule else None,
-        "cause": cause["cause"] if cause else None,
-        "cause_auc": cause["strength"] if cause else None,
+        "cause": cause.cause if cause else None,
+        "cause_auc": cause.strength if cause else None,
     }
 
 
@@ -199,16 +230,14 @@ def _unplanted(study: Study, rows: Sequence[Record]) -> list[str]:
     found = [f for f in found if f[1] in known]
     causes_ = {cause for _, causes in TRACES.values() for cause in causes}
     found += [
-        ("cause", str(f["cause"]), str(f["site"]))
-        for f in study.diagnosis.findings
-        if _of_site(f, str(f["site"])) and f["cause"] in causes_
+        ("cause", f.cause, f.site) for f in study.diagnosis.findings if _of_site(f, f.site) and f.cause in causes_
     ]
     return [f"{name} at {site}" for kind, name, site in found if site in sites and (kind, name) not in planted[site]]
 
 
-def _of_site(finding: Record, site: str) -> bool:
+def _of_site(finding: FindingRow, site: str) -> bool:
     """A finding about the site's label, not about a network or a pair of sites."""
-    return bool(finding["site"] == site and finding["home"] == site and not finding["model"])
+    return finding.site == finding.home == site and not finding.model
 
 
 def _tells(rule: Record) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from elsewhere.pages.figures import Canvas, DosePanel, dose_grid
 from elsewhere.pages.report.content import Record, Study
-from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.folder import Folder, Picture
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, signed, spaced
@@ -27,23 +28,35 @@ SURE = 0.05
 ACROSS = 5  # shifts side by side in one figure, so that it can be read in print
 
 
-def section(study: Study, slug: str, out: Folder) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class StressPart:
+    """What the section shows of one study; `silent`: networks not tried; `pictures`: of several sites?, figure."""
+
+    words: str
+    silent: Sequence[str]
+    best: Sequence[str]
+    pictures: Sequence[tuple[bool, Picture]]
+    curves: Table | None
+    explanations: Table | None
+
+
+def section(study: Study, slug: str, out: Folder) -> StressPart | None:
     """What the section shows of one study; None where nothing was stressed."""
     s = study.stress
     if not s.curves and not s.explanations:
         return None
     best = _best_words([r for r in s.explanations if r.best])
     silent = [f"{spaced(r.model)}: {r.words}." for r in s.curves if r.shift == UNLEARNED]
-    return {
-        "words": sentence(s.curves),
-        "silent": list(dict.fromkeys(silent)),
-        "best": best,
-        "pictures": [(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
-        "curves": out.add_table(_curve_table(s.curves, f"{slug}-dose-response")) if s.curves else None,
-        "explanations": out.add_table(_explanation_table(s.explanations, f"{slug}-explanations"))
+    return StressPart(
+        words=sentence(s.curves),
+        silent=list(dict.fromkeys(silent)),
+        best=best,
+        pictures=[(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
+        curves=out.add_table(_curve_table(s.curves, f"{slug}-dose-response")) if s.curves else None,
+        explanations=out.add_table(_explanation_table(s.explanations, f"{slug}-explanations"))
         if s.explanations
         else None,
-    }
+    )
 
 
 def _best_words(rows: Sequence[ExplanationRow]) -> list[str]:

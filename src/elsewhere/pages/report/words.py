@@ -138,7 +138,8 @@ def networks_trained(studies: Sequence[Study]) -> str:
     if len(studies) == 1:
         return count(counts[0], "network").capitalize()
     total = f"{sum(counts):,}"
-    if len({tuple(model.name for model in study.models) for study in studies}) == 1:
+    alike = len({tuple(model.name for model in study.models) for study in studies}) == 1
+    if alike and len({study.origin for study in studies}) == 1:
         each = count(counts[0], "network").capitalize()
         return f"{each} under each of {count(len(studies), 'protocol')}, {total} in all,"
     parts = listed([f"{number_:,} under “{study.name}”" for number_, study in zip(counts, studies, strict=True)])
@@ -181,34 +182,6 @@ def opening(report: Report) -> str:
     return f"{start}, and {which} on held-out patients of {listed(tested)}{gap}."
 
 
-def holdings(report: Report) -> str:
-    """What of patients stands on the page and in its tables."""
-    slices = sum(e.pixels is not None for study in report.studies for e in study.examples)
-    listed_ = any(s.hardest or s.bad_scans or s.audit.forensics or s.audit.duplicates for s in report.studies)
-    parts = ["counts and scores"]
-    if slices:
-        parts.append(numbered(slices, "example slice"))
-    if listed_:
-        parts.append("scan and patient ids as the data sets give them, with metadata such as age, sex, kernel and date")
-    ending = "Every patient is simulated." if report.origin == "simulated" else "Look it over before you hand it on."
-    real = report.origin != "simulated"
-    ids = " Where an id of a data set is or holds a name, so does this page." if listed_ and real else ""
-    return f"This page and its tables hold {listed(parts)}; no volume.{ids} {ending}"
-
-
-def banners(report: Report) -> list[str]:
-    """What the reader must know before any number."""
-    simulated = (
-        "Simulated scans. Every patient and every scanner on this page was made by a program. The numbers show "
-        "what the software does; they are no evidence about any hospital or about COVID-19."
-    )
-    repacked = (
-        "Re-packed scans. Real CT of one data set, written into the file layouts of others. The numbers show "
-        "that the software reads those layouts; they say nothing about the sites whose names stand here."
-    )
-    return {"simulated": [simulated], "repacked": [repacked], "real": []}[report.origin]
-
-
 def _numbered(value: Any, noun: str) -> str:
     found = number(value)
     return f"– {noun}s" if found is None else numbered(int(found), noun)
@@ -226,3 +199,8 @@ def _order(study: Study) -> Any:
 def share_words(name: str) -> Callable[[Any, Record], str]:
     """How a column shows a score with its interval by patient."""
     return lambda value, row: estimate(value, row.get(f"{name}_sampling_low"), row.get(f"{name}_sampling_high"))
+
+
+def difference_words(value: Any, row: Record) -> str:
+    """A difference with its interval: "+0.08 (−0.02 to +0.18)"."""
+    return f"{signed(value)} ({signed(row.get('low'))} to {signed(row.get('high'))})"

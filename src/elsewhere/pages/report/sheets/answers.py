@@ -121,7 +121,7 @@ def _differences(study: Study) -> str:
         said.append(
             "Encoding, matrix, spacing, padding and black share by site and class stand under “Before training”."
         )
-    said += [str(f["sentence"]) for f in study.diagnosis.findings if f["home"] != f["site"] and not f["model"]][:1]
+    said += [f.sentence for f in study.diagnosis.findings if f.home != f.site and not f.model][:1]
     return " ".join(part for part in said if part)
 
 
@@ -151,7 +151,7 @@ def robustness(report: Report) -> str:
     if len(report.studies) < 2:
         return said
     sites = {tuple(sorted(site.name for site in s.sites)) for s in report.studies}
-    which = "The same sites" if len(sites) == 1 else "Sites that differ"
+    which = "The same sites" if len(sites) == 1 and report.origin != "mixed" else "Sites that differ"
     return f"{which} under {len(report.studies)} settings side by side. {said}".strip()
 
 
@@ -174,15 +174,17 @@ def explainability(report: Report) -> str:
 
 def _explainability(study: Study) -> str:
     names = {model.name for model in study.able}
-    rows = [r for r in study.diagnosis.saliency if r["model"] in names]
-    inside, expected = ([v for r in rows if (v := number(r.get(key))) is not None] for key in ("inside", "expected"))
+    rows = [r for r in study.diagnosis.saliency if r.model in names]
+    inside, expected = (
+        [v for r in rows if (v := number(getattr(r, key))) is not None] for key in ("inside", "expected")
+    )
     if not inside or not expected:
         return ""
     said = (
         f"Saliency (HiResCAM) in {count(len(rows), 'map')}: {sum(inside) / len(inside):.0%} of their mass lies in the "
         f"lungs, which take {sum(expected) / len(expected):.0%} of the volume"
     )
-    battery = any(r["view"] == "lungs_erased" for r in study.diagnosis.shortcuts)
+    battery = any(r.view == "lungs_erased" for r in study.diagnosis.shortcuts)
     return f"{said}; to be read beside the scores with the lungs erased (shortcut battery)." if battery else f"{said}."
 
 
@@ -193,7 +195,7 @@ def failures(report: Report) -> str:
 
 def limitations(report: Report) -> str:
     """What the records themselves limit: every warning of the audits, those that all studies have once."""
-    said = [] if report.origin == "real" else [f"The scans are {ORIGINS[report.origin]}."]
+    said = [per_study(report, lambda s: "" if s.origin == "real" else f"The scans are {ORIGINS[s.origin]}.")]
     shared = [w for w in report.studies[0].audit.warnings if all(w in s.audit.warnings for s in report.studies)]
 
     def own(study: Study) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from elsewhere.pages.report.content import Report, Study
+from elsewhere.pages.report.content import Origin, Report, Study
 
-ORIGINS = {
+ORIGINS: dict[Origin, str] = {
     "real": "real scans",
     "repacked": "real scans of one data set re-packed into the layouts of others, a test of the software",
     "simulated": "simulated scans, a test of the software: no patient is behind any of them",

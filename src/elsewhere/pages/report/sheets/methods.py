@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import Any
 
 from elsewhere import __version__
-from elsewhere.pages.report.content import Report, Study
+from elsewhere.pages.report.content import Origin, Report, Study
 from elsewhere.pages.report.records import READINGS, cell, index, kin_of, number
 from elsewhere.pages.report.selection import rule_words
 from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study, setting
@@ -37,7 +37,7 @@ def _tested_elsewhere(report: Report) -> bool:
 
 def design(report: Report) -> str:
     """Retrospective; where the scans come from."""
-    return f"Retrospective: existing, labelled {ORIGINS[report.origin]}."
+    return per_study(report, lambda study: f"Retrospective: existing, labelled {ORIGINS[study.origin]}.")
 
 
 def goal(report: Report) -> str:
@@ -52,8 +52,13 @@ def goal(report: Report) -> str:
 
 def sources(report: Report) -> str:
     """Sites with country and format, and which are for testing alone."""
-    named = per_study(report, _sites)
-    return f"{named} These are {ORIGINS[report.origin]}." if named else ""
+    if report.origin == "mixed":
+        return per_study(report, lambda study: _with_origin(_sites(study), study.origin))
+    return _with_origin(per_study(report, _sites), report.origin)
+
+
+def _with_origin(named: str, origin: Origin) -> str:
+    return f"{named} These are {ORIGINS[origin]}." if named else ""
 
 
 def _sites(study: Study) -> str:
@@ -97,7 +102,7 @@ def _unread(study: Study) -> str:
 
 def missing(report: Report) -> str:
     """What was left out and why; a study's notes name it themselves."""
-    notes = [words for study in report.studies for words in study.notes]
+    notes = [words for study in report.studies for words in study.left_out]
     return " ".join([per_study(report, _missing), *notes])
 
 

@@ -1,0 +1,100 @@
+"""The sections of the page: one line each, in their order; the page makes, lists and draws what stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elsewhere.pages.report import (
+    calibration,
+    comparisons,
+    diagnosis,
+    drop,
+    hardest,
+    lessons,
+    products,
+    published,
+    story,
+    stress,
+)
+from elsewhere.pages.report.content import Report, Study
+from elsewhere.pages.report.folder import Folder
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page; `templates/section_<id>.html.j2` draws it.
+
+    Attributes:
+        id: its anchor.
+        title: its line in the contents.
+        heading: its heading; the title where none is given.
+        of_study: what it shows of one study, given the study, the stem of its file names and the folder; None where
+            there is nothing. The template finds it as `part.made[id]`.
+        of_report: the same of all studies together, as `made[id]`.
+        always: whether it stands on every page; else only where something was made for it.
+    """
+
+    id: str
+    title: str
+    heading: str = ""
+    of_study: Callable[[Study, str, Folder], Any] | None = None
+    of_report: Callable[[Report, Folder], Any] | None = None
+    always: bool = False
+
+
+SECTIONS = (
+    Section("short", "In short", always=True),
+    Section("reading", "How to read this page", always=True),
+    Section("planted", "What was planted", of_study=story.section, of_report=story.planted),
+    Section("matrix", "Every model at every site", always=True),
+    Section("protocols", "Protocols compared", of_report=comparisons.protocols),
+    Section("products", "Products beside the networks", of_study=products.section),
+    Section("comparisons", "Networks compared", of_study=comparisons.section),
+    Section("data", "The data", always=True),
+    Section("audit", "Before training", "Before training: what the audit found", always=True),
+    Section("decisions", "Decisions (Figures 3–4)", "Decisions: confusion matrices", always=True),
+    Section("ranking", "Ranking (Figures 5–6)", "Ranking: ROC curves", always=True),
+    Section("calibration", "Can the probabilities be believed?", of_study=calibration.section),
+    Section("drop", "Where accuracy was lost", of_study=drop.section),
+    Section(
+        "diagnosis",
+        "Why: sites and shortcuts",
+        "Why: what tells the sites apart, and what the networks look at",
+        of_study=diagnosis.section,
+    ),
+    Section(
+        "stress",
+        "Changes of the scan",
+        "How much change of the scan do the networks bear?",
+        of_study=stress.section,
+    ),
+    Section("hardest", "Hardest scans", of_study=hardest.section),
+    Section("training", "Training", always=True),
+    Section(
+        "lessons",
+        "What the paper got wrong",
+        "What the paper got wrong, and how we know",
+        of_report=lessons.section,
+    ),
+    Section("published", "The published numbers", of_report=published.section),
+    Section("sheets", "TRIPOD+AI and CLAIM", "Reporting sheets: TRIPOD+AI and CLAIM", always=True),
+    Section("settings", "Settings and versions", always=True),
+)
+"""In the order of the page."""
+
+
+def make_of_study(study: Study, slug: str, out: Folder) -> dict[str, Any]:
+    """What each section shows of one study, under the section's id; None where there is nothing."""
+    return {s.id: s.of_study(study, slug, out) for s in SECTIONS if s.of_study}
+
+
+def make_of_report(report: Report, out: Folder) -> dict[str, Any]:
+    """What each section shows of all studies together, under the section's id."""
+    return {s.id: s.of_report(report, out) for s in SECTIONS if s.of_report}
+
+
+def shown(made: Sequence[dict[str, Any]]) -> list[Section]:
+    """The sections that a page has, given what was made for it."""
+    return [s for s in SECTIONS if s.always or any(part.get(s.id) for part in made)]
