@@ -26,20 +26,19 @@ COMMANDS = {
     "init": "Write a study file and labels tables from folders of scans and one table.",
     "demo": "Simulate four sites and run the whole path on them: start here.",
     "prepare": "Read, check and store the scans of every site; print the audit.",
-    "audit": "Ask what predicts the label without a lung, and look for copies and damaged scans.",
+    "audit": "Test whether metadata alone predict the label; find duplicate and corrupted scans.",
     "train": "Train one model of a study; keeps the best on validation.",
     "predict": "Predict one site's validation and test scans with one model of a study.",
     "study": "Train on every combination of sites, test at every site, write the page.",
     "report": "Write the page of one or several studies from their records.",
-    "diagnose": "Why models fail elsewhere: what gives sites and labels away without a lung.",
-    "stress": "Shift home scans step by step, and ask which shift explains each other site.",
+    "diagnose": "Explain loss of external performance: shortcuts outside the lungs, site separability, saliency.",
+    "stress": "Shift home scans step by step (kernel, noise, …); find which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "evaluate": "Does any product work here? From a table of its scores, without a scan: page and exit code.",
     "history": "Is a product still what was accepted? Its kept evaluations over time, with a stop rule.",
     "plan": "How many scans and patients a validation needs.",
     "view": "Write a page that draws scans, with what a model looked at.",
     "simulate": "Make simulated sites in their published layouts.",
-    "real": "Run the study commands on a folder of real CT for tests.",
 }
 """Sub-commands and what they do, in the order of use."""
 

@@ -123,7 +123,7 @@ def test_records_are_as_agreed(made: tuple[Path, Folder], found: dict[str, list[
     }
     assert all(0 <= r["inside"] <= 1 for r in saliency if r["inside"] is not None)
     assert all(0.1 < r["expected"] < 0.4 for r in saliency)
-    assert read_findings(home / "findings.json") == found["findings"]
+    assert [vars(row) for row in read_findings(home / "findings.json")] == found["findings"]
     assert set(found["findings"][0]) == {"model", "home", "site", "cause", "sentence", "strength", "p", "p_floor"}
     assert all(r["p_holm"] >= r["p"] for r in read_table(home / "labels.parquet"))
 
@@ -172,7 +172,7 @@ def test_it_prints_tables_and_sentences(made: tuple[Path, Folder], found: dict[s
     )
     assert result.exit_code == 0, result.output
     printed = " ".join(result.output.split())
-    assert "Labels without a lung" in printed
+    assert "Label information outside the lungs" in printed
     assert "no lungs were found in 2 of 80 scans (2 positive): left out" in printed
     assert " ".join(found["findings"][0]["sentence"].split()) in printed
 
@@ -215,8 +215,8 @@ def test_models_and_sites_can_be_chosen(made: tuple[Path, Folder], tmp_path: Pat
 
 
 @pytest.mark.parametrize(("models", "sites", "message"), [
-    (["C"], None, "has no model 'C'. Its models: A, A\\+B"),
-    (None, ["C"], "has no site 'C'. Its sites: A, B"),
+    (["C"], None, "has no model 'C'. Choose one of its models: A, A\\+B"),
+    (None, ["C"], "has no site 'C'. Choose one of its sites: A, B"),
 ])  # fmt: skip
 def test_unknown_names_are_refused(
     made: tuple[Path, Folder], models: list[str] | None, sites: list[str] | None, message: str

@@ -175,7 +175,7 @@ def test_a_copy_in_training_and_test_stops_the_study(tiny_study: Path, tiny_site
 
 
 def test_a_model_or_a_study_that_is_not_there(tiny_study: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadStudy, match=r"has no model 'X'\. Its models: UTSW, COVID-CTset\+MosMedData"):
+    with pytest.raises(BadStudy, match=r"has no model 'X'\. Choose one of its models: UTSW, COVID-CTset\+MosMedData"):
         train(tiny_study, "X", tmp_path / "out")
     with pytest.raises(BadStudy, match=r"scans\.parquet: does not exist"):
         train(tiny_study, "UTSW", tmp_path / "out")

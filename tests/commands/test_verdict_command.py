@@ -180,7 +180,7 @@ def test_the_exit_code_is_the_verdicts(monkeypatch: pytest.MonkeyPatch, action: 
 def test_what_it_refuses(made: Path, tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match=r"study\.json is missing"):
         judge_site(tmp_path, "UTSW", new_site(tmp_path))
-    with pytest.raises(BadStudy, match="Its models: "):
+    with pytest.raises(BadStudy, match="Choose one of its models: "):
         judge_site(made, "nonsense", new_site(tmp_path))
     with pytest.raises(BadStudy, match="--kind: is 'nonsense'"):
         new_site(tmp_path, "nonsense")

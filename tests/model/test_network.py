@@ -160,7 +160,7 @@ def test_gradients_equal_float64():
 def test_full_size_has_the_papers_parameters_and_shape():
     with torch.device("meta"):
         network = Network()
-    assert network.parameter_count == 12_839_658
+    assert sum(parameter.numel() for parameter in network.parameters()) == 12_839_658
     assert network.settings.map_sizes[-1] == (4, 4, 4)
     assert network.settings.flat == 8192
 
@@ -185,11 +185,14 @@ WRONG = {
         {"dense": (40,), "dense_groups": 32},
         r"network\.dense_groups: 32 groups do not divide 40 of dense",
     ),
-    "kernels": ({"kernels": ((2, 3, 3),) * 3}, r"network\.kernels: .* cannot be built. Give odd edges"),
-    "levels": ({"kernels": ((3, 3, 3),)}, "Give one kernel for each of filters"),
-    "few pools": ({"pools": ()}, "Give one pool fewer than filters"),
-    "share": ({"dropout": 1.0}, r"network\.dropout: 1\.0 cannot be built"),
-    "no dense": ({"dense": ()}, r"network\.dense: \(\) cannot be built"),
+    "kernels": (
+        {"kernels": ((2, 3, 3),) * 3},
+        r"network\.kernels: must have odd edges, so that a map keeps its size, is \(\(2, 3",
+    ),
+    "levels": ({"kernels": ((3, 3, 3),)}, "must hold one kernel for each of filters, is"),
+    "few pools": ({"pools": ()}, "must hold one pool fewer than filters, is"),
+    "share": ({"dropout": 1.0}, r"network\.dropout: must be in \[0, 1\), is 1\.0\. Correct it under \[network\]"),
+    "no dense": ({"dense": ()}, r"network\.dense: must hold one number or more, all of them 1 or above, is \(\)"),
     "single": (
         {"input": (1, 4, 6), "filters": (8, 8, 8), "groups": 8},
         r"network\.groups: is 8, which leaves 1 in the smallest group of filters = \[8, 8, 8\].*Use fewer groups, or",
@@ -203,7 +206,7 @@ WRONG = {
         {"dense": (64, 2), "dense_groups": 0},
         r"network\.dense_groups: is 1, which leaves 2 in .* \[64, 2\].*Widen dense",
     ),
-    "no pool": ({"pools": ((2, 2, 2), (0, 2, 2))}, r"network\.pools: .* cannot be built\. Give 1 or more"),
+    "no pool": ({"pools": ((2, 2, 2), (0, 2, 2))}, r"network\.pools: must hold numbers of 1 or more, is"),
 }
 
 

@@ -106,7 +106,7 @@ def test_every_accepted_label_reads_in_any_case(tmp_path: Path) -> None:
         ),
         ("path,label\nx,1\n", r"missing columns: patient_id \(found: path, label\).*Columns accepted"),
         ("patient_id,label\np,1\n", "missing columns: series_uid or path or study_uid"),
-        ("patient_id,path,label,Patient ID\np,x,1,p\n", "columns that stand twice: patient_id"),
+        ("patient_id,path,label,Patient ID\np,x,1,p\n", "has duplicated columns: patient_id"),
         ("patient_id,path,label\np,x,2\n", "line 2: label '2' is outside the classes.*labels accepted: 1, positive"),
         ("patient_id,path,label\np,x,\n", "line 2: label '' is outside the classes"),
         ("patient_id,path,label\n,x,1\n", "line 2: patient_id is empty"),

@@ -93,7 +93,7 @@ def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch:
         ('combinations = [["A"], ["A"]]\n' + SITES, r"key `combinations` has \('A',\) twice or empty"),
         ('[sites.A]\nkind = "ct"\nroot = "a"\n', r"key `sites\.A\.kind` is 'ct'\. Use one of dicom, cc_ccii"),
         ('[sites.A]\nkind = "dicom"\n', r"key `sites\.A\.root` is missing"),
-        ('[sites."A/B"]\nkind = "dicom"\nroot = "a"\n', r"key `sites\.A/B` is no usable name"),
+        ('[sites."A/B"]\nkind = "dicom"\nroot = "a"\n', r"`A/B` is not a valid site name"),
         ('[sites.A]\nkind = "dicom"\nroot = "a"\nct0 = "omit"\n', r"key `sites\.A\.ct0` is unknown"),
         (
             'combinations = [["A"]]\n[sites.A]\nkind = "dicom"\nroot = "a"\nuse = "test"\n',
@@ -187,8 +187,8 @@ def test_tables_keep_their_rows(tmp_path: Path) -> None:
     rows = [{"site": "A", "label": 1, "x": None}, {"site": "B", "label": None, "x": 0.5}]
     write_table(Folder(tmp_path).scans, rows)
     assert read_table(Folder(tmp_path).scans) == rows
-    with pytest.raises(BadStudy, match=r"scores\.parquet: does not exist\. Run `elsewhere study`"):
-        read_table(Folder(tmp_path).scores)
+    with pytest.raises(BadStudy, match=r"scores\.parquet: does not exist\. Do this"):
+        read_table(Folder(tmp_path).scores, "Do this")
 
 
 def _file(tmp_path: Path, text: str) -> Path:

@@ -1,4 +1,4 @@
-"""A study in; what its labels can be told from without looking at a lung, and what is odd about its scans, out."""
+"""A study in; how well metadata alone predict its labels, and its duplicate and corrupted scans, out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def audit(
     workers: Workers = None,
     permutations: Annotated[int, typer.Option(min=19, help="Label permutations behind each p-value.")] = PERMUTATIONS,
 ) -> None:
-    """Before any training: can the label be told from the site or the scanner, and are there copies or faulty scans?
+    """Before training: test whether metadata alone predict the label; find duplicate and corrupted scans.
 
     Prepares the study first where that has not been done. Leaks are reported, not refused. Research use only.
     """

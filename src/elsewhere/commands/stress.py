@@ -77,16 +77,16 @@ def stress(
     study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     *,
-    models: Annotated[str, typer.Option(help="Names, with commas between [models of a single site].")] = "",
-    shifts: Annotated[str, typer.Option(help=f"Shifts, with commas between [all]: {', '.join(LADDERS)}.")] = "",
-    doses: Annotated[str, typer.Option(help="Doses of one shift, with commas between [its usual ones].")] = "",
+    models: Annotated[str, typer.Option(help="Comma-separated model names [single-site models].")] = "",
+    shifts: Annotated[str, typer.Option(help=f"Comma-separated shifts [all]: {', '.join(LADDERS)}.")] = "",
+    doses: Annotated[str, typer.Option(help="Comma-separated doses of one shift [its usual ones].")] = "",
     scans: Annotated[
         int,
         typer.Option(min=2, help=f"Test scans per site, half of each class; a shift is named from {FEWEST} on."),
     ] = SCANS,
     workers: Workers = None,
 ) -> None:
-    """Shift home scans step by step (kernel, noise, …), predict, and ask which shift could explain another site."""
+    """Shift home scans step by step (kernel, noise, …), predict, and find which shift could explain another site."""
     plan = load_study(study)
     folder = Folder(out or default_folder(plan))
     chosen = _shifts(_names(shifts), _names(doses))
@@ -135,7 +135,9 @@ def run_stress(
         given = _answered(folder, home, tasks)
         if not given:
             raise BadStudy(
-                plan.name, f"no test scan of {home.site} could be shifted; the first: {bad[0][2]}", "Mend that first"
+                plan.name,
+                f"no test scan of {home.site} could be shifted; the first: {bad[0][2]}",
+                "Repair that scan, or remove it from the labels table",
             )
         curves += _curves(plan, folder, home, shifts, given)
         explanations += _explanations(plan, folder, home, shifts, given, seen=seen)
@@ -175,14 +177,14 @@ def _shifts(names: Sequence[str], doses: Sequence[str]) -> tuple[Shift, ...]:
     try:
         numbers = [float(dose) for dose in doses]
     except ValueError as error:
-        raise BadStudy("--doses", f"is {','.join(doses)!r}", "Give numbers with commas between") from error
+        raise BadStudy("--doses", f"is {','.join(doses)!r}", "Give comma-separated numbers") from error
     return plan_shifts(names, numbers)
 
 
 def _models(plan: Study, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in plan.models:
-            raise BadStudy("--models", f"names {name!r}", f"The study's models: {', '.join(plan.models)}")
+            raise BadStudy("--models", f"names {name!r}", f"Choose from the study's models: {', '.join(plan.models)}")
     chosen = tuple(dict.fromkeys(names)) or tuple(name for name, sites in plan.models.items() if len(sites) == 1)
     if not chosen:
         raise BadStudy(plan.name, "has no model of a single site", f"Give --models: {', '.join(plan.models)}")

@@ -53,7 +53,9 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
     study, folder = load_study(study_file), Folder(out)
     if name not in {**study.models, **study.repeats}:
         raise BadStudy(
-            study_file, f"has no model {name!r}", f"Its models: {', '.join([*study.models, *study.repeats])}"
+            study_file,
+            f"has no model {name!r}",
+            f"Choose one of its models: {', '.join([*study.models, *study.repeats])}",
         )
     job = training_job(study, folder, name, usable_rows(folder))
     stem = training.train_job(replace(job, progress=lambda done, total, text: tick(done / total, f"{name} {text}")))

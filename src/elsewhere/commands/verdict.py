@@ -174,7 +174,7 @@ def _model(study: Path, name: str) -> Model:
         what = f"judges {name} from its scores alone: it cannot be run on other scans"
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
     if name not in identity["models"]:
-        raise BadStudy(study, f"has no model {name!r}", f"Its models: {', '.join(identity['models'])}")
+        raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(identity['models'])}")
     return Model(folder, name, tuple(identity["models"][name]), identity["settings"])
 
 

@@ -245,7 +245,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     if model is None:
         return None
     if model not in study.models:
-        raise BadStudy(folder.root, f"has no model {model!r}", f"Its models: {', '.join(study.models)}")
+        raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
     network, _ = load_checkpoint(folder.checkpoint(model))
     read, long = shelf_reader(rows), network.settings.input[0]
 

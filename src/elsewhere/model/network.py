@@ -72,15 +72,15 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         for name, value in (("filters", self.filters), ("dense", self.dense), ("input", self.input)):
-            _require(min(value, default=0) >= 1, name, value, "Give at least one number, all of them 1 or more")
-        _require(len(self.kernels) == len(self.filters), "kernels", self.kernels, "Give one kernel for each of filters")
-        _require(len(self.pools) == len(self.filters) - 1, "pools", self.pools, "Give one pool fewer than filters")
+            _require(min(value, default=0) >= 1, name, value, "hold one number or more, all of them 1 or above")
+        _require(len(self.kernels) == len(self.filters), "kernels", self.kernels, "hold one kernel for each of filters")
+        _require(len(self.pools) == len(self.filters) - 1, "pools", self.pools, "hold one pool fewer than filters")
         odd = all(edge % 2 == 1 for kernel in self.kernels for edge in kernel)
-        _require(odd, "kernels", self.kernels, "Give odd edges, so that a map keeps its size")
+        _require(odd, "kernels", self.kernels, "have odd edges, so that a map keeps its size")
         for name in ("dropblock", "dropout"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "Give a share from 0 up to, not with, 1")
-        _require(self.block >= 1, "block", self.block, "Give 1 or more")
-        _require(self.classes >= 2, "classes", self.classes, "Give 2 or more")
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
+        _require(self.block >= 1, "block", self.block, "be 1 or more")
+        _require(self.classes >= 2, "classes", self.classes, "be 2 or more")
         _check_map_sizes(self)
         voxels = [math.prod(size) for size in self.map_sizes]
         for name, widths_name, maps in (
@@ -104,9 +104,9 @@ class NetworkSettings:
         return self.filters[-1] * math.prod(self.map_sizes[-1])
 
 
-def _require(holds: bool, name: str, value: object, next_step: str) -> None:
+def _require(holds: bool, name: str, value: object, must: str) -> None:
     if not holds:
-        raise BadStudy(f"network.{name}", f"{value} cannot be built", next_step)
+        raise BadStudy(f"network.{name}", f"must {must}, is {value}", "Correct it under [network] in the study file")
 
 
 def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
@@ -139,7 +139,7 @@ def _smallest(groups: int, widths: tuple[int, ...], voxels: Sequence[int]) -> in
 
 def _check_map_sizes(settings: NetworkSettings) -> None:
     least = min((by for pool in settings.pools for by in pool), default=1)
-    _require(least >= 1, "pools", settings.pools, "Give 1 or more")
+    _require(least >= 1, "pools", settings.pools, "hold numbers of 1 or more")
     for level, (size, pool) in enumerate(zip(settings.map_sizes, settings.pools, strict=False)):
         for axis, edge, by in zip(("slices", "rows", "columns"), size, pool, strict=True):
             if edge > 1 and edge % by:
@@ -229,11 +229,6 @@ class Network(nn.Module):
 
     def _pool(self, maps: Tensor, level: int) -> Tensor:
         return maps if level == len(self.settings.pools) else max_pool(maps, self.settings.pools[level])
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of trained values."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def max_pool(maps: Tensor, pool: Size) -> Tensor:

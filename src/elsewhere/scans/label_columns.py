@@ -105,7 +105,7 @@ def find_columns(
     names = [name for name, _ in places if name]
     allowed = (*COLUMNS, SITE)
     if twice := [name for name, n in Counter(names).items() if n > 1 and name in allowed]:
-        raise BadSite(where, f"columns that stand twice: {', '.join(twice)}", "Keep one of each")
+        raise BadSite(where, f"has duplicated columns: {', '.join(twice)}", "Keep one of each")
     missing = [name for name in ("patient_id", "label") if name not in names]
     if not any(key in names for key in keys):
         missing.append(" or ".join(keys))

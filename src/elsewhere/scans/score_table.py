@@ -185,7 +185,7 @@ def _read(path: Path, given: Mapping[Role, str]) -> tuple[str, list[str], NDArra
             raise BadTable(where, what, "Decimal commas? Put semicolons between the cells, or write dots")
     twice = [name for name, n in Counter(h for h in header if h).items() if n > 1]
     if twice:
-        raise BadTable(where, f"columns that stand twice: {', '.join(twice)}", "Keep one of each")
+        raise BadTable(where, f"has duplicated columns: {', '.join(twice)}", "Keep one of each")
     full = [c if len(c) == width else [*c[:width], *[""] * (width - len(c))] for _, c in rows]
     return where, header, np.array([n for n, _ in rows]), [list(column) for column in zip(*full, strict=True)]
 

@@ -118,7 +118,7 @@ class WholeNumbers:
         return notes
 
 
-_NEXT = "Say what they are with the site's options units (HU, ct_number, relative) and offset"
+_NEXT = "Set `units` (HU, ct_number or relative) and `offset` for this site"
 
 
 def _as_stored(stored: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -302,7 +302,7 @@ def _sites(path: Path, content: Any) -> tuple[Site, ...]:
 
 def _site(path: Path, name: str, given: Any) -> Site:
     if not SITE_NAME.fullmatch(name):
-        raise BadStudy(path, f"key `sites.{name}` is no usable name", PLAIN)
+        raise BadStudy(path, f"`{name}` is not a valid site name", PLAIN)
     if not isinstance(given, dict):
         raise BadStudy(path, *no_site(name, given, TOP_KEYS))
     for key in ("kind", "root"):
@@ -335,7 +335,7 @@ def _products(path: Path, content: Any) -> tuple[Product, ...]:
 def _product(path: Path, name: str, given: Any) -> Product:
     key = f"models.{name}"
     if not SITE_NAME.fullmatch(name) or "~" in name:
-        raise BadStudy(path, f"key `{key}` is no usable name", PLAIN)
+        raise BadStudy(path, f"`{name}` is not a valid model name", PLAIN)
     if not isinstance(given, dict):
         raise BadStudy(path, f"key `{key}` is {given!r}", f"Write it as a table, [{key}]")
     _known(path, f"{key}.", given, [f.name for f in fields(Product) if f.name != "name"])

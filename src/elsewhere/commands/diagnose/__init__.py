@@ -1,4 +1,4 @@
-"""A finished study in; what tells its sites and classes apart without a lung, and what its models make of it, out."""
+"""A finished study in; label information outside the lungs, site separability, and what its models use of it, out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def diagnose(  # noqa: PLR0917 - one option each
     permutations: Annotated[int, typer.Option(min=99, help="Permutations of patients, at least.")] = PERMUTATIONS,
     workers: Workers = None,
 ) -> None:
-    """Why do models fail elsewhere? Tell sites and labels apart without a lung, and try the models without lungs.
+    """Explain loss of external performance: shortcuts outside the lungs, site separability, saliency.
 
     Research use only. Not a medical device.
     """
@@ -114,7 +114,7 @@ def _marked(rows: list[Row], degenerate: Mapping[str, str]) -> list[Row]:
 def _chosen(file: Path, what: str, asked: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     for name in asked or ():
         if name not in known:
-            raise BadStudy(file, f"has no {what} {name!r}", f"Its {what}s: {', '.join(known)}")
+            raise BadStudy(file, f"has no {what} {name!r}", f"Choose one of its {what}s: {', '.join(known)}")
     return list(dict.fromkeys(asked or ()))
 
 
@@ -141,14 +141,16 @@ def _write(folder: Folder, found: Mapping[str, list[Row]]) -> None:
 
 
 def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
-    table = Table("what tells them apart", "site", "AUC", "95 %", "p (Holm)", "power", title="Labels without a lung")
+    table = Table(
+        "what was looked at", "site", "AUC", "95 %", "p (Holm)", "power", title="Label information outside the lungs"
+    )
     for r in found["labels"]:
         words = CAUSES.get(r["view"]) or f"{VIEWS[r['view']]} (for comparison)"
         table.add_row(
             words, r["site"], f"{r['auc']:.2f}", _range(r), p_value(r["p_holm"], r["p_floor"]), f"{r['power']:.0%}"
         )
     engine.console.print(table)
-    table = Table("model", "site", "shown", "AUC", "95 %", "p", title="Models without lungs")
+    table = Table("model", "site", "shown", "AUC", "95 %", "p", title="Shortcut battery: models on parts of the scans")
     for r in found["shortcuts"]:
         p = "" if r["p"] is None else p_value(r["p"], r["p"] if at_floor(r) else 0.0)
         table.add_row(r["model"] + mark(r), r["site"], PARTS[r["view"]], f"{r['auc']:.2f}", _range(r), p)
@@ -161,7 +163,7 @@ def _print(found: Mapping[str, list[Row]], folder: Folder) -> None:
     for finding in found["findings"]:
         engine.say(finding["sentence"], "•")
     if not found["findings"]:
-        engine.console.print("Nothing was found that tells labels or sites apart without a lung.")
+        engine.console.print("No label information outside the lungs and no separable sites were found.")
     engine.say(folder.diagnosis, "Records:")
 
 
