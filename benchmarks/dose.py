@@ -3,8 +3,9 @@
 Everything is simulated. Per seed there is one home (half of its patients positive, no acquisition tied to the label,
 64 x 64 pixels, slices 8 mm apart), whose scans are kept in HU and as 8-bit pictures (-1350..150), and three networks
 trained on its training patients: the harmonised protocol on HU, the paper's on HU, and the paper's on the 8-bit
-pictures. One whose validation scans do not show that it learned (`judge_learned`) stops the run. Its other patients
-are the pool: in each repetition half of each class stays home and half plays a new site.
+pictures. A seed with one whose validation scans do not show that it learned (`judge_learned`) is left out, and the
+next is taken. Its other patients are the pool: in each repetition half of each class stays home and half plays a new
+site.
 
 * listed: the site's scans get a shift of the list at one of its doses, or at a dose that is not tried;
 * left out: the same with the planted shift taken off the list; whatever is named then is wrong;
@@ -99,8 +100,12 @@ def case_of(plan: Plan, voxels: NDArray[Any]) -> Case:
     return Case("Home", plan.patient_id, plan.scan_id, plan.label, len(voxels), int(voxels.min()), int(voxels.max()))
 
 
+class UnlearnedError(Exception):
+    """A network of a seed did not learn; its text names both."""
+
+
 def learn(way: Way, scans: Sequence[tuple[Plan, Volume]], seed: int) -> Network:
-    """A network of the first scans, chosen on the next; it must have learned."""
+    """A network of the first scans, chosen on the next. Raises UnlearnedError where it did not learn."""
     torch.set_num_threads(1)
     prepared = {}
     cases = []
@@ -119,7 +124,8 @@ def learn(way: Way, scans: Sequence[tuple[Plan, Volume]], seed: int) -> Network:
     said = predict_many(network, [(case, read) for case in parts[1]], way.sample, STRIDE)
     labels = [case.label for case in parts[1]]
     judged = judge_learned(labels, range(len(labels)), [0] * len(labels), [float(p.max()) for p in said])
-    assert not judged.degenerate, f"{way.name}, seed {seed}: {'; '.join(judged.reasons)}"
+    if judged.degenerate:
+        raise UnlearnedError(f"{seed} ({way.name}: AUC {judged.auc:.2f} on the validation scans)")
     return network
 
 
@@ -409,8 +415,15 @@ def by_shift(cases: Sequence[Site], heading: str) -> str:
     return "\n".join(lines)
 
 
-def page(cases: Sequence[Site], made: Sequence[World], asked: tuple[int, int, int], minutes: float) -> str:
+def page(
+    cases: Sequence[Site],
+    made: Sequence[World],
+    left_out: Sequence[str],
+    asked: tuple[int, int, int],
+    minutes: float,
+) -> str:
     tables = {name: [case for case in cases if case.table == name] for name in dict.fromkeys(c.table for c in cases)}
+    seeds = ", ".join(dict.fromkeys(str(world.seed) for world in made))
     aucs = "; ".join(f"{world.way.name} {world.auc:.2f}" for world in made)
     method = (__doc__ or "").split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
     off, out = tables["off the list"], tables["left out"]
@@ -424,8 +437,8 @@ Made by `python benchmarks/dose.py {" ".join(map(str, asked))}` ({datetime.now(U
 
 {method}
 
-AUC of the networks on the pool: {aucs}. The {asked[0]} repetitions share one pool and are not independent: a share of
-5 % is known to about ± 5 points.
+AUC of the networks on the pool: {aucs} (seeds {seeds}; left out: {"; ".join(left_out) or "none"}). The
+{asked[0]} repetitions share one pool and are not independent: a share of 5 % is known to about ± 5 points.
 
 ## What came out
 
@@ -465,12 +478,25 @@ Where the scores lie at least 0.2 log-odds apart.
 """
 
 
+def learned_worlds(first: int, seeds: int) -> tuple[list[World], list[str]]:
+    """The worlds of so many seeds from `first` on whose networks all learned, and those that were left out."""
+    made: list[list[World]] = []
+    left_out: list[str] = []
+    while len(made) < seeds:
+        try:
+            made.append(worlds(first + len(made) + len(left_out), (POOL, OTHERS)))
+        except UnlearnedError as error:
+            left_out.append(str(error))
+            print("left out:", error)
+    return [world for one in made for world in one], left_out
+
+
 def main(repetitions: int, first: int, seeds: int) -> None:
     started = time.monotonic()
-    made = [world for seed in range(first, first + seeds) for world in worlds(seed, (POOL, OTHERS))]
+    made, left_out = learned_worlds(first, seeds)
     tasks = [(world, repetition) for world in made for repetition in range(repetitions)]
     cases = [case for part in run(answered, tasks, "Explaining") for case in part]
-    text = page(cases, made, (repetitions, first, seeds), (time.monotonic() - started) / 60)
+    text = page(cases, made, left_out, (repetitions, first, seeds), (time.monotonic() - started) / 60)
     print(text)
     if first >= 100:
         PAGE.write_text(text, encoding="utf-8")
