@@ -76,6 +76,11 @@ def last_parts(text: str, folders: Iterable[Path]) -> str:
     return text
 
 
+def shown_path(path: Path) -> str:
+    """A path as a page may name it: the last part alone, unless it leads down from the folder that one is in."""
+    return path.name or str(path) if path.is_absolute() or ".." in path.parts else str(path)
+
+
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], *, plain: bool = False) -> str:
     """A table as CSV; text that a spreadsheet would carry out as a formula gets an apostrophe before it.
 

@@ -12,6 +12,7 @@ from elsewhere import engine
 from elsewhere.commands.report.assembly import names_of, study_of
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
+from elsewhere.files import shown_path
 from elsewhere.pages import report as page
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.records import read_identity
@@ -38,7 +39,9 @@ def report(
         published=all(site in names_of(first) for site in PAPER_SITES),
         planted=first["planted"],
         notes=first["notes"],
-        command=shlex.join(["elsewhere", "report", *map(str, studies), *(["--out", str(out)] if out else [])]),
+        command=shlex.join(
+            ["elsewhere", "report", *map(shown_path, studies), *(["--out", shown_path(out)] if out else [])]
+        ),
     )
     target = out or folders[0].root
     page.write_report(content, target)

@@ -26,7 +26,7 @@ from elsewhere.commands.report.patients import characteristics
 from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.errors import BadSite, BadStudy
-from elsewhere.files import last_parts
+from elsewhere.files import last_parts, shown_path
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
 from elsewhere.pages.report.content import Record
@@ -185,12 +185,9 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
         "dose–response curves": (bool(stress.curves), STRESS),
         "which shift explains a new site": (bool(stress.explanations), STRESS),
     }
-    return {words: command.format(study=_shown(folder.root)) for words, (there, command) in parts.items() if not there}
-
-
-def _shown(root: Path) -> Path | str:
-    """A folder as a page may name it."""
-    return root.name if root.is_absolute() or ".." in root.parts else root
+    return {
+        words: command.format(study=shown_path(folder.root)) for words, (there, command) in parts.items() if not there
+    }
 
 
 def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
