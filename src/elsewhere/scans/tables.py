@@ -178,11 +178,11 @@ def _read_parquet(raw: bytes, where: str) -> list[Line]:
         lines: list[Line] = [(1, list(file.schema_arrow.names))]
         held = 0
         for batch in file.iter_batches(PARQUET_ROWS):
-            held += batch.nbytes
+            texts = [[_plain_text(value) for value in column.to_pylist()] for column in batch.columns]
+            held += sum(len(cell) for column in texts for cell in column)
             if held > MOST_BYTES:
                 what = f"unpacks to more than {MOST_BYTES / 1e6:.0f} MB: no table of scans is that large"
                 raise BadSite(where, what, "Give the table of the scans, without other columns")
-            texts = [[_plain_text(value) for value in column.to_pylist()] for column in batch.columns]
             lines += [(n, list(row)) for n, row in enumerate(zip(*texts, strict=True), len(lines) + 1)]
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:
         raise BadSite(where, f"not a readable Parquet file ({error})", "Save it again, or as .csv") from error
