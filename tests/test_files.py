@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from pathlib import Path
 
 import pytest
 
-from elsewhere.files import write_whole
+from elsewhere.files import csv_text, last_parts, shown_path, write_whole
 
 
 @pytest.mark.parametrize("content", ["ä\n", "ä\n".encode(), lambda path: path.write_text("ä\n", encoding="utf-8")])
@@ -45,3 +47,32 @@ def test_names_of_half_written_files_are_never_shared_and_never_too_long(tmp_pat
     assert len(set(seen)) == 2
     assert all(str(os.getpid()) in name and len(name.encode()) < 255 for name in seen)
     assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize("mark", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_what_a_spreadsheet_would_carry_out_is_made_harmless(mark: str) -> None:
+    odd = f'{mark}HYPERLINK("http://x";"y")'
+    ((header,), (cell,), (number,)) = csv.reader(io.StringIO(csv_text(["scan"], [[odd], ["-12.5"]]), newline=""))
+    assert (header, cell, number) == ("scan", f"'{odd}", "-12.5")
+    plain = csv.reader(io.StringIO(csv_text(["scan"], [[odd]], plain=True), newline=""))
+    assert list(plain)[1] == [odd]
+
+
+def test_pages_name_folders_by_their_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "alice smith" / "new hospital"
+    root.mkdir(parents=True)
+    link = tmp_path / "link to alice"
+    link.symlink_to(root)
+    for way in (root, link):
+        told = last_parts(f"{way / 'p7.dcm'}: is empty; {root / 'x'} too", [way])
+        assert "alice smith" not in told
+        assert told.endswith("new hospital/x too")
+    monkeypatch.chdir(root)
+    assert last_parts("3.5 mm. See p7.dcm", [Path()]) == "3.5 mm. See p7.dcm"
+    assert last_parts(f"{root}/p7.dcm", [Path()]) == "new hospital/p7.dcm"
+    assert [shown_path(Path(p)) for p in ("runs/a", "/home/alice/runs/a", "../alice/a", "/")] == [
+        "runs/a",
+        "a",
+        "a",
+        "/",
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 
 LONGEST = 180
 """Bytes of a name that stands in a file's name; file systems allow 255 with what is put before and behind it."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a cell begins with that a spreadsheet may carry out."""
 
 
@@ -65,6 +65,20 @@ def short_name(name: str) -> str:
     if len(whole) <= LONGEST:
         return name
     return f"{whole[: LONGEST - 17].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:16]}"
+
+
+def last_parts(text: str, folders: Iterable[Path]) -> str:
+    """A text with the last part of each of these folders instead of the whole path: pages are passed on to others."""
+    whole = {str(form): form.name for folder in folders for form in (folder, folder.absolute(), folder.resolve())}
+    for path in sorted(whole, key=len, reverse=True):
+        if whole[path] not in {"", path}:
+            text = text.replace(path, whole[path])
+    return text
+
+
+def shown_path(path: Path) -> str:
+    """A path as a page may name it: the last part alone, unless it leads down from the folder that one is in."""
+    return path.name or str(path) if path.is_absolute() or ".." in path.parts else str(path)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], *, plain: bool = False) -> str:

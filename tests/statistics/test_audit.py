@@ -138,3 +138,20 @@ def test_what_is_left_out_is_compared_between_the_classes() -> None:
     assert warn_of_left_out([{"site": "A", "label": 1, "used": 9, "left_out": 9}]) == []  # one class: no comparison
     reversed_ = [{"site": "A", "label": 1 - r["label"]} for r in lost]
     assert any("negative scans" in w and "could not" in w for w in audit(used, reversed_)["warnings"])
+
+
+def test_what_nobody_learns_from_is_no_side_of_the_split() -> None:
+    """A copy of an unlabelled scan, and a patient with one unlabelled scan beside two sides."""
+    copy = [*ROWS, row("A", "p9", "s9", None, "unlabelled", content_hash="A/s1", prepared_hash="prepared A/s4")]
+    assert leaks(copy) == []  # the same voxels as a scan for training and as one for testing, through which they meet
+    assert [[s["scan"] for s in group] for group in duplicates(copy)] == [["s1", "s4", "s9"]]
+    three = [*ROWS, row("A", "p1", "s8", None, "unlabelled"), row("A", "p1", "s9", 1, "validation")]
+    assert leaks(three) == [{"kind": "patient", "what": "A/p1", "subsets": ["train", "validation"]}]
+    assert leaks(three[:-1]) == []
+
+
+def test_a_site_of_unlabelled_scans_beside_labelled_ones_is_counted_and_not_warned_of() -> None:
+    whole = audit([*ROWS, *(row("C", f"u{i}", f"u{i}", None, "unlabelled", black_share=0.9) for i in range(3))])
+    assert {(r["site"], r["label"], r["scans"]) for r in whole["counts"] if r["site"] == "C"} == {("C", None, 3)}
+    assert not any(words.startswith("C") for words in whole["warnings"])
+    assert whole["site_only_auc"] == audit(ROWS)["site_only_auc"]

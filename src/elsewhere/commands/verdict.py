@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt, Workers
 from elsewhere.errors import BadScan, BadSite, BadStudy
-from elsewhere.files import csv_text, write_whole
+from elsewhere.files import csv_text, last_parts, write_whole
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import PredictionSettings, measure_fast_error
@@ -155,12 +155,13 @@ def judge_site(
     if not rows:
         raise BadSite(site.root, f"no scan can be used; the first: {_first(bad)}", _first_next_step(bad))
     answer = _judge(known, rows, stated, prevalence)
-    answer = replace(answer, notes=(*answer.notes, *found.notes))
-    occasion = _occasion(known, site, bad)
-    write_whole(target / "scans.csv", _table(rows, bad))
+    answer = replace(answer, notes=(*answer.notes, *(last_parts(note, [site.root]) for note in found.notes)))
+    unused = [(last_parts(scan, [site.root]), last_parts(why, [site.root]), then) for scan, why, then in bad]
+    occasion = _occasion(known, site, unused)
+    write_whole(target / "scans.csv", _table(rows, unused))
     record = answer.to_record() | {"model": model, "site": occasion.site, "trained_on": list(known.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
-    record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in bad]
+    record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in unused]
     VERDICT.write(target / "verdict.json", record)
     write_whole(target / "verdict.html", render(answer, occasion))
     _print(answer, bad, target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -33,10 +33,11 @@ from elsewhere.scans.display import (
     spread,
     whole_frame,
 )
-from elsewhere.scans.intake import ended
+from elsewhere.scans.intake import ended, prepared_as
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
+from elsewhere.scans.tables import read_lines
 from elsewhere.scans.units import USUAL_OFFSET
 from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
 from elsewhere.studies.file import Study, load_study
@@ -205,21 +206,23 @@ def _file_name(rows: Sequence[ScanRow], model: str | None) -> str:
 
 def _marks(path: Path, rows: Collection[ScanRow]) -> Marks:
     """Slices that people marked in the chosen scans: (scan, slice from 1) -> word; "" was looked at, and not marked."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadStudy(path, f"cannot be read ({error})", f"Give a CSV with {', '.join(MARK_COLUMNS)}") from error
-    if not table or not set(MARK_COLUMNS) <= set(table[0]):
-        has = ", ".join(table[0]) if table else "no row"
-        raise BadStudy(path, f"has {has}", f"Give a CSV with the columns {', '.join(MARK_COLUMNS)}")
+    then = f"Give a CSV with the columns {', '.join(MARK_COLUMNS)}"
+    if not path.is_file():
+        raise BadStudy(path, "cannot be read (no such file)", then)
+    lines = [(n, [cell.strip() for cell in cells]) for n, cells in read_lines(path, str(path)) if any(cells)]
+    header = lines[0][1] if lines else []
+    if len(lines) < 2 or not set(MARK_COLUMNS) <= set(header):
+        raise BadStudy(path, f"has {', '.join(header) if len(lines) > 1 else 'no row'}", then)
     scans = {row.scan: row.source_slices for row in rows}
     found: dict[tuple[str, int], str] = {}
-    for line, row in enumerate(table, start=2):
+    for line, cells in lines[1:]:
+        row = dict(zip_longest(header, cells[: len(header)], fillvalue=""))
         if row["scan"] in scans:
             found[row["scan"], _slice(path, line, row["slice"], scans[row["scan"]])] = _word(row["mark"])
     if not found:
         raise BadStudy(path, f"marks none of the scans {', '.join(scans)}", "Write scan ids as scans.parquet has them")
+    if len(scans) < len(rows):
+        raise BadStudy(path, "marks scans whose id two chosen sites have", "Show them on a page for each site")
     return found
 
 
@@ -309,7 +312,7 @@ def _stored_units(study: Study, row: ScanRow, facts: Mapping[str, Any]) -> tuple
 
 def _original(study: Study, row: ScanRow, wish: Wish, volume: Volume) -> Drawn:
     """The scan as it was read."""
-    preparation = study.preparation
+    preparation = prepared_as(study.preparation, row.facts)
     box = None
     if preparation.crop == "lungs":
         box = lung_box(volume, preparation.margin, preparation.relative_window)
@@ -417,8 +420,19 @@ def _placed(marks: Marks | None, row: ScanRow, drawn: Drawn) -> dict[int, str] |
     return placed
 
 
+def _as_typed(words: Sequence[str]) -> str:
+    """A command line with the last part of each path: the page may leave the house."""
+    shown, before = ["elsewhere"], ""
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        named = value if "--scan" in (before, option) else Path(value).name
+        shown.append(f"{option}{equals}{named or value}")
+        before = word
+    return shlex.join(shown)
+
+
 def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
-    command = shlex.join(["elsewhere", *sys.argv[1:]]) if sys.argv[1:2] == ["view"] else "elsewhere view"
+    command = _as_typed(sys.argv[1:]) if sys.argv[1:2] == ["view"] else "elsewhere view"
     if model is None:
         return Occasion(study.name, study.origin, command=command)
     record = read_checkpoint_record(folder.checkpoint(model))

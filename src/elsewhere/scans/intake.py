@@ -45,7 +45,7 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
             return _crashed(scan, mark.read_text(encoding="utf-8"))
         with stage("read and decode"):
             volume = module.read(scan)
-        voxels, record = _made(volume, _for_scan(preparation, scan), examine)
+        voxels, record = _made(volume, prepared_as(preparation, scan.facts), examine)
         del volume
     except BadScan as error:
         return error
@@ -122,9 +122,9 @@ def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[N
     return voxels, {"facts": facts, "notes": [*volume.notes, *notes], "forensics": forensics}
 
 
-def _for_scan(preparation: Preparation, scan: Scan) -> Preparation:
-    """The preparation with the window that the scan's site declares for its relative values, if it does."""
-    low, high = (scan.facts.get(f"declared_window_{end}") for end in ("low", "high"))
+def prepared_as(preparation: Preparation, facts: Mapping[str, Fact]) -> Preparation:
+    """The preparation of a scan with these facts: with the window that its site declares for relative values."""
+    low, high = (facts.get(f"declared_window_{end}") for end in ("low", "high"))
     if low is None or high is None:
         return preparation
     return replace(preparation, relative_window=(float(low), float(high)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from elsewhere.errors import BadSite
 from elsewhere.scans.scan import NEGATIVE, POSITIVE
-from elsewhere.scans.values import alike, parse_label
+from elsewhere.scans.values import alike, check_ids, parse_label
 
 KEYS = ("series_uid", "path", "study_uid")
 FACTS = ("contrast", "date", "age", "sex")
@@ -173,6 +174,15 @@ def own_lines(
     return own
 
 
+def check_ids_of(lines: Sequence[tuple[int, Mapping[str, str]]], where: str) -> None:
+    """Raises BadSite where a spreadsheet has cut the patients' or the scans' ids off."""
+    for name in ("patient_id", "scan_id"):
+        try:
+            check_ids(cells.get(name, "") for _, cells in lines)
+        except ValueError as error:
+            raise BadSite(where, str(error), "Format the column as text and fill the ids in again") from error
+
+
 def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", alike(text)).casefold()
 
@@ -185,7 +195,7 @@ def below(path: str, root: Path | None) -> str:
         ('p1.nii', 'there/p1.nii')
     """
     parts = path.split("/")
-    if root is None or len(parts) < 2 or (root / parts[0]).exists():
+    if root is None or len(parts) < 2 or "\0" in path or os.path.exists(root / parts[0]):
         return path
     whole = root.resolve().parts
     for i in range(len(parts) - 1, 0, -1):

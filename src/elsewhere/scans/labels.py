@@ -31,6 +31,7 @@ from elsewhere.scans.label_columns import (
     TableOptions,
     below,
     cell,
+    check_ids_of,
     column_name,
     find_columns,
     own_lines,
@@ -208,6 +209,7 @@ def read_labels(
         (line, {name: cell(record[i]) for name, i in columns.items() if i < len(record)}) for line, record in records
     ]
     lines = own_lines(lines, site, root, where, notes)
+    check_ids_of(lines, where)
     order = slash_order(cells.get("date", "") for _, cells in lines)
     rows, wrong = [], []
     for line, cells in lines:

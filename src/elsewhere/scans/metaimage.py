@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.grid import Grid, canonical, check_dimensions, in_millimetres, planes, unreadable
-from elsewhere.scans.opening import Packed, beside, check_room, open_regular
+from elsewhere.scans.opening import Packed, beside, check_room, is_several, open_regular
 from elsewhere.scans.volume import Volume
 
 MAX_HEADER_BYTES = 1 << 20
@@ -43,6 +43,9 @@ LOCAL = "LOCAL"
 
 SIDES = ("RL", "AP", "IS")
 """From which side an axis comes that rises towards left, posterior, superior; and one that falls."""
+
+SAME_LENGTH = 0.01
+"""By which a direction's length may differ from 1."""
 
 LPS = np.diag([-1.0, -1.0, 1.0])
 """MetaImage counts towards left and posterior, NIfTI and `canonical` towards right and anterior."""
@@ -77,14 +80,14 @@ def read_metaimage(path: Path) -> Grid:
 
 
 def data_file(path: Path) -> Path | None:
-    """The data file that an MHD names, whether or not it is there; None where it has none of its own.
+    """The data file that a header names, whether or not it is there; None where it has none of its own, or several.
 
     Raises:
         BadScan: there is no header, or the name leads elsewhere.
     """
     with open_regular(path) as file:
         name = _header(file, path)["ElementDataFile"]
-    return None if name.upper() == LOCAL else beside(path, name)
+    return None if name.upper() == LOCAL or is_several(name) else beside(path, name)
 
 
 def write_metaimage(path: Path, volume: Volume) -> None:
@@ -178,6 +181,11 @@ def _affine(header: Mapping[str, str], path: Path) -> tuple[NDArray[np.float64],
     matrix = _numbers(header, path, count * count, *MATRIX).reshape(count, count)
     if not (spacing[:3] > 0).all():
         raise BadScan(path, f"has the spacing {spacing[:3].tolist()}", "Correct its ElementSpacing")
+    lengths = np.linalg.norm(matrix[:3, :3], axis=1)
+    if not (np.abs(lengths - 1) < SAME_LENGTH).all():
+        shown = " × ".join(f"{length:g}" for length in lengths)
+        what = f"has a TransformMatrix whose directions are of length {shown}, not 1"
+        raise BadScan(path, what, "Correct it: ElementSpacing alone says how far voxels are apart")
     factor, notes = in_millimetres(spacing[:3], header.get("DistanceUnits", "").replace("?", ""))
     affine = np.eye(4)
     affine[:3, :3] = LPS @ (matrix[:3, :3].T * spacing[:3] * factor)  # a row of the file is one axis' direction
@@ -215,7 +223,7 @@ def _data(header: Mapping[str, str], file: BinaryIO, path: Path) -> Iterator[tup
     if name.upper() == LOCAL:
         yield _source(header, file, packed)
         return
-    if name.upper().startswith("LIST") or "%" in name:
+    if is_several(name):
         raise BadScan(path, f"spreads its data over several files ({name})", "Save it as one .mha")
     with open_regular(beside(path, name)) as data:
         skipped, size = int(header.get("HeaderSize", "0")), os.fstat(data.fileno()).st_size
@@ -231,5 +239,6 @@ def _source(header: Mapping[str, str], file: BinaryIO, packed: bool) -> tuple[Bi
     room = os.fstat(file.fileno()).st_size - file.tell()
     if not packed:
         return file, room
-    room = min(room, int(header.get("CompressedDataSize", room)))
+    said = int(header.get("CompressedDataSize", "0"))  # 0 is not told, as MetaIO reads it
+    room = min(room, said) if said else room
     return Packed(file, room, many=False), room

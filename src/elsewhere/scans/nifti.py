@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.grid import Grid, canonical, check_dimensions, in_millimetres, is_flat, planes, unreadable
-from elsewhere.scans.opening import AFTER_BYTES, GZIP_MAGIC, Packed, check_room, open_regular
+from elsewhere.scans.opening import AFTER_BYTES, GZIP_MAGIC, Packed, behind_notes, check_room, open_regular
 from elsewhere.scans.volume import Volume
 
 NIFTI_HEADER_BYTES, NIFTI2_HEADER_BYTES = 348, 540
@@ -60,7 +60,7 @@ def _read(file: BinaryIO, path: Path) -> Grid:
     source.read(gap)
     grid = canonical(_scaled(source, shape, header), shape, _dtype(header), affine, path)
     extra = source.finish() if isinstance(source, Packed) else there - used - gap - needed
-    notes = (*notes, *_unused_scaling(header), *_extra_notes(extra, needed // shape[2], path))
+    notes = (*notes, *_unused_scaling(header), *_extra_notes(extra, needed // shape[2], path), *behind_notes(source))
     return Grid(grid.voxels, grid.spacing, (*grid.notes, *notes))
 
 

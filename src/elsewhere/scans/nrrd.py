@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.grid import Grid, canonical, check_dimensions, in_millimetres, planes, unreadable
-from elsewhere.scans.opening import Packed, beside, check_room, open_regular
+from elsewhere.scans.opening import Packed, behind_notes, beside, check_room, is_several, open_regular
 from elsewhere.scans.volume import Volume
 
 MAX_HEADER_BYTES = 1 << 20
@@ -73,18 +73,18 @@ def read_nrrd(path: Path) -> Grid:
     if extra >= needed // shape[2]:
         what = f"holds {extra:,} bytes more than the {needed:,} that its header promises"
         raise BadScan(path, what, "Correct its sizes, or export it again")
-    return Grid(grid.voxels, grid.spacing, (*grid.notes, *notes))
+    return Grid(grid.voxels, grid.spacing, (*grid.notes, *notes, *behind_notes(source)))
 
 
 def data_file(path: Path) -> Path | None:
-    """The data file that a header names, whether or not it is there; None where the data follow the header.
+    """The data file that a header names, whether or not it is there; None where the data follow it, or are several.
 
     Raises:
         BadScan: there is no header, or the name leads elsewhere.
     """
     with open_regular(path) as file:
         name = _data_name(_header(file, path))
-    return beside(path, name) if name else None
+    return beside(path, name) if name and not is_several(name) else None
 
 
 def write_nrrd(path: Path, volume: Volume) -> None:
@@ -216,7 +216,7 @@ def _data(
     if not name:
         yield _source(header, file, path)
         return
-    if name.upper().startswith("LIST") or "%" in name:
+    if is_several(name):
         raise BadScan(path, f"spreads its data over several files ({name})", "Save it as one .nrrd")
     with open_regular(beside(path, name)) as data:
         yield _source(header, data, path)

@@ -68,6 +68,11 @@ def beside(header: Path, name: str) -> Path:
     return header.parent.joinpath(*parts)
 
 
+def is_several(name: str) -> bool:
+    """Whether what a header calls its data file stands for several: a list, or a pattern of names."""
+    return name.upper().startswith("LIST") or "%" in name
+
+
 class Packed:
     """Reads a stream in the formats of zlib or gzip, its checksum compared at its end.
 
@@ -76,14 +81,18 @@ class Packed:
         limit: bytes of the file that belong to it.
         many: further gzip members may follow, as in the gzip format; else what follows is not looked at.
 
+    Attributes:
+        behind: bytes behind the last member that are no gzip, and no zeros that fill a block up; not read.
+
     Raises:
         EOFError: the stream ends early.
         zlib.error: it is damaged, or its checksum is wrong.
     """
 
     def __init__(self, file: BinaryIO, limit: int, *, many: bool) -> None:
-        self._file, self._left, self._many = file, limit, many
+        self._file, self._left = file, limit
         self._pending, self._stream = b"", zlib.decompressobj(wbits=47)  # 47: zlib or gzip, by its first bytes
+        self._over, self.behind = not many, 0
 
     def read(self, size: int) -> bytes:
         """The next bytes: `size`, or fewer at the end of the stream."""
@@ -114,13 +123,21 @@ class Packed:
         return content
 
     def _next_member(self) -> bool:
-        if not self._many:
+        if self._over:
             return False
-        rest = self._stream.unused_data or self._more()
-        rest = rest.lstrip(b"\0")
-        while not rest and self._left:
-            rest = self._more().lstrip(b"\0")
-        if not rest:
+        rest, passed = self._stream.unused_data, 0
+        while len(rest := rest.lstrip(b"\0")) < len(GZIP_MAGIC) and self._left and passed < AFTER_BYTES:
+            more = self._more()
+            rest, passed = rest + more, passed + len(more)
+        if not rest.startswith(GZIP_MAGIC):
+            self._over, self.behind = True, len(rest) + self._left
             return False
         self._pending, self._stream = rest, zlib.decompressobj(wbits=47)
         return True
+
+
+def behind_notes(source: object) -> tuple[str, ...]:
+    """What lies behind a packed stream and is none of it, as gzip itself passes over it; nothing of other sources."""
+    if not isinstance(source, Packed) or not source.behind:
+        return ()
+    return (f"{source.behind:,} bytes behind its compressed data are no part of them and are not read",)

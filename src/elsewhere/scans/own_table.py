@@ -15,7 +15,7 @@ from elsewhere.scans.scan import CLASSES, NEGATIVE, POSITIVE
 from elsewhere.scans.score_columns import NAMES as SCORE_NAMES
 from elsewhere.scans.score_columns import normal_name
 from elsewhere.scans.tables import Line, read_lines
-from elsewhere.scans.values import MISSING, parse_label
+from elsewhere.scans.values import MISSING, check_id, check_ids, parse_label
 
 OwnRole = Literal["patient", "path", "series_uid", "study_uid", "label", "site", "date", "age", "sex", "contrast"]
 ROLES: tuple[OwnRole, ...] = get_args(OwnRole)
@@ -91,7 +91,7 @@ def read_own_table(
 
     Raises:
         BadTable: a column or value that was given is not there, one that is needed is not recognised and nobody can
-            be asked, or the table is empty. BadSite: it cannot be read.
+            be asked, a spreadsheet has rounded an id, or the table is empty. BadSite: it cannot be read.
     """
     if not path.is_file():
         tables = ", ".join(p.name for p in sorted(path.resolve().parent.glob("*")) if p.suffix.lower() in ENDS)
@@ -100,6 +100,10 @@ def read_own_table(
     places = _places(header, given, path, ask)
     roles: dict[OwnRole, str] = {role: header[place] for role, place in places.items()}
     texts = [(n, {role: cells[i] if i < len(cells) else "" for role, i in places.items()}) for n, cells in lines]
+    try:
+        check_ids([check_id(row.get("patient", "")) for _, row in texts])
+    except ValueError as error:
+        raise BadTable(path, str(error), "Format the column as text and fill the ids in again") from error
     meaning = _meaning(Counter(row["label"] for _, row in texts), roles["label"], positive, path, ask)
     rows = tuple(OwnRow(n, row, meaning[row["label"]]) for n, row in texts)
     counts = Counter(row["label"] for _, row in texts)

@@ -13,6 +13,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from elsewhere.errors import BadScan
 from elsewhere.scans.ceiling import check_scan_size
@@ -32,6 +33,10 @@ MAX_GREY_DIFFERENCE = 8
 """Largest difference between the channels of a "grey" colour image; JPEG's chroma rounding stays below it."""
 
 PICTURE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "P", "I;16", "I;16B"})
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Values a pixel, by PNG's colour type."""
+PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and the steps from there, of each pass of an interlaced PNG."""
 OPAQUE = 255
 ORIENTATION = 274
 """The tag of EXIF and TIFF that says how a viewer turns the picture."""
@@ -44,6 +49,9 @@ COMPRESSIONS = {1, 5, 7, 8, 32773, 32946, 34925, 50000}
 
 MOST_PIXELS = 1 << 26
 """Of one picture: 8192 × 8192. A decoder may need it several times over."""
+
+MOST_BYTES = 8 * MOST_PIXELS
+"""Of a picture's file: four values of 16 bits a pixel, uncompressed."""
 
 LARGEST_TILE = 1 << 20
 """Pixels of a TIFF's tile, unless the picture is larger."""
@@ -121,7 +129,8 @@ def _turn(pixels: Pixels, orientation: Any, where: str) -> Picture:
 
 
 def _decode_other(file: BinaryIO, start: bytes, path: Path) -> Picture:
-    check_scan_size(os.fstat(file.fileno()).st_size, path)
+    if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+        raise BadScan(path, f"holds {size:,} bytes, more than any picture of a slice", AGAIN)
     content, notes = file.read(), []
     if not content:
         raise BadScan(path, "cannot be decoded (the file is empty)", AGAIN)
@@ -132,13 +141,22 @@ def _decode_other(file: BinaryIO, start: bytes, path: Path) -> Picture:
     else:
         what = f"cannot be decoded (it begins with {start[:8]!r}: no PNG, JPEG, BMP or TIFF)"
         raise BadScan(path, what, "Export it as one of these")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _named_kind(kind, path):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the ceiling is ours
         with Image.open(io.BytesIO(content), formats=(kind,)) as image:
             _check_kind(image, path)
             pixels, remarks = _pixels(image, path)
             picture = _turn(pixels, _exif_orientation(image), "EXIF data")
     return Picture(picture.pixels, (*notes, *remarks, *picture.notes))
+
+
+@contextmanager
+def _named_kind(kind: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        which = " (lossless, of 12 bits, or JPEG-LS)" if kind == "JPEG" else ""
+        raise BadScan(path, f"is a {kind} of a kind that is not read{which}", "Export it as PNG or TIFF") from error
 
 
 def _check_kind(image: Image.Image, path: Path) -> None:
@@ -196,6 +214,7 @@ def _exif_orientation(image: Image.Image) -> Any:
 def _check_png(content: bytes) -> Iterator[str]:
     """Compare all checksums, which Pillow does not. Yields remarks; raises ValueError where bytes were damaged."""
     at, depth = len(PNG_MAGIC), 0
+    promised, held, unpacker = 0, 0, zlib.decompressobj()
     while at < len(content):
         if at + 12 > len(content):
             raise ValueError("it ends within a chunk")
@@ -205,14 +224,27 @@ def _check_png(content: bytes) -> Iterator[str]:
             raise ValueError(f"it ends within its chunk {kind.decode('latin-1')}")
         if zlib.crc32(memoryview(content)[at + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
             raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
-        if kind == b"IHDR" and length >= 9:
+        if kind == b"IHDR" and length >= 13:
             depth = content[at + 16]
+            promised = _png_bytes(*struct.unpack_from(">IIBBxxB", content, at + 8))
+        if kind == b"IDAT" and held < promised:
+            held += len(unpacker.decompress(memoryview(content)[at + 8 : end], promised - held))
         if kind == b"sBIT" and length and depth == 16 and content[at + 8] < depth:
             yield f"only {content[at + 8]} of its {depth} bits are significant (sBIT): values may be scaled up"
         if kind == b"IEND":
+            if held < promised:
+                raise ValueError(f"it holds {held:,} of {promised:,} bytes of its rows")
             return
         at = end + 4
     raise ValueError("it ends without its last chunk, IEND")
+
+
+def _png_bytes(width: int, height: int, depth: int, colour: int, interlaced: int) -> int:
+    """Bytes of a PNG's unpacked rows, each with its filter's (PNG specification, sections 7 and 8)."""
+    bits = depth * PNG_CHANNELS.get(colour, 1)
+    passes = PNG_PASSES if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-((x - width) // across), -((y - height) // down)) for x, y, across, down in passes]
+    return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
 # TIFF --------------------------------------------------------------------------------------------------------------
@@ -287,10 +319,10 @@ def _through_palette(pixels: Pixels, page: tifffile.TiffPage, path: Path) -> Pix
 
 
 def _without_alpha(pixels: Pixels, page: tifffile.TiffPage, path: Path) -> tuple[Pixels, tuple[str, ...]]:
+    if page.planarconfig == 2 and pixels.ndim == 3:  # channels one after the other
+        pixels = np.moveaxis(pixels, 0, -1)
     if not page.extrasamples:
         return pixels, ()
-    if page.planarconfig == 2:  # channels one after the other
-        pixels = np.moveaxis(pixels, 0, -1)
     kept = page.samplesperpixel - len(page.extrasamples)
     if pixels.ndim != 3 or len(page.extrasamples) > 1 or pixels.dtype.kind != "u":
         raise BadScan(path, f"has {page.samplesperpixel} values a pixel", "Export it as a grey image")

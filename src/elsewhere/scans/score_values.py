@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadTable
 from elsewhere.scans.score_columns import Role
-from elsewhere.scans.values import LABELS, MISSING, check_id, parse_age, parse_date, parse_label, parse_sex, slash_order
+from elsewhere.scans.values import (
+    LABELS,
+    MISSING,
+    check_id,
+    check_ids,
+    parse_age,
+    parse_date,
+    parse_label,
+    parse_sex,
+    slash_order,
+)
 
 Scale = Literal["probability", "percent", "logit", "higher-is-sicker", "lower-is-sicker"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -225,6 +235,10 @@ def parse_ids(texts: Sequence[str] | None, name: str, at: Place) -> list[str]:
             check_id(text)
         except ValueError as error:
             at.refuse(i, str(error), "Fill the ids in again")
+    try:
+        check_ids(texts)
+    except ValueError as error:
+        raise BadTable(at.where, str(error), "Format the column as text and fill the ids in again") from error
     return list(texts)
 
 

@@ -23,6 +23,7 @@ Line = tuple[int, list[str]]
 
 MOST_BYTES = 256_000_000  # of a table, also unpacked
 MOST_ROWS, MOST_COLUMNS = 500_000, 256
+PARQUET_ROWS = 1024  # read at once
 MOST_BLANK = 10_000  # blank rows of a sheet, after which nothing more is looked for
 LONGEST_CELL = 20  # lines that one cell of a CSV may take
 HEAD, DELIMITERS = 1_000_000, ",;\t"  # letters in which a header is looked for, and what may part its cells
@@ -168,15 +169,24 @@ def _sheet(sheet: Any, where: str) -> Iterator[Line]:
 
 
 def _read_parquet(raw: bytes, where: str) -> list[Line]:
+    """Its size is compared with what a table of scans needs before it is read, and its pages' checksums as it is."""
     try:
-        table = pq.read_table(pa.BufferReader(raw))
-        columns = [[_plain_text(value) for value in column.to_pylist()] for column in table.columns]
+        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        rows, columns = file.metadata.num_rows, file.metadata.num_columns
+        if rows > MOST_ROWS or columns > MOST_COLUMNS:
+            raise BadSite(where, f"has {rows} rows and {columns} columns", "Give the table of the scans, one row each")
+        lines: list[Line] = [(1, list(file.schema_arrow.names))]
+        held = 0
+        for batch in file.iter_batches(PARQUET_ROWS):
+            texts = [[_plain_text(value) for value in column.to_pylist()] for column in batch.columns]
+            held += sum(len(cell) for column in texts for cell in column)
+            if held > MOST_BYTES:
+                what = f"unpacks to more than {MOST_BYTES / 1e6:.0f} MB: no table of scans is that large"
+                raise BadSite(where, what, "Give the table of the scans, without other columns")
+            lines += [(n, list(row)) for n, row in enumerate(zip(*texts, strict=True), len(lines) + 1)]
     except (OSError, pa.ArrowException, ValueError, LookupError) as error:
         raise BadSite(where, f"not a readable Parquet file ({error})", "Save it again, or as .csv") from error
-    if table.num_rows > MOST_ROWS or table.num_columns > MOST_COLUMNS:
-        size = f"{table.num_rows} rows and {table.num_columns} columns"
-        raise BadSite(where, f"has {size}", "Give the table of the scans, one row each")
-    return [(1, list(table.schema.names)), *((n, list(row)) for n, row in enumerate(zip(*columns, strict=True), 2))]
+    return lines
 
 
 def _plain_text(value: object) -> str:

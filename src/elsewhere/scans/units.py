@@ -21,6 +21,19 @@ LARGEST_HU_MINIMUM = -500
 
 USUAL_OFFSET = 1024
 
+SOFT_TISSUE = -300
+"""HU above which a voxel of a patient is tissue."""
+
+LARGEST_TISSUE_MEDIAN = 500
+"""The median of a patient's tissue lies at 0 to 100 HU; picture values taken for HU put it far above."""
+
+LOWEST_AIR, LOW_SHARE, PADDING_SHARE, PADDING_GAP = -1200, 0.1, 0.02, 300
+"""HU that air with its noise stays above. Voxels below it, or so far below the next, are padding where so large a share
+has one value."""
+
+LEAST_VOLUME = 1024
+"""Voxels of a volume whose values say whether they are a patient's."""
+
 ROUNDING = 1e-3
 """Float values this near to whole numbers are whole numbers."""
 
@@ -54,7 +67,8 @@ def with_units(
     """The volume of whole numbers [slice, row, column], in the units that `check_declared` noted in `facts`.
 
     "auto": 8-bit is refused here (a layout that means relative says so); others are HU when their lowest value is at
-    most −500. "HU": HU = stored − offset. "ct_number": stored values are kept with their offset.
+    most −500 and their tissue is near water. "HU": HU = stored − offset. "ct_number": stored values are kept with
+    their offset.
 
     Raises:
         BadScan: the units are not told and cannot be seen, or values do not fit int16.
@@ -77,7 +91,57 @@ def with_units(
     if units == "auto" and stored.min() > LARGEST_HU_MINIMUM:
         what = f"holds values {stored.min():.0f} to {stored.max():.0f}, which do not look like HU (lowest above −500)"
         raise BadScan(path, what, _NEXT)
-    return Volume(_int16(stored, path, round(float(offset or 0))), "HU", spacing, 0, notes)
+    hu = _int16(stored, path, round(float(offset or 0)))
+    whence = "as they stand" if units == "auto" else "by the site's options"
+    if reason := implausible(int(hu.min()), int(hu.max()), thinned(hu), hu.size, whence):
+        if units == "auto":
+            raise BadScan(path, reason, _NEXT)
+        notes = (*notes, f"{reason}; taken as HU all the same")
+    return Volume(hu, "HU", spacing, 0, notes)
+
+
+def thinned(voxels: NDArray[Any]) -> NDArray[Any]:
+    """About one voxel in 64 of a volume [slice, row, column], all of a small one: a contiguous copy."""
+    thin = tuple(slice(None, None, 8 if n >= 128 else 1) for n in voxels.shape)
+    return np.ascontiguousarray(voxels[(slice(None), *thin[1:])])
+
+
+def implausible(lowest: int, highest: int, sample: NDArray[Any], volume: int, whence: str = "by its header") -> str:
+    """Why values cannot be a patient's CT in HU; "" where nothing speaks against it.
+
+    There is air around or in a patient, and tissue, whose median is near water: values of a display window, inverted,
+    normalised or raw ones (an offset still on them, and padding below it) are not like that, whatever they are called.
+
+    Args:
+        lowest, highest: HU of all voxels.
+        sample: the voxels looked at.
+        volume: how many voxels there are; a volume of few is not judged.
+        whence: what says that they are HU.
+    """
+    if volume < LEAST_VOLUME:
+        return ""
+    why = _no_patient(lowest, highest, sample)
+    return f"holds values {lowest} to {highest} HU {whence}{why}" if why else ""
+
+
+def _no_patient(lowest: int, highest: int, sample: NDArray[Any]) -> str:
+    if lowest > LARGEST_HU_MINIMUM:
+        return f": no air (lowest above {LARGEST_HU_MINIMUM})"
+    if highest < SOFT_TISSUE:
+        return f": no tissue (highest below {SOFT_TISSUE})"
+    above = sample[sample > lowest]
+    second = int(above.min(initial=highest))
+    if above.size < (1 - PADDING_SHARE) * sample.size and second > max(LARGEST_HU_MINIMUM, lowest + PADDING_GAP):
+        return f": no air (but for padding of {lowest} lowest above {LARGEST_HU_MINIMUM})"
+    counts = np.unique(sample[sample < LOWEST_AIR], return_counts=True)[1]
+    share = float(counts[counts < PADDING_SHARE * sample.size].sum()) / sample.size
+    if share > LOW_SHARE:
+        return f", {share:.0%} of them below {LOWEST_AIR}, and no padding: an offset was taken off twice"
+    tissue = sample[sample > SOFT_TISSUE]
+    median = float(np.median(tissue)) if tissue.size else 0.0
+    if median > LARGEST_TISSUE_MEDIAN:
+        return f", tissue around {median:.0f} HU (a patient's is near 40): display values, or inverted, or raw ones"
+    return ""
 
 
 class WholeNumbers:

@@ -22,6 +22,8 @@ YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 OLDEST = 130.0  # years; a larger number is no age
 DATES = ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y")
 ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d+", re.IGNORECASE)
+KEPT_DIGITS = 15  # of a number in a spreadsheet
+LEAST_ZEROS = 3  # in all long ids of a column together: one in a thousand tables ends so by chance
 
 Order = Literal["day first", "month first"]
 
@@ -98,6 +100,22 @@ def check_id(text: str) -> str:
     return text
 
 
+def check_ids(texts: Iterable[str]) -> None:
+    """Look at the ids of a column together.
+
+    Raises:
+        ValueError: a spreadsheet has cut them off: several digits in a row behind the 15th are 0 in all of them, and
+            the 15th is not. (It keeps 15 digits, and saves a long id as 12345678901234500000.)
+    """
+    long = sorted({text for text in texts if text.isdecimal() and len(text) > KEPT_DIGITS})
+    ends = [text[KEPT_DIGITS:] for text in long]
+    if len("".join(ends)) < LEAST_ZEROS or "".join(ends).strip("0"):
+        return
+    if any(text[KEPT_DIGITS - 1] != "0" for text in long):
+        first = f"'{long[0]}' is a number of which a spreadsheet has kept {KEPT_DIGITS} digits"
+        raise ValueError(f"{first}, like every long one of its column")
+
+
 def normal_path(text: str) -> str:
     """A path as tables write it (backslashes, "./", a leading or trailing "/") → parts joined by "/"; "." stays."""
     parts = text.replace("\\", "/").split("/")
@@ -112,5 +130,5 @@ def alike(name: str) -> str:
 
 
 def form(name: str) -> str:
-    """What the spellings of one name share that `alike` and case leave."""
-    return alike(name).casefold()
+    """What the spellings of one name share that `alike`, case, kinds of spaces and wide letters leave."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", alike(name)).casefold())

@@ -201,8 +201,13 @@ class Study:
         return replace(self.training, seed=self.repeats[name][1]) if name in self.repeats else self.training
 
     def site(self, name: str) -> Site:
-        """The site of that name."""
-        return next(site for site in self.sites if site.name == name)
+        """The site of that name. Raises BadStudy where the study file has no such site, or none any more."""
+        for site in self.sites:
+            if site.name == name:
+                return site
+        known = ", ".join(site.name for site in self.sites)
+        then = f"Sites of its study file: {known}. Put the site back, or run `elsewhere prepare` again"
+        raise BadStudy(self.name, f"has no site {name!r}", then)
 
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""

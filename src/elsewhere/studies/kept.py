@@ -30,7 +30,7 @@ VERSIONS = {
     "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py
     "local scans": 3,  # the same
     "examples": 1,  # commands/report/examples.py
-    "diagnosis parts": 1,  # commands/diagnose/probing.py, model/saliency.py
+    "diagnosis parts": 2,  # commands/diagnose/probing.py, model/saliency.py
     "shifted scans": 1,  # studies/shifting.py
     "marks": 1,  # the same
 }

@@ -23,6 +23,7 @@ from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.scans import store
+from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.shifts import SHIFTS_VERSION, Shift, apply_shift, obstacle, plan_shift
@@ -128,7 +129,7 @@ def looks_of(
             try:
                 found = _listed(scans, name, scan)
                 place = _marks_place(plan, folder, site, found)
-                looks.append(Look(site.kind, found, plan.preparation.relative_window, place))
+                looks.append(Look(site.kind, found, prepared_as(plan.preparation, found.facts).relative_window, place))
             except BadScan as error:
                 bad.append((name, scan, error))
     return looks, bad
@@ -152,7 +153,7 @@ def _task(
     return Task(
         kind=site.kind,
         scan=scan,
-        preparation=plan.preparation,
+        preparation=prepared_as(plan.preparation, scan.facts),
         sample=plan.sample,
         stride=plan.prediction.stride,
         shifts=shifts,
@@ -164,15 +165,16 @@ def _task(
 
 def place_of(plan: Study, folder: Folder, site: Site, scan: Scan, checkpoint: str) -> Path:
     """File that keeps what one checkpoint says of one scan; everything that this depends on is in its name."""
-    scanned = store.key(scan, site.root, (site.kind, reader(site.kind).READER_VERSION), plan.preparation)
+    preparation = prepared_as(plan.preparation, scan.facts)
+    scanned = store.key(scan, site.root, (site.kind, reader(site.kind).READER_VERSION), preparation)
     inputs = [checkpoint, scanned, asdict(plan.sample), plan.prediction.stride, plan.seed]
     return folder.shifted_scan(key("shifted scans", SHIFTS_VERSION, MARKS_VERSION, *inputs))
 
 
 def _marks_place(plan: Study, folder: Folder, site: Site, scan: Scan) -> Path:
     """File that keeps the marks of one scan as it is."""
-    kind = site.kind, reader(site.kind).READER_VERSION
-    return folder.marks(key("marks", MARKS_VERSION, store.key(scan, site.root, kind, plan.preparation)))
+    kind, preparation = (site.kind, reader(site.kind).READER_VERSION), prepared_as(plan.preparation, scan.facts)
+    return folder.marks(key("marks", MARKS_VERSION, store.key(scan, site.root, kind, preparation)))
 
 
 # One scan ---------------------------------------------------------------------------------------------------------

@@ -136,6 +136,8 @@ def test_an_odd_thing_beside_good_scans(tmp_path: Path, site: ModuleType, thing:
         "a/../b",
         "nowhere",
         "x" * 5000,
+        "y" * 5000 + "/a",
+        "b/" + "9" * 5000,
         "M\udcfcller".encode(errors="surrogateescape").decode("latin-1"),
         "[/a]",
         "%s",

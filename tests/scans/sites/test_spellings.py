@@ -96,3 +96,28 @@ def test_a_path_that_holds_several_patients_names_none_of_them(tmp_path: Path, r
         assert found.bad[0].next_step.startswith("Name the scan by its series_uid, or by the `path`")
     else:
         assert [s.files[0].parent.name for s in found.scans] == ["one", "other"]
+
+
+WIDE = {"a space of another kind": ("p 1", "p\u00a01"), "two spaces": ("p 1", "p  1"), "wide letters": ("p1", "ｐ１")}
+
+
+@KINDS
+@pytest.mark.parametrize("pair", WIDE)
+def test_spaces_and_letters_of_other_kinds(tmp_path: Path, site: ModuleType, pair: str) -> None:
+    on_disk, row = WIDE[pair]
+    scan(tmp_path, site, on_disk)
+    found = site.find(table(tmp_path, f'a,"{row}",1', "b,nowhere,0"), "here")
+    (one,) = found.scans
+    assert site.read(one).voxels.shape == (8, 40, 40)
+    assert site is volumes or any("spelt" in note for note in found.notes)
+    scan(tmp_path, site, row, seed=2)  # and where both are there, each is its own
+    assert len(site.find(table(tmp_path, f'a,"{row}",1', f'b,"{on_disk}",0'), "here").scans) == 2
+
+
+def test_patients_that_differ_in_a_space_of_another_kind_are_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        scan(tmp_path, volumes, name)
+    found = volumes.find(table(tmp_path, "p 1,a.nii.gz,1", "p\u00a01,b.nii.gz,0"), "here")
+    assert any("differ only in their spelling count as different patients" in note for note in found.notes)
+    found = volumes.find(table(tmp_path, "p 1,a.nii.gz,1", "p 2,b.nii.gz,0"), "here")
+    assert not any("spelling" in note for note in found.notes)

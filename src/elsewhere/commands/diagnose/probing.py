@@ -18,6 +18,7 @@ from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.saliency import find_saliencies
 from elsewhere.model.sample import Case, Read
+from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.regions import (
     REGIONS_VERSION,
     Regions,
@@ -140,7 +141,7 @@ def _probe_scans(
 ) -> list[Row]:
     looks, told = [], []
     for row in rows:
-        case, preparation = case_of(row), plan.preparation
+        case, preparation = case_of(row), prepared_as(plan.preparation, row.facts)
         voxels = read(case, 0, case.slices)
         level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
         regions = find_regions(voxels, level)

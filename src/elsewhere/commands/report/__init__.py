@@ -12,6 +12,7 @@ from elsewhere import engine
 from elsewhere.commands.report.assembly import study_of
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
+from elsewhere.files import shown_path
 from elsewhere.pages import report as page
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.records import read_identity
@@ -30,7 +31,9 @@ def report(
         title=identities[0]["settings"]["title"],
         studies=shown,
         protocols=between_protocols(list(zip(shown, cells, strict=True))),
-        command=shlex.join(["elsewhere", "report", *map(str, studies), *(["--out", str(out)] if out else [])]),
+        command=shlex.join(
+            ["elsewhere", "report", *map(shown_path, studies), *(["--out", shown_path(out)] if out else [])]
+        ),
     )
     target = out or folders[0].root
     page.write_report(content, target)

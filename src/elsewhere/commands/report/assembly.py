@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,14 @@ from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.report.protocol import departures, protocol_words
+from elsewhere.errors import BadSite, BadStudy
+from elsewhere.files import last_parts, shown_path
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
+from elsewhere.scans.tables import read_rows
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
@@ -115,7 +117,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),
-        bad_scans=[page.BadScanRow(**{k: shown(v) for k, v in row.items()}) for row in _csv_rows(folder.bad_scans)],
+        bad_scans=_bad_scans(folder, shown),
         audit=_audit(findings, shown),
         examples=list(examples(folder, rows, settings)),
         reading=settings["evaluation"]["threshold"],
@@ -134,14 +136,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
 
 def _shortener(folder: Folder, settings: dict[str, Any]) -> Callable[[str], str]:
     """Of a text, with the last part of each site's folder instead of all of it: the page goes to others."""
-    roots = {str(place) for site in settings["sites"] if (place := folder.place(site["root"])).name}
-
-    def shorten(text: str) -> str:
-        for root in sorted(roots, key=len, reverse=True):
-            text = text.replace(root, Path(root).name)
-        return text
-
-    return shorten
+    roots = [folder.place(site["root"]) for site in settings["sites"]]
+    return lambda text: last_parts(text, roots)
 
 
 def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +184,9 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
         "dose–response curves": (bool(stress.curves), STRESS),
         "which shift explains a new site": (bool(stress.explanations), STRESS),
     }
-    return {words: command.format(study=folder.root) for words, (there, command) in parts.items() if not there}
+    return {
+        words: command.format(study=shown_path(folder.root)) for words, (there, command) in parts.items() if not there
+    }
 
 
 def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -196,8 +194,12 @@ def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
         sidecar = Path(f"{folder.place(site['root'])}.truth.json")
         if sidecar.is_file():
-            truth = json.loads(sidecar.read_text(encoding="utf-8"))
-            for factor, strength in truth["dials"].items():
+            try:
+                truth = json.loads(sidecar.read_text(encoding="utf-8"))
+                dials = dict(truth["dials"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadStudy(sidecar, f"is damaged ({error!r})", "Remove it, and simulate the site again") from error
+            for factor, strength in dials.items():
                 tie = {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
                 yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
 
@@ -217,13 +219,27 @@ def _learned(name: str, found: Learned) -> dict[str, Any]:
 
 def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:
     for name in models:
-        for row in _csv_rows(folder.curves(name)):
-            yield {"model": name, **{key: float(value) if value else None for key, value in row.items()}}
+        path = folder.curves(name)
+        then = f"Restore it, or remove {folder.model(name)} and run `elsewhere study` to train it anew"
+        for row in _csv_rows(path, ("iteration",), then):
+            try:
+                yield {"model": name, **{key: float(value) if value else None for key, value in row.items()}}
+            except ValueError as error:
+                raise BadStudy(path, f"is damaged ({error})", then) from error
 
 
-def _csv_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _bad_scans(folder: Folder, shown: Callable[[str], str]) -> list[page.BadScanRow]:
+    names = [f.name for f in fields(page.BadScanRow)]
+    rows = _csv_rows(folder.bad_scans, names, "Run `elsewhere prepare` again: scans in the store are not read again")
+    return [page.BadScanRow(**{name: shown(row[name]) for name in names}) for row in rows]
+
+
+def _csv_rows(path: Path, names: Sequence[str], next_step: str) -> list[dict[str, str]]:
+    """Rows of a CSV that a command wrote; whatever program has saved it since."""
+    try:
+        return read_rows(path, names)
+    except BadSite as error:
+        raise BadStudy(path, error.what, next_step) from error
 
 
 def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:

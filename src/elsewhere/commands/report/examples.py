@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.pages import report as page
 from elsewhere.pages.report.pictures import shrink
-from elsewhere.scans.scan import Scan
+from elsewhere.scans.scan import Fact, Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.volume import Volume, content_hash, lung_box
@@ -78,19 +78,26 @@ def _raw_slices(
     records, listed = [], {}
     for row in rows:
         site = next(s for s in settings["sites"] if s["name"] == row.site)
-        wanted = key("examples", row.content_hash, row.slices, settings["preparation"])
-        known = [wanted, f"{row.content_hash} {row.slices} {settings['preparation']}"]  # the second in release 0.1.0
+        preparation = {**settings["preparation"], "relative_window": _window(row, settings["preparation"])}
+        wanted = key("examples", row.content_hash, row.slices, preparation)
+        known = [wanted, f"{row.content_hash} {row.slices} {preparation}"]  # the second in release 0.1.0
         known = known if VERSIONS["examples"] == 1 else known[:1]
         record = next((kept[row.site, row.scan, k] for k in known if (row.site, row.scan, k) in kept), None)
         if record is None:
             if site["name"] not in listed:
                 listed[site["name"]] = _scans_of(folder, site)
-            drawn = _raw(row, site, listed[site["name"]], settings["preparation"])
+            drawn = _raw(row, site, listed[site["name"]], preparation)
             record = ExampleRow(row.site, row.scan, wanted, *drawn)
         records.append(record)
     if good := [record for record in records if record.pixels is not None]:
         EXAMPLES.write(file, good)
     return {(r.site, r.scan): (_unpack(r), r.caption) for r in records}
+
+
+def _window(row: ScanRow, preparation: Mapping[str, Any]) -> list[Fact]:
+    """The window of relative values: the site's own where it declares one."""
+    own = [row.facts.get(f"declared_window_{end}") for end in ("low", "high")]
+    return list(preparation["relative_window"]) if None in own else own
 
 
 def _unpack(record: ExampleRow) -> Pixels | None:

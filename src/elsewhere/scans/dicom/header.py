@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from elsewhere.errors import BadScan, ElsewhereError
 from elsewhere.scans.ceiling import check_scan_size
-from elsewhere.scans.dicom.tags import DEFLATED, NATIVE, RECOPY, Tags, read_dataset, read_tags, uid_name
+from elsewhere.scans.dicom.tags import DEFLATED, LARGEST_HEADER, NATIVE, RECOPY, Tags, read_dataset, read_tags, uid_name
 from elsewhere.scans.dicom.texts import (
     Point,
     age_of,
@@ -43,6 +43,8 @@ DEFLATE_RATIO = 1040
 """Deflated data never stand for more than 1032 times their bytes."""
 LEAST_FRAGMENT = 10
 """Bytes of the shortest encoded frame: an item's tag and length, and two bytes."""
+MOST_PER_BYTE = 4
+"""Bytes of a file for a byte of its images: no code makes them longer, and overlays and copies are shorter."""
 MISSING_SHARE = 0.10
 """Of a multi-frame file's frames; beyond it the file as a whole is cut short."""
 
@@ -228,9 +230,12 @@ def _check_size(header: Header, size: int) -> None:
     if rows * columns > LARGEST_FRAME:
         raise ValueError(f"an image of {rows} × {columns} pixels, more than {LARGEST_FRAME:,}")
     check_scan_size(2 * rows * columns * frames, header.path)
+    frame = rows * columns * form.samples * max(1, form.allocated // 8)
+    if size > LARGEST_HEADER + MOST_PER_BYTE * frame * frames:
+        what = f"holds {size:,} bytes for {frames:,} images of {columns} × {rows} pixels"
+        raise BadScan(header.path, what, RECOPY)
     if frames == 1:
         return
-    frame = rows * columns * form.samples * max(1, form.allocated // 8)
     if form.syntax == DEFLATED:
         size *= DEFLATE_RATIO
     held = size // (frame if form.syntax in NATIVE else LEAST_FRAGMENT) if frame else 0
@@ -351,6 +356,8 @@ def _frames(header: Header, dataset: Dataset) -> list[Header]:
     """One header per frame; what a frame does not say itself comes from the shared groups, then from the file."""
     shared = _first(dataset, "SharedFunctionalGroupsSequence")
     each = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    if each and len(each) != header.frames:
+        raise ValueError(f"NumberOfFrames is {header.frames}, and {len(each)} frames are described")
     groups = each or [Dataset()] * header.frames
     return [_frame(header, i, (group, shared)) for i, group in enumerate(groups[: header.frames])]
 

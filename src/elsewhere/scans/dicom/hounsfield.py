@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.scans.dicom.header import Header
-from elsewhere.scans.units import LARGEST_HU_MINIMUM
+from elsewhere.scans.units import LEAST_VOLUME, implausible, thinned
 
 Values = NDArray[Any]
 Hounsfield = NDArray[np.int16]
@@ -22,18 +22,12 @@ PADDING_BELOW = -1500
 OUT_OF_SCALE = (PADDING_BELOW, 4200)
 """Beyond air with its noise, and beyond the 12 bits of a CT's scale."""
 ODD_SHARE = 0.001
-SOFT_TISSUE = -300
-"""HU above which a voxel of a patient is tissue."""
-LARGEST_TISSUE_MEDIAN = 500
-"""The median of a patient's tissue lies at 0 to 100 HU; picture values taken for HU put it far above."""
 CUT_SHARE = 0.02
 """Of the voxels at the highest value: brighter ones were cut off, or it is padding."""
 MOST_PADDING = 0.75
 """Of a volume: outside the field of view lies less."""
 LEAST_PICTURE = 32 * 32
 """Pixels of a slice whose distribution of values says where it was cut off."""
-LEAST_VOLUME = 1024
-"""Voxels of a volume whose values say whether they are a patient's."""
 
 
 @dataclass
@@ -166,9 +160,7 @@ class Look:
     @staticmethod
     def at(voxels: Hounsfield) -> Look:
         """Look at a volume [slice, row, column]."""
-        thin = tuple(slice(None, None, 8 if n >= 128 else 1) for n in voxels.shape)
-        sample = np.ascontiguousarray(voxels[(slice(None), *thin[1:])])
-        return Look(int(voxels.min()), int(voxels.max()), sample, voxels[0].size, voxels.size)
+        return Look(int(voxels.min()), int(voxels.max()), thinned(voxels), voxels[0].size, voxels.size)
 
     @property
     def out_of_scale(self) -> float:
@@ -184,23 +176,8 @@ class Look:
 
     @property
     def implausible(self) -> str:
-        """Why a volume cannot be a patient's CT in HU; "" where nothing speaks against it.
-
-        There is air around or in a patient, and tissue, whose median is near water: values of a display window,
-        inverted or normalised ones are not like that, whatever the header calls them.
-        """
-        if self.volume < LEAST_VOLUME:
-            return ""
-        found = f"values {self.lowest} to {self.highest} HU by its header"
-        if self.lowest > LARGEST_HU_MINIMUM:
-            return f"holds {found}: no air (lowest above {LARGEST_HU_MINIMUM})"
-        if self.highest < SOFT_TISSUE:
-            return f"holds {found}: no tissue (highest below {SOFT_TISSUE})"
-        tissue = self.sample[self.sample > SOFT_TISSUE]
-        median = float(np.median(tissue)) if tissue.size else 0.0
-        if median > LARGEST_TISSUE_MEDIAN:
-            return f"holds {found}, tissue around {median:.0f} HU (a patient's is near 40): display values, or inverted"
-        return ""
+        """Why a volume cannot be a patient's CT in HU; "" where nothing speaks against it (see `units.implausible`)."""
+        return implausible(self.lowest, self.highest, self.sample, self.volume)
 
     @property
     def cut_share(self) -> float:

@@ -33,6 +33,8 @@ AXIAL = 0.8
 JUMP = 1.5
 """A distance of neighbouring slices beyond this multiple of the median one counts as missing slices."""
 MAX_LOST_SHARE = 0.10
+SIDEWAYS_MM = 1.0
+"""By which the places of an axial volume differ within the plane: scanners keep them to a hundredth of it."""
 DIGITS = 6
 """Spacings are rounded to 1e-6 mm: positions are decimal text, their differences are not exact."""
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -114,6 +116,7 @@ def arrange(headers: Sequence[Header], where: str) -> Stack:
         left.aliens = _holes(aliens, alike[0], ordered, step)
     left.check(len(chosen), where)
     _tilt(chosen, notes, facts)
+    _sideways(chosen, notes, facts)
     length = None if ordered is None else float(ordered[0] - ordered[-1])
     spacing = _spacing(chosen[0], turn, step, notes)
     notes += _remarks(chosen)
@@ -139,7 +142,7 @@ class _LeftOut:
         parts = (
             (self.unplaced, "image", "without position"),
             (self.seconds, "second image", "at a place, and nothing tells which belongs to the volume"),
-            (self.aliens, "image", "of another size or pixel spacing where slices are missing"),
+            (self.aliens, "image", "of another size, orientation or pixel spacing where slices are missing"),
         )
         reasons = "; ".join(f"{counted(count, noun)} {reason}" for count, noun, reason in parts if count)
         what = f"{self.slices} of {kept + self.slices} images would be left out (at most {MAX_LOST_SHARE:.0%} may be)"
@@ -191,11 +194,22 @@ def _note_aliens(aliens: Sequence[Header], notes: list[str]) -> None:
 
 
 def _holes(aliens: Sequence[Header], first: Header, heights: NDArray[np.float64], step: float) -> int:
-    """How many axial images of another size or spacing lie where the volume has no slice."""
+    """How many axial images of another size, orientation or spacing lie where the volume has no slice; half-way between
+    slices too, where these are too thin to reach each other."""
     normal = _normal(first)
-    beside = [h for h in aliens if _kind(h) == _kind(first) and _near(h.orientation, first.orientation, 0.02)]
+    beside = [h for h in aliens if _kind(h) == _kind(first) and _is_axial(h)]
     there = [float(np.dot(h.position, normal)) for h in beside if h.position]
-    return sum(float(np.abs(heights - height).min()) > NEAR * step for height in there)
+    thickness = first.about.facts.get("thickness_mm")
+    thin = isinstance(thickness, int | float) and thickness <= NEAR * step
+    return sum(float(np.abs(heights - height).min()) > (1 - NEAR if thin else NEAR) * step for height in there)
+
+
+def _is_axial(header: Header) -> bool:
+    try:
+        turn_of(header, "")
+    except BadScan:
+        return False
+    return True
 
 
 def _kind(header: Header) -> tuple[object, ...]:
@@ -448,6 +462,16 @@ def _tilt(headers: Sequence[Header], notes: list[str], facts: dict[str, Fact]) -
     notes.append(f"slices are tilted by {tilt:.1f}° ({how})")
 
 
+def _sideways(headers: Sequence[Header], notes: list[str], facts: dict[str, Fact]) -> None:
+    """Places that move within the plane, where no tilted gantry makes them: the body is shifted from slice to slice."""
+    first, placed = headers[0], [h.position for h in headers if h.position is not None]
+    if first.orientation is None or len(placed) < len(headers) or "tilt_deg" in facts:
+        return
+    reach = float(np.ptp(np.reshape(first.orientation, (2, 3)) @ np.transpose(placed), axis=1).max())
+    if reach > SIDEWAYS_MM:
+        notes.append(f"slices lie up to {reach:.1f} mm sideways of each other, and are read so: the body is shifted")
+
+
 def _angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Angle between two lines in degrees, 0 to 90."""
     cosine = abs(float(np.dot(a, b))) / float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -456,7 +480,8 @@ def _angle(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def _spacing(header: Header, turn: Turn, step: float | None, notes: list[str]) -> Spacing | None:
     if header.pixel_spacing is None or min(header.pixel_spacing) <= 0:
-        notes.append("no PixelSpacing: spacing unknown")
+        shown = "\\".join(f"{mm:g}" for mm in header.pixel_spacing or ())
+        notes.append(f"{f'PixelSpacing is {shown}' if shown else 'no PixelSpacing'}: spacing unknown")
         return None
     if step is None:
         notes.append("slice positions unknown: spacing unknown")

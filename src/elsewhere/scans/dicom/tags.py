@@ -421,5 +421,5 @@ def deflated_content(path: Path, room: int) -> bytes:
 
 
 def _inflate_file(file: BinaryIO, room: int) -> bytes:
-    data = file.read()
+    data = file.read(room + (room >> 4) + FIRST_READ)  # what cannot be made shorter is a little longer deflated
     return inflate(data[_walk_meta(data, _start(data[:FIRST_READ]) or 0)[1] :], room)[0]

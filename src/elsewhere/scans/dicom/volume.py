@@ -58,6 +58,7 @@ def read_volume(files: Sequence[Path], where: str) -> Volume:
         raise _too_many(where, lost, len(lost))
     stack = arrange(headers, where)
     _check_grey(stack.headers[0], where)
+    _check_rescale(stack.headers, where)
     check_scan_size(2 * len(stack.headers) * stack.headers[0].rows * stack.headers[0].columns, where)
     total = len(stack.headers) + stack.left_out + len(lost)
     voxels, decoded = _decode(stack.headers, MAX_LOST_SHARE * total - len(lost) - stack.left_out)
@@ -104,6 +105,19 @@ def _check_grey(header: Header, where: str) -> None:
     if form.lut:
         what = "maps its values through a Modality LUT, which is not applied here"
         raise BadScan(where, what, "Export the series with RescaleSlope and RescaleIntercept")
+
+
+def _check_rescale(headers: Sequence[Header], where: str) -> None:
+    """Raises BadScan where some slices say how their values become HU and others do not: absent is no default then."""
+    for name, values, default in (
+        ("RescaleIntercept", [h.intercept for h in headers], 0.0),
+        ("RescaleSlope", [h.slope for h in headers], 1.0),
+    ):
+        absent, others = values.count(None), {value for value in values if value is not None} - {default}
+        if absent and others:
+            shown = ", ".join(f"{value:g}" for value in sorted(others)[:3])
+            what = f"has no {name} in {absent} of {len(values)} slices, and {shown} in the others"
+            raise BadScan(where, what, "Export the series again, with its rescale values")
 
 
 def _decode(headers: Sequence[Header], spare: float) -> tuple[NDArray[np.int16], _Decoded]:

@@ -24,7 +24,7 @@ from elsewhere.scans.slices import no_such_folder
 from elsewhere.scans.values import form
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 3
+READER_VERSION = 4
 
 Listed = Mapping[str, Series]
 

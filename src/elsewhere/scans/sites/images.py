@@ -25,7 +25,7 @@ from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, w
 from elsewhere.scans.values import form
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 3
+READER_VERSION = 4
 
 
 def find(
@@ -86,12 +86,24 @@ def name_scans(root: Path) -> list[str]:
 
     A folder is one scan where its images have one size and names of one row of numbers; else each image is one.
     """
-    names = []
-    for folder, images in _walk_images(Path(root), []).items():
-        paths = [folder / name for name in images]
-        named = [folder] if _is_one_scan(folder, images) else paths
+    return _name_scans(root, _walk_images(Path(root), []))[0]
+
+
+def _name_scans(root: Path, folders: Mapping[Path, Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
+    """The names, and a remark on the folders whose images are taken one by one."""
+    names: list[str] = []
+    apart: list[str] = []
+    for folder, images in folders.items():
+        why = _no_scan(folder, images)
+        named = [folder / name for name in images] if why else [folder]
         names += [path.relative_to(root).as_posix() for path in named]
-    return names
+        if why and len(images) > 1:
+            apart.append(f"'{folder.relative_to(root).as_posix()}': {why}")
+    if not apart:
+        return names, ()
+    which = "1 folder are" if len(apart) == 1 else f"{len(apart)} folders are"
+    told = f"the images of {which} taken as single pictures; first {apart[0]}"
+    return names, (told,)
 
 
 def read(scan: Scan) -> Volume:
@@ -185,16 +197,16 @@ def _look_up(wrong: Mapping[str, str]) -> Callable[[LabelRow], str | None]:
     return look_up
 
 
-def _is_one_scan(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a folder's images are the slices of one scan: one row of numbers, all of one size."""
+def _no_scan(folder: Path, names: Sequence[str]) -> str:
+    """Why a folder's images are not the slices of one scan; "" where they are one row of numbers, and of one size."""
     try:
         slices = slices_of(folder, names).names
-    except ValueError:
-        return False
+    except ValueError as error:
+        return str(error)
     rows = {number[0] for name in slices if (number := number_of(name)) is not None}
     if len(rows) != 1 or any(number_of(name) is None for name in slices):
-        return False
-    return len({picture_size(folder / name) for name in slices}) == 1
+        return "their names are no single row of numbers"
+    return "" if len({picture_size(folder / name) for name in slices}) == 1 else "they differ in size"
 
 
 # Patients ----------------------------------------------------------------------------------------------------------
@@ -278,11 +290,11 @@ def find_unlabelled(
     folders = _walk_images(root, unread)
     if not folders:
         raise _nothing_found(root)
-    named = name_scans(root)
+    named, singly = _name_scans(root, folders)
     on_disk, _, remarks = _scans_on_disk(root, folders, set(named))
     scans = {scan.scan: scan for scan in unlabelled(site, {name: on_disk[name] for name in named}, declared)}
     rows, notes = [LabelRow(name, None, path=name, scan=name) for name in scans], tuple[str, ...]()
     if patient or consecutive:
         rows, notes = _grouped(rows, patient, consecutive, site)
     found = [replace(scans[r.scan], patient=r.patient, facts=_facts(scans[r.scan].files, declared)) for r in rows]
-    return Found(tuple(found), tuple(unread), (*notes, *remarks))
+    return Found(tuple(found), tuple(unread), (*notes, *remarks, *singly))

@@ -24,7 +24,7 @@ from elsewhere.scans.units import DeclaredUnits, check_declared, check_window, w
 from elsewhere.scans.values import form
 from elsewhere.scans.volume import Volume
 
-READER_VERSION = 3
+READER_VERSION = 4
 
 NIFTI = (".nii", ".nii.gz")
 METAIMAGE = (".mha", ".mhd")
@@ -154,7 +154,7 @@ def _walk_volumes(root: Path, unread: list[BadScan]) -> tuple[dict[str, tuple[Pa
 
 def _files(path: Path) -> tuple[Path, ...]:
     """A volume's file, and the data file that its header names: the store must know when either changes."""
-    format_ = {".mhd": metaimage, ".nhdr": nrrd, ".nrrd": nrrd}.get(path.suffix.lower())
+    format_ = {".mha": metaimage, ".mhd": metaimage, ".nhdr": nrrd, ".nrrd": nrrd}.get(path.suffix.lower())
     try:
         data = format_.data_file(path) if format_ else None
     except BadScan:  # said again, and listed, when the scan is read
@@ -257,4 +257,7 @@ def find_unlabelled(
     files, others = _walk_volumes(root, unread)
     if not files:
         raise _nothing_found(root, others)
-    return Found(unlabelled(site, {name: files[name] for name in name_scans(root)}, declared), tuple(unread))
+    names = name_scans(root)
+    masks = [name for name in files if name not in set(names)]
+    told = [f"{len(masks)} masks beside their volumes, by their names, are not read, first {masks[0]}"] if masks else []
+    return Found(unlabelled(site, {name: files[name] for name in names}, declared), tuple(unread), tuple(told))
