@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.commands.report.cells import (
     Cells,
     calibrations,
@@ -191,15 +192,15 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
     return {words: command.format(study=folder.root) for words, (there, command) in parts.items() if not there}
 
 
-def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[TieRow]:
     """The dials of simulated sites, and which way each tie points, from the sidecar that the simulator leaves."""
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
         sidecar = Path(f"{folder.place(site['root'])}.truth.json")
         if sidecar.is_file():
             truth = json.loads(sidecar.read_text(encoding="utf-8"))
             for factor, strength in truth["dials"].items():
-                tie = {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
-                yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
+                directions = truth.get("directions", {}).get(factor, {})  # older simulations name none
+                yield TieRow(site["name"], factor.replace("_", " "), float(strength), **directions)
 
 
 def _use(site: dict[str, Any]) -> str:
@@ -233,7 +234,7 @@ def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
         duplicates=findings["duplicates"],
         facts=findings["facts"],
         site_only_auc=findings["site_only_auc"],
-        confounding=findings.get("confounding", ()),
+        confounding=[RuleRow(**rule) for rule in findings.get("confounding", ())],
         forensics=findings.get("forensics", ()),
         looks=findings.get("looks", ()),
     )
