@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elsewhere.audit_rows import RuleRow
 from elsewhere.commands import audit as command
 from elsewhere.commands.audit import Labelled, audit, confounding, rule_score, warn_of_facts
 from elsewhere.errors import BadScan
@@ -84,7 +85,10 @@ def test_the_page_shows_it_in_tables(audited: Folder) -> None:
         "detail": "two sites",
     }
     single = {"finding": "reversed", "site": "A", "scan": "3", "detail": "lowest first"}
-    shown = audit_tables(Audit(confounding=found["confounding"], looks=found["looks"], forensics=[pair, single]), "x")
+    shown = audit_tables(
+        Audit(confounding=[RuleRow(**r) for r in found["confounding"]], looks=found["looks"], forensics=[pair, single]),
+        "x",
+    )
     tables = {table.name: table for table in shown}
     assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
     assert tables["x-forensics"].caption.endswith("(0 within a patient); 1 suspected leak.")
@@ -108,12 +112,12 @@ def planted(n: int = 120) -> list[ExaminedScan]:
 
 def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
     records = confounding(planted(), 1, 19)
-    found = {(r["rule"], r["sites"]): r for r in records}
-    assert found["kernel", "A"]["auc"] == 1.0
-    assert found["kernel", "A"]["p_value"] == 0.05
-    assert found["kernel", "all sites together"]["n"] == 120
-    assert found["site only, cross-fitted", "all sites together"]["auc"] == pytest.approx(0.5, abs=0.15)
-    assert not any("class" in r["facts"] for r in records)  # what the label is made from is no fact
+    found = {(r.rule, r.sites): r for r in records}
+    assert found["kernel", "A"].auc == 1.0
+    assert found["kernel", "A"].p_value == 0.05
+    assert found["kernel", "all sites together"].n == 120
+    assert found["site only, cross-fitted", "all sites together"].auc == pytest.approx(0.5, abs=0.15)
+    assert not any("class" in r.facts for r in records)  # what the label is made from is no fact
     said = [words for words in warn_of_facts(records) if "knowing only kernel" in words]
     assert [words.split(":")[0] for words in said] == ["All sites together", "B", "A"]
     assert "knowing only kernel gives AUC 1.00 (p ≤ 0.050, 60 scans). What goes with that in the picture" in said[2]
@@ -121,9 +125,8 @@ def test_a_kernel_tied_to_the_label_is_named_in_one_sentence() -> None:
 
 def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
     """A month that gives the label away hides no rule of the acquisition, and accuses no picture."""
-    rule = {"sites": "A", "n": 60, "p_value": 0.01, "permutations": 99}
-    month = rule | {"rule": "month of the scan", "auc": 1.0, "facts": "month"}
-    encoding = rule | {"rule": "encoding", "auc": 0.91, "facts": "minimum, maximum"}
+    month = RuleRow("month of the scan", "A", 1.0, 0.01, 99, 60, 60, "month")
+    encoding = replace(month, rule="encoding", auc=0.91, facts="minimum, maximum")
     assert warn_of_facts([month, encoding]) == [
         "A: knowing only encoding (measured in the picture) gives AUC 0.91 (p ≤ 0.010, 60 scans). What goes with that "
         "in the picture, a network can learn instead of the disease.",
@@ -132,12 +135,13 @@ def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
     ]
     assert len(warn_of_facts([month])) == 1
     assert (
-        "encoding (partly measured in the picture) gives" in warn_of_facts([encoding | {"facts": "units, minimum"}])[0]
+        "encoding (partly measured in the picture) gives"
+        in warn_of_facts([replace(encoding, facts="units, minimum")])[0]
     )
-    assert "encoding gives" in warn_of_facts([encoding | {"facts": "units, dtype"}])[0]
-    assert "can learn" not in warn_of_facts([month | {"p_value": 0.02}])[0]
-    assert "p = 0.020" in warn_of_facts([month | {"p_value": 0.02}])[0]
-    assert warn_of_facts([month | {"auc": 0.55}]) == []
+    assert "encoding gives" in warn_of_facts([replace(encoding, facts="units, dtype")])[0]
+    assert "can learn" not in warn_of_facts([replace(month, p_value=0.02)])[0]
+    assert "p = 0.020" in warn_of_facts([replace(month, p_value=0.02)])[0]
+    assert warn_of_facts([replace(month, auc=0.55)]) == []
 
 
 def test_nothing_is_said_of_facts_that_mean_nothing() -> None:
@@ -168,7 +172,7 @@ def test_covid_ctset_is_given_away_by_age_and_month(real_data: Path) -> None:
         )
         for r in table
     ]
-    found = {r["rule"]: r for r in confounding(rows, 1, 99)}
-    assert found["age and sex"]["auc"] == pytest.approx(0.73, abs=0.02)
-    assert found["month of the scan"]["auc"] > 0.6
-    assert [r["p_value"] for r in found.values()] == [0.01, 0.01]
+    found = {r.rule: r for r in confounding(rows, 1, 99)}
+    assert found["age and sex"].auc == pytest.approx(0.73, abs=0.02)
+    assert found["month of the scan"].auc > 0.6
+    assert [r.p_value for r in found.values()] == [0.01, 0.01]

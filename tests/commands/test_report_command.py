@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elsewhere.audit_rows import TieRow
 from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import further_trainings, read_cells
 from elsewhere.commands.report.comparisons import between_protocols
@@ -301,13 +302,13 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
     root = Path(identity["settings"]["sites"][0]["root"])
     root.with_name("A.truth.json").write_text(json.dumps({"dials": {"field_of_view": 0.5}}), encoding="utf-8")
     study = assembly.study_of(made, identity)
-    assert study.ties == [{"site": "A", "factor": "field of view", "strength": 0.5}]
+    assert study.ties == [TieRow("A", "field of view", 0.5)]
     ways = {"field_of_view": {"positives": "narrow", "negatives": "wide"}}
     truth = {"dials": {"field_of_view": 0.5, "age": 0.0}, "directions": ways}
     root.with_name("A.truth.json").write_text(json.dumps(truth), encoding="utf-8")
     assert assembly.study_of(made, identity).ties == [
-        {"site": "A", "factor": "field of view", "strength": 0.5, "positives": "narrow", "negatives": "wide"},
-        {"site": "A", "factor": "age", "strength": 0.0},
+        TieRow("A", "field of view", 0.5, "narrow", "wide"),
+        TieRow("A", "age", 0.0),
     ]
     identity["settings"]["origin"] = "real"
     assert assembly.study_of(made, identity).ties == []

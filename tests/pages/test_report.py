@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elsewhere.audit_rows import RuleRow
 from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import (
     Audit,
@@ -139,7 +140,7 @@ def _audit() -> Audit:
             {"site": "UTSW", "label": 0, "scans": 42},
         ),
         site_only_auc=0.70,
-        confounding=({"rule": "slice thickness and kernel", "sites": "UTSW", "auc": 0.93, "p_value": 0.001},),
+        confounding=(RuleRow("slice thickness and kernel", "UTSW", 0.93, 0.001),),
     )
 
 

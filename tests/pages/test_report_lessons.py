@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from small_study import a_cell, a_study, marked
 
+from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.pages.report import Audit, Model, Report, Site, Study, lessons
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.published import published_table
@@ -171,9 +172,9 @@ def test_leaks_that_nobody_looked_for_are_not_counted_as_none() -> None:
 
 def test_metadata_rules_are_set_against_what_chance_gives() -> None:
     title = "Label information in the metadata"
-    rule = {"rule": "kernel", "sites": "A", "auc": 0.9, "p_value": 0.01}
-    weak = [rule | {"rule": f"r{i}", "auc": 0.55, "p_value": 0.4} for i in range(19)]
-    told = a_study(audit=Audit(site_only_auc=0.7, confounding=[rule, rule | {"sites": "B", "auc": 0.8}, *weak[:4]]))
+    rule = RuleRow("kernel", "A", 0.9, 0.01)
+    weak = [replace(rule, rule=f"r{i}", auc=0.55, p_value=0.4) for i in range(19)]
+    told = a_study(audit=Audit(site_only_auc=0.7, confounding=[rule, replace(rule, sites="B", auc=0.8), *weak[:4]]))
     said = here(told, title)
     assert said.startswith("A rule that knows only the site has an AUC of 0.70 over all sites, without seeing a scan;")
     assert (
@@ -187,12 +188,12 @@ def test_metadata_rules_are_set_against_what_chance_gives() -> None:
         "1 tells the classes apart at p of 0.05 or less, where chance alone gives about 1.0: no more than "
         "chance explains."
     )
-    insecure = weak[0] | {"rule": "age", "auc": 0.95, "p_value": 0.2}  # a few patients: the largest AUC, and no find
-    told = a_study(audit=Audit(confounding=[rule, rule | {"sites": "B", "auc": 0.8}, insecure]))
+    insecure = replace(weak[0], rule="age", auc=0.95, p_value=0.2)  # a few patients: the largest AUC, and no find
+    told = a_study(audit=Audit(confounding=[rule, replace(rule, sites="B", auc=0.8), insecure]))
     assert "the strongest is kernel at A (AUC 0.90)" in here(told, title)
     none = a_study(audit=Audit(confounding=[insecure]))
     assert "Of 1 rule that knows only metadata, each within one site, 0 tell the classes apart" in here(none, title)
-    padded = a_study(audit=Audit(confounding=[insecure | {"facts": "padding_share, black_share"}]))
+    padded = a_study(audit=Audit(confounding=[replace(insecure, facts="padding_share, black_share")]))
     assert "that knows only metadata or simple measures of the picture, each" in here(padded, title)
 
 
@@ -302,14 +303,14 @@ def test_the_paper_s_expectation_is_quoted_with_what_limits_it() -> None:
 
 def test_an_advantage_of_the_crop_that_was_planted_is_named_beside_the_comparison() -> None:
     ties = [
-        {"site": "A", "factor": "field of view", "strength": 1.0},
-        {"site": "A", "factor": "dose", "strength": 0.25},
+        TieRow("A", "field of view", 1.0),
+        TieRow("A", "dose", 0.25),
     ]
     row = {"model": "mean", "relation": "unseen", "first": "paper", "second": "harmonised", "cells": 6}
     row |= {"auc_first": 0.4, "auc_second": 0.8, "difference": -0.4, "low": -0.5, "high": -0.3}
     whole, cropped = ({"preparation": {"crop": crop}} for crop in ("none", "lungs"))
 
-    def said(first: dict[str, Any], second: dict[str, Any], planted: list[dict[str, Any]]) -> str:
+    def said(first: dict[str, Any], second: dict[str, Any], planted: list[TieRow]) -> str:
         studies = (a_study(settings=first, ties=planted), a_study(name="harmonised", settings=second, ties=planted))
         lesson = lessons.nature(Report("T", studies, protocols=[row]))
         assert lesson is not None
@@ -342,16 +343,16 @@ def test_lessons_leave_out_what_did_not_learn_and_say_so(tmp_path: Path) -> None
 
 
 def test_the_caption_of_the_rules_says_that_no_network_sees_metadata() -> None:
-    said = rules_words([{"rule": "month of the scan", "p_value": 0.01}, {"rule": "kernel", "p_value": 0.3}])
+    said = rules_words([RuleRow("month of the scan", "A", 0.7, 0.01), RuleRow("kernel", "A", 0.7, 0.3)])
     assert "which 1 of 2 rules have; chance alone gives about 0.1." in said
     assert said.startswith("Discrimination (AUC) of rules that see only metadata, on patients they have not seen.")
     assert said.endswith("No network sees metadata: of those it can learn only what goes with them in the picture.")
     assert "can learn any of these" not in said
-    measured = rules_words([{"rule": "encoding", "p_value": 0.01, "facts": "dtype, minimum, maximum"}])
+    measured = rules_words([RuleRow("encoding", "A", 0.7, 0.01, facts="dtype, minimum, maximum")])
     assert measured.startswith(
         "Discrimination (AUC) of rules that see only metadata or simple measures of the picture (such as its lowest and"
     )
-    assert "Squares" not in rules_words([{"rule": "kernel", "sites": "A", "auc": 0.7}])
+    assert "Squares" not in rules_words([RuleRow("kernel", "A", 0.7)])
 
 
 def test_the_published_numbers_mark_a_network_that_did_not_learn() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from small_study import a_study
 
+from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.pages.report import Audit, Diagnosis, Study, hardest, story
 from elsewhere.pages.report.folder import Folder
 from elsewhere.rows import FindingRow
@@ -15,14 +16,14 @@ from elsewhere.scans.phantom.sites import default_sites
 from elsewhere.scans.phantom.ties import QUARTER
 
 
-def a_tie(factor: str, strength: float = 1.0, site: str = "A", **words: str) -> dict[str, Any]:
-    """A record of `Study.ties`."""
-    return {"site": site, "factor": factor, "strength": strength, **words}
+def a_tie(factor: str, strength: float = 1.0, site: str = "A", **words: str) -> TieRow:
+    """A row of `Study.ties`."""
+    return TieRow(site, factor, strength, **words)
 
 
-def a_rule(rule: str, auc: float = 0.8, p: float = 0.01, site: str = "A") -> dict[str, Any]:
-    """A record of `Audit.confounding`."""
-    return {"rule": rule, "sites": site, "auc": auc, "p_value": p}
+def a_rule(rule: str, auc: float = 0.8, p: float = 0.01, site: str = "A") -> RuleRow:
+    """A row of `Audit.confounding`."""
+    return RuleRow(rule, site, auc, p)
 
 
 def a_cause(cause: str, site: str = "A", model: str = "", home: str = "") -> FindingRow:

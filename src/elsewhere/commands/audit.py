@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from elsewhere import engine
+from elsewhere.audit_rows import RuleRow
 from elsewhere.commands import Workers
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
@@ -69,11 +70,11 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics] for r in rows]
     wanted, named = key("audit", permutations, inputs), [vars(row) for row in rows]
     if findings.get("audited") != wanted:
-        findings["confounding"] = confounding(rows, workers, permutations)
+        findings["confounding"] = [vars(rule) for rule in confounding(rows, workers, permutations)]
         findings["forensics"] = find_oddities(named)
         findings["looks"] = summarise(named)
         findings["audited"] = wanted
-    said = [*warn_of_facts(findings["confounding"]), *warn_of_oddities(findings["forensics"], named)]
+    said = [*warn_of_facts(_rules_of(findings)), *warn_of_oddities(findings["forensics"], named)]
     # sentences of rules are made anew: an earlier version said them otherwise
     kept = [words for words in findings["warnings"] if KNOWING not in words and words not in said]
     findings["warnings"] = [*kept, *said]
@@ -90,20 +91,17 @@ def _is_prepared(plan: Study, folder: Folder) -> bool:
     )
 
 
-def confounding(rows: Sequence[ExaminedScan], workers: int | None, permutations: int) -> list[Row]:
-    """How well each rule tells the classes apart, over all sites together and within each; sites of one class left out.
-
-    Returns:
-        records of `rule`, `sites`, `auc` (cross-fitted by patient), `p_value`, `permutations`, `n`, `patients`, `facts`
-        (those used).
-    """
+def confounding(rows: Sequence[ExaminedScan], workers: int | None, permutations: int) -> list[RuleRow]:
+    """How well each rule tells the classes apart, over all sites together and within each site of two classes."""
     labelled = [row for row in rows if row.label is not None]
     tasks = [
         (rule, sites, [_labelled(row, names) for row in group], names, permutations)
         for sites, group in _groups(labelled)
         for rule, names in _rules(group, sites)
     ]
-    found: dict[int, Row | None] = dict(engine.run(rule_score, tasks, workers=workers, describe="Rules of metadata"))
+    found: dict[int, RuleRow | None] = dict(
+        engine.run(rule_score, tasks, workers=workers, describe="Rules of metadata")
+    )
     return [record for i in sorted(found) if (record := found[i]) is not None]
 
 
@@ -147,8 +145,10 @@ def _labelled(row: ExaminedScan, names: Sequence[str]) -> Labelled:
     return Labelled(int(row.label or 0), f"{row.site}/{row.patient}", {name: known.get(name) for name in names})
 
 
-def rule_score(rule: str, sites: str, rows: Sequence[Labelled], names: Sequence[str], permutations: int) -> Row | None:
-    """One record of `confounding`; None where the classes or facts are too few to say anything."""
+def rule_score(
+    rule: str, sites: str, rows: Sequence[Labelled], names: Sequence[str], permutations: int
+) -> RuleRow | None:
+    """One row of `confounding`; None where the classes or facts are too few to say anything."""
     labels, patients = [row.label for row in rows], [row.patient for row in rows]
     facts = {name: one_kind([row.facts[name] for row in rows]) for name in names}
     affordable = max(FEWEST_PERMUTATIONS, min(permutations, permutations * PERMUTED_SCANS // len(rows)))
@@ -156,55 +156,57 @@ def rule_score(rule: str, sites: str, rows: Sequence[Labelled], names: Sequence[
         found = facts_auc(facts, labels, patients, FactsSettings(permutations=affordable))
     except ValueError:  # one class, one patient in a class, or facts that never differ: nothing to tell
         return None
-    return {
-        "rule": rule,
-        "sites": sites,
-        "auc": round(found.auc, 4),
-        "p_value": round(found.p_value, 4),
-        "permutations": found.permutations,
-        "n": len(rows),
-        "patients": len(set(patients)),
-        "facts": ", ".join(
-            dict.fromkeys(column.partition("=")[0].removesuffix(" missing") for column in found.columns)
-        ),
-    }
+    return RuleRow(
+        rule=rule,
+        sites=sites,
+        auc=round(found.auc, 4),
+        p_value=round(found.p_value, 4),
+        permutations=found.permutations,
+        n=len(rows),
+        patients=len(set(patients)),
+        facts=", ".join(dict.fromkeys(column.partition("=")[0].removesuffix(" missing") for column in found.columns)),
+    )
 
 
-def warn_of_facts(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def warn_of_facts(records: Sequence[RuleRow]) -> list[str]:
     """Sentences for each group of scans whose label is given away: the strongest rule of the acquisition or picture.
 
     The strongest of age and sex or month has a sentence of its own, as no network sees them and nothing here shows what
     goes with them in the picture.
     """
     said = []
-    for sites in dict.fromkeys(record["sites"] for record in records):
-        here = [r for r in records if r["sites"] == sites and r["rule"] != SITE_ONLY]
-        telling = [r for r in here if r["auc"] >= NOTABLE and r["p_value"] <= SURE]
+    for sites in dict.fromkeys(record.sites for record in records):
+        here = [r for r in records if r.sites == sites and r.rule != SITE_ONLY]
+        telling = [r for r in here if r.auc >= NOTABLE and r.p_value is not None and r.p_value <= SURE]
         for hidden, ending in (
             (False, "What goes with that in the picture, a network can learn instead of the disease."),
             (True, "No network sees that, and nothing in the picture was shown to go with it."),
         ):
-            rules = [r for r in telling if (r["rule"] in PATIENTS) == hidden]
+            rules = [r for r in telling if (r.rule in PATIENTS) == hidden]
             if rules:
-                best = max(rules, key=lambda r: r["auc"])
-                known = f"{KNOWING}{best['rule']}{_measured(best)}"
+                best = max(rules, key=lambda r: r.auc)
+                known = f"{KNOWING}{best.rule}{_measured(best)}"
                 said.append(
-                    f"{sites[0].upper()}{sites[1:]}{known} gives AUC {best['auc']:.2f} ({_p(best)}, {best['n']} "
+                    f"{sites[0].upper()}{sites[1:]}{known} gives AUC {best.auc:.2f} ({_p(best)}, {best.n} "
                     f"scans). {ending}"
                 )
     return said
 
 
-def _measured(record: Mapping[str, Any]) -> str:
+def _measured(record: RuleRow) -> str:
     """Whether what a rule knows is told by a header or measured in the voxels."""
-    facts = set(str(record.get("facts", "")).split(", "))
+    facts = set(record.facts.split(", "))
     if not facts & set(MEASURED):
         return ""
     return " (measured in the picture)" if facts <= set(MEASURED) else " (partly measured in the picture)"
 
 
-def _p(record: Mapping[str, Any], say: Callable[[float, float], str] = p_words) -> str:
-    return say(record["p_value"], rounded_floor(record["permutations"]))
+def _p(record: RuleRow, say: Callable[[float, float], str] = p_words) -> str:
+    return "" if record.p_value is None else say(record.p_value, rounded_floor(record.permutations))
+
+
+def _rules_of(findings: Row) -> list[RuleRow]:
+    return [RuleRow(**rule) for rule in findings["confounding"]]
 
 
 def _print(findings: Row, folder: Folder) -> None:
@@ -216,8 +218,8 @@ def _print(findings: Row, folder: Folder) -> None:
         "scans",
         title="Label information in metadata and simple measures of the picture",
     )
-    for r in findings["confounding"]:
-        table.add_row(r["rule"], r["sites"], f"{r['auc']:.2f}", _p(r, p_value), str(r["n"]))
+    for rule in _rules_of(findings):
+        table.add_row(rule.rule, rule.sites, f"{rule.auc:.2f}", _p(rule, p_value), str(rule.n))
     engine.console.print(table)
     looks = Table(
         "site", "class", "scans", "encoding", "lung-segmented", "circle", "border", title="How the scans look"

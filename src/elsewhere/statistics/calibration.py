@@ -54,6 +54,10 @@ def reliability_curve(labels: ArrayLike, probabilities: ArrayLike, patients: Arr
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> found = reliability_curve([0, 1, 1, 1], [0.22, 0.28, 0.82, 0.88])
+    >>> found.mean_probability.round(2).tolist(), found.positive_share.tolist(), found.scans.tolist()
+    ([0.25, 0.85], [0.5, 1.0], [2, 2])
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
@@ -91,6 +95,10 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> Calibratio
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> found = calibration_error([0, 1, 1, 1], [0.22, 0.28, 0.82, 0.88])
+    >>> round(found.ece, 3), round(found.ece_if_calibrated, 3)
+    (0.2, 0.249)
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
@@ -135,6 +143,9 @@ def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> round(brier_score([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9]), 3)
+    0.085
     """
     truth = check_labels(labels)
     return float(np.mean((check_probabilities(probabilities, truth.size) - truth) ** 2))
@@ -183,6 +194,10 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> found = calibration_line([0, 0, 1, 0, 1, 1], [0.1, 0.3, 0.4, 0.6, 0.7, 0.9])
+    >>> round(found.slope, 2), round(found.intercept, 2), round(found.observed_expected, 2)
+    (1.5, 0.0, 1.0)
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
@@ -323,6 +338,11 @@ def decision_curve(labels: ArrayLike, probabilities: ArrayLike) -> DecisionCurve
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> curve = decision_curve([0, 0, 1, 1], [0.1, 0.6, 0.6, 0.9])
+    >>> at = int(curve.threshold.searchsorted(0.5))
+    >>> float(curve.model[at]), float(curve.treat_all[at])
+    (0.25, 0.0)
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)

@@ -54,6 +54,10 @@ def compare_models(labels: ArrayLike, patients: ArrayLike, first: ArrayLike, sec
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> found = compare_models([0, 0, 0, 1, 1, 1], range(6), [1, 2, 4, 3, 5, 6], [2, 4, 3, 1, 6, 5])
+    >>> round(found.difference, 2), round(found.p_value, 2)
+    (0.22, 0.37)
     """
     truth = check_labels(labels)
     scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
@@ -159,6 +163,9 @@ def holm(p_values: ArrayLike) -> Floats:
 
     Raises:
         ValueError: NaN, or values outside 0 to 1.
+
+    >>> holm([0.04, 0.01, 0.03]).round(2).tolist()
+    [0.06, 0.03, 0.06]
     """
     values = np.asarray(p_values, dtype=np.float64)
     if values.size and not ((values >= 0) & (values <= 1)).all():

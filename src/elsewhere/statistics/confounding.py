@@ -29,6 +29,9 @@ def site_only_auc(sites: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         ValueError: one class only, labels other than 0 and 1, lengths that differ.
+
+    >>> round(site_only_auc(["A", "A", "A", "B", "B", "B"], [1, 1, 0, 0, 0, 1]), 3)
+    0.667
     """
     truth = check_labels(labels)
     groups = check_groups(sites, truth.size, "sites")

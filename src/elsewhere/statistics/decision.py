@@ -55,7 +55,11 @@ class OperatingPoint:
 
 
 def decide(probabilities: ArrayLike, point: OperatingPoint) -> NDArray[np.bool_]:
-    """True where the model says positive; same shape as the probabilities."""
+    """True where the model says positive; same shape as the probabilities.
+
+    >>> decide([0.2, 0.6], OperatingPoint(0.6, "grid", "model", 1.0, 4)).tolist()
+    [False, True]
+    """
     values = np.asarray(probabilities, dtype=np.float64)
     return values > ARGMAX if point.rule == "argmax" else values >= point.threshold
 
@@ -77,6 +81,10 @@ def choose_threshold(
 
     Raises:
         ValueError: no scan, NaN, labels other than 0 and 1, probabilities outside 0 to 1, lengths that differ.
+
+    >>> point = choose_threshold([0, 0, 1, 1], [0.10, 0.30, 0.90, 0.95])
+    >>> point.threshold, point.accuracy, point.tied
+    (0.6, 1.0, 60)
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
@@ -185,6 +193,10 @@ def fit_recalibration(labels: ArrayLike, probabilities: ArrayLike) -> Recalibrat
 
     Raises:
         ValueError: as `choose_threshold`; also where all scans are of one class, or all log-odds are equal.
+
+    >>> found = fit_recalibration([0, 0, 1, 0, 1, 1], [0.1, 0.3, 0.4, 0.6, 0.7, 0.9])
+    >>> round(found.intercept, 2), round(found.slope, 2)
+    (0.0, 0.63)
     """
     truth = check_labels(labels)
     odds = log_odds(check_probabilities(probabilities, truth.size))
@@ -202,11 +214,19 @@ def fit_recalibration(labels: ArrayLike, probabilities: ArrayLike) -> Recalibrat
 
 
 def recalibrate(probabilities: ArrayLike, recalibration: Recalibration) -> Floats:
-    """Calibrated probabilities, same shape."""
+    """Calibrated probabilities, same shape.
+
+    >>> recalibrate([0.5, 0.9], Recalibration(-1.0, 0.5)).round(3).tolist()
+    [0.269, 0.525]
+    """
     odds = log_odds(np.asarray(probabilities, dtype=np.float64))
     return expit(recalibration.intercept + recalibration.slope * odds)
 
 
 def log_odds(probabilities: Floats) -> Floats:
-    """log(p / (1 - p)), with p kept 1e-12 away from 0 and 1."""
+    """log(p / (1 - p)), with p kept 1e-12 away from 0 and 1.
+
+    >>> log_odds(np.array([0.5, 0.9])).round(3).tolist()
+    [0.0, 2.197]
+    """
     return logit(np.clip(probabilities, CLOSEST_TO_CERTAIN, 1 - CLOSEST_TO_CERTAIN))

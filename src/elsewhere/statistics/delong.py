@@ -22,6 +22,9 @@ def placements(labels: Ints, scores: Floats) -> Floats:
     For a positive the share of negatives below it, for a negative the share of positives above it; the mean over
     either class is the AUC. From one sort of the scores, in n log n (Sun & Xu 2014): what stands before a group of
     equal scores counts whole, what stands in it half.
+
+    >>> placements(np.array([0, 0, 1, 1]), np.array([[1.0, 3.0, 2.0, 4.0]])).tolist()
+    [[1.0, 0.5, 0.5, 1.0]]
     """
     values = np.empty_like(scores)
     counts = [int((labels == c).sum()) for c in (0, 1)]
@@ -45,6 +48,10 @@ def auc_covariance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | N
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> aucs, covariance = auc_covariance([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6])
+    >>> aucs.round(3).tolist(), covariance.round(3).tolist()
+    ([0.889], [[0.025]])
     """
     truth = check_labels(labels)
     values = np.atleast_2d(check_scores(scores, truth.size))

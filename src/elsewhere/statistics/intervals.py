@@ -44,7 +44,11 @@ class Interval:
 
 
 def z_value(level: float) -> float:
-    """Two-sided standard normal quantile: 1.96 for 0.95."""
+    """Two-sided standard normal quantile: 1.96 for 0.95.
+
+    >>> round(z_value(0.95), 3)
+    1.96
+    """
     return float(ndtri(0.5 + level / 2))
 
 
@@ -61,6 +65,10 @@ def auc_interval(
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> found = auc_interval([0, 0, 0, 1, 1, 1], range(6), [1, 2, 4, 3, 5, 6])
+    >>> round(found.estimate, 2), round(found.low, 2), round(found.high, 2)
+    (0.89, 0.38, 0.99)
     """
     truth = check_labels(labels)
     values = check_scores(scores, truth.size)
@@ -158,7 +166,11 @@ def _acceleration(labels: Ints, groups: Ints, scores: Floats) -> float:
 
 
 def wilson_ends(share: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's (1927) score interval of a share of `trials` independent trials, which may be an effective number."""
+    """Wilson's (1927) score interval of a share of `trials` independent trials, which may be an effective number.
+
+    >>> [round(end, 3) for end in wilson_ends(81 / 263, 263)]
+    [0.255, 0.366]
+    """
     z2 = z_value(level) ** 2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = np.sqrt(z2 * share * (1 - share) / trials + z2**2 / (4 * trials**2)) / (1 + z2 / trials)
@@ -172,6 +184,9 @@ def effective_trials(right: ArrayLike, groups: Ints) -> float:
     Scans over the design effect: the variance of the share between patients (linearised ratio) over the binomial
     one, kept between 1 and its value when all scans of a patient agree (Kish 1965). Where every answer is the
     same nothing is known of it, and scans of a patient count as agreeing.
+
+    >>> effective_trials([1, 1, 0, 0], np.array([0, 0, 1, 1])), effective_trials([1, 0, 1, 0], np.array([0, 1, 2, 3]))
+    (2.0, 4.0)
     """
     values = np.asarray(right, dtype=np.float64)
     sizes = np.bincount(groups).astype(np.float64)
@@ -190,6 +205,10 @@ def proportion_interval(right: ArrayLike, patients: ArrayLike) -> Interval:
 
     Raises:
         ValueError: no scan, answers other than 0 and 1, lengths that differ.
+
+    >>> found = proportion_interval([1] * 9 + [0], range(10))
+    >>> found.estimate, round(found.low, 2), round(found.high, 2)
+    (0.9, 0.6, 0.98)
     """
     values = check_labels(right)
     groups = check_groups(patients, values.size)
@@ -199,7 +218,12 @@ def proportion_interval(right: ArrayLike, patients: ArrayLike) -> Interval:
 
 
 def mean_interval(first: Interval, second: Interval) -> Interval:
-    """Mean of two independent shares, as balanced accuracy: square-and-add (Newcombe 1998; Zou & Donner 2008)."""
+    """Mean of two independent shares, as balanced accuracy: square-and-add (Newcombe 1998; Zou & Donner 2008).
+
+    >>> found = mean_interval(Interval(0.9, 0.8, 0.95, ""), Interval(0.7, 0.6, 0.8, ""))
+    >>> round(found.estimate, 2), round(found.low, 2), round(found.high, 2)
+    (0.8, 0.73, 0.86)
+    """
     middle = (first.estimate + second.estimate) / 2
     down = np.hypot(first.estimate - first.low, second.estimate - second.low) / 2
     up = np.hypot(first.high - first.estimate, second.high - second.estimate) / 2

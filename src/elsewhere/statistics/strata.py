@@ -12,7 +12,13 @@ OLDEST = 90
 
 
 def age_and_sex(facts: Mapping[str, Any]) -> str | None:
-    """Sex and number of the age band ("F 1"), or None where either is unknown."""
+    """Sex and number of the age band ("F 1"), or None where either is unknown.
+
+    >>> age_and_sex({"age": 63, "sex": "F"})
+    'F 2'
+    >>> age_and_sex({"age": 63}) is None
+    True
+    """
     age, sex = facts.get("age"), facts.get("sex")
     if sex is None or not isinstance(age, int | float):
         return None
@@ -20,5 +26,9 @@ def age_and_sex(facts: Mapping[str, Any]) -> str | None:
 
 
 def age_words(age: float) -> str:
-    """An age in years as pages print it: "45", "90+"."""
+    """An age in years as pages print it: "45", "90+".
+
+    >>> age_words(63.0), age_words(93)
+    ('63', '90+')
+    """
     return f"{OLDEST}+" if age >= OLDEST else f"{age:.0f}"

@@ -348,6 +348,9 @@ def scans_to_prove(auc: float, positives: float) -> int:
 
     Raises:
         ValueError: the share of positives is not between 0 and 1.
+
+    >>> scans_to_prove(0.8, 0.5), scans_to_prove(0.8, 0.1)
+    (310, 1140)
     """
     if not 0 < positives < 1:
         raise ValueError(f"the share of positives is {positives}; an AUC needs both classes")

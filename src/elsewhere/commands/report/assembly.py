@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.commands.report.cells import (
     Cells,
     calibrations,
@@ -189,19 +190,21 @@ def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis,
     }
 
 
-def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[TieRow]:
     """The dials of simulated sites, and which way each tie points, from the sidecar that the simulator leaves."""
     for site in settings["sites"] if settings["origin"] == "simulated" else ():
         sidecar = Path(f"{folder.place(site['root'])}.truth.json")
         if sidecar.is_file():
             try:
-                truth = json.loads(sidecar.read_text(encoding="utf-8"))
-                dials = dict(truth["dials"])
-            except (ValueError, KeyError, TypeError) as error:
+                yield from _ties_of(site["name"], json.loads(sidecar.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BadStudy(sidecar, f"is damaged ({error!r})", "Remove it, and simulate the site again") from error
-            for factor, strength in dials.items():
-                tie = {"site": site["name"], "factor": factor.replace("_", " "), "strength": strength}
-                yield tie | truth.get("directions", {}).get(factor, {})  # older simulations name no direction
+
+
+def _ties_of(site: str, truth: dict[str, Any]) -> Iterable[TieRow]:
+    for factor, strength in truth["dials"].items():
+        directions = truth.get("directions", {}).get(factor, {})  # older simulations name none
+        yield TieRow(site, factor.replace("_", " "), float(strength), **directions)
 
 
 def _use(site: dict[str, Any]) -> str:
@@ -249,7 +252,7 @@ def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
         duplicates=findings["duplicates"],
         facts=findings["facts"],
         site_only_auc=findings["site_only_auc"],
-        confounding=findings.get("confounding", ()),
+        confounding=[RuleRow(**rule) for rule in findings.get("confounding", ())],
         forensics=findings.get("forensics", ()),
         looks=findings.get("looks", ()),
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -215,9 +216,7 @@ class Audit:
         facts: facts by site and class (padding share, black share, encoding, matrix, spacing …), one record each,
             with at least `site`; any further columns, the same in each.
         site_only_auc: AUC of a rule that knows nothing but the site, over all sites together; None with one class.
-        confounding: further rules of metadata and simple measures, one record each: `rule` (words: "age and sex",
-            "slice thickness and kernel"), `sites` (words), `auc`, and optionally `auc_low`, `auc_high`,
-            `p_value`, `permutations`, `n`, `facts` (the names of what it knows); further columns are shown as they are.
+        confounding: further rules of metadata and simple measures.
         forensics: odd scans and pairs of scans, suspected leaks first (`scans.quality.findings.find_oddities`),
             one record each: `finding`, `site`, `patient`, `scan`, `subset`, `detail`, and for pairs `other_site`,
             `other_patient`, `other_scan`, `other_subset`, `suspected_leak`, `shape`, `slices`.
@@ -230,7 +229,7 @@ class Audit:
     duplicates: Sequence[Sequence[Record]] = ()
     facts: Sequence[Record] = ()
     site_only_auc: float | None = None
-    confounding: Sequence[Record] = ()
+    confounding: Sequence[RuleRow] = ()
     forensics: Sequence[Record] = ()
     looks: Sequence[Record] = ()
 
@@ -290,8 +289,7 @@ class Study:
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`statistics.over_sites.OverSites`).
-        ties: what a simulation tied to the label, one record each: `site`, `factor`, `strength` (0 none .. 1 full), and
-            where the tie has a direction how `positives` and `negatives` are scanned (words).
+        ties: what a simulation tied to the label.
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
         curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
@@ -339,7 +337,7 @@ class Study:
     product_scores: Sequence[ProductScoreRow] = ()
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
-    ties: Sequence[Record] = ()
+    ties: Sequence[TieRow] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
     curves: Sequence[Record] = ()

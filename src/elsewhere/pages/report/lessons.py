@@ -267,7 +267,7 @@ def _copies(study: Study) -> Lesson | None:
 
 def _site_only(study: Study) -> Lesson | None:
     audit = study.audit
-    tried = [r for r in audit.confounding if EVERYWHERE not in str(r["sites"]) and number(r.get("p_value")) is not None]
+    tried = [r for r in audit.confounding if EVERYWHERE not in r.sites and number(r.p_value) is not None]
     if audit.site_only_auc is None and not tried:
         return None
     said = []
@@ -276,15 +276,15 @@ def _site_only(study: Study) -> Lesson | None:
         what = "which is chance" if round(auc, 2) == 0.5 else "without seeing a scan"
         said.append(f"a rule that knows only the site has an AUC of {auc:.2f} over all sites, {what}")
     if tried:
-        sure = [r for r in tried if float(r["p_value"]) <= SURE and float(r["auc"]) > 0.5]
+        sure = [r for r in tried if r.p_value is not None and r.p_value <= SURE and r.auc > 0.5]
         start = (
             f"of {numbered(len(tried), 'rule')} that {verb(len(tried), 'knows', 'know')} only {rule_sees(tried)}, each "
             f"within one site, {len(sure)} {verb(len(sure), 'tells', 'tell')} the classes apart at p of {SURE} or "
             f"less, where chance alone gives about {SURE * len(tried):.1f}"
         )
         if sure and binom.sf(len(sure) - 1, len(tried), SURE) <= SURE:
-            best = max(sure, key=lambda r: float(r["auc"]))
-            said.append(f"{start}; the strongest is {best['rule']} at {best['sites']} (AUC {figure(best['auc'])})")
+            best = max(sure, key=lambda r: r.auc)
+            said.append(f"{start}; the strongest is {best.rule} at {best.sites} (AUC {figure(best.auc)})")
         else:
             said.append(f"{start}: no more than chance explains")
     return Lesson(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.audit_rows import RuleRow
 from elsewhere.pages.figures import (
     Canvas,
     ConfusionPanel,
@@ -223,10 +224,10 @@ def training(study: Study, name: str) -> Canvas:
 
 def rules(study: Study, name: str) -> Canvas | None:
     """The audit's rules of metadata and simple measures, one panel for each group of sites; None without any."""
-    found: dict[str, list[Record]] = defaultdict(list)
+    found: dict[str, list[RuleRow]] = defaultdict(list)
     for rule in study.audit.confounding:
-        if number(rule.get("auc")) is not None:
-            found[str(rule["sites"])].append(rule)
+        if number(rule.auc) is not None:
+            found[rule.sites].append(rule)
     if not found:
         return None
     panels = [ForestPanel(_capital(sites), tuple(_rule_row(r) for r in rows)) for sites, rows in found.items()]
@@ -235,12 +236,11 @@ def rules(study: Study, name: str) -> Canvas | None:
     return forest(name, alt, panels, ForestScale(0.0, 1.0, 0.5, "0.5 = chance"))
 
 
-def _rule_row(rule: Record) -> ForestRow:
-    p = number(rule.get("p_value"))
+def _rule_row(rule: RuleRow) -> ForestRow:
+    p = number(rule.p_value)
     sure = p is not None and p <= SURE
-    auc, low, high = (number(rule.get(key)) for key in ("auc", "auc_low", "auc_high"))
-    words = figure(auc) + (f" (p {rule_p(rule)})" if p is not None else "")
-    return ForestRow(str(rule["rule"]), auc, low, high, sure, words)
+    words = figure(rule.auc) + (f" (p {rule_p(p, rule.permutations)})" if p is not None else "")
+    return ForestRow(rule.rule, rule.auc, None, None, sure, words)
 
 
 def _capital(words: str) -> str:

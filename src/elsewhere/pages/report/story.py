@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.diagnosis import p_words
 from elsewhere.pages.report.folder import Folder
@@ -102,7 +103,7 @@ def section(study: Study, slug: str, out: Folder) -> Story | None:
 def compare(study: Study) -> list[dict[str, Any]]:
     """One row a tie: what was planted, which findings would show it, and whether one is left for it alone."""
     traces = [_traces(study, tie) for tie in study.ties]
-    strengths = [float(tie["strength"]) for tie in study.ties]
+    strengths = [tie.strength for tie in study.ties]
     given = match({i: found for i, (_, found) in enumerate(traces)}, strengths)
     rows = []
     for place, (tie, (looked, found)) in enumerate(zip(study.ties, traces, strict=True)):
@@ -111,13 +112,13 @@ def compare(study: Study) -> list[dict[str, Any]]:
         shown = {kind: name for _, kind, name in reversed([*([own] if own else []), *found])}
         rows.append(
             {
-                "site": tie["site"],
-                "factor": tie["factor"],
-                "strength": float(tie["strength"]),
-                "positives": tie.get("positives") or "",
-                "negatives": tie.get("negatives") or "",
-                **_numbers(study, str(tie["site"]), shown),
-                "found": state if float(tie["strength"]) > 0 else "nothing was planted",
+                "site": tie.site,
+                "factor": tie.factor,
+                "strength": tie.strength,
+                "positives": tie.positives,
+                "negatives": tie.negatives,
+                **_numbers(study, tie.site, shown),
+                "found": state if tie.strength > 0 else "nothing was planted",
             }
         )
     return rows
@@ -148,12 +149,12 @@ def match(traces: Mapping[int, Sequence[Finding]], strengths: Sequence[float]) -
     return {tie: finding for finding, tie in owner.items()}
 
 
-def crop_words(ties: Sequence[Record]) -> str:
+def crop_words(ties: Sequence[TieRow]) -> str:
     """How strong the planted ties are that a crop to the lungs takes away, and those that it leaves.
 
     "" where no tie of either kind is planted.
     """
-    parts = [[float(t["strength"]) for t in ties if t["factor"] in names] for names in (CROPPED, LEFT)]
+    parts = [[t.strength for t in ties if t.factor in names] for names in (CROPPED, LEFT)]
     gone, left = (sum(part) / len(part) if part else 0.0 for part in parts)
     if not gone and not left:
         return ""
@@ -192,26 +193,26 @@ def sentence(rows: Sequence[Record], unplanted: Sequence[str]) -> str:
     return said
 
 
-def _traces(study: Study, tie: Record) -> tuple[bool, list[Finding]]:
+def _traces(study: Study, tie: TieRow) -> tuple[bool, list[Finding]]:
     """Whether anything looked for a tie, and the findings that would show it, the strongest rule first."""
-    site, (rules, causes) = str(tie["site"]), TRACES.get(str(tie["factor"]), ((), ()))
-    told = [r for r in study.audit.confounding if r["sites"] == site and r["rule"] in rules]
-    told.sort(key=lambda r: -(number(r["auc"]) or 0.0))
+    site, (rules, causes) = tie.site, TRACES.get(tie.factor, ((), ()))
+    told = [r for r in study.audit.confounding if r.sites == site and r.rule in rules]
+    told.sort(key=lambda r: -r.auc)
     named = [f for f in study.diagnosis.findings if _of_site(f, site) and f.cause in causes]
     named.sort(key=lambda f: -(f.strength or 0.0))
     looked = bool(told) or bool(causes and (study.diagnosis.findings or study.diagnosis.separation))
-    found = [(site, "rule", str(r["rule"])) for r in told if _tells(r)]
+    found = [(site, "rule", r.rule) for r in told if _tells(r)]
     return looked, found + [(site, "cause", f.cause) for f in named]
 
 
 def _numbers(study: Study, site: str, shown: Mapping[str, str]) -> dict[str, Any]:
-    rule = next((r for r in study.audit.confounding if r["sites"] == site and r["rule"] == shown.get("rule")), None)
+    rule = next((r for r in study.audit.confounding if r.sites == site and r.rule == shown.get("rule")), None)
     named = [f for f in study.diagnosis.findings if _of_site(f, site) and f.cause == shown.get("cause")]
     cause = max(named, key=lambda f: f.strength or 0.0, default=None)
     return {
-        "rule": rule["rule"] if rule else None,
-        "rule_auc": rule["auc"] if rule else None,
-        "rule_p": rule.get("p_value") if rule else None,
+        "rule": rule.rule if rule else None,
+        "rule_auc": rule.auc if rule else None,
+        "rule_p": rule.p_value if rule else None,
         "cause": cause.cause if cause else None,
         "cause_auc": cause.strength if cause else None,
     }
@@ -226,7 +227,7 @@ def _unplanted(study: Study, rows: Sequence[Record]) -> list[str]:
             rules, causes = TRACES.get(str(row["factor"]), ((), ()))
             planted[str(row["site"])] |= {("rule", r) for r in rules} | {("cause", c) for c in causes}
     known = {rule for rules, _ in TRACES.values() for rule in rules}
-    found = [("rule", str(r["rule"]), str(r["sites"])) for r in study.audit.confounding if _tells(r)]
+    found = [("rule", r.rule, r.sites) for r in study.audit.confounding if _tells(r)]
     found = [f for f in found if f[1] in known]
     causes_ = {cause for _, causes in TRACES.values() for cause in causes}
     found += [
@@ -240,8 +241,8 @@ def _of_site(finding: FindingRow, site: str) -> bool:
     return finding.site == finding.home == site and not finding.model
 
 
-def _tells(rule: Record) -> bool:
-    auc, p = number(rule["auc"]), number(rule.get("p_value"))
+def _tells(rule: RuleRow) -> bool:
+    auc, p = number(rule.auc), number(rule.p_value)
     return auc is not None and auc >= NOTABLE and p is not None and p <= SURE
 
 

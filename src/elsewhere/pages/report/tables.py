@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from elsewhere.audit_rows import RuleRow
 from elsewhere.pages.figures.cells import MARKS
 from elsewhere.pages.report.content import Audit, Record, Study
 from elsewhere.pages.report.learned import marked_names
@@ -286,17 +287,16 @@ def model_table(study: Study, name: str) -> Table:
 
 def audit_tables(audit: Audit, slug: str) -> list[Table]:
     """Confounding, leaks, duplicates, facts, looks and odd scans; a table that would be empty is left out."""
-    rules: list[Record] = list(audit.confounding)
+    rules = list(audit.confounding)
     if audit.site_only_auc is not None:
-        rules.insert(0, {"rule": "site only", "sites": "all sites together", "auc": audit.site_only_auc})
-    headings = {"rule": "A rule that knows only", "sites": "Sites", "auc": "AUC"}
+        rules.insert(0, RuleRow("site only", "all sites together", audit.site_only_auc))
     copies = [{"group": i} | dict(scan) for i, group in enumerate(audit.duplicates, start=1) for scan in group]
     facts, looks = (
         [dict(fact) | ({"label": CLASSES.get(fact["label"])} if "label" in fact else {}) for fact in given]
         for given in (audit.facts, audit.looks)
     )
     tables = [
-        _confounding_table(f"{slug}-confounding", rules, headings),
+        _confounding_table(f"{slug}-confounding", rules),
         plain_table(f"{slug}-leaks", "Leaks: what stands on two sides of a split.", list(audit.leaks)),
         plain_table(f"{slug}-duplicates", "Copies: groups of scans with equal voxels.", copies),
         plain_table(f"{slug}-facts", "What differs between the classes of a site besides disease.", facts),
@@ -395,16 +395,18 @@ def _kept_accuracy(study: Study, model: str, iteration: int | None) -> float | N
     return values[-1] if values else None
 
 
-def _confounding_table(name: str, rows: Sequence[Record], headings: Mapping[str, str]) -> Table:
-    caption = f"Rules that see only {rule_sees(rows)}: how well they tell the classes apart."
-    hidden = ("auc", "auc_low", "auc_high")
-    extra = [c for c in plain_table(name, caption, rows, headings).columns if c.key not in hidden]
-    known = any(number(row.get("auc_low")) is not None for row in rows)
-    heading = "AUC (95 %)" if known else "AUC"
-    auc = Column("auc", heading, lambda v, r: estimate(v, r.get("auc_low"), r.get("auc_high")), numeric=True)
-    columns = [*extra[:2], auc, *extra[2:]]
-    p = Column("p_value", "p", lambda _, r: rule_p(r), numeric=True)
-    return Table(name, caption, [p if column.key == "p_value" else column for column in columns], rows)
+def _confounding_table(name: str, rules: Sequence[RuleRow]) -> Table:
+    caption = f"Rules that see only {rule_sees(rules)}: how well they tell the classes apart."
+    given = [{**vars(rule), "facts": rule.facts or None} for rule in rules]
+    known = [key for key in (given[0] if given else ()) if any(row[key] is not None for row in given)]
+    rows = [{key: row[key] for key in known} for row in given]
+    own = {
+        "rule": Column("rule", "A rule that knows only"),
+        "sites": Column("sites", "Sites"),
+        "auc": Column("auc", "AUC", lambda v, _: figure(v), numeric=True),
+        "p_value": Column("p_value", "p", lambda v, r: rule_p(v, r.get("permutations")), numeric=True),
+    }
+    return Table(name, caption, [own.get(c.key, c) for c in plain_table(name, caption, rows).columns], rows)
 
 
 def _oddity_table(name: str, rows: Sequence[Record]) -> Table:

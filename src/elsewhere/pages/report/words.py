@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from elsewhere.audit_rows import RuleRow
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
 from elsewhere.rows import ProductScoreRow, ScoreRow
@@ -83,21 +84,21 @@ def threshold_words(row: ScoreRow | None) -> str:
     return "argmax" if row.threshold_rule == "argmax" else f"t = {figure(row.threshold)}"
 
 
-def rule_sees(rules: Sequence[Record]) -> str:
+def rule_sees(rules: Sequence[RuleRow]) -> str:
     """What these rules know: "metadata", or "metadata or simple measures of the picture" where one was measured."""
-    facts = {name for rule in rules for name in str(rule.get("facts") or "").split(", ")}
+    facts = {name for rule in rules for name in rule.facts.split(", ")}
     return "metadata or simple measures of the picture" if facts & set(MEASURED) else "metadata"
 
 
-def rule_p(rule: Record) -> str:
+def rule_p(value: float | None, permutations: int | None) -> str:
     """p of a metadata rule by shuffled labels: "≤ 0.010" where it is the smallest that so many shuffles can give."""
-    found, shuffles = number(rule.get("p_value")), number(rule.get("permutations"))
+    found, shuffles = number(value), number(permutations)
     return "–" if found is None else p_value(found, rounded_floor(shuffles))
 
 
-def rules_words(rules: Sequence[Record]) -> str:
+def rules_words(rules: Sequence[RuleRow]) -> str:
     """What the figure of the metadata rules shows, and how many of them do better than chance."""
-    tried = [p for rule in rules if (p := number(rule.get("p_value"))) is not None]
+    tried = [p for rule in rules if (p := number(rule.p_value)) is not None]
     sure = sum(p <= SURE for p in tried)
     seen = rule_sees(rules)
     measured = " (such as its lowest and highest value, padding and black share)" if seen != "metadata" else ""
