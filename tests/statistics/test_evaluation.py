@@ -91,6 +91,38 @@ def test_every_case_is_counted_and_refused_ones_by_reason_and_metadata():
     assert evaluate_product(rows(), Requirements()).unanswered == ""
 
 
+def test_a_product_that_is_silent_where_it_would_be_wrong_does_not_work():
+    """It refuses a quarter of the scans, all those it would decide wrongly: perfect where it answers."""
+    given = rows(600, gap=2.6)
+    wrong = (given.scores >= 0.5) != (given.labels == 1)
+    silent = replace(given, scores=np.where(wrong, np.nan, given.scores))
+    answer = evaluate_product(silent, Requirements(least_sensitivity=0.95)).answer
+    assert answer.action == "cannot tell"
+    assert f"{wrong.sum()} labelled scans have no answer" in answer.reason
+    few = replace(
+        given, scores=np.where(np.arange(600) < 3, np.nan, rows(600, gap=6.0).scores), labels=rows(600).labels
+    )
+    assert evaluate_product(few, Requirements()).answer.action == "nothing"  # three scans change nothing
+
+
+def test_rows_that_recur_are_told_and_coarse_scores_are_not():
+    given = rows(40)
+    again = {"patients": np.array([f"p{i}" for i in range(400)]), "refused": [""] * 400}
+    copies = replace(given, labels=np.tile(given.labels, 10), scores=np.tile(given.scores, 10), **again)
+    assert any(note.startswith("360 of 400 scans repeat") for note in evaluate_product(copies, Requirements()).notes)
+    coarse = replace(rows(400), scores=np.round(rows(400).scores, 1))
+    for alone in (rows(400), coarse):
+        assert not any("repeat another" in note for note in evaluate_product(alone, Requirements()).notes)
+
+
+def test_a_column_that_holds_all_scans_in_one_group_makes_none():
+    dates = [f"2026-0{1 + i % 3}-1{i % 9}" for i in range(400)]
+    ages = [str(60 + i % 30) for i in range(400)]
+    section = evaluate_product(replace(rows(), metadata={"date": dates, "age": ages}), Requirements())
+    assert (section.subgroups, section.comparisons) == ((), 0)
+    assert set(section.not_grouped) == {"date", "age"}
+
+
 def test_predictive_values_at_the_given_prevalence():
     given = rows()
     section = evaluate_product(given, Requirements(), prevalence=0.05)

@@ -13,7 +13,8 @@ without a comparison to home):
        probabilities and a local recalibration surely saves log loss, more than 0.02 nats;
     7. one on the decisions is surely not met: **re-threshold** where a local threshold, tried on patients it was not
        chosen on, reaches all of them, else **adapt**;
-    8. else **cannot tell**.
+    8. else **cannot tell**; and so where 6 says yes, but a required sensitivity or specificity would not be reached if
+       every scan that the product gave no answer to counted as a wrong decision.
 
 A claim is contradicted where the interval of the difference, here less claimed, lies wholly below 0. The level is 95 %
 for one or two claimed measures and higher for three, so that a product that is as claimed is named in at most 5 % of
@@ -110,7 +111,12 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
     if missed := [r for r in ranking if r.status == "not met"]:
         if auc.low <= CHANCE:
             words = f"{seen}: not distinguishable from chance (AUC 0.5)."
-            return Answer("do not use", words, "No threshold helps: choose another product.", tuple(steps))
+            return Answer(
+                "do not use",
+                words,
+                "No threshold can help: choose another product, or ask for a version adapted to scans like these.",
+                tuple(steps),
+            )
         words = f"{seen}, surely below the required {missed[0].limit:.2f}; no threshold can restore it."
         advice = "Ask for a version adapted to scans like these, then test it on scans that it was not adapted on."
         return Answer("adapt", words, advice, tuple(steps))
@@ -152,11 +158,37 @@ def _accepted(t: Scored, seen: str, requirements: Sequence[Requirement], steps: 
         if off and line.slope > 0:
             words = f"{held}, but its probabilities are off."
             advice = (
-                f"Do not read its scores as probabilities before log-odds × {line.slope:.2f} {line.intercept:+.2f}."
+                "Recalibrate its scores before they are read as probabilities: new log-odds = "
+                f"{line.slope:.2f} × log-odds {'−' if line.intercept < 0 else '+'} {abs(line.intercept):.2f}."
             )
             return Answer("recalibrate", words, advice, tuple(steps), None, None, line.intercept, line.slope)
     advice = "Nothing needs to be changed; test it again when product, scanner or patients change."
     return Answer("nothing", f"{held}.", advice, tuple(steps))
+
+
+def count_unanswered(
+    answer: Answer, requirements: Sequence[Requirement], shares: Mapping[Measure, Interval | None], scans: int
+) -> Answer:
+    """The answer, or "cannot tell" where a product works only because it was silent on scans (step 8 of the rule).
+
+    Args:
+        answer: what the rule says of the scans that it answered.
+        requirements: what was asked of these.
+        shares: sensitivity and specificity, were each scan without an answer a wrong decision.
+        scans: how many labelled ones have no answer.
+    """
+    if answer.action not in {"nothing", "recalibrate"}:
+        return answer
+    missed = [(r, here) for r in requirements if (here := shares.get(r.measure)) and here.estimate < r.limit]
+    if not missed:
+        return answer
+    first, here = missed[0]
+    words = (
+        f"Where it answered, it meets the requirements; but {scans} labelled scans have no answer, and were each of "
+        f"them a wrong decision, {first.measure} would be {brief(here)}, below the required {first.limit:.2f}."
+    )
+    advice = "Look at what it does not answer, and decide how such scans are read; then judge both together."
+    return Answer("cannot tell", words, advice, (*answer.rule, words))
 
 
 def _rethreshold(  # noqa: PLR0917 - what was measured, and how to say it

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from elsewhere.statistics.acceptance import Claim, ClaimFinding, assess, decide_acceptance, exit_code, judge_claims
+from elsewhere.statistics.acceptance import (
+    Claim,
+    ClaimFinding,
+    assess,
+    count_unanswered,
+    decide_acceptance,
+    exit_code,
+    judge_claims,
+)
 from elsewhere.statistics.calibration import (
     CalibrationLine,
     DecisionCurve,
@@ -32,7 +40,7 @@ from elsewhere.statistics.predictive import (
     values_at,
 )
 from elsewhere.statistics.product_sites import SiteRow, product_over_sites, site_rows
-from elsewhere.statistics.requirements import Requirement, Requirements, class_shares
+from elsewhere.statistics.requirements import Measure, Requirement, Requirements, class_shares
 from elsewhere.statistics.roc import Roc, exact_roc
 from elsewhere.statistics.score import score_cell
 from elsewhere.statistics.scored import Scored, decisions, discrimination, shares
@@ -43,6 +51,8 @@ DRAWS = 4_000_000
 """Scans drawn in all resamples of a bootstrap together: fewer resamples where there are very many scans."""
 MOST_RESAMPLES, LEAST_RESAMPLES = 2000, 100
 THRESHOLDS = 9
+REPEATED = 0.2
+"""Share of the rows that must recur, with scores of more than three digits, before copies are suspected."""
 MOST_POINTS = 400
 """Thresholds of the what-if table, besides the product's own."""
 
@@ -260,6 +270,13 @@ def evaluate_product(
     auc, (sensitivity, specificity) = discrimination(scans), shares(scans)
     two = scans.labels.min() < scans.labels.max()
     answer = decide_acceptance(scans, stated, probability=rows.stated_probability, show=rows.show, seed=seed)
+    refusals, requirements = _refusals(rows, used, scans), assess(scans, stated)
+    silent = int((~np.isfinite(rows.scores) & (rows.labels >= 0)).sum())
+    as_wrong: dict[Measure, Interval | None] = {
+        "sensitivity": refusals.sensitivity,
+        "specificity": refusals.specificity,
+    }
+    answer = count_unanswered(answer, requirements, as_wrong, silent)
     measured = {"discrimination (AUC)": auc, "sensitivity": sensitivity, "specificity": specificity}
     metadata = {n: [v for v, u in zip(values, used, strict=True) if u] for n, values in rows.metadata.items()}
     groups, comparisons, unused = find_subgroups(scans, metadata)
@@ -268,9 +285,9 @@ def evaluate_product(
     return Section(
         name=name,
         flow=_flow(rows, used, scans),
-        refusals=_refusals(rows, used, scans),
+        refusals=refusals,
         answer=answer,
-        requirements=assess(scans, stated),
+        requirements=requirements,
         claims=judge_claims(claims, measured),
         auc=auc,
         sensitivity=sensitivity,
@@ -413,8 +430,25 @@ def _notes(rows: ProductRows, scans: Scored, used: NDArray[np.bool_]) -> tuple[s
     if not scans.class_patients[0] or not scans.class_patients[1]:
         notes.append("One class only: neither discrimination nor a verdict.")
     if int(np.asarray(rows.patients)[used].size) == int(scans.patients.max()) + 1:
-        notes.append("Every scan counts as a patient of its own.")
+        notes.append(
+            "Every scan counts as a patient of its own: no patient has two. Where the table has no column of patients "
+            "and some have several scans, all intervals here are too narrow."
+        )
+    if again := _repeated_rows(rows, used):
+        notes.append(
+            f"{again} of {scans.labels.size} scans repeat another's score, label and every further column: if they are "
+            "copies of one scan, all intervals here are too narrow."
+        )
     return tuple(notes)
+
+
+def _repeated_rows(rows: ProductRows, used: NDArray[np.bool_]) -> int:
+    """Scans that repeat another in all but their names; 0 where they are few, or scores too coarse to tell."""
+    places = np.flatnonzero(used).tolist()
+    seen = Counter((rows.scores[i], rows.labels[i], *(values[i] for values in rows.metadata.values())) for i in places)
+    again = len(places) - len(seen)
+    fine = np.mean([f"{rows.scores[i]:.6g}" != f"{rows.scores[i]:.3g}" for i in places]) > 1 / 2
+    return again if fine and again >= REPEATED * len(places) else 0
 
 
 def _against_one_threshold(scores: Floats, called: NDArray[np.bool_]) -> int:

@@ -65,6 +65,8 @@ def levels(name: str, values: Sequence[str]) -> list[str] | None:
     ['under 40', '60 and over', 'not known']
     >>> levels("comment", [str(i) + " x" for i in range(30)]) is None
     True
+    >>> levels("date", ["2026-01-05", "2026-03-31"]) is None  # one quarter
+    True
     """
     counts = Counter(values)
     told = sorted(v for v in counts if v)
@@ -72,7 +74,8 @@ def levels(name: str, values: Sequence[str]) -> list[str] | None:
     if names is None:
         return None
     found = dict(zip(told, names, strict=True)) | {"": NOT_KNOWN}
-    return [found[v] for v in values]
+    grouped = [found[v] for v in values]
+    return grouped if len(set(grouped)) > 1 else None
 
 
 def _level_names(name: str, told: Sequence[str], times: Sequence[int]) -> Sequence[str] | None:

@@ -12,7 +12,7 @@ from elsewhere.files import write_whole
 from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report.table import Table
 
-PAGE, PER_CELL = 1_000_000, 4_000
+PAGE, PER_CELL = 2_500_000, 4_000
 """Bytes that a page may take: so many, and so many more for each model at each site. Beyond, pictures lie beside it."""
 LINKED = Markup(
     '<p class="small muted">Too large to stand on this page; it lies beside it: '
