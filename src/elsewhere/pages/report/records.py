@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elsewhere.pages.report.content import Model, Record, Study
-from elsewhere.rows import DoseRow, DropRow, ExplanationRow, LocalRow, ProductScoreRow, ScoreRow, SeedRow
+from elsewhere.rows import (
+    DoseRow,
+    DropRow,
+    ExplanationRow,
+    LocalRow,
+    ProductScoreRow,
+    ScoreRow,
+    SeedRow,
+    UnansweredRow,
+)
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
 
-Row = TypeVar("Row", ScoreRow, ProductScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow)
+Row = TypeVar("Row", ScoreRow, ProductScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow, UnansweredRow)
 
 READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",
