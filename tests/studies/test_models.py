@@ -10,7 +10,6 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.runnable.declared import (
     CommandModel,
     InputSettings,
-    MonaiBundle,
     NetworkFile,
     OutputSettings,
     OwnNetwork,
@@ -52,7 +51,6 @@ def test_what_each_kind_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             input=InputSettings((1, 2, 3)),
             output=OutputSettings(positive=(1, 2)),
         ),
-        'kind = "monai"\nbundle = "b"\nallow_code = true': MonaiBundle(name="V", bundle=at / "b", allow_code=True),
     }
     for text, expected in kinds.items():
         (found,) = load(tmp_path, text).products
@@ -85,7 +83,6 @@ def test_what_each_kind_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ('kind = "command"\nrun = "x {in} {out}"\nallow_code = true\nfolder = "x"', r"`models\.V\.folder` is unknown"),
         ('kind = "torchscript"\nfile = "x"\ninput = { size = [1, 2, 3] }', r"allow_code` is not set.* is a program"),
         ('kind = "exported"\nfile = "x"\ninput = { size = [1, 2, 3] }', r"allow_code` is not set.* pickled objects"),
-        ('kind = "monai"\nbundle = "x"', r"allow_code` is not set"),
         (
             'kind = "torch"\nnetwork = "net"\nweights = "w"\nallow_code = true\ninput = { size = [1, 2, 3] }',
             r"key `models\.V\.network` is 'net'\. Write it as \"package\.module:Class\"",
@@ -98,12 +95,11 @@ def test_mistakes_name_the_key(tmp_path: Path, text: str, says: str) -> None:
         load(tmp_path, text)
 
 
-@pytest.mark.parametrize("kind", ["command", "exported", "torchscript", "torch", "monai"])
+@pytest.mark.parametrize("kind", ["command", "exported", "torchscript", "torch"])
 def test_without_leave_no_foreign_code_is_declared(tmp_path: Path, kind: str) -> None:
     keys = {
         "command": 'run = "x {in} {out}"',
         "torch": 'network = "m:C"\nweights = "w"\ninput = { size = [1, 1, 1] }',
-        "monai": 'bundle = "b"',
     }.get(kind, 'file = "f"\ninput = { size = [1, 1, 1] }')
     for leave in ("", "allow_code = false"):
         with pytest.raises(BadStudy, match="allow_code"):

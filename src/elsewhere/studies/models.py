@@ -28,7 +28,6 @@ OTHER_KINDS = {
     "docker": "command",
     "container": "command",
     "program": "command",
-    "bundle": "monai",
     "checkpoint": "elsewhere",
     "network": "elsewhere",
 }
@@ -36,7 +35,7 @@ OTHER_GIVES = {
     "softmax": "logits (softmax is taken here) or probabilities (the network took it)",
     "sigmoid": "logit (sigmoid is taken here) or probability (the network took it)",
 }
-PATHS = ("table", "checkpoint", "file", "weights", "bundle", "folder")
+PATHS = ("table", "checkpoint", "file", "weights", "folder")
 """Keys that are paths."""
 NOT_KEYS = {"command": ("name", "folder")}
 """Fields that a table does not set, by kind."""
@@ -133,7 +132,6 @@ def _example(name: str) -> str:
         "file": '"network.onnx"',
         "network": '"package.module:Class"',
         "weights": '"weights.safetensors"',
-        "bundle": '"my_bundle"',
         "input": "{ size = [64, 128, 128] }",
     }
     return examples.get(name, "…")

@@ -13,7 +13,6 @@ from elsewhere.commands.report.cells import Cells
 from elsewhere.model.runnable.declared import (
     CommandModel,
     Declared,
-    MonaiBundle,
     NetworkFile,
     OwnNetwork,
     UserNetwork,
@@ -85,6 +84,4 @@ def _what(declared: Declared) -> str:
         return f"{FORMATS.get(declared.kind, 'an ONNX graph')}, {declared.file.name}"
     if isinstance(declared, UserNetwork):
         return f"a PyTorch network, {declared.network} with {declared.weights.name}"
-    if isinstance(declared, MonaiBundle):
-        return f"a MONAI bundle, {declared.bundle.name}"
     raise NotImplementedError(type(declared).__name__)

@@ -15,7 +15,6 @@ from elsewhere.model.runnable.command import Program
 from elsewhere.model.runnable.declared import (
     CommandModel,
     Declared,
-    MonaiBundle,
     NetworkFile,
     OwnNetwork,
     UserNetwork,
@@ -94,8 +93,6 @@ def files_of(declared: Declared) -> list[Path]:
         return [declared.file]
     if isinstance(declared, UserNetwork):
         return [declared.weights, *_module_files(declared)]
-    if isinstance(declared, MonaiBundle):
-        return [declared.bundle]
     return []
 
 

@@ -295,26 +295,6 @@ class UserNetwork(Declared):
         _require(whole, "network", self.network, 'Write it as "package.module:Class"')
 
 
-@dataclass(frozen=True, kw_only=True)
-class MonaiBundle(Declared):
-    """`kind = "monai"`: a MONAI bundle with its own preprocessing.
-
-    Attributes:
-        bundle: its folder, with configs/inference.json and models/model.pt.
-        preprocessing: name of its chain of transforms, which reads the key "image".
-        network: name of its network.
-        output: what the network gives.
-    """
-
-    RUNS_CODE: ClassVar[str] = "carries out the Python that its bundle names"
-
-    kind: Literal["monai"] = "monai"
-    bundle: Path
-    preprocessing: str = "preprocessing"
-    network: str = "network_def"
-    output: OutputSettings = OutputSettings()
-
-
 RUNNABLE: dict[str, type[Declared]] = {
     "elsewhere": OwnNetwork,
     "command": CommandModel,
@@ -322,6 +302,5 @@ RUNNABLE: dict[str, type[Declared]] = {
     "torchscript": NetworkFile,
     "onnx": NetworkFile,
     "torch": UserNetwork,
-    "monai": MonaiBundle,
 }
 """Kind -> what its table in a study file says."""
