@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,11 +16,17 @@ from elsewhere.cli import app
 from elsewhere.commands.study import run_study, study
 from elsewhere.commands.verdict import judge_product
 from elsewhere.errors import BadStudy
-from elsewhere.studies.asking import declared_models, product_of
+from elsewhere.model.runnable.declared import CommandModel
+from elsewhere.scans.nifti import write_nifti
+from elsewhere.scans.sites import volumes
+from elsewhere.scans.volume import Volume, content_hash
+from elsewhere.studies.asking import ask_models, declared_models, product_of
+from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.new_site import new_site
 from elsewhere.studies.products import read_products
 from elsewhere.studies.records import PRODUCT_SCORES, SCORES, ProductRow, read_identity, usable_rows
+from study_rows import a_scan
 
 ITSELF = """
 import json, sys
@@ -164,6 +171,42 @@ def test_answers_and_refusals_are_kept_failures_are_asked_again(ran: tuple[Path,
     (file.parent / "fussy.py").write_text(FUSSY + "\n")  # another program: nothing that is kept is its answer
     run_study(file, folder, workers=1)
     assert sorted(log.read_text().split()[5:]) == patients
+
+
+ZOOMS = """
+import json, sys
+from pathlib import Path
+import nibabel
+given, out = map(Path, sys.argv[1:])
+score = float(nibabel.load(given / "scan.nii.gz").header.get_zooms()[2]) / 10
+(out / "result.json").write_text(json.dumps({"score": score}))
+"""
+
+
+def test_scans_of_the_same_voxels_are_not_one_scan(tmp_path: Path) -> None:
+    """Two scans that differ in nothing but the distance of their slices; a scan that is gone has that as its reason."""
+    voxels = np.random.default_rng(0).normal(-500, 300, (6, 16, 16)).astype(np.int16)
+    for name, step in (("near", 2.0), ("far", 6.0)):
+        write_nifti(tmp_path / "a" / f"{name}.nii.gz", Volume(voxels, "HU", (step, 1.0, 1.0), 0.0))
+    table = "patient_id,path,label\np1,near.nii.gz,1\np2,far.nii.gz,0\n"
+    (tmp_path / "a" / "labels.csv").write_text(table)
+    (tmp_path / "zooms.py").write_text(ZOOMS)
+    (tmp_path / "s.toml").write_text(
+        'combinations = []\n[sites.A]\nkind = "volumes"\nroot = "a"\nuse = "test"\n[models.V]\nkind = "command"\n'
+        f"allow_code = true\nrun = \"'{sys.executable}' zooms.py {{in}} {{out}}\"\n"
+    )
+    plan, out = load_study(tmp_path / "s.toml"), Folder(tmp_path / "runs")
+    models = [product for product in plan.products if isinstance(product, CommandModel)]
+    listed = [scan.scan for scan in volumes.find(tmp_path / "a", "A").scans]
+    seen = content_hash(voxels)
+    rows = [a_scan(scan=scan, file=f"{i}.b2nd", content_hash=seen) for i, scan in enumerate([*listed, "gone"])]
+    for _ in range(2):  # asked, and kept
+        found = ask_models(plan, out, rows, models, workers=1)
+        assert [found["V", "A", row.scan].reason for row in rows[:2]] == ["", ""]
+        scores = [found["V", "A", row.scan].probability for row in rows]
+        assert sorted(scores[:2], key=float) == pytest.approx([0.2, 0.6])  # type: ignore[arg-type]
+        assert found["V", "A", "gone"].reason == "the scan is no longer at its site"
+    assert len(list((out.root / "answers").iterdir())) == 2
 
 
 # Other commands ----------------------------------------------------------------------------------------------------

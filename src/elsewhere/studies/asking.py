@@ -2,7 +2,7 @@
 
 Raw scans are read through the readers of their sites, once for all models, and handed over as they were scanned: what a
 model does with them is its declaration's affair. Answers and refusals are kept under a key of the model's files, its
-declaration and the scan's voxels; a scan that a model fails on is asked again at the next start.
+declaration and the scan's files; a scan that a model fails on is asked again at the next start.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def ask_models(
         lacking: dict[str, list[tuple[Declared, str, Path]]] = {}
         for row in own:
             for model in models:
-                place = folder.answer(key("answers", hashes[model.name], row.content_hash, _window_of(row)))
+                place = folder.answer(key("answers", hashes[model.name], *_identity(row)))
                 if (answer := _kept(place)) is None:
                     lacking.setdefault(row.scan, []).append((model, hashes[model.name], place))
                 else:
@@ -262,8 +262,10 @@ def given_of(scan: Scan, volume: Volume, dicom: tuple[Path, ...] = ()) -> GivenS
     return GivenScan(scan.site, scan.patient, scan.scan, volume, window, dicom)
 
 
-def _window_of(row: ScanRow) -> list[object]:
-    return [row.units, *(row.facts.get(f"declared_window_{end}") for end in ("low", "high"))]
+def _identity(row: ScanRow) -> list[object]:
+    """What an answer may depend on: voxels, their size, headers (the stored file's name is a hash of the files)."""
+    window = [row.facts.get(f"declared_window_{end}") for end in ("low", "high")]
+    return [row.site, row.scan, Path(row.file).name, row.content_hash, row.units, *window]
 
 
 def _kept(place: Path) -> Answer | None:
