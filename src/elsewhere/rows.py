@@ -43,21 +43,6 @@ class ScoreRow(CellScore, ModelAtSite):
 
 
 @dataclass(frozen=True)
-class UnansweredRow(ModelAtSite):
-    """Why a product gave no answer to some test scans of a site; shown and not kept.
-
-    Attributes:
-        reason: as the product, or whoever ran it, gave it.
-        scans: to which it gave none for this reason.
-        given: test scans of the site.
-    """
-
-    reason: str
-    scans: int
-    given: int
-
-
-@dataclass(frozen=True)
 class ProductScoreRow(ModelAtSite):
     """Scores of one product (a model that is not trained here) at one site (product_scores.parquet).
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -104,7 +103,9 @@ def _model(path: Path, name: str, given: Any) -> StudyModel:
     values |= {k: path_of(path, f"{key}.{k}", given[k]) for k in PATHS if k in given}
     if given["kind"] == "command":
         values["folder"] = path.parent.resolve()
-        values["files"] = tuple(path_of(path, f"{key}.files", one) for one in _listed(path, f"{key}.files", given))
+        values["files"] = tuple(
+            path_of(path, f"{key}.files", one) for one in _listed(path, f"{key}.files", given.get("files", ()))
+        )
     if "arguments" in given:
         values["arguments"] = _arguments(path, f"{key}.arguments", given["arguments"])
     values |= {k: _section(path, key, k, given[k]) for k in MODEL_SECTIONS if k in given}
@@ -137,8 +138,8 @@ def _example(name: str) -> str:
     return examples.get(name, "…")
 
 
-def _listed(path: Path, key: str, given: Mapping[str, Any]) -> tuple[str, ...]:
-    found: tuple[str, ...] = typed(path, key, tuple[str, ...], given.get("files", ()))
+def _listed(path: Path, key: str, given: Any) -> tuple[str, ...]:
+    found: tuple[str, ...] = typed(path, key, tuple[str, ...], given)
     return found
 
 

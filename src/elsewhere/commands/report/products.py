@@ -19,7 +19,6 @@ from elsewhere.model.runnable.declared import (
     bare_command,
 )
 from elsewhere.pages import report as page
-from elsewhere.rows import UnansweredRow
 from elsewhere.statistics.comparison import adjust_family, compare_models
 from elsewhere.studies.asking import declared_models
 from elsewhere.studies.folder import Folder
@@ -60,12 +59,12 @@ def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) ->
     return rows
 
 
-def unanswered(folder: Folder) -> list[UnansweredRow]:
+def unanswered(folder: Folder) -> list[page.UnansweredRow]:
     """Test scans to which a product gave no answer, counted by product, site and reason, the commonest first."""
     rows = read_products(folder)
     given = Counter((row.model, row.site) for row in rows)
     lost = Counter((r.model, r.site, r.reason.partition(QUOTED)[0]) for r in rows if r.probability is None)
-    return [UnansweredRow(*head, scans, given[head[:2]]) for head, scans in lost.most_common()]
+    return [page.UnansweredRow(*head, scans, given[head[:2]]) for head, scans in lost.most_common()]
 
 
 def ran_models(folder: Folder) -> list[page.RanModel]:

@@ -13,6 +13,7 @@ from elsewhere.pages.report.content import (
     Site,
     Stress,
     Study,
+    UnansweredRow,
 )
 from elsewhere.pages.report.page import write_report
 
@@ -29,5 +30,6 @@ __all__ = [
     "Site",
     "Stress",
     "Study",
+    "UnansweredRow",
     "write_report",
 ]

@@ -16,13 +16,13 @@ from elsewhere.rows import (
     ExplanationRow,
     FindingRow,
     LocalRow,
+    ModelAtSite,
     ProductScoreRow,
     SaliencyRow,
     ScoreRow,
     SeedRow,
     SeparationRow,
     ShortcutRow,
-    UnansweredRow,
 )
 
 Record = Mapping[str, Any]
@@ -234,6 +234,21 @@ class Audit:
     confounding: Sequence[Record] = ()
     forensics: Sequence[Record] = ()
     looks: Sequence[Record] = ()
+
+
+@dataclass(frozen=True)
+class UnansweredRow(ModelAtSite):
+    """Why a product gave no answer to some test scans of a site; shown and not kept.
+
+    Attributes:
+        reason: as the product, or whoever ran it, gave it.
+        scans: to which it gave none for this reason.
+        given: test scans of the site.
+    """
+
+    reason: str
+    scans: int
+    given: int
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.pages.report.content import Model, Record, Study, UnansweredRow
 from elsewhere.rows import (
     DoseRow,
     DropRow,
@@ -16,7 +16,6 @@ from elsewhere.rows import (
     ProductScoreRow,
     ScoreRow,
     SeedRow,
-    UnansweredRow,
 )
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
 
