@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -14,6 +14,7 @@ import typer
 
 from elsewhere import COMMANDS
 from elsewhere.cli import app
+from elsewhere.model.runnable.declared import RUNNABLE, CommandModel, InputSettings, OutputSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.studies import file as plan
 
@@ -108,6 +109,29 @@ def _default(parameter: Any) -> str:
     return "" if parameter.default is None else f"`{_toml(parameter.default)}`"
 
 
+def model_keys() -> str:
+    """Every kind of model that can be run, its input and its output: key, type, value, meaning."""
+    kinds: dict[type, list[str]] = {}
+    for kind, form in RUNNABLE.items():
+        kinds.setdefault(form, []).append(f'`kind = "{kind}"`')
+    titles = [(" or ".join(names), form) for form, names in kinds.items()]
+    titles += [("`input` of a network", InputSettings), ("`output` of a network", OutputSettings)]
+    return "\n\n".join(f"**{title}**\n\n{_model_table(form)}" for title, form in titles)
+
+
+def _model_table(form: type) -> str:
+    says = {key: text for parent in reversed(form.__mro__[:-1]) for key, text in attributes(parent).items()}
+    rows = []
+    for field in fields(form):
+        if field.name in {"name", "kind"} or (form is CommandModel and field.name == "folder"):
+            continue
+        default = "required" if field.default is MISSING else f"`{_toml(field.default)}`"
+        if isinstance(field.default, OutputSettings):
+            default = ""
+        rows.append((f"`{field.name}`", default, says[field.name]))
+    return _table(("Key", "Value", "What it does"), rows)
+
+
 def study_keys() -> str:
     """Every section of the study file: key, type, value under either protocol, meaning."""
     return "\n\n".join(_section(name, kind) for name, kind in plan.SECTIONS.items())
@@ -200,6 +224,7 @@ MARKS = {
     "study-keys": study_keys,
     "site-options": site_options,
     "kinds": kinds,
+    "models": model_keys,
     "modules": modules,
 }
 """Mark → what stands in its place; `<!-- modules: elsewhere.scans -->` passes an argument."""

@@ -17,6 +17,7 @@ import typer
 
 from elsewhere import COMMANDS
 from elsewhere.cli import app
+from elsewhere.model.runnable.declared import RUNNABLE
 from elsewhere.scans.labels import COLUMNS, read_labels
 from elsewhere.scans.values import LABELS
 from elsewhere.studies import file as plan
@@ -26,7 +27,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SITES = "\n[sites]\n" + "".join(
     f'{name} = {{ kind = "volumes", root = "x" }}\n' for name in ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 )
-MADE = {"cli", "study-keys", "site-options", "kinds", "modules"}  # marks that docs/hooks.py fills in
+MADE = {"cli", "study-keys", "site-options", "kinds", "models", "modules"}  # marks that docs/hooks.py fills in
 FRAGMENT = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -176,6 +177,10 @@ def test_tables_made_from_the_code_are_whole() -> None:
     assert [name for name in plan.SECTIONS if f"## [{name}]\n" not in keys] == []
     assert "| `intensity` | [low, high] | `[0.0, 1.0]` | `[0.8, 1.2]` |" in keys
     assert "| `mosmeddata` | `ct0` |" in hooks.site_options()
+    models = hooks.model_keys()
+    assert [kind for kind in RUNNABLE if f'`kind = "{kind}"`' not in models] == []
+    assert '| `axes` | `"IPL"` |' in models
+    assert "| `run` | required |" in models
     assert "::: elsewhere.statistics.score" in hooks.modules("elsewhere.statistics")
 
 

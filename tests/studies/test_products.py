@@ -15,8 +15,9 @@ from elsewhere.commands.study import study
 from elsewhere.errors import BadStudy, BadTable
 from elsewhere.pages.report import Model
 from elsewhere.statistics.evaluation import ONLY_DECISIONS
-from elsewhere.studies.file import Product, Study, load_study
+from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.models import Product
 from elsewhere.studies.predictions import read_predictions
 from elsewhere.studies.products import match_product, read_product_scores
 from elsewhere.studies.records import PRODUCT_SCORES, SCANS, SCORES, ProductRow, read_identity
@@ -67,7 +68,7 @@ def test_a_study_of_products_needs_no_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('[models.V]\nkind = "onnx"\ntable = "v.csv"', r"key `models\.V\.kind` is 'onnx'"),
+        ('[models.V]\nkind = "keras"\ntable = "v.csv"', r"key `models\.V\.kind` is 'keras'\. Use one of scores, else"),
         ('[models.V]\nkind = "scores"', r"key `models\.V\.table` is missing"),
         ('[models.V]\nkind = "scores"\ntable = "v.csv"\ncolor = 1', r"key `models\.V\.color` is unknown"),
         ("[models]\nV = 3", r"key `models\.V` is 3"),

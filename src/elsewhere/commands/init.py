@@ -21,7 +21,8 @@ from elsewhere.scans.labels import LabelRow, tables_in, write_labels
 from elsewhere.scans.own_table import Ask, OwnRole, describe_labels, read_own_table
 from elsewhere.scans.scan import CLASSES, SplitSettings, split_counts
 from elsewhere.scans.sites import KINDS, kind_of
-from elsewhere.studies.file import VARIABLE, load_study
+from elsewhere.studies.file import load_study
+from elsewhere.studies.keys import VARIABLE
 from elsewhere.wording import numbered, verb
 
 ITERATIONS = 20_000

@@ -183,9 +183,15 @@ def _shifts(names: Sequence[str], doses: Sequence[str]) -> tuple[Shift, ...]:
 
 def _models(plan: Study, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
+        if any(product.name == name for product in plan.products):
+            what = f"names {name!r}, which was not trained here: where it is at home is not known, and home is shifted"
+            raise BadStudy("--models", what, f"The networks of the study: {', '.join(plan.models) or 'none'}")
         if name not in plan.models:
             raise BadStudy("--models", f"names {name!r}", f"Choose from the study's models: {', '.join(plan.models)}")
     chosen = tuple(dict.fromkeys(names)) or tuple(name for name, sites in plan.models.items() if len(sites) == 1)
+    if not plan.models:
+        what = "trains no network: where its models are at home is not known, and home is shifted"
+        raise BadStudy(plan.name, what, "Train one, or let `elsewhere verdict` run a model on scans of other scanners")
     if not chosen:
         raise BadStudy(plan.name, "has no model of a single site", f"Give --models: {', '.join(plan.models)}")
     return chosen

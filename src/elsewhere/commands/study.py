@@ -21,6 +21,8 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
+from elsewhere.model.runnable import hash_of
+from elsewhere.model.runnable.declared import Declared
 from elsewhere.rows import ScoreRow, SeedRow
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.sites import reader
@@ -153,8 +155,8 @@ def _begin(plan: Study, folder: Folder, workers: int | None) -> None:
     """All that comes before the first training."""
     prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
-    with stage("statistics"):
-        score_products(plan, folder)  # before hours of training: a table may have to be mended
+    with stage("products"):
+        score_products(plan, folder, workers)  # before hours of training: a table may have to be mended
     IDENTITY.write(folder.study, _identity(plan, folder))
 
 
@@ -202,7 +204,8 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
         site["root"] = folder.keep(given.root)
         site["labels"] = folder.keep(given.labels) if given.labels else None
     for product, own in zip(settings.get("products", ()), plan.products, strict=True):
-        product["table"] = folder.keep(own.table)
+        product.update({name: folder.keep(value) for name, value in vars(own).items() if isinstance(value, Path)})
+        product.update({"sha256": hash_of(own)} if isinstance(own, Declared) else {})
     return settings
 
 

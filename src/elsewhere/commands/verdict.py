@@ -21,10 +21,13 @@ from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
+from elsewhere.model.runnable import threshold_of
+from elsewhere.model.runnable.declared import Declared
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.pages.verdict import Occasion, render
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import Fact, Found, Scan
+from elsewhere.scans.score_table import read_score_table
 from elsewhere.scans.sites import KINDS
 from elsewhere.scans.store import Stored
 from elsewhere.scans.volume import Preparation
@@ -33,6 +36,8 @@ from elsewhere.statistics.estimate import KnownSite
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans, Verdict, judge, judge_unlabelled
+from elsewhere.studies.asking import ask_about_new, product_of
+from elsewhere.studies.evaluation import Evaluation, evaluate_table
 from elsewhere.studies.file import Site
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.ingest import take_in_all
@@ -123,6 +128,11 @@ def verdict(
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"--prevalence must be above 0 and below 1, is {prevalence:g}")
     new = new_site(scans, kind, labels, read_options(option or ()), site)
+    if (product := product_of(Folder(study), model)) is not None:
+        done = judge_product(
+            Folder(study), product, new, stated=stated, prevalence=prevalence, out=out, workers=workers
+        )
+        raise typer.Exit(done.exit_code)
     answer = judge_site(study, model, new, stated=stated, prevalence=prevalence, out=out, workers=workers)
     if answer.exit_code:
         raise typer.Exit(answer.exit_code)
@@ -166,6 +176,57 @@ def judge_site(
     write_whole(target / "verdict.html", render(answer, occasion))
     _print(answer, bad, target)
     return answer
+
+
+def judge_product(
+    folder: Folder,
+    product: Declared,
+    site: Site,
+    *,
+    stated: Requirements = Requirements(),  # noqa: B008 - frozen
+    prevalence: float | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+) -> Evaluation:
+    """Run a model that was not trained here on a new site's labelled scans, and evaluate its scores, which are kept.
+
+    It has no home here: what it was trained on is not known. So the verdict is that of `elsewhere evaluate`.
+
+    Raises:
+        BadStudy: a margin to home is required, or no scan has a label.
+        BadSite: the folder holds no scan, or its labels table is wrong.
+        BadTable: too little is known of the scans to evaluate anything, such as one class.
+        BadCheckpoint: a file of the model is missing or damaged.
+    """
+    name = product.name
+    if stated.margin is not None:
+        what = f"compares with home, and what {name} was trained on is not known"
+        raise BadStudy("--margin", what, "State --least-auc, --least-sensitivity or --least-specificity instead")
+    found = find_scans(site)
+    if not found.scans:
+        raise BadSite(site.root, "no scan can be used", "Give the folder that holds the scans")
+    if all(scan.label is None for scan in found.scans):
+        what = f"has no label, and without labels {name} cannot be estimated: where it is at home is not known"
+        raise BadStudy(site.root, what, "Give --labels, at least for some scans")
+    answers = ask_about_new(site, found.scans, product, folder, workers)
+    target = out or folder.verdict(name, site.name)
+    rows = [(s, answers[s.scan]) for s in sorted(found.scans, key=lambda s: s.scan)]
+    cells = [
+        (s.scan, s.patient, s.label, a.probability, a.reason, *(s.facts.get(n) for n in ("age", "sex")))
+        for s, a in rows
+    ]
+    names = ("scan", "patient", "label", "score", "refused", "age", "sex")
+    write_whole(target / "scores.csv", csv_text(names, cells, plain=True))
+    for error in found.bad:
+        engine.say(error, "Left out:", "yellow")
+    table = read_score_table(
+        target / "scores.csv", {"score": "score"}, scale="probability", threshold=threshold_of(product)
+    )
+    remarks = (*table.remarks, *found.notes, *dict.fromkeys(r for _, a in rows for r in a.remarks))
+    if product.runs_code:
+        remarks = (*remarks, f"Foreign code was run: {name} {product.runs_code}.")
+    table = replace(table, remarks=remarks)
+    return evaluate_table(table, stated, prevalence=prevalence, name=name, out=target)
 
 
 def _model(study: Path, name: str) -> Model:

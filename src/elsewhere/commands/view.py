@@ -127,6 +127,7 @@ def view(
     plan = load_study(study)
     folder = Folder(out or default_folder(plan))
     _check(grid, bits, model, hardest)
+    _check_model(plan, model)
     rows = usable_rows(folder)
     chosen = [_row(rows, name, folder) for name in scan or ()]
     chosen += [row for row in _hardest(folder, rows, model, hardest) if row not in chosen]
@@ -169,6 +170,14 @@ def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
         raise BadStudy("--bits", f"is {bits}", "Use 8 or 16")
     if hardest and not model:
         raise BadStudy("--hardest", "is given without --model", "Say for which model: --model NAME")
+
+
+def _check_model(study: Study, model: str | None) -> None:
+    if any(product.name == model for product in study.products):
+        what = (
+            f"is {model!r}, which was not trained here: what a model looked at is drawn of networks of the study alone"
+        )
+        raise BadStudy("--model", what, "Leave --model out to see the scan; its scores are in products.parquet")
 
 
 # Which scans ------------------------------------------------------------------------------------------------------
@@ -247,6 +256,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     """What asks the model about a scan; None without a model."""
     if model is None:
         return None
+    _check_model(study, model)
     if model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
     network, _ = load_checkpoint(folder.checkpoint(model))

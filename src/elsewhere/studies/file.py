@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,8 +10,6 @@ from functools import cached_property
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
 from elsewhere.model.network import NetworkSettings
@@ -22,7 +19,9 @@ from elsewhere.model.sample import SampleSettings
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, kind_of, reader
 from elsewhere.scans.volume import Preparation
-from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets, unknown_key
+from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets
+from elsewhere.studies.keys import check_keys, path_of, typed
+from elsewhere.studies.models import StudyModel, read_models
 from elsewhere.studies.presets import NETWORKS, network_keys
 from elsewhere.studies.toml_text import read_toml
 
@@ -30,8 +29,6 @@ from elsewhere.studies.toml_text import read_toml
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,._-]*")
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 PLAIN = "Use letters, digits, space, '.', '_' and '-'"
-# What `os.path.expandvars` takes for a variable.
-VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 
 # The departures from the paper that make the product's default protocol (protocol page; docs: concepts).
 HARMONISED: dict[str, dict[str, Any]] = {
@@ -103,27 +100,6 @@ class Site:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Product:
-    """A model that is not trained here: a vendor's product, or any other, of which a table of scores is known.
-
-    Attributes:
-        name: its name in all results.
-        kind: "scores".
-        table: its scores of the sites' scans, one row per scan (CSV, XLSX, Parquet).
-        scale: of the scores in the table; they must be probabilities, in whatever unit.
-        threshold: from which it calls a scan positive, on the scale of the table; None where the table has its calls.
-        score: column of the scores; "" where its name tells.
-    """
-
-    name: str
-    kind: Literal["scores"]
-    table: Path
-    scale: Literal["probability", "percent", "logit"] | None = None
-    threshold: float | None = None
-    score: str = ""
-
-
 SECTIONS: dict[str, type] = {
     "split": SplitSettings,
     "preparation": Preparation,
@@ -156,7 +132,7 @@ class Study:
         store: folder of the prepared volumes, shared between studies; None means `store` beside the study's folder.
         sites: the sites, in the order of the file.
         combinations: for each model, the sites it is trained on; "paper" in the file stands for the paper's nine.
-        products: models that are not trained here, judged from their scores of the test scans.
+        products: models that are not trained here: tables of their scores, or models that can be run.
         seeds: of the training alone: every model is trained once with each, for the spread over trainings. The first
             is the model of all other results; without, `[training] seed` is the only one.
     """
@@ -180,7 +156,7 @@ class Study:
     prediction: PredictionSettings
     evaluation: EvaluationSettings
     seeds: tuple[int, ...] = ()
-    products: tuple[Product, ...] = ()
+    products: tuple[StudyModel, ...] = ()
 
     @cached_property
     def models(self) -> dict[str, tuple[str, ...]]:
@@ -231,10 +207,10 @@ def load_study(path: Path) -> Study:
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
     _known(path, "", content, TOP_KEYS)
-    protocol = _typed(path, "protocol", str, content.get("protocol", "harmonised"))
+    protocol = typed(path, "protocol", str, content.get("protocol", "harmonised"))
     if protocol not in PROTOCOLS:
         raise BadStudy(path, f"key `protocol` is {protocol!r}", f"Use one of {', '.join(PROTOCOLS)}")
-    seed = _typed(path, "seed", int, content.get("seed", 0))
+    seed = typed(path, "seed", int, content.get("seed", 0))
     sections = {name: _section(path, name, content, protocol, seed) for name in SECTIONS}
     sections["preparation"] = replace(sections["preparation"], size=sections["network"].input)
     seeds = _seeds(path, content)
@@ -242,20 +218,20 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         sections["training"] = replace(sections["training"], seed=seeds[0])
     name = _name(path, content)
     sites = _sites(path, content.get("sites", {}))
-    products = _products(path, content.get("models", {}))
+    products = read_models(path, content.get("models", {}))
     combinations = _combinations(path, content, [s.name for s in sites if s.use == "split"], products)
     if (clash := next((p.name for p in products if p.name in map("+".join, combinations)), None)) is not None:
         raise BadStudy(path, f"key `models.{clash}` has the name of a trained network", "Give it another name")
     return Study(
         name=name,
-        title=_typed(path, "title", str, content.get("title", name)),
-        origin=_typed(path, "origin", Literal["real", "repacked", "simulated"], content.get("origin", "real")),
-        notes=_typed(path, "notes", tuple[str, ...], content.get("notes", ())),
-        planted=_typed(path, "planted", tuple[str, ...], content.get("planted", ())),
+        title=typed(path, "title", str, content.get("title", name)),
+        origin=typed(path, "origin", Literal["real", "repacked", "simulated"], content.get("origin", "real")),
+        notes=typed(path, "notes", tuple[str, ...], content.get("notes", ())),
+        planted=typed(path, "planted", tuple[str, ...], content.get("planted", ())),
         protocol=protocol,
         seed=seed,
-        allow_leak=_typed(path, "allow_leak", bool, content.get("allow_leak", False)),
-        store=_path(path, "store", content["store"]) if "store" in content else None,
+        allow_leak=typed(path, "allow_leak", bool, content.get("allow_leak", False)),
+        store=path_of(path, "store", content["store"]) if "store" in content else None,
         sites=sites,
         combinations=combinations,
         seeds=seeds,
@@ -265,7 +241,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
 
 
 def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
-    seeds: tuple[int, ...] = _typed(path, "seeds", tuple[int, ...], content.get("seeds", ()))
+    seeds: tuple[int, ...] = typed(path, "seeds", tuple[int, ...], content.get("seeds", ()))
     if "seeds" in content and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
         raise BadStudy(path, f"key `seeds` is {list(seeds)}", "Give whole numbers of 0 or more, each once")
     if seeds and "seed" in content.get("training", {}):
@@ -274,7 +250,7 @@ def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:
-    name: str = _typed(path, "name", str, content.get("name", path.stem))
+    name: str = typed(path, "name", str, content.get("name", path.stem))
     if not STUDY_NAME.fullmatch(name):
         raise BadStudy(path, f"key `name` is {name!r} and cannot name a folder", PLAIN)
     return name
@@ -296,7 +272,7 @@ def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, s
     if name == "training":
         given = {key: OTHER_WORDS.get(key, {}).get(str(value), value) for key, value in given.items()}
     seeded = {"seed": seed} if any(f.name == "seed" for f in fields(kind)) else {}
-    return _typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
+    return typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
 
 
 def _sites(path: Path, content: Any) -> tuple[Site, ...]:
@@ -315,7 +291,7 @@ def _site(path: Path, name: str, given: Any) -> Site:
             raise BadStudy(path, f"key `sites.{name}.{key}` is missing", missing_key(key, given, KINDS))
     if (meant := USES.get(str(given.get("use")))) is not None:
         raise BadStudy(path, f"key `sites.{name}.use` is {given['use']!r}", f'Did you mean "{meant}"?')
-    wanted = _typed(path, f"sites.{name}.kind", str, given["kind"])
+    wanted = typed(path, f"sites.{name}.kind", str, given["kind"])
     if (kind := kind_of(wanted)) is None:
         raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
     options = _options(kind)
@@ -323,33 +299,12 @@ def _site(path: Path, name: str, given: Any) -> Site:
     return Site(
         name=name,
         kind=kind,
-        root=_path(path, f"sites.{name}.root", given["root"]),
-        labels=_path(path, f"sites.{name}.labels", given["labels"]) if "labels" in given else None,
-        country=_typed(path, f"sites.{name}.country", str, given.get("country", "")),
-        use=_typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
-        options={key: _typed(path, f"sites.{name}.{key}", options[key], given[key]) for key in options if key in given},
+        root=path_of(path, f"sites.{name}.root", given["root"]),
+        labels=path_of(path, f"sites.{name}.labels", given["labels"]) if "labels" in given else None,
+        country=typed(path, f"sites.{name}.country", str, given.get("country", "")),
+        use=typed(path, f"sites.{name}.use", Literal["split", "test"], given.get("use", "split")),
+        options={key: typed(path, f"sites.{name}.{key}", options[key], given[key]) for key in options if key in given},
     )
-
-
-def _products(path: Path, content: Any) -> tuple[Product, ...]:
-    if not isinstance(content, dict):
-        raise BadStudy(path, f"key `models` is {content!r}", 'Write tables: [models.NAME] with kind = "scores"')
-    return tuple(_product(path, name, given) for name, given in content.items())
-
-
-def _product(path: Path, name: str, given: Any) -> Product:
-    key = f"models.{name}"
-    if not SITE_NAME.fullmatch(name) or "~" in name:
-        raise BadStudy(path, f"`{name}` is not a valid model name", PLAIN)
-    if not isinstance(given, dict):
-        raise BadStudy(path, f"key `{key}` is {given!r}", f"Write it as a table, [{key}]")
-    _known(path, f"{key}.", given, [f.name for f in fields(Product) if f.name != "name"])
-    for needed in ("kind", "table"):
-        if needed not in given:
-            raise BadStudy(path, f"key `{key}.{needed}` is missing", 'Give kind = "scores" and table = "scores.csv"')
-    table = _path(path, f"{key}.table", given["table"])
-    product: Product = _typed(path, key, Product, given | {"name": name, "table": table})
-    return product
 
 
 def load_sites(path: Path) -> tuple[Site, ...]:
@@ -372,7 +327,7 @@ def check_options(where: str | Path, kind: str, given: Mapping[str, Any]) -> dic
     if given and not options:
         raise BadStudy(where, f"key `{next(iter(given))}` is unknown", f"Sites of kind {kind} have no options")
     _known(Path(where), "", given, tuple(options))
-    return {key: _typed(Path(where), key, options[key], value) for key, value in given.items()}
+    return {key: typed(Path(where), key, options[key], value) for key, value in given.items()}
 
 
 def _options(kind: str) -> dict[str, Any]:
@@ -383,7 +338,7 @@ def _options(kind: str) -> dict[str, Any]:
 
 
 def _combinations(
-    path: Path, content: Mapping[str, Any], names: Sequence[str], products: Sequence[Product]
+    path: Path, content: Mapping[str, Any], names: Sequence[str], products: Sequence[StudyModel]
 ) -> tuple[tuple[str, ...], ...]:
     if products and content.get("combinations", [] if not names else None) == []:
         return ()
@@ -393,7 +348,7 @@ def _combinations(
     given = PAPER_COMBINATIONS if given == "paper" else training_sets(given, names)
     if hint := flat_sets(given):
         raise BadStudy(path, f"key `combinations` is {given!r}", hint)
-    combinations: tuple[tuple[str, ...], ...] = _typed(path, "combinations", tuple[tuple[str, ...], ...], given)
+    combinations: tuple[tuple[str, ...], ...] = typed(path, "combinations", tuple[tuple[str, ...], ...], given)
     if not combinations:
         raise BadStudy(path, "key `combinations` is empty", f'Add a training set, such as [["{names[0]}"]]')
     for sites in combinations:
@@ -409,29 +364,5 @@ def _combinations(
 
 
 def _known(path: Path, prefix: str, given: Mapping[str, Any], allowed: Sequence[str]) -> None:
-    for key in given:
-        if key not in allowed:
-            sections = {name: [f.name for f in fields(kind)] for name, kind in SECTIONS.items()}
-            raise BadStudy(path, f"key `{prefix}{key}` is unknown", unknown_key(key, prefix, allowed, sections))
-
-
-def _typed(path: Path, key: str, kind: Any, value: Any) -> Any:
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([key, *map(str, first["loc"])])
-        raise BadStudy(path, f"key `{where}` is {first['input']!r}", first["msg"]) from error
-    except BadStudy as error:  # from a section's own check, which knows no file
-        raise BadStudy(path, f"key `{error.where}` {error.what}", error.next_step) from error
-
-
-def _path(study: Path, key: str, given: Any) -> Path:
-    """A path of the study file: variables expanded, relative to the file's folder."""
-    text: str = _typed(study, key, str, given)
-    for bare, braced in VARIABLE.findall(text):
-        name = bare or braced
-        if name not in os.environ:
-            what = f"key `{key}` names ${name}, which is not set"
-            raise BadStudy(study, what, f"Set it: {name}=/folder elsewhere …")
-    return (study.parent / os.path.expanduser(os.path.expandvars(text))).resolve()
+    sections = {name: [f.name for f in fields(kind)] for name, kind in SECTIONS.items()}
+    check_keys(path, prefix, given, allowed, sections)

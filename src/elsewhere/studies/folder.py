@@ -132,6 +132,10 @@ class Folder:
         """One row per product (a model that is not trained here) and test scan."""
         return self.root / "products.parquet"
 
+    def answer(self, key: str) -> Path:
+        """What one product that can be run said of one scan."""
+        return self.root / "answers" / f"{key}.json"
+
     @property
     def product_scores(self) -> Path:
         """One row per product and site."""

@@ -25,6 +25,7 @@ VERSIONS = {
     "predictions": 1,  # commands/predict.py, model/prediction.py
     "learned": 1,  # statistics/learned.py
     "scores": 1,  # commands/study.py, statistics/score.py
+    "answers": 1,  # studies/asking.py, model/runnable/
     "product scores": 1,  # studies/products.py, statistics/score.py
     "audit": 1,  # commands/audit.py, scans/quality/
     "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py

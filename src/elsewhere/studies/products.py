@@ -1,4 +1,4 @@
-"""Models of a study that are not trained here: their scores of the test scans, matched, kept, and judged.
+"""Models of a study that are not trained here: their scores of the test scans, matched or asked for, kept, and judged.
 
 `products.parquet` has one row for each test scan and product: its probability and call, or the reason why there is
 none. `product_scores.parquet` has the scores of each product at each site, in the columns of `scores.parquet`.
@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from elsewhere import engine
 from elsewhere.errors import BadTable
+from elsewhere.model.runnable import threshold_of
+from elsewhere.model.runnable.declared import Declared
 from elsewhere.rows import ProductScoreRow
 from elsewhere.scans.score_columns import Role
 from elsewhere.scans.score_table import LEAST_FOUND, ScoreTable, read_score_table
@@ -23,30 +26,37 @@ from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.evaluation import ONLY_DECISIONS
 from elsewhere.statistics.intervals import proportion_interval
 from elsewhere.statistics.score import score_cell
-from elsewhere.studies.file import Product, Study
+from elsewhere.studies.asking import Answer, ask_models
+from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
+from elsewhere.studies.models import Product
 from elsewhere.studies.records import PRODUCT_SCORES, PRODUCTS, ProductRow, ScanRow, usable_rows
+from elsewhere.wording import numbered
 
 FILE_ENDS = re.compile(r"\.(nii|nii\.gz|mha|mhd|nrrd|nhdr|dcm|png|tiff?)$", re.IGNORECASE)
 NO_ROW = "no row in its table"
 
 
-def score_products(study: Study, folder: Folder) -> list[ProductScoreRow]:
-    """Match every product's table with the test scans, and score it at each site; both are kept in the folder.
+def score_products(study: Study, folder: Folder, workers: int | None = None) -> list[ProductScoreRow]:
+    """Match every product's table with the test scans, or run it on them, and score it at each site; all is kept.
 
     Returns:
         one row for each product and site.
 
     Raises:
         BadTable: a table cannot be read, holds too few of a site's test scans, or labels them otherwise.
+        BadCheckpoint, BadStudy: a model that is to be run is missing, damaged, or not what the study file says.
     """
     for file in (folder.products, folder.product_scores):
         file.unlink(missing_ok=True)
     if not study.products:
         return []
     scans = [row for row in usable_rows(folder) if row.subset == "test"]
-    matched = [row for product in study.products for row in match_product(product, study, scans)]
+    tables = [product for product in study.products if isinstance(product, Product)]
+    rows = {product.name: match_product(product, study, scans) for product in tables}
+    rows |= run_products(study, folder, scans, workers)
+    matched = [row for product in study.products for row in rows[product.name]]
     PRODUCTS.write(folder.products, matched)
     found = [
         row
@@ -186,6 +196,50 @@ def _row(product: Product, table: ScoreTable, row: ScanRow, place: int | None) -
         call=call,
         reason="" if known else reason,
         threshold=table.threshold,
+    )
+
+
+# Models that are run -----------------------------------------------------------------------------------------------
+
+
+def run_products(
+    study: Study, folder: Folder, scans: Sequence[ScanRow], workers: int | None = None
+) -> dict[str, list[ProductRow]]:
+    """Name of each model that can be run -> one row for each scan; printed is how many it answered.
+
+    Raises:
+        BadCheckpoint, BadStudy: as `ask_models`.
+    """
+    models = [product for product in study.products if isinstance(product, Declared)]
+    answers = ask_models(study, folder, scans, models, workers)
+    found: dict[str, list[ProductRow]] = {}
+    for model in models:
+        threshold = threshold_of(model)
+        own = [answers[model.name, row.site, row.scan] for row in scans]
+        rows = [_of_answer(model.name, row, answer, threshold) for row, answer in zip(scans, own, strict=True)]
+        found[model.name] = rows
+        for remark in dict.fromkeys(remark for answer in own for remark in answer.remarks):
+            engine.say(f"{model.name}: {remark}.", "Note:", "yellow")
+        lost = [row for row in rows if row.probability is None]
+        if lost:
+            first = f"the first, {lost[0].site}/{lost[0].scan}: {lost[0].reason}"
+            said = f"to {len(lost)} of {numbered(len(scans), 'scan')}; {first}"
+            engine.say(said, f"{model.name} gave no answer", "yellow")
+    return found
+
+
+def _of_answer(name: str, row: ScanRow, answer: Answer, threshold: float | None) -> ProductRow:
+    probability = answer.probability
+    return ProductRow(
+        model=name,
+        site=row.site,
+        patient=row.patient,
+        scan=row.scan,
+        label=row.known_label,
+        probability=probability,
+        call=None if probability is None or threshold is None else int(probability >= threshold),
+        reason=answer.reason,
+        threshold=threshold,
     )
 
 

@@ -78,6 +78,14 @@ def diagnose_study(
         BadCheckpoint: a model is missing or damaged.
     """
     plan = load_study(file)
+    if not plan.models:
+        what = "trains no network, and models that were not trained here are not shown parts of scans"
+        raise BadStudy(file, what, "`elsewhere audit` asks what tells the label without a lung, and needs no network")
+    if strangers := sorted({product.name for product in plan.products} & set(models or ())):
+        what = (
+            f"names {strangers[0]!r}, which was not trained here: only networks of the study are shown parts of scans"
+        )
+        raise BadStudy("--models", what, f"The networks of the study: {', '.join(plan.models)}")
     single = [name for name, trained_on in plan.models.items() if len(trained_on) == 1]
     tried = _chosen(file, "model", models, list(plan.models)) or single or list(plan.models)
     places = _chosen(file, "site", sites, [site.name for site in plan.sites]) or [site.name for site in plan.sites]

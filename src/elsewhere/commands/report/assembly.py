@@ -24,11 +24,12 @@ from elsewhere.commands.report.drop import losses
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
-from elsewhere.commands.report.products import product_tests
+from elsewhere.commands.report.products import product_tests, ran_models, unanswered
 from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.files import last_parts, shown_path
 from elsewhere.model.network import read_checkpoint_record
+from elsewhere.model.runnable.declared import bare_command
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
@@ -37,6 +38,7 @@ from elsewhere.scans.tables import read_rows
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
+from elsewhere.studies.models import PATHS
 from elsewhere.studies.products import read_product_scores
 from elsewhere.studies.records import (
     DIAGNOSIS,
@@ -105,6 +107,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able),
         products=[product["name"] for product in settings.get("products", ())],
+        ran=ran_models(folder),
+        unanswered=unanswered(folder),
         product_scores=read_product_scores(folder, settings),
         product_tests=product_tests(folder, cells, able),
         over_sites=over_unseen_sites(cells, able),
@@ -147,9 +151,18 @@ def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
         {**site, "root": Path(site["root"]).name, "labels": site["labels"] and Path(site["labels"]).name}
         for site in settings["sites"]
     ]
-    products = [{**product, "table": Path(product["table"]).name} for product in settings.get("products", ())]
+    products = [{key: _bare(key, value) for key, value in product.items()} for product in settings.get("products", ())]
     shown = {**settings, "sites": sites, "store": settings["store"] and Path(settings["store"]).name}
     return shown | ({"products": products} if products else {})
+
+
+def _bare(key: str, value: Any) -> Any:
+    """A setting of a model, with the last part of each path."""
+    if key == "files":
+        return [Path(file).name for file in value]
+    if key == "run":
+        return bare_command(value)
+    return Path(value).name if key in PATHS and value else value
 
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:

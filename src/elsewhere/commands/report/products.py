@@ -1,7 +1,8 @@
-"""A study's networks and its products on the same test scans in; paired tests out."""
+"""A study's networks and its products on the same test scans in; paired tests, and scans without an answer, out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,10 +10,23 @@ from typing import Any
 import numpy as np
 
 from elsewhere.commands.report.cells import Cells
+from elsewhere.model.runnable.declared import (
+    CommandModel,
+    Declared,
+    NetworkFile,
+    OwnNetwork,
+    UserNetwork,
+    bare_command,
+)
 from elsewhere.pages import report as page
 from elsewhere.statistics.comparison import adjust_family, compare_models
+from elsewhere.studies.asking import declared_models
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.products import read_products
+
+QUOTED = "; the end of what it wrote: "
+"""What stands behind it is a program's own text, and may name files and people: it stays off the page."""
+FORMATS = {"exported": "a network exported with torch.export", "torchscript": "a TorchScript program"}
 
 
 def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
@@ -43,3 +57,30 @@ def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) ->
         named = {"auc_product": values.pop("first"), "auc_network": values.pop("second"), "tests": values.pop("family")}
         rows.append({**head, **named, **values})
     return rows
+
+
+def unanswered(folder: Folder) -> list[page.UnansweredRow]:
+    """Test scans to which a product gave no answer, counted by product, site and reason, the commonest first."""
+    rows = read_products(folder)
+    given = Counter((row.model, row.site) for row in rows)
+    lost = Counter((r.model, r.site, r.reason.partition(QUOTED)[0]) for r in rows if r.probability is None)
+    return [page.UnansweredRow(*head, scans, given[head[:2]]) for head, scans in lost.most_common()]
+
+
+def ran_models(folder: Folder) -> list[page.RanModel]:
+    """The models that were run, as the page names them: of paths the last part alone, as it goes to others."""
+    return [page.RanModel(d.name, _what(d), sha, d.runs_code) for d, sha in declared_models(folder)]
+
+
+def _what(declared: Declared) -> str:
+    if isinstance(declared, OwnNetwork):
+        return f"a network that another study of elsewhere trained, {declared.checkpoint.parent.name}"
+    if isinstance(declared, CommandModel):
+        version = f", version {declared.version}" if declared.version else ""
+        form = "NIfTI" if declared.give == "nifti" else "DICOM"
+        return f"a program, `{bare_command(declared.run)}`{version}, which was given each scan as {form}"
+    if isinstance(declared, NetworkFile):
+        return f"{FORMATS.get(declared.kind, 'an ONNX graph')}, {declared.file.name}"
+    if isinstance(declared, UserNetwork):
+        return f"a PyTorch network, {declared.network} with {declared.weights.name}"
+    raise NotImplementedError(type(declared).__name__)

@@ -7,11 +7,13 @@ from elsewhere.pages.report.content import (
     Diagnosis,
     ExampleSlice,
     Model,
+    RanModel,
     Report,
     RocBand,
     Site,
     Stress,
     Study,
+    UnansweredRow,
 )
 from elsewhere.pages.report.page import write_report
 
@@ -22,10 +24,12 @@ __all__ = [
     "Diagnosis",
     "ExampleSlice",
     "Model",
+    "RanModel",
     "Report",
     "RocBand",
     "Site",
     "Stress",
     "Study",
+    "UnansweredRow",
     "write_report",
 ]

@@ -17,6 +17,7 @@ from elsewhere.rows import (
     ExplanationRow,
     FindingRow,
     LocalRow,
+    ModelAtSite,
     ProductScoreRow,
     SaliencyRow,
     ScoreRow,
@@ -235,6 +236,38 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class UnansweredRow(ModelAtSite):
+    """Why a product gave no answer to some test scans of a site; shown and not kept.
+
+    Attributes:
+        reason: as the product, or whoever ran it, gave it.
+        scans: to which it gave none for this reason.
+        given: test scans of the site.
+    """
+
+    reason: str
+    scans: int
+    given: int
+
+
+@dataclass(frozen=True)
+class RanModel:
+    """A model that was not trained here and was run on the test scans.
+
+    Attributes:
+        name: its name.
+        words: what it is, in words ("an ONNX graph, net.onnx").
+        sha256: of its files and its declaration.
+        foreign_code: why foreign code was run, continuing "it …"; "" where none was.
+    """
+
+    name: str
+    words: str
+    sha256: str
+    foreign_code: str = ""
+
+
+@dataclass(frozen=True)
 class Study:
     """One study: its models, each tested at every site, under one protocol.
 
@@ -284,6 +317,8 @@ class Study:
             `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
             (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
         products: names of models that were not trained here and are judged from their scores.
+        ran: those of them that were run here; the others are known from a table.
+        unanswered: to which scans they gave no answer, and why.
         product_scores: each of them at each site, one row each.
         product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
@@ -334,6 +369,8 @@ class Study:
     selections: Sequence[Record] = ()
     comparisons: Sequence[Record] = ()
     products: Sequence[str] = ()
+    ran: Sequence[RanModel] = ()
+    unanswered: Sequence[UnansweredRow] = ()
     product_scores: Sequence[ProductScoreRow] = ()
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()

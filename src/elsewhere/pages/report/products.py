@@ -26,11 +26,15 @@ class Products:
         words: what was done.
         scores: each product at each site.
         tests: each product against each network on the scans that both answered; None without networks.
+        unanswered: scans without an answer, and why; None where each was answered.
+        foreign: sentences on foreign code that was run.
     """
 
     words: str
     scores: Table
     tests: Table | None
+    unanswered: Table | None
+    foreign: tuple[str, ...]
 
 
 def product_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
@@ -58,15 +62,36 @@ def section(study: Study, slug: str, out: Folder) -> Products | None:
     if not study.products:
         return None
     tests = _tests(study, f"{slug}-products-tests") if study.product_tests else None
-    who = words.count(len(study.products), "model").capitalize()
-    said = (
-        f"{who} {verb(len(study.products), 'was', 'were')} not trained here: scores of the test scans were read from a "
-        "table, decisions are the product's own. The scans that it learned from are not known, so it is neither at "
-        "home nor elsewhere, and no mean over networks holds it. A test says which of two ranks these patients better; "
-        "networks are taken as they are."
-    )
     scores = out.add_table(_scores(study, f"{slug}-products"))
-    return Products(said, scores, None if tests is None else out.add_table(tests))
+    lost = out.add_table(_unanswered_table(study, f"{slug}-products-unanswered")) if study.unanswered else None
+    return Products(_words(study), scores, None if tests is None else out.add_table(tests), lost, foreign_code(study))
+
+
+def _words(study: Study) -> str:
+    who = words.count(len(study.products), "model").capitalize()
+    ran = {model.name for model in study.ran}
+    read = [name for name in study.products if name not in ran]
+    said = f"{who} {verb(len(study.products), 'was', 'were')} not trained here. "
+    if read:
+        said += f"Of {words.listed(read)} scores of the test scans were read from a table. "
+    for model in study.ran:
+        said += f"{model.name} was run on the test scans: {model.words} (SHA-256 {model.sha256[:12]}…). "
+    said += (
+        "Decisions are the product's own. The scans that it learned from are not known, so it is neither at home nor "
+        "elsewhere, and no mean over networks holds it."
+    )
+    if study.models:
+        said += " A test says which of two ranks these patients better; networks are taken as they are."
+    return said
+
+
+def foreign_code(study: Study) -> tuple[str, ...]:
+    """A sentence for each model that foreign code was run for."""
+    return tuple(
+        f"Foreign code was run: {model.name} {model.foreign_code}. What it does besides giving scores is not known."
+        for model in study.ran
+        if model.foreign_code
+    )
 
 
 def _scores(study: Study, name: str) -> Table:
@@ -83,6 +108,17 @@ def _scores(study: Study, name: str) -> Table:
     rows = [record_of(row) for row in study.product_scores]
     note = "Intervals: patients as the unit. Scans without an answer are left out of AUC, sensitivity and specificity."
     return Table(name, "Products at each site, judged from their scores.", columns, rows, note)
+
+
+def _unanswered_table(study: Study, name: str) -> Table:
+    columns = [
+        Column("model", "Product"),
+        Column("site", "Site"),
+        Column("reason", "Why it gave no answer"),
+        Column("scans", "Scans", lambda v, row: f"{v} of {row.get('given')}", numeric=True),
+    ]
+    rows = [record_of(row) for row in study.unanswered]
+    return Table(name, "Test scans without an answer, by product, site and reason.", columns, rows)
 
 
 def _tests(study: Study, name: str) -> Table:

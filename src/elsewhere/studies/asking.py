@@ -1,0 +1,301 @@
+"""Models of a study that can be run, and its test scans, in; each model's answer to each scan, kept, out.
+
+Raw scans are read through the readers of their sites, once for all models, and handed over as they were scanned: what a
+model does with them is its declaration's affair. Answers and refusals are kept under a key of the model's files, its
+declaration and the scan's files; a scan that a model fails on is asked again at the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from elsewhere import engine
+from elsewhere.errors import BadScan
+from elsewhere.model.cuda import device_of
+from elsewhere.model.runnable import hash_of, open_model
+from elsewhere.model.runnable.declared import RUNNABLE, Declared
+from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
+from elsewhere.scans import store
+from elsewhere.scans.intake import ended
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
+from elsewhere.scans.volume import Preparation, Volume, content_hash
+from elsewhere.studies.file import Site, Study
+from elsewhere.studies.folder import Folder
+from elsewhere.studies.kept import keep_record, kept_record, key
+from elsewhere.studies.keys import typed
+from elsewhere.studies.models import PATHS
+from elsewhere.studies.records import ScanRow, read_identity
+
+DICOM = "dicom"
+Place = tuple[str, str, str]
+"""Model, site, scan."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of a scan.
+
+    Attributes:
+        windows: probability of each window; none where it gave no answer.
+        reason: why it gave none, or "".
+        refused: whether the model itself refused the scan; it would do so again.
+        remarks: what whoever reads its scores should know.
+    """
+
+    windows: tuple[float, ...] = ()
+    reason: str = ""
+    refused: bool = False
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def probability(self) -> float | None:
+        """Of the scan: the highest of its windows (a model that takes their mean gives one); None without an answer."""
+        return max(self.windows, default=None)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One scan, and the models that have not answered it.
+
+    Attributes:
+        kind: of its site.
+        scan: the scan.
+        content: hash of its voxels as they were prepared; "" where nobody knows it.
+        models: each with its hash, and the file that keeps its answer.
+        device: to run networks on.
+    """
+
+    kind: str
+    scan: Scan
+    content: str
+    models: tuple[tuple[Declared, str, Path], ...]
+    device: str
+
+
+def ask_models(
+    study: Study,
+    folder: Folder,
+    rows: Sequence[ScanRow],
+    models: Sequence[Declared],
+    workers: int | None = None,
+) -> dict[Place, Answer]:
+    """Every model's answer to every scan; those that are kept are not asked for again.
+
+    Args:
+        study: the study.
+        folder: its folder.
+        rows: usable scans.
+        models: to ask.
+        workers: processes; None means one per core.
+
+    Raises:
+        BadCheckpoint: a model's file is missing or damaged.
+        BadStudy: a model is not what the study file says of it.
+    """
+    hashes = {model.name: hash_of(model) for model in models}
+    found: dict[Place, Answer] = {}
+    questions: list[Question] = []
+    for site in study.sites:
+        own = [row for row in rows if row.site == site.name]
+        lacking: dict[str, list[tuple[Declared, str, Path]]] = {}
+        for row in own:
+            for model in models:
+                place = folder.answer(key("answers", hashes[model.name], *_identity(row)))
+                if (answer := _kept(place)) is None:
+                    lacking.setdefault(row.scan, []).append((model, hashes[model.name], place))
+                else:
+                    found[model.name, row.site, row.scan] = answer
+        questions += _questions(study, site, [r for r in own if r.scan in lacking], lacking, found)
+    for question, answers in _carried_out(questions, workers, f"Running models ({study.name})"):
+        for (model, _, _), answer in zip(question.models, answers, strict=True):
+            found[model.name, question.scan.site, question.scan.scan] = answer
+    return found
+
+
+def ask_about_new(
+    site: Site, scans: Sequence[Scan], model: Declared, folder: Folder, workers: int | None = None
+) -> dict[str, Answer]:
+    """A model's answer to each scan of a site that no study prepared, by the scans' ids; kept under their files.
+
+    Args:
+        site: the site.
+        scans: of it.
+        model: to ask.
+        folder: of the study that the model stands in.
+        workers: processes; None means one per core.
+
+    Raises:
+        BadCheckpoint, BadStudy, BadInstallation: as `ask_models`.
+    """
+    accelerator = str(read_identity(folder)["settings"]["training"]["accelerator"])
+    sha, device = hash_of(model), device_of(accelerator)
+    form = site.kind, reader(site.kind).READER_VERSION
+    found: dict[str, Answer] = {}
+    questions: list[Question] = []
+    for scan in scans:
+        try:
+            place = folder.answer(key("answers", sha, store.key(scan, site.root, form, Preparation())))
+        except BadScan as error:
+            found[scan.scan] = Answer(reason=error.what)
+            continue
+        if (answer := _kept(place)) is None:
+            questions.append(Question(site.kind, scan, "", ((model, sha, place),), device))
+        else:
+            found[scan.scan] = answer
+    done = _carried_out(questions, workers, f"Running {model.name}")
+    return found | {question.scan.scan: answers[0] for question, answers in done}
+
+
+def _questions(
+    study: Study,
+    site: Site,
+    rows: Sequence[ScanRow],
+    lacking: Mapping[str, Sequence[tuple[Declared, str, Path]]],
+    found: dict[Place, Answer],
+) -> list[Question]:
+    """One question for each scan; to scans that are gone the answer is that."""
+    if not rows:
+        return []
+    listed = {s.scan: s for s in reader(site.kind).find(site.root, site.name, site.labels, **site.options).scans}
+    device = device_of(study.training.accelerator)
+    questions = []
+    for row in rows:
+        if row.scan in listed:
+            questions.append(Question(site.kind, listed[row.scan], row.content_hash, tuple(lacking[row.scan]), device))
+        else:
+            gone = Answer(reason="the scan is no longer at its site")
+            found |= {(model.name, row.site, row.scan): gone for model, _, _ in lacking[row.scan]}
+    return questions
+
+
+def _carried_out(
+    questions: Sequence[Question], workers: int | None, describe: str
+) -> list[tuple[Question, tuple[Answer, ...]]]:
+    def died(index: int, how: engine.Ended) -> tuple[Answer, ...]:
+        reason = ended(questions[index].scan, str(how)).what
+        return tuple(Answer(reason=reason) for _ in questions[index].models)
+
+    tasks = [(question,) for question in questions]
+    if questions and questions[0].device == "cuda":
+        workers = workers or 1  # processes side by side on one card only slow each other down
+    done = engine.run(ask, tasks, workers=workers, describe=describe, died=died)
+    return [(questions[index], answers) for index, answers in done]
+
+
+def ask(question: Question) -> tuple[Answer, ...]:
+    """Read one scan, and ask each of a question's models; answers and refusals are kept, failures are not.
+
+    Raises:
+        BadCheckpoint, BadStudy, BadInstallation: a model cannot be opened, or is not what is said of it.
+        OSError: the folder cannot be written.
+    """
+    try:
+        given = read_given(question.kind, question.scan, question.content)
+    except BadScan as error:
+        return tuple(Answer(reason=error.what) for _ in question.models)
+    return tuple(_asked(given, question, *model) for model in question.models)
+
+
+def _asked(given: GivenScan, question: Question, declared: Declared, sha: str, place: Path) -> Answer:
+    answer = answer_of(opened(declared, sha, question.device), given)
+    if answer.windows or answer.refused:
+        keep_record(place, asdict(answer))
+    return answer
+
+
+@lru_cache(maxsize=4)
+def opened(declared: Declared, sha: str, device: str) -> RunnableModel:  # noqa: ARG001 - the hash is part of the cache's key
+    """A model, opened once in each process; raises as `open_model`."""
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    return open_model(declared, device)
+
+
+def answer_of(model: RunnableModel, given: GivenScan) -> Answer:
+    """What a model says of a scan; one that it fails on is an answer with a reason, never an end.
+
+    Raises:
+        BadCheckpoint, BadStudy, BadInstallation: the model is not what is said of it.
+    """
+    try:
+        windows = tuple(float(p) for p in model.score(given))
+    except Refused as error:
+        return Answer(reason=error.what, refused=True, remarks=model.remarks)
+    except BadScan as error:
+        return Answer(reason=error.what, remarks=model.remarks)
+    return Answer(windows, remarks=model.remarks)
+
+
+def read_given(kind: str, scan: Scan, content: str = "") -> GivenScan:
+    """A scan as it is handed to a model.
+
+    Args:
+        kind: of its site.
+        scan: the scan.
+        content: hash of its voxels as they were prepared; "" where nobody knows it.
+
+    Raises:
+        BadScan: it cannot be read, or its voxels are others.
+    """
+    try:
+        volume = reader(kind).read(scan)
+    except BadScan:
+        raise
+    except Exception as error:  # one bad scan never stops a site, whatever a codec does with it
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        raise BadScan(f"{scan.site}: {scan.scan}", what, "Take the scan out, or report it with this message") from error
+    if content and content_hash(volume.voxels) != content:
+        raise BadScan(f"{scan.site}: {scan.scan}", "is not what was prepared", "Run `elsewhere prepare` again")
+    return given_of(scan, volume, scan.files if kind == DICOM else ())
+
+
+def given_of(scan: Scan, volume: Volume, dicom: tuple[Path, ...] = ()) -> GivenScan:
+    """A scan with these voxels, as it is handed to a model."""
+    facts = {**volume.facts, **scan.facts}
+    low, high = (facts.get(f"declared_window_{end}") for end in ("low", "high"))
+    window = None if low is None or high is None else (float(low), float(high))
+    return GivenScan(scan.site, scan.patient, scan.scan, volume, window, dicom)
+
+
+def _identity(row: ScanRow) -> list[object]:
+    """What an answer may depend on: voxels, their size, headers (the stored file's name is a hash of the files)."""
+    window = [row.facts.get(f"declared_window_{end}") for end in ("low", "high")]
+    return [row.site, row.scan, Path(row.file).name, row.content_hash, row.units, *window]
+
+
+def _kept(place: Path) -> Answer | None:
+    record = kept_record(place)
+    if not record:
+        return None
+    return Answer(tuple(record["windows"]), record["reason"], record["refused"], tuple(record["remarks"]))
+
+
+def product_of(folder: Folder, name: str) -> Declared | None:
+    """The model of this name that a study can run; None where it has none, or only its scores.
+
+    Raises:
+        BadStudy: as `declared_models`.
+    """
+    return next((declared for declared, _ in declared_models(folder) if declared.name == name), None)
+
+
+def declared_models(folder: Folder) -> list[tuple[Declared, str]]:
+    """The models of a finished study that can be run, as study.json keeps them, and the hash of each one's files then.
+
+    Raises:
+        BadStudy: there is no study, or its record is damaged or of another version.
+    """
+    found = []
+    for record in read_identity(folder)["settings"].get("products", ()):
+        if record["kind"] in RUNNABLE:
+            form = RUNNABLE[record["kind"]]
+            values = {f.name: record[f.name] for f in fields(form) if f.name in record}
+            values |= {k: folder.place(values[k]) for k in PATHS if values.get(k) is not None}
+            declared: Declared = typed(folder.study, f"products.{record['name']}", form, values)
+            found.append((declared, str(record["sha256"])))
+    return found
