@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elsewhere.commands.study import run_study
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
+from elsewhere.studies.folder import Folder
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,14 @@ def tiny_study_file(tiny_sites: Path, tmp_path_factory: pytest.TempPathFactory) 
 def tiny_study(tiny_study_file: Path, tmp_path: Path) -> Path:
     """A copy of that study file for a test to change."""
     return Path(shutil.copy(tiny_study_file, tmp_path / "tiny.toml"))
+
+
+@pytest.fixture(scope="session")
+def finished_study(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny study, run to its end; not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    run_study(tiny_study_file, Folder(out), workers=1)
+    return out
 
 
 FAULT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pkgutil
 import re
@@ -17,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import elsewhere
-from elsewhere import cli, files
+from elsewhere import cli, engine, files
 from elsewhere.scans import store
 
 HEAVY = ("torch", "lightning", "numpy", "scipy", "matplotlib", "pydicom", "SimpleITK", "rich", "pyarrow")
@@ -65,6 +66,133 @@ def test_without_a_word_it_shows_its_help() -> None:
     assert "Not a medical device" in CliRunner().invoke(cli.app, []).output
     found = subprocess.run([sys.executable, "-m", "elsewhere", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("elsewhere ")
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_options_of_every_command_stand_before_or_behind_it(behind: bool) -> None:
+    words = ["plan", "--prevalence", "0.3", "--auc", "0.8"]
+    result = CliRunner().invoke(cli.app, [*words, "--json"] if behind else ["--json", *words])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["exit_code"] == 0
+    assert record["results"][0]["measure"] == "discrimination (AUC)"
+    plain = CliRunner().invoke(cli.app, words)  # what was asked of one run is not asked of the next
+    assert plain.stdout.startswith("measure")
+
+
+def test_nothing_is_an_option_behind_two_dashes() -> None:
+    result = CliRunner().invoke(cli.app, ["report", "--", "--json"])
+    assert "--json: holds no study" in str(result.exception)
+
+
+def test_quiet_says_results_and_errors_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for name, words in {"loud": [], "quiet": ["--quiet"]}.items():
+        engine.speak(engine.Voice())
+        CliRunner().invoke(cli.app, ["plan", "--prevalence", "0.3", "--auc", "0.8", *words])
+        engine.say("a remark")
+        told[name] = "a remark" in capsys.readouterr().err
+    assert told == {"loud": True, "quiet": False}
+    engine.speak(engine.Voice())
+    result = CliRunner().invoke(cli.app, ["--quiet", "--verbose", "plan", "--prevalence", "0.3"])
+    assert result.exit_code == 2
+    assert "say the opposite" in result.output
+
+
+def test_a_log_keeps_what_is_said_with_its_time(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "run.log"
+    words = ["plan", "--prevalence", "0.3", "--auc", "0.8", "--log-file", str(log)]
+    CliRunner().invoke(cli.app, words)
+    engine.say("a remark [not markup]", "Note:")
+    engine.speak(engine.Voice())
+    engine.say("a later remark")
+    lines = log.read_text().splitlines()
+    assert any(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d elsewhere ", line) for line in lines)
+    assert any("Needed: " in line for line in lines)
+    assert lines[-1].endswith("Note: a remark [not markup]")
+
+
+def test_an_error_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    with pytest.raises(SystemExit, match="1"):
+        _main(monkeypatch, "report", "nowhere", "--json", "--log-file", str(log))
+    said = capsys.readouterr()
+    record = json.loads(said.out)
+    assert record["exit_code"] == 1
+    assert (record["error"]["where"], record["error"]["what"]) == ("nowhere", "holds no study (study.json is missing)")
+    assert said.err.startswith("elsewhere: nowhere: holds no study")
+    assert "holds no study" in log.read_text()
+    engine.speak(engine.Voice())
+
+
+def test_a_traceback_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        _main(monkeypatch, "report", "nowhere", "--verbose")
+    assert "Traceback" in capsys.readouterr().err
+    engine.speak(engine.Voice())
+
+
+@pytest.mark.parametrize("given", [["--site", "UTSW,Nowhere"], ["--site", "UTSW", "--site", "Nowhere"]])
+def test_names_with_commas_between_or_repeated(given: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["simulate", str(tmp_path), *given])
+    assert "--site Nowhere: is no simulated site" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["diagnose", "stress"])
+@pytest.mark.parametrize("given", [["--models", "UTSW, Nobody"], ["--models", "UTSW", "--models", "Nobody"]])
+def test_models_with_commas_between_or_repeated(tiny_study: Path, name: str, given: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, [name, str(tiny_study), *given])
+    assert "'Nobody'" in str(result.exception)
+
+
+TYPO = """
+import sys
+from elsewhere.cli import main
+sys.argv = ["elsewhere", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, [m for m in ("torch", "lightning", "matplotlib", "scipy") if m in sys.modules])
+"""
+
+
+def test_a_typo_in_a_study_file_is_met_before_anything_large_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('[sites.A]\nkind = "volumes"\nroot = "a"\n[training]\niteration = 5\n')
+    command = [sys.executable, "-c", TYPO, "study", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "key `training.iteration` is unknown. Did you mean `training.iterations`" in done.stderr
+    assert done.stdout.strip() == "1 []"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["view", "study.toml", "--hardest", "-1"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--seeds", "0"],
+        ["simulate", "out", "--patients", "0"],
+        ["study", "study.toml", "--workers", "-2"],
+        ["stress", "study.toml", "--scans", "-4"],
+        ["audit", "study.toml", "--permutations", "0"],
+        ["diagnose", "study.toml", "--permutations", "-1"],
+        ["verdict", "study", "A", "scans", "--least-auc", "-3"],
+        ["verdict", "study", "A", "scans", "--prevalence", "7"],
+        ["recalibrate", "model.zip", "--threshold", "0.5", "--table", "t.csv"],
+        ["plan", "--prevalence", "1.5"],
+        ["plan", "--prevalence", "0.3", "--auc", "0.8", "--auc-width", "-0.1"],
+        ["plan", "--prevalence", "0.3", "--auc", "0.8", "--scans-per-patient", "0"],
+        ["plan", "--prevalence", "0.3", "--auc", "0.8", "--correlation", "5"],
+        ["evaluate", "scores.csv", "--next", "-5"],
+        ["evaluate", "scores.csv", "--least-sensitivity", "80"],
+    ],
+    ids=lambda words: " ".join(words[:1] + words[-2:]),
+)
+def test_negative_and_absurd_numbers_are_a_wrong_command_line(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('[sites.A]\nkind = "volumes"\nroot = "a"\n')
+    result = CliRunner().invoke(cli.app, [str(file) if word == "study.toml" else word for word in words])
+    assert (result.exit_code, result.exception.__class__) == (2, SystemExit), result.output
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

@@ -152,3 +152,24 @@ def _wait_for(look: Callable[[], list[int]], count: int) -> list[int]:
             return sorted(found)
         time.sleep(0.1)
     return sorted(found)
+
+
+UNGUARDED = """
+from elsewhere import engine
+print(sorted(result for _, result in engine.run(abs, [(-1,), (-2,), (-3,)], workers=2)))
+"""
+GUARDED = """
+from elsewhere import engine
+def double(value):
+    return 2 * value
+if __name__ == "__main__":
+    print(sorted(result for _, result in engine.run(double, [(1,), (2,)], workers=2)))
+"""
+
+
+@pytest.mark.parametrize(("script", "said"), [(UNGUARDED, "[1, 2, 3]"), (GUARDED, "[2, 4]")])
+def test_a_script_needs_no_guard_unless_the_work_is_its_own(tmp_path: Path, script: str, said: str) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == said

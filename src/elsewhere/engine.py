@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import pickle
 import signal
@@ -12,9 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
@@ -32,7 +35,63 @@ START = "start of a worker"
 PAUSE = 0.3  # seconds between looks at the workers
 LEAST_DONE = 0.05  # of a task, before anything is said of its speed
 ENDING = 2.0  # seconds that a worker has to remove its half-written files
-console = Console(stderr=True, markup=False)  # names and paths of users hold square brackets
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What a run says, and where.
+
+    Attributes:
+        quiet: nothing but results and errors.
+        json: results as JSON, by whoever started the run: `tell` is silent.
+        verbose: also where the time went, and the traceback of an error.
+        log: file to which everything that is said is added, with its time; None for none.
+    """
+
+    quiet: bool = False
+    json: bool = False
+    verbose: bool = False
+    log: Path | None = None
+
+
+class Speaker(Console):
+    """The console of a run; what it prints goes into the log, too."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, and add the same to the log where there is one."""
+        super().print(*objects, **options)
+        log(*objects, **options)
+
+
+console: Console = Speaker(stderr=True, markup=False)  # names and paths of users hold square brackets
+_voices = [Voice()]
+
+
+def voice() -> Voice:
+    """What this run says."""
+    return _voices[-1]
+
+
+def speak(voice: Voice) -> None:
+    """Say from now on what a voice says, in workers, too.
+
+    Raises:
+        OSError: the log cannot be written.
+    """
+    _voices[:], console.quiet = [voice], voice.quiet
+    if voice.log is not None:
+        voice.log.parent.mkdir(parents=True, exist_ok=True)
+        voice.log.open("a").close()
+
+
+def log(*objects: Any, **options: Any) -> None:
+    """Add to the log, where there is one, what is printed elsewhere."""
+    path = voice().log
+    if path is not None:
+        text = io.StringIO()
+        Console(file=text, width=160, markup=False, color_system=None).print(*objects, **options)
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text.getvalue()}")
 
 
 @dataclass(frozen=True)
@@ -70,6 +129,13 @@ def say(words: object, mark: str = "", style: str = "") -> None:
         style: of the mark, as rich names it.
     """
     console.print(Text.assemble((f"{mark} " if mark else "", style), str(words)), soft_wrap=True)
+
+
+def tell(words: object) -> None:
+    """Print a result on the standard output, as it stands; nothing where results are wanted as JSON."""
+    if not voice().json:
+        print(words)
+    log(Text(str(words)), soft_wrap=True)
 
 
 def cores() -> int:
@@ -144,8 +210,8 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         asked = time.time() if stages.measuring() else 0.0
-        self.process = context.Process(target=_serve, args=(theirs, work, ticks, os.getpid(), asked))
-        with _threads(threads):
+        self.process = context.Process(target=_serve, args=(theirs, work, ticks, os.getpid(), asked, voice()))
+        with _threads(threads), _without_main(work):
             self.process.start()
         theirs.close()
         self.index: int | None = None
@@ -270,9 +336,31 @@ def _threads(number: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection, work: Callable[..., Any], ticks: bool, parent: int, asked: float) -> None:
+@contextmanager
+def _without_main(work: Callable[..., Any]) -> Iterator[None]:
+    """Processes started inside do not import the script that started this one: it needs no `if __name__ == …` then.
+
+    Only where the work itself is defined in that script it has to be imported.
+    """
+    main = sys.modules["__main__"]
+    parts = [work, *getattr(work, "args", ())]
+    if any(getattr(getattr(part, "func", part), "__module__", "") == "__main__" for part in parts):
+        yield
+        return
+    hidden: dict[str, object] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    vars(main).update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
+
+
+def _serve(  # noqa: PLR0917 - a process is given its arguments by place
+    pipe: Connection, work: Callable[..., Any], ticks: bool, parent: int, asked: float, voice: Voice
+) -> None:
     """A worker's life: a task in, its answer out, until the pipe is closed."""
     _start_worker(parent, asked)
+    speak(voice)
     tick = [lambda share, text: pipe.send(("tick", (share, text)))] if ticks else []
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -312,8 +400,8 @@ def _start_worker(parent: int, asked: float) -> None:
 
 @contextmanager
 def profiled(wanted: bool) -> Iterator[None]:
-    """Where wanted, measure the stages of what runs inside, here and in workers, and print them at the end."""
-    if not wanted:
+    """Where wanted, or verbose, measure the stages of what runs inside, here and in workers; print them at the end."""
+    if not (wanted or voice().verbose):
         yield
         return
     stages.start()

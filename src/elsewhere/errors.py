@@ -38,6 +38,19 @@ class BadStudy(ElsewhereError):
     """A study file, or what it asks for, cannot be carried out."""
 
 
+class BadOption(ElsewhereError):
+    """An option or argument of a command, or of its function, is outside its range."""
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.what}. {self.next_step}"
+
+    @classmethod
+    def of_value(cls, error: ValueError) -> BadOption:
+        """From a message that begins with the name of a parameter, as `least_auc must be …`."""
+        name, _, what = str(error).partition(" ")
+        return cls(f"--{name.replace('_', '-')}", what, "Give another value")
+
+
 class BadCheckpoint(ElsewhereError):
     """A checkpoint is damaged or does not fit what it is used for."""
 

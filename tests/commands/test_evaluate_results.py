@@ -48,4 +48,4 @@ def test_either_a_table_or_reports(tmp_path: Path) -> None:
     for words in ([], ["a.csv", "--results", str(tmp_path)]):
         result = CliRunner().invoke(app, ["evaluate", *words])
         assert result.exit_code == 2
-        assert "give either a table of scores, or a folder" in " ".join(result.output.split())
+        assert "takes either a table of scores, or a folder" in " ".join(result.output.split())

@@ -35,3 +35,13 @@ def test_a_card_that_is_not_there(tmp_path: Path) -> None:
             continue
         with pytest.raises(BadStudy, match=r'training\.accelerator: is .cuda., but .*no CUDA device.*Use "auto"'):
             check_device(study)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
+@pytest.mark.parametrize("words", [["train", "A"], ["predict", "A", "A"], ["study"]])
+def test_a_card_that_is_not_there_is_said_before_anything_is_read(tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('[sites.A]\nkind = "volumes"\nroot = "absent"\n[training]\naccelerator = "cuda"\n')
+    result = CliRunner().invoke(cli.app, [words[0], str(file), *words[1:]])
+    assert isinstance(result.exception, BadStudy), result.exception
+    assert "no CUDA device" in str(result.exception)

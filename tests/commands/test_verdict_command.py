@@ -28,6 +28,8 @@ from elsewhere.scans.slices import encode_slice
 from elsewhere.scans.volume import Volume
 from elsewhere.statistics.verdict import Action, Verdict
 from elsewhere.studies.folder import Folder, read_table
+from elsewhere.studies.known_model import trained_model
+from elsewhere.studies.new_scans import NewScan, scored_scans
 from elsewhere.studies.new_site import new_site, read_options
 from elsewhere.studies.records import read_identity
 
@@ -77,7 +79,7 @@ def test_with_labels_it_measures(made: Path, tmp_path: Path) -> None:
 
 def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
     """A site of the study again: what the model was never trained on is scored as in the study, to the last bit."""
-    judge_site(made, "UTSW", new_site(tiny_sites / "CC-CCII", "cc_ccii"), out=tmp_path, workers=1)
+    judge_site(trained_model(made, "UTSW"), new_site(tiny_sites / "CC-CCII", "cc_ccii"), out=tmp_path, workers=1)
     with (tmp_path / "scans.csv").open() as file:
         found = {r["scan"]: float(r["probability"]) for r in csv.DictReader(file)}
     known = [r for r in read_table(Folder(made).predictions("UTSW", "CC-CCII")) if r["pass"] == -1]
@@ -89,7 +91,7 @@ def test_its_probabilities_are_those_of_predict(made: Path, tiny_sites: Path, tm
 @pytest.mark.parametrize("kind", ["dicom", "volumes", "images"])
 def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kind: str) -> None:
     root = _new_site(tmp_path / "new", kind, labelled=False)
-    said = judge_site(made, "UTSW", new_site(root, kind), out=tmp_path / "v", workers=1)
+    said = judge_site(trained_model(made, "UTSW"), new_site(root, kind), out=tmp_path / "v", workers=1)
     record = _record(tmp_path / "v")
     assert (said.estimated, record["estimated"], record["auc"], record["scans"]) == (True, True, None, 24)
     assert said.exit_code == 21
@@ -100,7 +102,7 @@ def test_without_a_table_it_estimates_or_refuses(made: Path, tmp_path: Path, kin
 
 def test_thick_slices_lie_outside_everything_measured(made: Path, tmp_path: Path) -> None:
     root = _new_site(tmp_path / "new", "volumes", labelled=False, spacing=30.0)
-    said = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    said = judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     assert said.exit_code == 21
     assert any("slice_spacing_mm is 30" in words for words in said.outside)
 
@@ -111,7 +113,7 @@ def test_a_model_with_one_unseen_site_of_two_classes_cannot_be_estimated(made: P
     copy = shutil.copytree(made, tmp_path / "runs" / "copy")
     write_record(copy / "study.json", one)
     root = _new_site(tmp_path / "new", "volumes", labelled=False)
-    said = judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    said = judge_site(trained_model(copy, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     assert (said.exit_code, said.estimate) == (21, None)
     assert "1 site(s)" in said.reason or said.outside
 
@@ -120,7 +122,7 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
     root = _new_site(tmp_path / "new", "volumes")
     (root / "Q3.nii.gz").write_bytes(b"no volume")
     (root / "Q4.nii.gz").unlink()
-    said = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    said = judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     record = _record(tmp_path / "v")
     assert (said.scans, len(record["bad_scans"])) == (22, 2)
     assert any("Q3" in b["scan"] + b["reason"] for b in record["bad_scans"])
@@ -130,7 +132,7 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
 
 
 def test_scans_that_the_model_learned_from_are_left_out(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
-    said = judge_site(made, "UTSW", new_site(tiny_sites / "UTSW", "dicom"), out=tmp_path, workers=1)
+    said = judge_site(trained_model(made, "UTSW"), new_site(tiny_sites / "UTSW", "dicom"), out=tmp_path, workers=1)
     learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] != "test"]
     bad = _record(tmp_path)["bad_scans"]
     assert {b["scan"] for b in bad} == {r["scan"] for r in learned}
@@ -148,15 +150,15 @@ def test_a_labels_table_of_its_own_and_scans_without_label(made: Path, tmp_path:
         cells[column] = "unknown"
         rows[i] = ",".join(cells)
     table.write_text("\n".join(rows) + "\n")
-    said = judge_site(made, "UTSW", new_site(root, "volumes", table), out=tmp_path / "v", workers=1)
+    said = judge_site(trained_model(made, "UTSW"), new_site(root, "volumes", table), out=tmp_path / "v", workers=1)
     assert (said.scans, said.estimated) == (22, False)
     assert any("2 scans without a label" in note for note in said.notes)
 
 
 def test_case_mix_counts_only_where_every_stratum_is_known() -> None:
-    rows = [command.NewScan("a", f"s{stratum}", 1, 0.5, stratum, {}) for stratum in ("F 0", "M 1")]
-    assert list(np.asarray(command.scored_scans(rows).strata)) == ["F 0", "M 1"]
-    assert command.scored_scans([*rows, replace(rows[0], stratum=None)]).strata is None
+    rows = [NewScan("a", f"s{stratum}", 1, 0.5, stratum, {}) for stratum in ("F 0", "M 1")]
+    assert list(np.asarray(scored_scans(rows).strata)) == ["F 0", "M 1"]
+    assert scored_scans([*rows, replace(rows[0], stratum=None)]).strata is None
 
 
 @pytest.mark.parametrize(
@@ -173,22 +175,23 @@ def test_case_mix_counts_only_where_every_stratum_is_known() -> None:
 def test_the_exit_code_is_the_verdicts(monkeypatch: pytest.MonkeyPatch, action: Action, code: int) -> None:
     said = Verdict(action, "why", "what", False, 1, 1, 1, 0.5, "grid", 0.5)
     monkeypatch.setattr(command, "judge_site", lambda *_, **__: said)
+    monkeypatch.setattr(command, "named_model", lambda *_: (None, ["scans"]))
     result = CliRunner().invoke(app, ["verdict", "study", "A", "scans"])
     assert result.exit_code == code
 
 
 def test_what_it_refuses(made: Path, tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match=r"study\.json is missing"):
-        judge_site(tmp_path, "UTSW", new_site(tmp_path))
+        judge_site(trained_model(tmp_path, "UTSW"), new_site(tmp_path))
     with pytest.raises(BadStudy, match="Choose one of its models: "):
-        judge_site(made, "nonsense", new_site(tmp_path))
+        judge_site(trained_model(made, "nonsense"), new_site(tmp_path))
     with pytest.raises(BadStudy, match="--kind: is 'nonsense'"):
         new_site(tmp_path, "nonsense")
     with pytest.raises(BadSite, match="no such folder"):
-        judge_site(made, "UTSW", new_site(tmp_path / "absent"))
+        judge_site(trained_model(made, "UTSW"), new_site(tmp_path / "absent"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadSite):
-        judge_site(made, "UTSW", new_site(tmp_path / "empty", "volumes"))
+        judge_site(trained_model(made, "UTSW"), new_site(tmp_path / "empty", "volumes"))
 
 
 def test_site_options_are_read_as_in_a_study_file() -> None:
@@ -235,11 +238,13 @@ def test_a_site_of_a_study_file(tmp_path: Path) -> None:
 def test_the_option_reaches_the_reader(made: Path, tmp_path: Path) -> None:
     """Stored values are CT numbers, 1024 above HU: with the site's option the scans are those that were written."""
     root = _new_site(tmp_path / "new", "volumes")
-    plain = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
-    same = judge_site(made, "UTSW", new_site(root, "volumes", options={"units": "HU"}), out=tmp_path / "w", workers=1)
+    plain = judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    same = judge_site(
+        trained_model(made, "UTSW"), new_site(root, "volumes", options={"units": "HU"}), out=tmp_path / "w", workers=1
+    )
     assert same.called_positive == plain.called_positive
     shifted = new_site(root, "volumes", options={"units": "relative"})
-    judge_site(made, "UTSW", shifted, out=tmp_path / "x", workers=1)
+    judge_site(trained_model(made, "UTSW"), shifted, out=tmp_path / "x", workers=1)
     assert (tmp_path / "x" / "scans.csv").read_text() != (tmp_path / "w" / "scans.csv").read_text()
     assert "--option units=relative" in (tmp_path / "x" / "verdict.html").read_text(encoding="utf-8")
 
@@ -271,10 +276,13 @@ def test_a_study_that_was_tried_at_home_alone_still_measures(made: Path, tmp_pat
     for site in ("CC-CCII", "COVID-CTset", "MosMedData"):
         Folder(copy).predictions("UTSW", site).unlink()
     root = _new_site(tmp_path / "new", "volumes")
-    assert judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1).auc is not None
+    assert (
+        judge_site(trained_model(copy, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1).auc
+        is not None
+    )
     Folder(copy).predictions("UTSW", "UTSW").unlink()
     with pytest.raises(BadStudy, match=r"UTSW\.parquet: does not exist\. Run `elsewhere study` again"):
-        judge_site(copy, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+        judge_site(trained_model(copy, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
 
 
 def test_a_damaged_checkpoint_is_an_error(made: Path, tmp_path: Path) -> None:
@@ -282,7 +290,10 @@ def test_a_damaged_checkpoint_is_an_error(made: Path, tmp_path: Path) -> None:
     (copy / "models" / "UTSW" / "checkpoint.safetensors").write_bytes(b"cut")
     with pytest.raises(BadCheckpoint):
         judge_site(
-            copy, "UTSW", new_site(_new_site(tmp_path / "new", "volumes"), "volumes"), out=tmp_path / "v", workers=1
+            trained_model(copy, "UTSW"),
+            new_site(_new_site(tmp_path / "new", "volumes"), "volumes"),
+            out=tmp_path / "v",
+            workers=1,
         )
 
 
@@ -291,12 +302,12 @@ def test_a_study_that_was_copied_is_not_tied_to_where_it_was(made: Path, tmp_pat
     copy = Path(shutil.copytree(made, tmp_path / "runs" / "copy"))
     root = _new_site(tmp_path / "new", "volumes")
     before = {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in made.parent.rglob("*")}
-    said = judge_site(copy, "UTSW", new_site(root, "volumes"), workers=1)
+    said = judge_site(trained_model(copy, "UTSW"), new_site(root, "volumes"), workers=1)
     assert {p: (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in made.parent.rglob("*")} == before
     assert (copy / "verdicts" / "UTSW" / "new" / "verdict.html").is_file()
     assert list((copy / "verdicts" / "store").rglob("*.b2nd"))
     assert str(made) not in (copy / "verdicts" / "UTSW" / "new" / "verdict.json").read_text()
-    here = judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    here = judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     assert here.to_record() == said.to_record()
 
 
@@ -305,7 +316,7 @@ def test_a_path_in_square_brackets_is_told_as_it_is(
 ) -> None:
     root = _new_site(tmp_path / "CT [thorax] [/old] [red]x[", "volumes")
     (root / "Q3.nii.gz").write_bytes(b"no volume")
-    judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "[v]", workers=1)
+    judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "[v]", workers=1)
     said = "".join(capsys.readouterr().err.split("\n"))
     assert "1 scan could not be used; the first: Q3" in said
     assert str(tmp_path / "[v]" / "verdict.html") in said
@@ -318,7 +329,7 @@ def test_names_that_no_text_holds_are_no_obstacle(made: Path, tmp_path: Path) ->
     (root / "._Q5.nii.gz").write_bytes(b"mac")
     broken = os.fsencode(root) + b"/b\xf6se.nii.gz"
     Path(os.fsdecode(broken)).write_bytes(b"no volume")
-    judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     record = _record(tmp_path / "v")
     assert (record["scans"], [b["scan"] for b in record["bad_scans"]]) == (24, [r"b\xf6se.nii.gz"])
     with (tmp_path / "v" / "scans.csv").open(encoding="utf-8", newline="") as file:
@@ -355,7 +366,7 @@ def test_a_copy_of_a_training_scan_in_another_matrix_is_found(made: Path, tiny_s
     root = _new_site(tmp_path / "new", "volumes", labelled=False)
     other = Scan("new", "copy", "copy", None, facts={"extension": ".nii.gz"})
     reader("volumes").write(root, other, Volume(wide, "HU", (8.0, 0.35, 0.35), 0))
-    judge_site(made, "UTSW", new_site(root, "volumes"), out=tmp_path / "v", workers=1)
+    judge_site(trained_model(made, "UTSW"), new_site(root, "volumes"), out=tmp_path / "v", workers=1)
     (bad,) = _record(tmp_path / "v")["bad_scans"]
     assert bad["scan"] == "copy.nii.gz"
     assert f"is a copy of UTSW: {scan.scan}" in bad["reason"]

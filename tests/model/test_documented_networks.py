@@ -15,7 +15,7 @@ import pytest
 from elsewhere.commands.demo import study_text
 from elsewhere.model.sample import Case, seed_of
 from elsewhere.model.training import train
-from elsewhere.studies.file import Study, load_study
+from elsewhere.studies.file import SHIPPED, Study, load_study
 
 ROOT = Path(__file__).parents[2]
 SITE = '\n[sites.Here]\nkind = "volumes"\nroot = "here"\n'
@@ -29,7 +29,7 @@ BLOCKS = {
 }
 TEXTS = {name: block if "[sites" in block else SITE + block for name, block in BLOCKS.items()}
 TEXTS |= {f"demo, {protocol}": study_text(protocol, 0, quick=True) for protocol in ("paper", "harmonised")}
-TEXTS |= {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (ROOT / "studies").glob("*.toml")}
+TEXTS |= {path.name: path.read_text(encoding="utf-8") for path in SHIPPED.glob("*.toml")}
 
 
 class Reached(BaseException):

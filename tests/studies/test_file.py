@@ -66,7 +66,7 @@ def test_several_seeds_repeat_the_trainings_and_nothing_else(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["paper", "harmonised"])
 def test_the_shipped_studies_are_the_papers_nine_by_four(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "/data")
-    study = load_study(Path(__file__).parents[2] / "studies" / f"{name}.toml")
+    study = load_study(Path(name))
     assert study.protocol == name
     assert len(study.models) == 9
     assert [s.name for s in study.sites] == ["UTSW", "CC-CCII", "COVID-CTset", "MosMedData"]

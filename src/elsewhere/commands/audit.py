@@ -18,8 +18,8 @@ from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_o
 from elsewhere.scans.scan import Fact
 from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
 from elsewhere.statistics.permutation import p_value, p_words, rounded_floor
-from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.file import Study
+from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.kept import key
 from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
 from elsewhere.studies.records import AUDIT, read_audit, read_scans
@@ -40,20 +40,20 @@ KNOWING = ": knowing only "
 
 
 def audit(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     workers: Workers = None,
     permutations: Annotated[int, typer.Option(min=19, help="Label permutations behind each p-value.")] = PERMUTATIONS,
-) -> None:
+) -> Path:
     """Before training: test whether metadata alone predict the label; find duplicate and corrupted scans.
 
     Prepares the study first where that has not been done. Leaks are reported, not refused. Research use only.
     """
-    plan = load_study(study)
-    folder = Folder(out or default_folder(plan))
+    plan, folder = open_study(study, out)
     if not _is_prepared(plan, folder):
         prepare_study(replace(plan, allow_leak=True), folder, workers)
     _print(audit_study(folder, workers, permutations), folder)
+    return folder.audit
 
 
 def audit_study(folder: Folder, workers: int | None = None, permutations: int = PERMUTATIONS) -> Row:

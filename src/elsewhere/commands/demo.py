@@ -23,7 +23,8 @@ from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
 from elsewhere.scans.phantom.sites import default_sites, in_words
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.learned import stop_if_unlearned
+from elsewhere.studies.learned import say_unlearned
+from elsewhere.studies.results import StudyResult
 
 PATIENTS = {"UTSW": 260, "CC-CCII": 200, "COVID-CTset": 150, "MosMedData": 60}
 QUICK_PATIENTS = {"UTSW": 150, "CC-CCII": 120, "COVID-CTset": 100, "MosMedData": 30}
@@ -105,10 +106,10 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Three single-site models on fewer patients, no shifts.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Another seed: other patients, other trainings.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed: other patients, other trainings.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network, for the spread between them.")] = 1,
     workers: Workers = None,
-) -> None:
+) -> StudyResult:
     """Simulate four sites and run the whole path on them, by the paper's protocol and by the harmonised one.
 
     The same commands as a user would type: simulate, study (prepare, audit, train, predict), diagnose, stress, view,
@@ -116,18 +117,17 @@ def demo(
 
     Exit codes: 0 done, 30 done, but a network did not learn (it is named here and on the page), 1 error.
     """
-    run_demo(
+    return run_demo(
         out or Path("runs/demo-quick" if quick else "runs/demo"), quick=quick, seed=seed, seeds=seeds, workers=workers
     )
 
 
 def run_demo(
     out: Path, *, quick: bool = False, seed: int = 1, seeds: int = 1, workers: int | None = None, steps: Steps = Steps()
-) -> None:
+) -> StudyResult:
     """The demo in a folder, step by step.
 
     Raises:
-        typer.Exit: code 30, once all is written, where a network did not learn.
         ElsewhereError: as the steps.
     """
     patients = QUICK_PATIENTS if quick else PATIENTS
@@ -150,7 +150,7 @@ def run_demo(
     engine.console.print(
         "The sites are simulated: the page shows how the product works, not how the paper's models do."
     )
-    stop_if_unlearned(studies)
+    return StudyResult(tuple(folder.root for _, folder in studies), out / "report.html", say_unlearned(studies))
 
 
 def study_text(protocol: str, seed: int, quick: bool, seeds: int = 1) -> str:

@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
+from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt
-from elsewhere.errors import BadTable
+from elsewhere.errors import BadOption, BadTable
 from elsewhere.files import short_name
 from elsewhere.scans.frozen_scans import with_frozen_labels
 from elsewhere.scans.score_columns import Role
 from elsewhere.scans.score_table import check_table, read_score_table
 from elsewhere.scans.score_values import SCALES, Scale
 from elsewhere.statistics.requirements import Measure, Requirements
-from elsewhere.statistics.stopping import CAP, MEASURES, StopMeasure, StopRule
-from elsewhere.statistics.verdict_rule import EXIT_CODES
-from elsewhere.studies.evaluation import evaluate_table, load_claims, next_scans
+from elsewhere.statistics.stopping import CAP, MEASURES, Stop, StopMeasure, StopRule
+from elsewhere.studies.evaluation import Evaluation, evaluate_table, load_claims, next_scans
 from elsewhere.studies.history import (
     Terms,
     agree,
@@ -82,7 +82,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the page [NAME-evaluation beside the table].")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the product [that of the table].")] = None,
-) -> None:
+) -> Evaluation | Stop:
     """Does a product work on these scans? From a table of its scores, without a scan. Research use only.
 
     It works where the whole 95 % interval meets every requirement; those in brackets stand in for what is not stated.
@@ -92,11 +92,12 @@ def evaluate(
     """
     _check_options(scale, prevalence, margin, keep, (versus, versus_score, versus_threshold), (release, date, out))
     if (scores is None) == (results is None):
-        raise typer.BadParameter("give either a table of scores, or a folder of DICOM reports with --results")
+        what = "takes either a table of scores, or a folder of DICOM reports with --results"
+        raise BadOption("evaluate", what, "Give one of the two")
     try:
         stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at)
     except ValueError as error:
-        raise typer.BadParameter(f"--{str(error).replace('_', '-')}") from error
+        raise BadOption.of_value(error) from error
     given: dict[Role, str] = {}
     columns: list[tuple[Role, str | None]] = [("score", score), ("label", label), ("patient", patient), ("site", site)]
     given |= {role: column for role, column in columns if column is not None}
@@ -109,7 +110,7 @@ def evaluate(
         written = write_results_table(results, folder / "results.csv", labels=labels, score=given.pop("score", None))
         source, scale = written.path, scale or ("percent" if written.percent else None)
         for remark in written.remarks:
-            typer.echo(remark)
+            engine.tell(remark)
     kept = None if keep is None else read_terms(keep)
     entries = [] if keep is None or kept is None else read_entries(keep)
     terms = agree(
@@ -126,7 +127,7 @@ def evaluate(
         )
         stop = next_scans(waiting, rule, folder)
         if stop.state == "go on":
-            raise typer.Exit(EXIT_CODES["cannot tell"])
+            return stop
     table = read_score_table(
         source, given, labels=labels, positive=positive, scale=terms.scale, threshold=threshold, lenient=bool(entries)
     )
@@ -168,8 +169,7 @@ def evaluate(
         print_history(
             write_history(keep, kept or terms, entries, shlex.join(["elsewhere", "history", keep.name])), keep
         )
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    return found
 
 
 def _check_options(  # noqa: PLR0917 - what belongs together
@@ -182,21 +182,20 @@ def _check_options(  # noqa: PLR0917 - what belongs together
 ) -> None:
     """Refuse values outside their range, and options without the one that they belong to."""
     if scale is not None and scale not in SCALES:
-        raise typer.BadParameter(f"--scale must be one of {', '.join(SCALES)}, is {scale}")
+        raise BadOption("--scale", f"must be one of {', '.join(SCALES)}, is {scale}", "Give another")
     if prevalence is not None and not 0 < prevalence < 1:
-        raise typer.BadParameter(f"--prevalence must be above 0 and below 1, is {prevalence:g}")
+        raise BadOption("--prevalence", f"must be above 0 and below 1, is {prevalence:g}", "Give a share")
     if margin is not None and not 0 < margin < 1:
-        raise typer.BadParameter(f"--margin must be above 0 and below 1, is {margin:g}")
+        raise BadOption("--margin", f"must be above 0 and below 1, is {margin:g}", "Give a loss")
     if versus[0] is None:
         lost = [o for o in (None if keep else margin, *versus[1:]) if o is not None]
         if lost:
-            raise typer.BadParameter(
-                f"--margin, --versus-score and --versus-threshold need --versus (given: {lost[0]})"
-            )
+            what = f"--versus-score and --versus-threshold need --versus (given: {lost[0]})"
+            raise BadOption("--margin,", what, "Give the table of the version before")
     if keep is None and (lone := [o for o in kept[:2] if o is not None]):
-        raise typer.BadParameter(f"--release and --date need --keep (given: {lone[0]})")
+        raise BadOption("--release", f"and --date need --keep (given: {lone[0]})", "Give the folder of the history")
     if keep is not None and kept[2] is not None:
-        raise typer.BadParameter("--keep decides where the page lies: leave --out out")
+        raise BadOption("--keep", "decides where the page lies", "Leave --out out")
 
 
 def _as_typed(**given: object) -> list[str]:
@@ -216,7 +215,7 @@ def _scale(text: str | None) -> Scale | None:
 def _stop_rule(step: int, measure: str, cap: int, stated: Requirements) -> StopRule:
     """The stop rule that the options ask for; its need is the requirement on the measure."""
     if measure not in MEASURES:
-        raise typer.BadParameter(f"--stop-on must be one of {', '.join(MEASURES)}, is {measure}")
+        raise BadOption("--stop-on", f"must be one of {', '.join(MEASURES)}, is {measure}", "Give another")
     wanted = next(m for m in MEASURES if m == measure)
     names: dict[StopMeasure, Measure] = {
         "auc": "discrimination (AUC)",
@@ -227,4 +226,4 @@ def _stop_rule(step: int, measure: str, cap: int, stated: Requirements) -> StopR
     try:
         return StopRule(wanted, need, step, cap)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise BadOption("--next", str(error), "Give other numbers") from error

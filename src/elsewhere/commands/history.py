@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from elsewhere.studies.history import print_history, read_history, write_history
+from elsewhere.studies.history import History, print_history, read_history, write_history
 
 
 def history(
     folder: Annotated[Path, typer.Argument(help="Folder that `elsewhere evaluate --keep` was given.")],
-) -> None:
+) -> History:
     """Is a product still what was accepted? Its evaluations over time, control charts, versions. Research use only.
 
     Exit codes: 0 no alarm, 12 below what is required (stop), 14 worse than it was, 20 changed, or nothing can be said
@@ -21,5 +21,4 @@ def history(
     """
     found = write_history(folder, *read_history(folder), shlex.join(["elsewhere", "history", folder.name]))
     print_history(found, folder)
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    return found

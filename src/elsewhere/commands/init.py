@@ -54,7 +54,7 @@ def init(
     kind: Annotated[str | None, typer.Option(help=f"File format: {', '.join(KINDS)} [recognised].")] = None,
     small: Annotated[bool, typer.Option("--small", help="A small network: minutes without a GPU.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for study.toml and the labels tables.")] = Path(),
-) -> None:
+) -> Path:
     """Write a study file and labels tables from folders of scans and one table; nothing is trained.
 
     Says what matched and what did not. On a terminal it asks what it cannot recognise.
@@ -73,6 +73,7 @@ def init(
             engine.say(bad, "Not used:", "yellow")
     file = write_study(inventories, table, given, positive or (), out, small=small, ask=_ask if _terminal() else None)
     engine.say(f"next: elsewhere prepare {file}, then elsewhere study {file}", f"Wrote {file};")
+    return file
 
 
 def write_study(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from elsewhere import engine
+from elsewhere.errors import BadOption
 from elsewhere.statistics.sample_size import Expected, Need, plan_sizes
 
 
@@ -34,7 +36,7 @@ def plan(
     correlation: Annotated[
         float, typer.Option(help="Of scans of one patient (intraclass), with several scans per patient.")
     ] = 0.5,
-) -> None:
+) -> tuple[Need, ...]:
     """How many scans and patients does a validation need? For intervals as narrow as wanted (Riley et al. 2021).
 
     Nothing is read or written: the numbers follow from what is expected. Research use only.
@@ -58,12 +60,15 @@ def plan(
         )
         needs = plan_sizes(expected)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    typer.echo(f"{'measure':28}{'expected':>10}{'width':>8}{'scans':>12}{'patients':>12}{'positive':>12}")
+        raise BadOption("what is expected:", str(error), "Give other numbers") from error
+    engine.tell(f"{'measure':28}{'expected':>10}{'width':>8}{'scans':>12}{'patients':>12}{'positive':>12}")
     for n in needs:
-        typer.echo(f"{n.measure:28}{n.expected:>10.3g}{n.width:>8.3g}{n.scans:>12,}{n.patients:>12,}{n.positives:>12,}")
+        engine.tell(
+            f"{n.measure:28}{n.expected:>10.3g}{n.width:>8.3g}{n.scans:>12,}{n.patients:>12,}{n.positives:>12,}"
+        )
     for line in _words(needs, expected):
-        typer.echo(line)
+        engine.tell(line)
+    return needs
 
 
 def _words(needs: tuple[Need, ...], expected: Expected) -> list[str]:

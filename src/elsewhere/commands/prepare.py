@@ -20,9 +20,9 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
 from elsewhere.statistics.audit import audit
-from elsewhere.studies.file import Site, Study, load_study
-from elsewhere.studies.folder import Folder, default_folder, forget
-from elsewhere.studies.ingest import take_in_all
+from elsewhere.studies.file import Site, Study
+from elsewhere.studies.folder import Folder, forget, open_study
+from elsewhere.studies.ingest import announce_store, take_in_all
 from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audit
 from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
@@ -32,15 +32,16 @@ AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "bla
 
 
 def prepare(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
     workers: Workers = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
-) -> None:
-    """Read, check and store the scans of every site; print and keep the audit."""
-    plan = load_study(study)
+) -> Path:
+    """Read, check and store the scans of every site; print and keep the audit. Gives the study's folder."""
+    plan, folder = open_study(study, out)
     with engine.profiled(profile):
-        prepare_study(plan, Folder(out or default_folder(plan)), workers)
+        prepare_study(plan, folder, workers)
+    return folder.root
 
 
 def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, whole: bool = False) -> None:
@@ -101,6 +102,7 @@ def _take_in_all(
     study: Study, folder: Folder, scans: Sequence[Scan], subsets: Mapping[tuple[str, str], str], workers: int | None
 ) -> tuple[list[ScanRow], list[tuple[str, str, BadScan]]]:
     tasks = []
+    announce_store(study_store(study, folder))
     for scan in scans:
         site = study.site(scan.site)
         tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation, examine))

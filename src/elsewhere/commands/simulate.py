@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from elsewhere import engine
-from elsewhere.commands import Workers
+from elsewhere.commands import Workers, split_names
 from elsewhere.errors import BadStudy
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, truth_files, write_sites
 from elsewhere.scans.phantom.sites import default_sites, turn
@@ -19,7 +19,10 @@ from elsewhere.scans.phantom.ties import SiteSettings
 
 def simulate(  # noqa: PLR0917 - one option each
     out: Annotated[Path, typer.Argument(help="Folder for the sites.")],
-    site: Annotated[list[str] | None, typer.Option(help="UTSW, CC-CCII, COVID-CTset or MosMedData [all].")] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(help="UTSW, CC-CCII, COVID-CTset, MosMedData, with commas between or repeated [all]."),
+    ] = None,
     patients: Annotated[int | None, typer.Option(min=1, help="Patients of each site [300, 240, 180, 120].")] = None,
     matrix: Annotated[int, typer.Option(min=32, max=1024, help="Rows and columns.")] = 96,
     finest: Annotated[float, typer.Option(min=0.5, help="Finest slice distance in mm.")] = 4.0,
@@ -27,17 +30,18 @@ def simulate(  # noqa: PLR0917 - one option each
     ties: Annotated[float, typer.Option(min=0, max=1, help="All ties to the label, times their usual strength.")] = 1.0,
     dial: Annotated[list[str] | None, typer.Option(help="One tie: UTSW.kernel=0.5, CC-CCII.all=0 …")] = None,
     workers: Workers = None,
-) -> None:
+) -> list[Path]:
     """Make simulated sites in their published layouts, with the planted truth beside each; finished ones are kept.
 
     Research use only. Not a medical device.
     """
-    sites = set_dials(choose_sites(site or [], patients, ties), dial or [])
+    sites = set_dials(choose_sites(split_names(site), patients, ties), split_names(dial))
     simulation = Simulation(seed, matrix, finest, sites)
     folders = write_sites(simulation, out, partial(engine.run, workers=workers))
     for folder in folders:
-        typer.echo(f"{folder}  (truth: {truth_files(out, folder.name)[0]})")
-    typer.echo(PLANTED)
+        engine.tell(f"{folder}  (truth: {truth_files(out, folder.name)[0]})")
+    engine.tell(PLANTED)
+    return folders
 
 
 def choose_sites(names: list[str], patients: int | None, ties: float = 1.0) -> tuple[SiteSettings, ...]:

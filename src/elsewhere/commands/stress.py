@@ -17,7 +17,7 @@ import typer
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.commands import Workers
+from elsewhere.commands import Workers, split_names
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
@@ -28,8 +28,8 @@ from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.decision import OperatingPoint, choose_threshold
 from elsewhere.statistics.dose import Dosed, dose_curve
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
-from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.file import Study
+from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.predictions import fitting_predictions, validation_at_home
@@ -74,23 +74,25 @@ class Home:
 
 
 def stress(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     *,
-    models: Annotated[str, typer.Option(help="Comma-separated model names [single-site models].")] = "",
-    shifts: Annotated[str, typer.Option(help=f"Comma-separated shifts [all]: {', '.join(LADDERS)}.")] = "",
-    doses: Annotated[str, typer.Option(help="Comma-separated doses of one shift [its usual ones].")] = "",
+    models: Annotated[
+        list[str] | None, typer.Option(help="Model names, comma-separated or repeated [single-site models].")
+    ] = None,
+    shifts: Annotated[list[str] | None, typer.Option(help=f"Shifts, likewise [all]: {', '.join(LADDERS)}.")] = None,
+    doses: Annotated[list[str] | None, typer.Option(help="Doses of one shift, likewise [its usual ones].")] = None,
     scans: Annotated[
         int,
         typer.Option(min=2, help=f"Test scans per site, half of each class; a shift is named from {FEWEST} on."),
     ] = SCANS,
     workers: Workers = None,
-) -> None:
+) -> Path:
     """Shift home scans step by step (kernel, noise, …), predict, and find which shift could explain another site."""
-    plan = load_study(study)
-    folder = Folder(out or default_folder(plan))
-    chosen = _shifts(_names(shifts), _names(doses))
-    run_stress(plan, folder, _names(models), chosen, scans=scans, workers=workers)
+    plan, folder = open_study(study, out)
+    chosen = _shifts(split_names(shifts), split_names(doses))
+    run_stress(plan, folder, split_names(models), chosen, scans=scans, workers=workers)
+    return folder.stress_curves
 
 
 def run_stress(
@@ -165,10 +167,6 @@ def _carried_out(function: Any, tasks: Sequence[Task] | Sequence[Look], workers:
 
 
 # What is asked ----------------------------------------------------------------------------------------------------
-
-
-def _names(given: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
 def _shifts(names: Sequence[str], doses: Sequence[str]) -> tuple[Shift, ...]:

@@ -17,7 +17,6 @@ from elsewhere.commands.predict import predict_site
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import print_warnings, train_model
-from elsewhere.errors import BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
@@ -30,38 +29,47 @@ from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder
-from elsewhere.studies.learned import learned_models, stop_if_unlearned, write_learned
+from elsewhere.studies.folder import Folder, open_study, put_aside
+from elsewhere.studies.learned import learned_models, say_unlearned, write_learned
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
 from elsewhere.studies.products import score_products
 from elsewhere.studies.records import IDENTITY, SCORES, SEEDS, scores_key, usable_rows
+from elsewhere.studies.results import StudyResult
+from elsewhere.studies.trainings import check_device
 from elsewhere.wording import numbered
 
 Points = dict[tuple[Reading, str], OperatingPoint]
 
 
 def study(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="Folder for the results [runs/NAME].")] = None,
     *,
     workers: Workers = None,
     commands: Annotated[bool, typer.Option("--commands", help="Print the commands for a cluster instead.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it takes, and run nothing.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Put what was trained aside, and train anew; scans stay prepared.")
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
-) -> None:
+) -> StudyResult:
     """Prepare, train every combination, test at every site, score, and write the page. Resumable at any point.
 
     Exit codes: 0 done, 30 done, but a model learned nothing (it is named here and on the page), 1 error.
     """
-    plan = load_study(study)
-    folder = Folder(out or default_folder(plan))
+    plan, folder = open_study(study, out)
     if commands:
-        print("\n".join(cluster_commands(study, folder, plan)))
-        return
+        lines = tuple(cluster_commands(study, folder, plan))
+        engine.tell("\n".join(lines))
+        return StudyResult((folder.root,), None, commands=lines)
     check_device(plan)
     if plan_only:
         print_plan(plan, folder)
-        return
+        return StudyResult((folder.root,), None)
+    if out is None:
+        engine.say(folder.root, "Results go to")
+    if restart and (aside := put_aside(folder)) is not None:
+        engine.say(aside, "Put aside:")
     if plan.training.accelerator == "auto" and device_of("auto") == "cpu" and _untrained(plan, folder):
         engine.say(
             f'{_pace(plan)}; `[network] preset = "small"` takes minutes and shows the whole path', "No GPU found:"
@@ -69,15 +77,8 @@ def study(
     with engine.profiled(profile):
         run_study(study, folder, workers)
         with stage("page"):
-            report([folder.root])
-    stop_if_unlearned([(plan, folder)])
-
-
-def check_device(plan: Study) -> None:
-    """Refuse at once what would fail after preparing. Raises BadStudy where CUDA is asked for and there is none."""
-    if plan.training.accelerator == "cuda" and device_of("cuda") == "cpu":
-        what = "is 'cuda', but this machine has no CUDA device that torch sees"
-        raise BadStudy("training.accelerator", what, 'Use "auto" or "cpu", or run it where there is a GPU')
+            page = report([folder.root])
+    return StudyResult((folder.root,), page, say_unlearned([(plan, folder)]))
 
 
 def print_plan(plan: Study, folder: Folder) -> None:

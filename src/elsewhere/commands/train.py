@@ -14,25 +14,27 @@ from elsewhere.errors import BadStudy
 from elsewhere.model import training
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.records import usable_rows
-from elsewhere.studies.trainings import training_job
+from elsewhere.studies.trainings import check_device, training_job
 
 
 def train(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     model: Annotated[str, typer.Argument(help="Name of the model: its training sites joined by '+'.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
-) -> None:
-    """Train one model of a prepared study; started again it goes on where it was killed."""
-    folder = Folder(out or default_folder(load_study(study)))
+) -> Path:
+    """Train one model of a prepared study; started again it goes on where it was killed. Gives the model's folder."""
+    plan, folder = open_study(study, out)
+    check_device(plan)
     with engine.profiled(profile):
         for _, warnings in engine.run(
             train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True
         ):
             engine.say(folder.model(model), f"{model}:")
             print_warnings(model, warnings)
+    return folder.model(model)
 
 
 def print_warnings(model: str, warnings: Collection[str]) -> None:

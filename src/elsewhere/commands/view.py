@@ -16,6 +16,7 @@ import typer
 from numpy.typing import NDArray
 
 from elsewhere import engine
+from elsewhere.commands import split_names
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.files import short_name, write_whole
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
@@ -40,8 +41,10 @@ from elsewhere.scans.store import Shelf
 from elsewhere.scans.tables import read_lines
 from elsewhere.scans.units import USUAL_OFFSET
 from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
-from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.exported import is_exported, read_model
+from elsewhere.studies.file import Study
+from elsewhere.studies.folder import Folder, open_study
+from elsewhere.studies.known_model import KnownModel
 from elsewhere.studies.predictions import fitting_predictions, join_predictions
 from elsewhere.studies.prepared import case_of, shelf_reader
 from elsewhere.studies.records import SCORES, ScanRow, usable_rows
@@ -110,32 +113,36 @@ class Drawn:
 
 
 def view(
-    study: Annotated[Path, typer.Argument(help="Study file (TOML).")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     *,
-    scan: Annotated[list[str] | None, typer.Option(help="A scan to show, SITE/SCAN.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model whose scores and overlay are shown [none].")] = None,
-    hardest: Annotated[int, typer.Option(help="Also the N test scans that this model gets most wrong.")] = 0,
+    scan: Annotated[
+        list[str] | None, typer.Option(help="Scans to show, SITE/SCAN, with commas between or repeated.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose scores and overlay are shown, or its .zip.")] = None,
+    hardest: Annotated[int, typer.Option(min=0, help="Also the N test scans that this model gets most wrong.")] = 0,
     grid: Annotated[
         str, typer.Option(help="What is drawn: prepared (as the network sees it) or original.")
     ] = "prepared",
     bits: Annotated[int, typer.Option(help="8 (small) or 16 (every CT number) for each voxel.")] = 8,
     marks: Annotated[Path | None, typer.Option(help="Table of slices marked by people: scan, slice, mark.")] = None,
     page: Annotated[Path | None, typer.Option(help="File to write [OUT/views/NAME.html].")] = None,
-) -> None:
+) -> Path:
     """Write a page that draws scans, with what the network looked at. It holds patient data. Research use only."""
-    plan = load_study(study)
-    folder = Folder(out or default_folder(plan))
+    plan, folder = open_study(study, out)
     _check(grid, bits, model, hardest)
     _check_model(plan, model)
     rows = usable_rows(folder)
-    chosen = [_row(rows, name, folder) for name in scan or ()]
+    names = {f"{row.site}/{row.scan}" for row in rows}
+    wanted = [one for text in scan or () for one in ([text] if text in names else split_names([text]))]
+    chosen = [_row(rows, name, folder) for name in wanted]
     chosen += [row for row in _hardest(folder, rows, model, hardest) if row not in chosen]
     if not chosen:
         raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
     wish = Wish(grid, bits, _marks(marks, chosen) if marks else None)
     target = page or folder.view(_file_name(chosen, model))
     write_view(plan, folder, chosen, target, model=model, wish=wish)
+    return target
 
 
 def write_view(
@@ -170,6 +177,8 @@ def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
         raise BadStudy("--bits", f"is {bits}", "Use 8 or 16")
     if hardest and not model:
         raise BadStudy("--hardest", "is given without --model", "Say for which model: --model NAME")
+    if hardest and model and is_exported(Path(model)):
+        raise BadStudy("--hardest", "is given with an exported model, which this study did not test", "Give --scan")
 
 
 def _check_model(study: Study, model: str | None) -> None:
@@ -210,7 +219,8 @@ def _hardest(folder: Folder, rows: Collection[ScanRow], model: str | None, count
 
 def _file_name(rows: Sequence[ScanRow], model: str | None) -> str:
     names = [f"{rows[0].site}-{rows[0].scan}", *([f"and-{len(rows) - 1}-more"] if rows[1:] else [])]
-    return short_name(re.sub(r"[^\w.+-]+", "-", "-".join([*names, *([model] if model else [])])))
+    named = [Path(model).stem if is_exported(Path(model)) else model] if model else []
+    return short_name(re.sub(r"[^\w.+-]+", "-", "-".join([*names, *named])))
 
 
 def _marks(path: Path, rows: Collection[ScanRow]) -> Marks:
@@ -257,19 +267,36 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     if model is None:
         return None
     _check_model(study, model)
-    if model not in study.models:
+    exported = _exported(study, model)
+    if exported is None and model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
-    network, _ = load_checkpoint(folder.checkpoint(model))
+    network = load_checkpoint(folder.checkpoint(model))[0] if exported is None else exported.load()
     read, long = shelf_reader(rows), network.settings.input[0]
+    say = float if exported is None else exported.adjusted
 
     def ask(row: ScanRow) -> Answer:
         case = case_of(row)
         found = predict(network, case, read, study.sample, study.prediction.stride)
         starts = evaluation_windows(case.slices, long, study.prediction.stride)
-        windows = [(s, min(s + long, case.slices), float(p)) for s, p in zip(starts, found, strict=True)]
+        windows = [(s, min(s + long, case.slices), say(float(p))) for s, p in zip(starts, found, strict=True)]
         return windows, find_saliency(network, case, read, study.sample, study.prediction.stride)
 
     return ask
+
+
+def _exported(study: Study, model: str) -> KnownModel | None:
+    """The model of an exported file; None where the name is no file's.
+
+    Raises:
+        BadStudy: it takes scans that are prepared otherwise than this study's.
+    """
+    if not is_exported(Path(model)):
+        return None
+    known = read_model(Path(model))
+    if (known.settings.preparation, known.settings.sample) != (study.preparation, study.sample):
+        what = f"takes scans that are prepared otherwise than those of the study {study.name}"
+        raise BadStudy(model, what, "Show scans of a study with the same [network] input, [preparation] and [sample]")
+    return known
 
 
 def _case(study: Study, row: ScanRow, wish: Wish, ask: Ask | None, original: Volume | None = None) -> Shown:
@@ -406,10 +433,10 @@ def _overlay(looked: Saliency, drawn: Drawn, slices: int) -> Overlay:
 
 def _looked_words(looked: Saliency, start: int, stop: int) -> str:
     if not looked.cells.any():
-        return "Nothing in the scan spoke for COVID to this model: there is nothing to draw."
+        return "Nothing in the scan spoke for the positive class to this model: there is nothing to draw."
     cells = " x ".join(map(str, looked.cells.shape))
     return (
-        f"HiResCAM of the most COVID-like window (slices {start + 1} to {stop}): where its evidence for COVID came "
+        f"HiResCAM of the most positive window (slices {start + 1} to {stop}): where its evidence for positive came "
         f"from, on {cells} cells, smoothed between them. Evidence against is not drawn."
     )
 
@@ -445,6 +472,9 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     command = _as_typed(sys.argv[1:]) if sys.argv[1:2] == ["view"] else "elsewhere view"
     if model is None:
         return Occasion(study.name, study.origin, command=command)
+    if (known := _exported(study, model)) is not None:
+        named = known.name, known.trained_on, known.point.threshold, known.checkpoint
+        return Occasion(study.name, study.origin, *named, command)
     record = read_checkpoint_record(folder.checkpoint(model))
     scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
     own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))

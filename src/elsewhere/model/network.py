@@ -7,7 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial, reduce
 from importlib.metadata import version
 from pathlib import Path
@@ -23,136 +23,11 @@ from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
 from elsewhere.memory import LARGEST_SMALL, keep_freed_memory
 from elsewhere.model.dropblock import DropBlock
-
-Size = tuple[int, int, int]
+from elsewhere.model.settings import NetworkSettings, Size, network_settings
 
 CHECKPOINT_FORMAT = 2
 READ_FORMATS = (1, CHECKPOINT_FORMAT)
 """1, of elsewhere 0.1.0: the same weights, a record without a checksum of its own and without `selection`."""
-
-LEAST_IN_GROUP = 4
-"""Values that GroupNorm needs: it makes two equal to ±1 whatever they were, and leaves three one degree of freedom."""
-
-MOST_GROUPS = {"groups": 8, "dense_groups": 32}  # our reading of the paper (protocol page, "Network")
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """The paper's network (section "Model Architecture"; protocol page, "Network"), or a reduced one of its kind.
-
-    All sizes are (slices, rows, columns); the paper writes rows × columns × slices, so its (5,5,3) kernels are
-    (3,5,5) here.
-
-    Attributes:
-        input: size of the input.
-        filters: channels of each level.
-        kernels: convolution kernel of each level, odd on every axis ("same" padding).
-        pools: max pooling between the levels, one fewer than levels; an axis of size 1 is left alone.
-        dense: width of each fully connected layer before the last one.
-        groups: GroupNorm groups in the convolutional part; 0 chooses the most, up to the paper's 8, that divide all of
-            filters and leave 4 values or more in a group (channels times voxels of the level's map).
-        dense_groups: GroupNorm groups in the dense part; 0 chooses likewise, up to 32, for all of dense.
-        dropblock: share of voxels that DropBlock drops in training; 0 switches it off.
-        block: edge of its blocks in voxels, clipped to the map.
-        dropout: share of dense features dropped in training.
-        classes: number of outputs.
-    """
-
-    input: Size = (128, 512, 512)
-    filters: tuple[int, ...] = (8, 16, 32, 64, 128)
-    kernels: tuple[Size, ...] = ((3, 3, 3), (5, 5, 5), (3, 5, 5), (3, 5, 5), (3, 3, 3))
-    pools: tuple[Size, ...] = ((4, 4, 4), (2, 4, 4), (2, 4, 4), (2, 2, 2))
-    dense: tuple[int, ...] = (1024, 1024, 1024, 1024)
-    groups: int = 0
-    dense_groups: int = 0
-    dropblock: float = 0.1
-    block: int = 5
-    dropout: float = 0.5
-    classes: int = 2
-
-    def __post_init__(self) -> None:
-        for name, value in (("filters", self.filters), ("dense", self.dense), ("input", self.input)):
-            _require(min(value, default=0) >= 1, name, value, "hold one number or more, all of them 1 or above")
-        _require(len(self.kernels) == len(self.filters), "kernels", self.kernels, "hold one kernel for each of filters")
-        _require(len(self.pools) == len(self.filters) - 1, "pools", self.pools, "hold one pool fewer than filters")
-        odd = all(edge % 2 == 1 for kernel in self.kernels for edge in kernel)
-        _require(odd, "kernels", self.kernels, "have odd edges, so that a map keeps its size")
-        for name in ("dropblock", "dropout"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
-        _require(self.block >= 1, "block", self.block, "be 1 or more")
-        _require(self.classes >= 2, "classes", self.classes, "be 2 or more")
-        _check_map_sizes(self)
-        voxels = [math.prod(size) for size in self.map_sizes]
-        for name, widths_name, maps in (
-            ("groups", "filters", voxels),
-            ("dense_groups", "dense", [1] * len(self.dense)),
-        ):
-            chosen = _groups(name, getattr(self, name), widths_name, getattr(self, widths_name), maps)
-            object.__setattr__(self, name, chosen)  # frozen: this is still its making
-
-    @property
-    def map_sizes(self) -> tuple[Size, ...]:
-        """Size of each level's maps, (slices, rows, columns)."""
-        sizes = [self.input]
-        for pool in self.pools:
-            sizes.append(_pooled(sizes[-1], pool))
-        return tuple(sizes)
-
-    @property
-    def flat(self) -> int:
-        """Number of features that leave the convolutional part."""
-        return self.filters[-1] * math.prod(self.map_sizes[-1])
-
-
-def _require(holds: bool, name: str, value: object, must: str) -> None:
-    if not holds:
-        raise BadStudy(f"network.{name}", f"must {must}, is {value}", "Correct it under [network] in the study file")
-
-
-def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
-    """The number of groups: as given, or chosen where that is 0; `voxels` of each width's map."""
-    if given == 0:
-        shared = [n for n in range(MOST_GROUPS[name], 0, -1) if not any(width % n for width in widths)]
-        given = next((n for n in shared if _smallest(n, widths, voxels) >= LEAST_IN_GROUP), 1)
-    for width in widths:
-        if given < 1 or width % given:
-            raise BadStudy(
-                f"network.{name}",
-                f"{given} groups do not divide {width} of {widths_name}",
-                "Change one of the two, or leave the groups out: their number is then chosen",
-            )
-    smallest = _smallest(given, widths, voxels)
-    if smallest < LEAST_IN_GROUP:
-        raise BadStudy(
-            f"network.{name}",
-            f"is {given}, which leaves {smallest} in the smallest group of {widths_name} = {list(widths)}; of fewer "
-            f"than {LEAST_IN_GROUP} values GroupNorm keeps next to nothing, and the network cannot learn",
-            f"Widen {widths_name} or pool less" if given == 1 else "Use fewer groups, or leave the key out",
-        )
-    return given
-
-
-def _smallest(groups: int, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
-    """Values in the smallest group."""
-    return min(width // groups * edge for width, edge in zip(widths, voxels, strict=True))
-
-
-def _check_map_sizes(settings: NetworkSettings) -> None:
-    least = min((by for pool in settings.pools for by in pool), default=1)
-    _require(least >= 1, "pools", settings.pools, "hold numbers of 1 or more")
-    for level, (size, pool) in enumerate(zip(settings.map_sizes, settings.pools, strict=False)):
-        for axis, edge, by in zip(("slices", "rows", "columns"), size, pool, strict=True):
-            if edge > 1 and edge % by:
-                raise BadStudy(
-                    "network.pools",
-                    f"pool {level + 1} divides {axis} by {by}, but there are {edge} of them",
-                    "Change the input size or the pool so that it divides (an axis of size 1 is left alone)",
-                )
-
-
-def _pooled(size: Size, pool: Size) -> Size:
-    slices, rows, columns = (edge if edge == 1 else edge // by for edge, by in zip(size, pool, strict=True))
-    return slices, rows, columns
 
 
 class Level(nn.Module):
@@ -292,27 +167,45 @@ def amend_checkpoint(stem: Path, **added: Any) -> None:
     _write_json(_json_path(stem), {**read_checkpoint_record(stem), **added})
 
 
+def copy_checkpoint(source: Path, stem: Path, keys: Sequence[str]) -> None:
+    """Copy a checkpoint: the same weights, and of its record these keys and what any checkpoint has.
+
+    Raises:
+        BadCheckpoint: it is missing or damaged.
+    """
+    record, weights = read_checkpoint_record(source), _checked_weights(source)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(_weights_path(stem), weights)
+    kept = {name: record[name] for name in (*keys, "sha256", "network") if name in record}
+    _write_json(_json_path(stem), {**kept, "format": CHECKPOINT_FORMAT})
+
+
 def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
     """The network, in evaluation mode on the processor, and its record.
 
     Raises:
         BadCheckpoint: a file is missing, damaged, of another version, or does not belong to the other one.
     """
-    record, path = read_checkpoint_record(stem), _weights_path(stem)
-    weights = _read_bytes(path)
-    found = hashlib.sha256(weights).hexdigest()
-    if found != record.get("sha256"):
-        raise BadCheckpoint(
-            path,
-            f"its SHA-256 is {found[:12]}…, the record says {str(record.get('sha256'))[:12]}…",
-            "The file is damaged, or a training was stopped while writing it: copy it again, or resume the training",
-        )
+    record, weights = read_checkpoint_record(stem), _checked_weights(stem)
     try:
         network = Network(network_settings(record["network"]))
         network.load_state_dict(load(weights))
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError, BadStudy) as error:
         raise BadCheckpoint(stem, f"weights and settings do not fit ({error})", "Train the model again") from error
     return network.eval(), record
+
+
+def _checked_weights(stem: Path) -> bytes:
+    path, recorded = _weights_path(stem), str(read_checkpoint_record(stem).get("sha256"))
+    weights = _read_bytes(path)
+    found = hashlib.sha256(weights).hexdigest()
+    if found != recorded:
+        raise BadCheckpoint(
+            path,
+            f"its SHA-256 is {found[:12]}…, the record says {recorded[:12]}…",
+            "The file is damaged, or a training was stopped while writing it: copy it again, or resume the training",
+        )
+    return weights
 
 
 def checkpoint_is_whole(stem: Path) -> bool:
@@ -351,15 +244,6 @@ def read_checkpoint_record(stem: Path) -> dict[str, Any]:
             "Copy it again, or train the model again",
         )
     return record
-
-
-def network_settings(fields: Mapping[str, Any]) -> NetworkSettings:
-    """Network settings as read from JSON, lists turned back into tuples."""
-
-    def as_tuple(value: Any) -> Any:
-        return tuple(as_tuple(one) for one in value) if isinstance(value, list | tuple) else value
-
-    return NetworkSettings(**{name: as_tuple(value) for name, value in fields.items()})
 
 
 def versions() -> dict[str, str]:

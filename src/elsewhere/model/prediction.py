@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 
@@ -12,17 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elsewhere.errors import BadScan, BadStudy
+from elsewhere.errors import BadScan
 from elsewhere.model.cuda import carry_out
 from elsewhere.model.fast_prediction import TrunkPasses, fast_error, predict_trunk, predict_windows, streams
 from elsewhere.model.level1_prediction import Window
 from elsewhere.model.network import Network, seed_torch
 from elsewhere.model.sample import (
-    WINDOW_STRIDE,
     Case,
     Plan,
     Read,
-    SampleSettings,
     apply_plan,
     choose_grey,
     evaluation_plan,
@@ -31,29 +28,9 @@ from elsewhere.model.sample import (
     read_planned,
     seed_of,
 )
+from elsewhere.model.settings import WINDOW_STRIDE, PredictionSettings, SampleSettings
 
 POSITIVE = 1  # the output that is COVID
-
-
-@dataclass(frozen=True)
-class PredictionSettings:
-    """How scans are predicted (protocol page, "Volume" and "Evaluation").
-
-    Attributes:
-        passes: passes with dropout, for its spread; unstated in the paper, 50 is our reading; 0 for none.
-        stride: slices from one window of a long scan to the next.
-        fast: multiply in bfloat16 where the paper's network runs on a processor that can (AVX-512 BF16); the change
-            of the logits, about 1e-2, is measured and printed. Elsewhere nothing changes.
-    """
-
-    passes: int = 50
-    stride: int = WINDOW_STRIDE
-    fast: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("passes", 0), ("stride", 1)):
-            if getattr(self, name) < least:
-                raise BadStudy(f"prediction.{name}", f"is {getattr(self, name)}", f"Give {least} or more")
 
 
 VOXELS_TOGETHER = 1 << 21

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadStudy
 from elsewhere.model.kernels.sample import fill
+from elsewhere.model.settings import WINDOW_SLICES, WINDOW_STRIDE, SampleSettings, Sampling
 
-WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
-WINDOW_STRIDE = 32  # protocol page, "Volume"
 PIECE = 8  # slices read at once: a chunk of the store, which stays in the processor's cache
 CACHE = 16 << 20  # bytes; larger inputs are not looked for in a cache
 PLAN, ORDER = 1, 2  # what a random number is for: one stream each (never 0, which numpy drops from the end)
-
-Sampling = Literal["uniform", "balanced"]
 
 
 @dataclass(frozen=True)
@@ -57,42 +54,6 @@ def hash_cases(cases: Sequence[Case]) -> str:
 
 Read = Callable[[Case, int, int], NDArray[Any]]
 """Stored voxels of slices start:stop of a case, int16 or uint8 [slice, row, column]."""
-
-
-@dataclass(frozen=True)
-class SampleSettings:
-    """How stored voxels become a network input; the values given here are the paper's protocol.
-
-    Attributes:
-        normalisation: "paper" shifts the minimum to 0 and divides by the maximum or (training only, one time in
-            two) by the next power of two (protocol page, "Normalisation"). "window" is the harmonised departure: a
-            fixed window of stored values goes to 0..1 and is clipped, the same at every site.
-        window: lower and upper stored value of that window; in HU where the store holds HU.
-        padding: what fills a scan of too few slices. "minimum" is air, the volume's lowest value (protocol page,
-            "Volume", our reading). "literal_zero" puts stored zeros in before anything is shifted (in HU that is
-            water, and a site signature); minimum and maximum are then those of the padded volume.
-        extrema: minimum and maximum of the whole "volume" (protocol page, "Normalisation", our reading) or of the
-            slices taken, "window".
-        intensity: range of the factor by which training intensities are scaled, one time in two: (0, 1) in the
-            paper; (0.8, 1.2) is the harmonised departure.
-        augment: False trains without flips, turns and scaling (padding, taken slices and the choice of
-            normalisation stay random).
-        turn: False leaves out transposition and quarter turns, which need as many rows as columns.
-    """
-
-    normalisation: Literal["paper", "window"] = "paper"
-    window: tuple[int, int] = (-1000, 100)
-    padding: Literal["minimum", "literal_zero"] = "minimum"
-    extrema: Literal["volume", "window"] = "volume"
-    intensity: tuple[float, float] = (0.0, 1.0)
-    augment: bool = True
-    turn: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("window", "intensity"):
-            low, high = getattr(self, name)
-            if not low < high:
-                raise BadStudy(f"sample.{name}", f"({low}, {high}) is not a range", "Give the lower value first")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.model.sample import Case
+from elsewhere.model.settings import Select
 
-Select = Literal["accuracy", "log_loss", "auc"]
 ARGMAX = 0.5  # of two classes the more probable one
 EDGE = 1e-12  # probabilities are kept so far from 0 and 1, as in the statistics of recalibration
 WORDS = {"accuracy": "accuracy at threshold 0.5", "log_loss": "log loss", "auc": "AUC within sites"}

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from elsewhere.errors import BadStudy
 from elsewhere.scans.scan import Fact
@@ -189,6 +188,8 @@ def lung_mask(hu: NDArray[Any]) -> NDArray[np.bool_]:
     padding = hu < -1200
     air = (hu < -500) & ~padding
     outside = air if padding.mean() > 0.6 else air | padding
+    from scipy import ndimage  # noqa: PLC0415 - takes longer to import than a study file to check
+
     labels, count = ndimage.label(outside)
     if not count:
         return np.zeros(hu.shape, bool)

@@ -140,6 +140,7 @@ def decompose(
     point: OperatingPoint,
     strata: tuple[ArrayLike, ArrayLike] | None = None,
     *,
+    home_point: OperatingPoint | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Decomposition:
@@ -150,13 +151,14 @@ def decompose(
         elsewhere: the same at the other site; no patient is at both.
         point: the model's operating point, chosen at home.
         strata: stratum of each scan at home and elsewhere (any values, equal where alike), for case mix.
+        home_point: the operating point at home, where a model is used elsewhere at another one.
         resamples: patient-clustered bootstrap resamples.
         seed: of the bootstrap.
 
     Raises:
         ValueError: one class only at a site, NaN, labels other than 0 and 1, lengths that differ.
     """
-    ours, theirs = _side(home, point), _side(elsewhere, point)
+    ours, theirs = _side(home, home_point or point), _side(elsewhere, point)
     tables, uncovered = (None, None) if strata is None else _strata(ours, theirs, strata)
     note = ""
     if strata is None:

@@ -100,6 +100,11 @@ class Stop:
     unplanned: int = 0
 
     @property
+    def exit_code(self) -> int:
+        """20 (cannot tell) while labelling goes on or where its cap left it open, else 0."""
+        return 20 if self.state in {"go on", "cap"} else 0
+
+    @property
     def sentence(self) -> str:
         """The state in words."""
         name, need = MEASURES[self.rule.measure], self.rule.need

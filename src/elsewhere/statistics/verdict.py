@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from elsewhere.errors import BadInstallation
 from elsewhere.statistics.calibration import CalibrationLine, calibration_line
 from elsewhere.statistics.columns import Ints, check_groups, check_labels, check_probabilities
 from elsewhere.statistics.decision import OperatingPoint, decide
@@ -194,6 +195,23 @@ class Verdict:
         """The verdict in three lines: what, why, what next."""
         return f"{self.headline}.", self.reason, self.next_step
 
+    def table(self) -> Any:
+        """Every requirement with its estimate and interval, as a pandas DataFrame.
+
+        Raises:
+            BadInstallation: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: PLC0415 - wanted by those who have it
+        except ImportError as error:
+            raise BadInstallation("pandas", "is not installed", "pip install pandas, or use requirements") from error
+        none = (None, None, None)
+        rows = [
+            (r.demand, *(none if r.value is None else (r.value.estimate, r.value.low, r.value.high)), r.status)
+            for r in self.requirements
+        ]
+        return pandas.DataFrame(rows, columns=["required", "estimate", "low", "high", "status"])
+
     def to_record(self) -> dict[str, Any]:
         """JSON-able, fields in order, with headline and exit code; NaN and infinities become None."""
         head = {"headline": self.headline, "exit_code": self.exit_code, "disclaimer": DISCLAIMER}
@@ -224,6 +242,7 @@ def judge(
     home: Scans,
     point: OperatingPoint,
     *,
+    home_point: OperatingPoint | None = None,
     stated: Requirements = Requirements(),  # noqa: B008 - frozen
     prevalence: float | None = None,
     validation: Learned | None = None,
@@ -235,7 +254,9 @@ def judge(
     Args:
         here: scans of the new site.
         home: the model's internal test set, none of whose patients is here.
-        point: the model's operating point, chosen at home.
+        point: the model's operating point here, chosen at home unless `home_point` is given.
+        home_point: the operating point at home, of a model that was recalibrated for another site; its probabilities
+            there are those before the recalibration.
         stated: what the model must reach.
         prevalence: share of positives at which predictive values are wanted beside the local one.
         validation: what the validation scans say of the model; asked where the internal test set is small.
@@ -248,7 +269,8 @@ def judge(
     labels = check_labels(here.labels)
     values = check_probabilities(here.probabilities, labels.size)
     groups = check_groups(here.patients, labels.size)
-    numbers = _numbers(here, home, point, stated, prevalence)
+    at_home = home_point or point
+    numbers = _numbers(here, home, (point, at_home), stated, prevalence)
     few = [np.unique(groups[labels == c]).size for c in (1, 0)]
     answer = _not_learned(home, validation)
     if answer is None and (min(few) < LEAST_PATIENTS or numbers["home_auc"] is None):
@@ -258,11 +280,13 @@ def judge(
     strata = None if home.strata is None or here.strata is None else (home.strata, here.strata)
     sizes = [n for n in SIZES if n <= 0.7 * labels.size]
     gain = local_gain(*here.columns, point, seed=seed).recalibrate
-    excess = subtract(gain, local_gain(*home.columns, point, seed=seed).recalibrate)
+    excess = subtract(gain, local_gain(*home.columns, at_home, seed=seed).recalibrate)
     numbers |= {
         "lost": subtract(numbers["home_auc"], numbers["auc"]),
         "gain": gain,
-        "decomposition": decompose(home.columns, here.columns, point, strata, resamples=resamples, seed=seed),
+        "decomposition": decompose(
+            home.columns, here.columns, point, strata, home_point=at_home, resamples=resamples, seed=seed
+        ),
         "calibration": calibration_line(labels, values),
         "relearned": relearn(*here.columns, sizes, seed, point=point, draws=min(DRAWS, resamples)),
     }
@@ -286,9 +310,14 @@ def judge(
 
 
 def _numbers(
-    here: Scans, home: Scans, point: OperatingPoint, stated: Requirements, prevalence: float | None
+    here: Scans,
+    home: Scans,
+    points: tuple[OperatingPoint, OperatingPoint],
+    stated: Requirements,
+    prevalence: float | None,
 ) -> dict[str, Any]:
-    called, at_home = decide(here.probabilities, point), decide(home.probabilities, point)
+    point = points[0]
+    called, at_home = decide(here.probabilities, point), decide(home.probabilities, points[1])
     columns = here.labels, here.patients, called
     home_shares = class_shares(home.labels, home.patients, at_home)
     sensitivity, specificity = class_shares(*columns)

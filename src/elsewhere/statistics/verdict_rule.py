@@ -248,12 +248,8 @@ def _decide_on_decisions(m: Measured, steps: list[str]) -> Answer:
 
 def _try_local_threshold(m: Measured, steps: list[str]) -> tuple[float, list[Requirement]] | None:
     """A local threshold and the requirements at cross-fitted ones, where the estimates reach all of them."""
-    least = [
-        max([r.bound for r in m.decisions if r.measure == name and r.bound is not None], default=0.0)
-        for name in ("sensitivity", "specificity")
-    ]
-    pair = (least[0], least[1])
-    called = cross_fitted_decisions(m.labels, m.patients, m.probabilities, pair, m.seed)
+    least = wanted_shares(m.decisions)
+    called = cross_fitted_decisions(m.labels, m.patients, m.probabilities, least, m.seed)
     tried = assess_decisions(m.labels, m.patients, called, m.home_shares, m.wanted)
     reached = all(r.value is not None and r.value.estimate >= r.limit for r in tried)
     steps.append(
@@ -261,7 +257,16 @@ def _try_local_threshold(m: Measured, steps: list[str]) -> tuple[float, list[Req
         f"patients that it was not chosen on: {_shares_words(tried)}; the requirements are "
         f"{'reached' if reached else 'not all reached'}."
     )
-    return (choose_local_threshold(m.labels, m.probabilities, pair), tried) if reached else None
+    return (choose_local_threshold(m.labels, m.probabilities, least), tried) if reached else None
+
+
+def wanted_shares(requirements: Sequence[Requirement]) -> tuple[float, float]:
+    """The least sensitivity and specificity that requirements ask for; 0 where they ask for none."""
+    least = [
+        max([r.bound for r in requirements if r.measure == name and r.bound is not None], default=0.0)
+        for name in ("sensitivity", "specificity")
+    ]
+    return least[0], least[1]
 
 
 def _undecided(m: Measured, undecided: Sequence[Requirement], seen: str, steps: list[str]) -> Answer:

@@ -8,7 +8,7 @@ declaration and the scan's files; a scan that a model fails on is asked again at
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from elsewhere import engine
 from elsewhere.errors import BadScan
 from elsewhere.model.cuda import device_of
 from elsewhere.model.runnable import hash_of, open_model
-from elsewhere.model.runnable.declared import RUNNABLE, Declared
+from elsewhere.model.runnable.declared import Declared
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
@@ -28,8 +28,7 @@ from elsewhere.scans.volume import Preparation, Volume, content_hash
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import keep_record, kept_record, key
-from elsewhere.studies.keys import typed
-from elsewhere.studies.models import PATHS
+from elsewhere.studies.models import Product, kept_model
 from elsewhere.studies.records import ScanRow, read_identity
 
 DICOM = "dicom"
@@ -292,10 +291,7 @@ def declared_models(folder: Folder) -> list[tuple[Declared, str]]:
     """
     found = []
     for record in read_identity(folder)["settings"].get("products", ()):
-        if record["kind"] in RUNNABLE:
-            form = RUNNABLE[record["kind"]]
-            values = {f.name: record[f.name] for f in fields(form) if f.name in record}
-            values |= {k: folder.place(values[k]) for k in PATHS if values.get(k) is not None}
-            declared: Declared = typed(folder.study, f"products.{record['name']}", form, values)
+        declared = kept_model(folder.study, record, folder.place)
+        if not isinstance(declared, Product):
             found.append((declared, str(record["sha256"])))
     return found

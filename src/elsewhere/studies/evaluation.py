@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import typer
 from numpy.typing import NDArray
 from scipy.special import logit
 
@@ -192,14 +191,14 @@ def next_scans(table: ScoreTable, rule: StopRule, out: Path) -> Stop:
         cap=min(rule.cap, scored.size),
         unplanned=int((known & ~first).sum()),
     )
-    typer.echo(stop.sentence)
+    engine.tell(stop.sentence)
     if stop.caution:
-        typer.echo(stop.caution)
+        engine.tell(stop.caution)
     if stop.state == "go on":
         wanted = min(rule.step - int(known.sum()) % rule.step, stop.cap - int(known.sum()))
         chosen = [int(i) for i in order if not known[i]][:wanted]
         _write_next(table, scored[chosen], out / "next.csv")
-        typer.echo(f"Label these {len(chosen)} scans next, then start the same command again: {out / 'next.csv'}")
+        engine.tell(f"Label these {len(chosen)} scans next, then start the same command again: {out / 'next.csv'}")
     return stop
 
 
@@ -300,15 +299,15 @@ def _show(scale: Scale) -> Callable[[float], str]:
 
 def _print(sections: Sequence[Section], compared: Sequence[Versus], out: Path) -> None:
     for s in sections:
-        typer.echo(f"{f'{s.name}: ' if s.name else ''}{headline(s)}.")
-        typer.echo(s.answer.reason)
-        typer.echo(s.answer.next_step)
+        engine.tell(f"{f'{s.name}: ' if s.name else ''}{headline(s)}.")
+        engine.tell(s.answer.reason)
+        engine.tell(s.answer.next_step)
         if s.unanswered:
-            typer.echo(s.unanswered)
+            engine.tell(s.unanswered)
         for claim in s.claims:
-            typer.echo(claim.sentence)
+            engine.tell(claim.sentence)
     for v in compared:
-        typer.echo(v.headline)
+        engine.tell(v.headline)
         for difference in v.differences:
-            typer.echo(difference.sentence)
+            engine.tell(difference.sentence)
     engine.say(out / "evaluation.html", "The page:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,17 +12,16 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
 from elsewhere.errors import BadStudy
-from elsewhere.model.network import NetworkSettings
-from elsewhere.model.prediction import PredictionSettings
-from elsewhere.model.recipe import TrainingSettings
-from elsewhere.model.sample import SampleSettings
+from elsewhere.model.settings import NetworkSettings, PredictionSettings, SampleSettings, TrainingSettings
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, kind_of, reader
 from elsewhere.scans.volume import Preparation
 from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets
 from elsewhere.studies.keys import check_keys, path_of, typed
-from elsewhere.studies.models import StudyModel, read_models
+from elsewhere.studies.models import StudyModel, kept_model, read_models
 from elsewhere.studies.presets import NETWORKS, network_keys
 from elsewhere.studies.toml_text import read_toml
 
@@ -50,6 +50,8 @@ PAPER_COMBINATIONS = (
     ("CC-CCII", "COVID-CTset", "MosMedData"),
     ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData"),
 )
+SHIPPED = Path(__file__).parent / "shipped"
+"""Studies that are known by their name alone: `paper` and `harmonised`, over the four published data sets."""
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "harmonised": HARMONISED}
 
 
@@ -111,7 +113,7 @@ SECTIONS: dict[str, type] = {
 }
 TOP_KEYS = (
     *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
-    *("combinations", "sites", "models"),
+    *("combinations", "sites", "models", "finding"),
     *SECTIONS,
 )
 
@@ -135,6 +137,7 @@ class Study:
         products: models that are not trained here: tables of their scores, or models that can be run.
         seeds: of the training alone: every model is trained once with each, for the spread over trainings. The first
             is the model of all other results; without, `[training] seed` is the only one.
+        finding: what positive scans show, as "pneumonia"; "" where the study file does not say.
     """
 
     name: str
@@ -157,6 +160,7 @@ class Study:
     evaluation: EvaluationSettings
     seeds: tuple[int, ...] = ()
     products: tuple[StudyModel, ...] = ()
+    finding: str = ""
 
     @cached_property
     def models(self) -> dict[str, tuple[str, ...]]:
@@ -188,6 +192,8 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        if not self.finding:
+            del content["finding"]
         if not self.products:
             del content["products"]  # likewise those without
         if not self.seeds:
@@ -196,13 +202,51 @@ class Study:
 
 
 def load_study(path: Path) -> Study:
-    """Read and check a study file.
+    """Read and check a study file; of the folder of a study that was run, the settings that it was run with.
+
+    Args:
+        path: the file, the folder, or the name of a study that elsewhere brings (`SHIPPED`).
 
     Raises:
         BadStudy: the file is missing, is no TOML, or a key is unknown, missing, or has a wrong value; the
             message names the key.
     """
+    if path.is_dir():
+        return _kept_study(path)
+    shipped = SHIPPED / f"{path}.toml"
+    if not path.suffix and not path.exists() and len(path.parts) == 1 and shipped.is_file():
+        path = shipped
     return _study(path, read_toml(path))
+
+
+def _kept_study(folder: Path) -> Study:
+    """The study whose settings a folder keeps; paths as this machine has them."""
+    file, then = folder / "study.json", "Give the study file (.toml), or run `elsewhere study` with it first"
+    if not file.is_file():
+        files = ", ".join(sorted(p.name for p in folder.glob("*.toml"))) or "none"
+        what = "is a folder, and holds no study that was run (study.json is missing)"
+        raise BadStudy(folder, what, f"Give a study file; those in it: {files}")
+    from elsewhere.records import read_record  # noqa: PLC0415 - Arrow takes longer than a study file to check
+
+    kept = read_record(file, then, ("settings",))["settings"]
+    root = folder.resolve()
+
+    def place(path: str | None) -> Path | None:
+        return None if path is None else Path(os.path.normpath(root / path))
+
+    try:
+        sites = [
+            {**site, "root": place(site["root"]), "labels": place(site["labels"])}
+            | {"options": check_options(file, site["kind"], site["options"])}
+            for site in kept["sites"]
+        ]
+        products = tuple(kept_model(file, product, place) for product in kept.get("products", ()))
+        content = {**kept, "store": place(kept["store"]), "sites": sites, "products": products}
+        study: Study = TypeAdapter(Study).validate_python(content)
+    except (ValidationError, LookupError, TypeError, AttributeError) as error:
+        what = f"holds settings that this version does not know ({' '.join(str(error).split())[:200]})"
+        raise BadStudy(file, what, "Give the study file (.toml)") from error
+    return study
 
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
@@ -236,6 +280,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         combinations=combinations,
         seeds=seeds,
         products=products,
+        finding=typed(path, "finding", str, content.get("finding", "")).strip(),
         **sections,
     )
 

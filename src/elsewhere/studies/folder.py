@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from elsewhere.files import short_name
 from elsewhere.records import read_columns, write_columns
-from elsewhere.studies.file import Study
+from elsewhere.studies.file import Study, load_study
 from elsewhere.table_format import printable
 
 
@@ -183,6 +184,29 @@ def default_folder(study: Study) -> Path:
     return Path("runs") / study.name
 
 
+def open_study(study: Path, out: Path | None = None) -> tuple[Study, Folder]:
+    """A study and its folder, from its study file or from the folder of a study that was run.
+
+    Args:
+        study: a study file, or a study's folder.
+        out: the folder, where the user names it.
+
+    Raises:
+        BadStudy: the study file is wrong, or the folder holds no study.
+    """
+    plan = load_study(study)
+    return plan, Folder(out or (study if study.is_dir() else default_folder(plan)))
+
+
+def folder_of(study: Path) -> Folder:
+    """A study's folder, from its study file or from the folder itself, which need not be whole.
+
+    Raises:
+        BadStudy: the study file is wrong.
+    """
+    return open_study(study)[1] if study.suffix == ".toml" else Folder(study)
+
+
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep records as Parquet with a checksum; the file appears whole or not at all."""
     write_columns(path, pa.Table.from_pylist([{key: printable(value) for key, value in row.items()} for row in rows]))
@@ -196,6 +220,21 @@ def read_table(path: Path, next_step: str = "Run the command that makes it again
     """
     rows: list[dict[str, Any]] = read_columns(path, next_step).to_pylist()
     return rows
+
+
+def put_aside(folder: Folder) -> Path | None:
+    """Move a study's trainings and predictions into a folder of their own; None where there are none.
+
+    The prepared scans stay, and so do the tables: they are made anew from what is trained next.
+    """
+    there = [folder.root / name for name in ("models", "predictions") if (folder.root / name).is_dir()]
+    if not there:
+        return None
+    place = next(p for n in count(1) if not (p := folder.root / "earlier" / str(n)).exists())
+    place.mkdir(parents=True)
+    for path in there:
+        path.rename(place / path.name)
+    return place
 
 
 def forget(path: Path) -> None:

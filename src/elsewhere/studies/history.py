@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import typer
 
 from elsewhere import engine
 from elsewhere.errors import BadTable
@@ -397,7 +396,7 @@ def print_history(history: History, folder: Path) -> None:
     """What stands, and where the page lies."""
     for finding, course in history.courses.items():
         for sentence in course.sentences:
-            typer.echo(f"{f'{finding}: ' if finding else ''}{sentence}")
+            engine.tell(f"{f'{finding}: ' if finding else ''}{sentence}")
     engine.say(folder / "history.html", "The history:")
 
 

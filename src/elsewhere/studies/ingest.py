@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from elsewhere import engine
 from elsewhere.errors import BadScan
 from elsewhere.scans.intake import note_crash, place_of, take_in
 from elsewhere.scans.store import Stored
+
+
+def announce_store(store: Path) -> None:
+    """Say where a store is made: what lies in it are patients' scans."""
+    if not store.exists():
+        engine.say(f"{store} (patient data: keep it where such data may lie)", "Prepared scans are kept in")
 
 
 def take_in_all(tasks: Sequence[tuple[Any, ...]], workers: int | None) -> Iterator[tuple[int, Stored | BadScan]]:

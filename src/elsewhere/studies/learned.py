@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import typer
-
 from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.rows import LearnedRow
@@ -68,17 +66,16 @@ def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[st
     return current | learned_models(folder, {name: sites for name, sites in models.items() if name not in current})
 
 
-def stop_if_unlearned(studies: Sequence[tuple[Study, Folder]]) -> None:
-    """End with exit code 30 where a model of a finished study did not learn, and say which, further trainings too.
+def say_unlearned(studies: Sequence[tuple[Study, Folder]]) -> tuple[str, ...]:
+    """Say which models of finished studies did not learn, further trainings too; their names.
 
     Raises:
-        typer.Exit: code 30.
         BadStudy: as `read_learned`.
     """
     named = unlearned(studies)
     if named:
         engine.say(f"{', '.join(named)} (exit code {DEGENERATE}; the pages say why).", "Did not learn:", "bold")
-        raise typer.Exit(DEGENERATE)
+    return tuple(named)
 
 
 def unlearned(studies: Sequence[tuple[Study, Folder]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +80,24 @@ def read_models(path: Path, content: Any) -> tuple[StudyModel, ...]:
     if not isinstance(content, dict):
         raise BadStudy(path, f"key `models` is {content!r}", 'Write tables: [models.NAME] with kind = "scores"')
     return tuple(_model(path, name, given) for name, given in content.items())
+
+
+def kept_model(file: Path, record: Mapping[str, Any], place: Callable[[str], Path | None]) -> StudyModel:
+    """A model as study.json keeps it.
+
+    Args:
+        file: that file, for messages.
+        record: what it says of the model.
+        place: gives the path that a kept one stands for.
+
+    Raises:
+        BadStudy: a value is not what this version writes.
+    """
+    form = _form(file, f"products.{record['name']}", record["kind"])
+    values = {f.name: record[f.name] for f in fields(form) if f.name in record}
+    values |= {k: place(values[k]) for k in PATHS if values.get(k) is not None}
+    found: StudyModel = typed(file, f"products.{record['name']}", form, values)
+    return found
 
 
 def _model(path: Path, name: str, given: Any) -> StudyModel:

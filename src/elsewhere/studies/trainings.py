@@ -8,6 +8,7 @@ from typing import Any
 
 from elsewhere.errors import BadStudy
 from elsewhere.model import training
+from elsewhere.model.cuda import device_of
 from elsewhere.model.network import versions
 from elsewhere.model.sample import hash_cases
 from elsewhere.scans.scan import split_hash
@@ -15,6 +16,13 @@ from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.prepared import cases, shelf_reader
 from elsewhere.studies.records import ScanRow
+
+
+def check_device(plan: Study) -> None:
+    """Refuse at once what would fail after preparing. Raises BadStudy where CUDA is asked for and there is none."""
+    if plan.training.accelerator == "cuda" and device_of("cuda") == "cpu":
+        what = "is 'cuda', but this machine has no CUDA device that torch sees"
+        raise BadStudy("training.accelerator", what, 'Use "auto" or "cpu", or run it where there is a GPU')
 
 
 def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanRow]) -> training.Job:
@@ -95,4 +103,5 @@ def checkpoint_record(study: Study, name: str, rows: Collection[ScanRow]) -> dic
         "preparation": asdict(study.preparation),
         "split_hash": split_hash({(r.site, r.scan): r.subset for r in own}),
         "versions": versions(),
+        **({"finding": study.finding} if study.finding else {}),
     }

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from elsewhere import engine
-from elsewhere.commands import Workers
+from elsewhere.commands import Workers, split_names
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
 from elsewhere.errors import BadStudy
@@ -18,7 +18,7 @@ from elsewhere.statistics.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust
 from elsewhere.statistics.diagnosis.separation import SeparationSettings
 from elsewhere.statistics.permutation import p_value
 from elsewhere.studies.file import load_study
-from elsewhere.studies.folder import Folder, default_folder
+from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.prepared import examined_scans
 from elsewhere.studies.records import DIAGNOSIS, FINDINGS
@@ -31,23 +31,24 @@ SCAN_COLUMNS = ("site", "patient", "scan", "label", "subset", "lungs_found", "lu
 
 
 def diagnose(  # noqa: PLR0917 - one option each
-    study: Annotated[Path, typer.Argument(help="Study file (TOML) of a study that has run.")],
+    study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
     models: Annotated[
-        list[str] | None, typer.Option(help="A model to try; may be repeated [those of one site].")
+        list[str] | None, typer.Option(help="Models to try, with commas between or repeated [those of one site].")
     ] = None,
-    sites: Annotated[list[str] | None, typer.Option(help="A site to look at; may be repeated [all].")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help="Sites to look at, likewise [all].")] = None,
     permutations: Annotated[int, typer.Option(min=99, help="Permutations of patients, at least.")] = PERMUTATIONS,
     workers: Workers = None,
-) -> None:
+) -> Path:
     """Explain loss of external performance: shortcuts outside the lungs, site separability, saliency.
 
     Research use only. Not a medical device.
     """
-    plan = load_study(study)
-    folder = Folder(out or default_folder(plan))
-    found = diagnose_study(study, folder, models, sites, permutations=permutations, workers=workers)
+    folder = open_study(study, out)[1]
+    chosen = split_names(models), split_names(sites)
+    found = diagnose_study(study, folder, *chosen, permutations=permutations, workers=workers)
     _print(found, folder)
+    return folder.findings
 
 
 def diagnose_study(

@@ -14,16 +14,16 @@ from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.files import shown_path
 from elsewhere.pages import report as page
-from elsewhere.studies.folder import Folder
+from elsewhere.studies.folder import folder_of
 from elsewhere.studies.records import read_identity
 
 
 def report(
-    studies: Annotated[list[Path], typer.Argument(help="Folders of studies, to be shown side by side.")],
+    studies: Annotated[list[Path], typer.Argument(help="Studies (folders or files), to be shown side by side.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the page [the first study's].")] = None,
-) -> None:
+) -> Path:
     """Write `report.html`, every figure as SVG and PNG, and every table as CSV. Research use only."""
-    folders = [Folder(path) for path in studies]
+    folders = [folder_of(path) for path in studies]
     identities = [read_identity(folder) for folder in folders]
     cells = [read_cells(f, i) for f, i in zip(folders, identities, strict=True)]
     shown = [study_of(f, i, c) for f, i, c in zip(folders, identities, cells, strict=True)]
@@ -38,3 +38,4 @@ def report(
     target = out or folders[0].root
     page.write_report(content, target)
     engine.say(target / "report.html", "The page:")
+    return target / "report.html"

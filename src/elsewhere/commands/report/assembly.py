@@ -131,7 +131,10 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         versions=identity["versions"],
         seeds={"study": settings["seed"]},
         split_hash=identity["split_hash"],
-        notes=settings["notes"],
+        notes=[
+            *([f"Positive scans show {finding}."] if (finding := settings.get("finding")) else []),
+            *settings["notes"],
+        ],
         left_out=_repaired(findings, settings["name"]),
         origin=settings["origin"],
         planted=settings["planted"],

@@ -1,0 +1,301 @@
+"""What a study file says of samples, network, training and prediction: checked settings, without torch.
+
+They stand apart from the code that uses them so that a mistake in a study file is told before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from elsewhere.errors import BadStudy
+
+Size = tuple[int, int, int]
+Sampling = Literal["uniform", "balanced"]
+Select = Literal["accuracy", "log_loss", "auc"]
+
+WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
+WINDOW_STRIDE = 32  # protocol page, "Volume"
+
+LEAST_IN_GROUP = 4
+"""Values that GroupNorm needs: it makes two equal to ±1 whatever they were, and leaves three one degree of freedom."""
+
+MOST_GROUPS = {"groups": 8, "dense_groups": 32}  # our reading of the paper (protocol page, "Network")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The paper's network (section "Model Architecture"; protocol page, "Network"), or a reduced one of its kind.
+
+    All sizes are (slices, rows, columns); the paper writes rows × columns × slices, so its (5,5,3) kernels are
+    (3,5,5) here.
+
+    Attributes:
+        input: size of the input.
+        filters: channels of each level.
+        kernels: convolution kernel of each level, odd on every axis ("same" padding).
+        pools: max pooling between the levels, one fewer than levels; an axis of size 1 is left alone.
+        dense: width of each fully connected layer before the last one.
+        groups: GroupNorm groups in the convolutional part; 0 chooses the most, up to the paper's 8, that divide all of
+            filters and leave 4 values or more in a group (channels times voxels of the level's map).
+        dense_groups: GroupNorm groups in the dense part; 0 chooses likewise, up to 32, for all of dense.
+        dropblock: share of voxels that DropBlock drops in training; 0 switches it off.
+        block: edge of its blocks in voxels, clipped to the map.
+        dropout: share of dense features dropped in training.
+        classes: number of outputs.
+    """
+
+    input: Size = (128, 512, 512)
+    filters: tuple[int, ...] = (8, 16, 32, 64, 128)
+    kernels: tuple[Size, ...] = ((3, 3, 3), (5, 5, 5), (3, 5, 5), (3, 5, 5), (3, 3, 3))
+    pools: tuple[Size, ...] = ((4, 4, 4), (2, 4, 4), (2, 4, 4), (2, 2, 2))
+    dense: tuple[int, ...] = (1024, 1024, 1024, 1024)
+    groups: int = 0
+    dense_groups: int = 0
+    dropblock: float = 0.1
+    block: int = 5
+    dropout: float = 0.5
+    classes: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value in (("filters", self.filters), ("dense", self.dense), ("input", self.input)):
+            _require(min(value, default=0) >= 1, name, value, "hold one number or more, all of them 1 or above")
+        _require(len(self.kernels) == len(self.filters), "kernels", self.kernels, "hold one kernel for each of filters")
+        _require(len(self.pools) == len(self.filters) - 1, "pools", self.pools, "hold one pool fewer than filters")
+        odd = all(edge % 2 == 1 for kernel in self.kernels for edge in kernel)
+        _require(odd, "kernels", self.kernels, "have odd edges, so that a map keeps its size")
+        for name in ("dropblock", "dropout"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "be in [0, 1)")
+        _require(self.block >= 1, "block", self.block, "be 1 or more")
+        _require(self.classes >= 2, "classes", self.classes, "be 2 or more")
+        _check_map_sizes(self)
+        voxels = [math.prod(size) for size in self.map_sizes]
+        for name, widths_name, maps in (
+            ("groups", "filters", voxels),
+            ("dense_groups", "dense", [1] * len(self.dense)),
+        ):
+            chosen = _groups(name, getattr(self, name), widths_name, getattr(self, widths_name), maps)
+            object.__setattr__(self, name, chosen)  # frozen: this is still its making
+
+    @property
+    def map_sizes(self) -> tuple[Size, ...]:
+        """Size of each level's maps, (slices, rows, columns)."""
+        sizes = [self.input]
+        for pool in self.pools:
+            sizes.append(_pooled(sizes[-1], pool))
+        return tuple(sizes)
+
+    @property
+    def flat(self) -> int:
+        """Number of features that leave the convolutional part."""
+        return self.filters[-1] * math.prod(self.map_sizes[-1])
+
+
+def _require(holds: bool, name: str, value: object, must: str) -> None:
+    if not holds:
+        raise BadStudy(f"network.{name}", f"must {must}, is {value}", "Correct it under [network] in the study file")
+
+
+def _groups(name: str, given: int, widths_name: str, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
+    """The number of groups: as given, or chosen where that is 0; `voxels` of each width's map."""
+    if given == 0:
+        shared = [n for n in range(MOST_GROUPS[name], 0, -1) if not any(width % n for width in widths)]
+        given = next((n for n in shared if _smallest(n, widths, voxels) >= LEAST_IN_GROUP), 1)
+    for width in widths:
+        if given < 1 or width % given:
+            raise BadStudy(
+                f"network.{name}",
+                f"{given} groups do not divide {width} of {widths_name}",
+                "Change one of the two, or leave the groups out: their number is then chosen",
+            )
+    smallest = _smallest(given, widths, voxels)
+    if smallest < LEAST_IN_GROUP:
+        raise BadStudy(
+            f"network.{name}",
+            f"is {given}, which leaves {smallest} in the smallest group of {widths_name} = {list(widths)}; of fewer "
+            f"than {LEAST_IN_GROUP} values GroupNorm keeps next to nothing, and the network cannot learn",
+            f"Widen {widths_name} or pool less" if given == 1 else "Use fewer groups, or leave the key out",
+        )
+    return given
+
+
+def _smallest(groups: int, widths: tuple[int, ...], voxels: Sequence[int]) -> int:
+    """Values in the smallest group."""
+    return min(width // groups * edge for width, edge in zip(widths, voxels, strict=True))
+
+
+def _check_map_sizes(settings: NetworkSettings) -> None:
+    least = min((by for pool in settings.pools for by in pool), default=1)
+    _require(least >= 1, "pools", settings.pools, "hold numbers of 1 or more")
+    for level, (size, pool) in enumerate(zip(settings.map_sizes, settings.pools, strict=False)):
+        for axis, edge, by in zip(("slices", "rows", "columns"), size, pool, strict=True):
+            if edge > 1 and edge % by:
+                raise BadStudy(
+                    "network.pools",
+                    f"pool {level + 1} divides {axis} by {by}, but there are {edge} of them",
+                    "Change the input size or the pool so that it divides (an axis of size 1 is left alone)",
+                )
+
+
+def _pooled(size: Size, pool: Size) -> Size:
+    slices, rows, columns = (edge if edge == 1 else edge // by for edge, by in zip(size, pool, strict=True))
+    return slices, rows, columns
+
+
+def network_settings(fields: Mapping[str, Any]) -> NetworkSettings:
+    """Network settings as read from JSON, lists turned back into tuples."""
+
+    def as_tuple(value: Any) -> Any:
+        return tuple(as_tuple(one) for one in value) if isinstance(value, list | tuple) else value
+
+    return NetworkSettings(**{name: as_tuple(value) for name, value in fields.items()})
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How stored voxels become a network input; the values given here are the paper's protocol.
+
+    Attributes:
+        normalisation: "paper" shifts the minimum to 0 and divides by the maximum or (training only, one time in
+            two) by the next power of two (protocol page, "Normalisation"). "window" is the harmonised departure: a
+            fixed window of stored values goes to 0..1 and is clipped, the same at every site.
+        window: lower and upper stored value of that window; in HU where the store holds HU.
+        padding: what fills a scan of too few slices. "minimum" is air, the volume's lowest value (protocol page,
+            "Volume", our reading). "literal_zero" puts stored zeros in before anything is shifted (in HU that is
+            water, and a site signature); minimum and maximum are then those of the padded volume.
+        extrema: minimum and maximum of the whole "volume" (protocol page, "Normalisation", our reading) or of the
+            slices taken, "window".
+        intensity: range of the factor by which training intensities are scaled, one time in two: (0, 1) in the
+            paper; (0.8, 1.2) is the harmonised departure.
+        augment: False trains without flips, turns and scaling (padding, taken slices and the choice of
+            normalisation stay random).
+        turn: False leaves out transposition and quarter turns, which need as many rows as columns.
+    """
+
+    normalisation: Literal["paper", "window"] = "paper"
+    window: tuple[int, int] = (-1000, 100)
+    padding: Literal["minimum", "literal_zero"] = "minimum"
+    extrema: Literal["volume", "window"] = "volume"
+    intensity: tuple[float, float] = (0.0, 1.0)
+    augment: bool = True
+    turn: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("window", "intensity"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise BadStudy(f"sample.{name}", f"({low}, {high}) is not a range", "Give the lower value first")
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How scans are predicted (protocol page, "Volume" and "Evaluation").
+
+    Attributes:
+        passes: passes with dropout, for its spread; unstated in the paper, 50 is our reading; 0 for none.
+        stride: slices from one window of a long scan to the next.
+        fast: multiply in bfloat16 where the paper's network runs on a processor that can (AVX-512 BF16); the change
+            of the logits, about 1e-2, is measured and printed. Elsewhere nothing changes.
+    """
+
+    passes: int = 50
+    stride: int = WINDOW_STRIDE
+    fast: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("passes", 0), ("stride", 1)):
+            if getattr(self, name) < least:
+                raise BadStudy(f"prediction.{name}", f"is {getattr(self, name)}", f"Give {least} or more")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained; the values given here are the paper's (section "Training and Data Augmentation").
+
+    Attributes:
+        iterations: training steps.
+        batch: examples per step and device.
+        learning_rate: of Adam.
+        validate_every: iterations between validations (and one after the last iteration).
+        save_every: iterations between saved states, besides one at each validation; a killed training repeats at
+            most so many.
+        seed: of initial weights, order, augmentation and dropout.
+        sampling: "uniform" over the pooled training scans (protocol page, "Nine models", our reading), or "balanced",
+            sites in turn.
+        balanced_classes: draw the classes in turn, each through its own epochs; under sampling "balanced" every class
+            of every site in turn, so that the site says nothing of the label where it has both.
+        select: which validated weights are kept: the first of the highest "accuracy" at threshold 0.5 (the paper's),
+            the last of the lowest "log_loss", or the last of the highest "auc" within sites (by log loss where no site
+            has both classes among its validation scans).
+        warm_up: iterations in which the learning rate rises linearly to its value; 0 for none.
+        schedule: of the learning rate after them: "constant", or "cosine", half a cosine down to 0 at the end.
+        weight_decay: of AdamW (decoupled; Loshchilov and Hutter, ICLR 2019), on the weights of convolutions and dense
+            layers; 0 is Adam.
+        clip: largest norm of the gradient of all parameters together; longer ones are shortened to it; 0 for no limit.
+        ema: decay of an exponential moving average of the weights over iterations, in [0, 1), which is then what is
+            validated and kept; 0 for none.
+        precision: "32-true", or "bf16-mixed" for devices that have it.
+        accelerator: "cpu", "cuda", or "auto" for CUDA where there is a device.
+        devices: number of devices; each takes its own share of every step (distributed data parallel).
+        loaders: threads that read ahead for a graphics card.
+        card_gib: GiB of prepared volumes that may be kept on each graphics card, so that they are read once.
+        pinned_gib: GiB of them that may be kept in the machine's memory, pinned, by each card's process.
+        threads: processor threads of torch; 0 leaves torch's own choice. Results are the same to the last bit only
+            for the same number.
+        tensorboard: write TensorBoard events beside curves.csv.
+    """
+
+    iterations: int = 250_000
+    batch: int = 1
+    learning_rate: float = 1e-5
+    validate_every: int = 500
+    save_every: int = 500
+    seed: int = 0
+    sampling: Sampling = "uniform"
+    balanced_classes: bool = False
+    select: Select = "accuracy"
+    warm_up: int = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    loaders: int = 4
+    card_gib: float = 0.0
+    pinned_gib: float = 0.0
+    threads: int = 0
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        least = {
+            "iterations": 1,
+            "batch": 1,
+            "validate_every": 1,
+            "save_every": 1,
+            "seed": 0,
+            "warm_up": 0,
+            "weight_decay": 0,
+            "clip": 0,
+            "devices": 1,
+            "loaders": 1,
+            "card_gib": 0,
+            "pinned_gib": 0,
+            "threads": 0,
+        }
+        for name, low in least.items():
+            if not low <= getattr(self, name) < math.inf:
+                raise BadStudy(f"training.{name}", f"is {getattr(self, name)}", f"Give {low} or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise BadStudy("training.learning_rate", f"is {self.learning_rate}", "Give a number above 0")
+        if not 0 <= self.ema < 1:
+            raise BadStudy("training.ema", f"must be in [0, 1), is {self.ema}", "Give a decay such as 0.99; 0 for none")
+        if self.warm_up >= self.iterations:
+            raise BadStudy(
+                "training.warm_up",
+                f"is {self.warm_up}, but there are {self.iterations} iterations",
+                "Give fewer than iterations, such as a twentieth of them",
+            )

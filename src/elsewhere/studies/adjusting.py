@@ -1,0 +1,143 @@
+"""What a verdict advises, or labelled scans show, as an adjustment of a model: a threshold, perhaps a recalibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elsewhere.errors import BadStudy, BadTable
+from elsewhere.scans.score_table import read_score_table
+from elsewhere.scans.score_values import UNKNOWN_LABEL
+from elsewhere.statistics.decision import decide, fit_recalibration, recalibrate
+from elsewhere.statistics.local_threshold import choose_local_threshold, cross_fitted_decisions
+from elsewhere.statistics.requirements import Requirement, Requirements, assess_decisions, class_shares
+from elsewhere.statistics.verdict import Scans
+from elsewhere.statistics.verdict_rule import LEAST_PATIENTS, wanted_shares
+from elsewhere.studies.known_model import Adjustment, KnownModel, scored
+from elsewhere.studies.new_scans import NewScan, scored_scans
+from elsewhere.studies.records import VERDICT
+from elsewhere.wording import numbered
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An adjustment chosen on labelled scans, and what its decisions are worth.
+
+    Attributes:
+        adjustment: of the network's own probabilities.
+        requirements: on sensitivity, specificity and net benefit, measured on patients that the threshold of each was
+            not chosen on.
+    """
+
+    adjustment: Adjustment
+    requirements: tuple[Requirement, ...]
+
+
+def advised(model: KnownModel, path: Path) -> Adjustment:
+    """The adjustment that a verdict on this model advises.
+
+    Args:
+        model: on which the verdict was asked.
+        path: its verdict.json.
+
+    Raises:
+        BadStudy: the file is missing or damaged, of another model, or advises something else.
+    """
+    record = VERDICT.read(path)
+    before = record.get("adjustment")
+    own = None if model.adjustment is None else (model.adjustment.threshold, model.adjustment.slope)
+    same = own == (None if before is None else (before.get("threshold"), before.get("slope")))
+    if record.get("checkpoint") != model.checkpoint or not same:
+        what = f"is a verdict on another model ({record.get('model')}, weights {str(record.get('checkpoint'))[:12]}…)"
+        raise BadStudy(path, what, f"Give the verdict on {model.name}, or the model that it was asked about")
+    if record.get("local_threshold") is None:
+        what = f'advises "{record.get("action")}", which is neither a threshold nor a recalibration'
+        raise BadStudy(path, what, str(record.get("next_step", "")))
+    found = Adjustment(
+        float(record["local_threshold"]),
+        float(record.get("local_intercept") or 0.0),
+        float(record.get("local_slope") or 1.0),
+        source=f"as the verdict at {record.get('site')} advised",
+        scans=int(record["scans"]),
+        chosen_on=tuple(map(str, record.get("voxels", ()))),
+    )
+    return found.after(model.adjustment)
+
+
+def from_scans(
+    model: KnownModel, rows: Sequence[NewScan], site: str, stated: Requirements, *, only_threshold: bool = False
+) -> Tried:
+    """An adjustment from labelled scans that the model predicted without any adjustment; as `fit_adjustment`."""
+    labelled = [r for r in rows if r.label is not None]
+    here = scored_scans(labelled)
+    tried = fit_adjustment(model, here, f"the scans of {site}", stated, only_threshold=only_threshold)
+    change = replace(tried.adjustment, chosen_on=tuple(sorted({r.voxels for r in labelled})))
+    return replace(tried, adjustment=change)
+
+
+def from_table(model: KnownModel, path: Path, stated: Requirements, *, only_threshold: bool = False) -> Tried:
+    """An adjustment from a table of the model's probabilities with labels, as `predict` and `verdict` write.
+
+    Raises:
+        BadTable: it cannot be read; and as `fit_adjustment`.
+    """
+    table = read_score_table(path)
+    used = np.isfinite(table.score) & (table.label != UNKNOWN_LABEL)
+    here = Scans(table.label[used], np.array(table.patient)[used], table.score[used])
+    return fit_adjustment(model, here, str(path.name), stated, only_threshold=only_threshold)
+
+
+def fit_adjustment(
+    model: KnownModel, here: Scans, where: str, stated: Requirements, *, only_threshold: bool = False
+) -> Tried:
+    """A threshold, and unless `only_threshold` a recalibration, from labelled scans of the place of use.
+
+    The map is Platt's (`fit_recalibration`), the threshold that of `choose_local_threshold` for the sensitivity and
+    specificity that a verdict would ask for; what it is worth is measured with thresholds of other patients.
+
+    Args:
+        model: as it gave these probabilities.
+        here: labelled scans.
+        where: they are from.
+        stated: what the model must reach.
+        only_threshold: leave the probabilities as they are.
+
+    Raises:
+        BadTable: fewer than 10 patients of a class; or the scores point the wrong way.
+    """
+    labels, patients = np.asarray(here.labels), np.asarray(here.patients)
+    few = [np.unique(patients[labels == c]).size for c in (1, 0)]
+    if min(few) < LEAST_PATIENTS:
+        what = f"has labelled scans of {few[0]} positive and {few[1]} negative patients"
+        raise BadTable(where, what, f"Give {LEAST_PATIENTS} or more of each: a threshold from fewer is chance")
+    values = np.asarray(here.probabilities, dtype=np.float64)
+    line = fit_recalibration(labels, values)
+    if line.slope <= 0:
+        what = "has positive scans with the lower scores: they point the wrong way"
+        raise BadTable(where, what, "Check that the labels are not exchanged; no threshold corrects it")
+    tried = _try(model, labels, patients, values, stated)
+    least = wanted_shares(tried[0])
+    threshold = choose_local_threshold(labels, values, least)
+    change = Adjustment(
+        threshold if only_threshold else float(recalibrate(threshold, line)),
+        0.0 if only_threshold else line.intercept,
+        1.0 if only_threshold else line.slope,
+        source=f"chosen on {numbered(int(labels.size), 'labelled scan')} of {where.removeprefix('the scans of ')}",
+        scans=int(labels.size),
+    )
+    return Tried(change.after(model.adjustment), tuple(tried[1]))
+
+
+def _try(
+    model: KnownModel, labels: NDArray[np.int64], patients: ArrayLike, values: NDArray[np.float64], stated: Requirements
+) -> tuple[list[Requirement], list[Requirement]]:
+    """The requirements at the threshold as it is, and at local ones that never saw the scan's patient."""
+    home = scored([s for site in model.home_sites for s in model.at_home("test") if s.site == site])
+    shares = class_shares(home.labels, home.patients, decide(home.probabilities, model.home_point))
+    now = assess_decisions(labels, patients, decide(values, model.point), shares, stated)
+    called = cross_fitted_decisions(labels, patients, values, wanted_shares(now), model.settings.seed)
+    return now, assess_decisions(labels, patients, called, shares, stated)

@@ -1,0 +1,28 @@
+"""A new site for models of the tiny study: scans that no site of it has, with a signal in the positives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from elsewhere.scans.scan import Scan
+from elsewhere.scans.sites import reader
+from elsewhere.scans.volume import Volume
+
+ENDS = {"volumes": ".nii.gz", "images": ".tif"}
+
+
+def write_new_site(root: Path, kind: str = "volumes", *, labelled: bool = True, scans: int = 24, seed: int = 9) -> Path:
+    """Scans Q0, Q1, …, every second one positive, one per patient; with a labels table where `labelled`."""
+    module = reader(kind)
+    rows = [Scan(root.name, f"Q{i}", f"Q{i}", i % 2, facts={"extension": ENDS.get(kind)}) for i in range(scans)]
+    root.mkdir(parents=True, exist_ok=True)
+    for i, scan in enumerate(rows):
+        hu = np.random.default_rng([seed, i]).normal(-800, 60, (6, 16, 16))
+        hu[:, :, :3] = 40
+        hu[2:4, 5:9, 5:9] += 500 * (i % 2)
+        module.write(root, scan, Volume(hu.astype(np.int16), "HU", (8.0, 0.7, 0.7), 0))
+    if labelled:
+        module.write_tables(root, rows)
+    return root
