@@ -212,3 +212,13 @@ def test_a_file_far_longer_than_its_images_is_not_read_into_memory(tmp_path: Pat
     with files[3].open("r+b") as file:
         file.truncate(200_000)
     assert len(read_headers(files[3])) == 1
+
+
+def test_a_file_filled_up_with_zeros_without_end_is_soon_done(tmp_path: Path, save: Callable) -> None:
+    (path,) = save(tmp_path, [make_image()])
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\xe0\x7f\x10\x00")])  # cut before its pixels
+    with path.open("r+b") as file:
+        file.truncate(20_000_000_000)
+    with pytest.raises(BadScan, match="holds 20,000,000,000 bytes for 1 images"):
+        read_headers(path)

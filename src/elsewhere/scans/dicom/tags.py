@@ -60,6 +60,7 @@ SHORT_VRS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5, section 7.1.2
 )
 FIRST_READ = 1 << 16
+FILLED = bytes(64)  # what no data set holds between its elements
 LARGEST_HEADER = 1 << 28
 """Bytes before the pixels, as stored or inflated; a multi-frame file of 10 000 frames needs about 2^24."""
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dc3")
@@ -225,6 +226,8 @@ def _walk(data: bytes, at: int, explicit: bool, whole: bool) -> tuple[dict[str, 
     numbers: dict[str, str] = {}
     end = len(data)
     while at + 8 <= end:
+        if data.startswith(FILLED, at):
+            return {**_texts(found), **numbers}, -1, 0  # filled up with zeros, however many
         tag, length, value_at = _element(data, at, explicit)
         if tag == PIXELS:
             return {**_texts(found), **numbers}, value_at, length
