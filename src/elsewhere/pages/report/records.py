@@ -5,21 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from elsewhere.pages.report.content import Model, Record, Study, UnansweredRow
-from elsewhere.rows import (
-    DoseRow,
-    DropRow,
-    ExplanationRow,
-    LocalRow,
-    ProductScoreRow,
-    ScoreRow,
-    SeedRow,
-)
+from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
-
-Row = TypeVar("Row", ScoreRow, ProductScoreRow, SeedRow, DropRow, LocalRow, DoseRow, ExplanationRow, UnansweredRow)
 
 READINGS = {
     "model": "(a): one threshold per model, from the validation scans of its own training sites",
@@ -111,7 +101,7 @@ def confusion_of(row: ScoreRow | None) -> Confusion | None:
     return Confusion(*(int(v or 0) for v in values))
 
 
-def record_of(row: Row) -> dict[str, Any]:
+def record_of(row: object) -> dict[str, Any]:
     """A row's columns by name, as a table of the page takes them; where it was made from stays behind."""
     return {name: value for name, value in vars(row).items() if name != "made_from"}
 
