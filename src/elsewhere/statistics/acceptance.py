@@ -49,6 +49,7 @@ from elsewhere.statistics.requirements import (
 )
 from elsewhere.statistics.scored import Scored, discrimination
 from elsewhere.statistics.verdict_rule import CHANCE, EXIT_CODES, LEAST_PATIENTS, OPTIONS, Answer, brief, is_notable
+from elsewhere.wording import numbered
 
 SHARES = ("sensitivity", "specificity")
 NOT_AS_CLAIMED = 13
@@ -134,8 +135,8 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
 
 def _too_few(few: tuple[int, int], requirements: Sequence[Requirement], steps: list[str]) -> Answer:
     words = (
-        f"Only {few[0]} patients with the finding and {few[1]} without it are labelled; {LEAST_PATIENTS} of each "
-        "are the least for a verdict."
+        f"Only {numbered(few[0], 'patient')} with the finding and {few[1]} without it are labelled; "
+        f"{LEAST_PATIENTS} of each are the least for a verdict."
     )
     if lost := [r.finding for r in requirements if r.status == "not met"]:
         words += f" Already not met: {lost[0].removeprefix('Required: ')}"
