@@ -415,13 +415,8 @@ def by_shift(cases: Sequence[Site], heading: str) -> str:
     return "\n".join(lines)
 
 
-def page(
-    cases: Sequence[Site],
-    made: Sequence[World],
-    left_out: Sequence[str],
-    asked: tuple[int, int, int],
-    minutes: float,
-) -> str:
+def page(cases: Sequence[Site], learned: tuple[list[World], list[str]], asked: Sequence[int], minutes: float) -> str:
+    made, left_out = learned
     tables = {name: [case for case in cases if case.table == name] for name in dict.fromkeys(c.table for c in cases)}
     seeds = ", ".join(dict.fromkeys(str(world.seed) for world in made))
     aucs = "; ".join(f"{world.way.name} {world.auc:.2f}" for world in made)
@@ -487,21 +482,19 @@ def learned_worlds(first: int, seeds: int) -> tuple[list[World], list[str]]:
             made.append(worlds(first + len(made) + len(left_out), (POOL, OTHERS)))
         except UnlearnedError as error:
             left_out.append(str(error))
-            print("left out:", error)
     return [world for one in made for world in one], left_out
 
 
 def main(repetitions: int, first: int, seeds: int) -> None:
     started = time.monotonic()
-    made, left_out = learned_worlds(first, seeds)
-    tasks = [(world, repetition) for world in made for repetition in range(repetitions)]
+    learned = learned_worlds(first, seeds)
+    tasks = [(world, repetition) for world in learned[0] for repetition in range(repetitions)]
     cases = [case for part in run(answered, tasks, "Explaining") for case in part]
-    text = page(cases, made, left_out, (repetitions, first, seeds), (time.monotonic() - started) / 60)
+    text = page(cases, learned, (repetitions, first, seeds), (time.monotonic() - started) / 60)
     print(text)
     if first >= 100:
         PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
-    main(*given, *(8, 7000, 1)[len(given) :])
+    main(*map(int, sys.argv[1:]), *(8, 7000, 1)[len(sys.argv) - 1 :])
