@@ -14,7 +14,7 @@ import typer
 
 from elsewhere import COMMANDS
 from elsewhere.cli import app
-from elsewhere.model.runnable.declared import RUNNABLE, CommandModel, InputSettings, OutputSettings
+from elsewhere.model.declared import RUNNABLE, CommandModel, InputSettings, OutputSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.studies import file as plan
 

@@ -17,7 +17,7 @@ import typer
 
 from elsewhere import COMMANDS
 from elsewhere.cli import app
-from elsewhere.model.runnable.declared import RUNNABLE
+from elsewhere.model.declared import RUNNABLE
 from elsewhere.scans.labels import COLUMNS, read_labels
 from elsewhere.scans.values import LABELS
 from elsewhere.studies import file as plan

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.declared import RUNNABLE, CommandModel, InputSettings, NetworkFile
 from elsewhere.model.runnable import open_model
-from elsewhere.model.runnable.declared import RUNNABLE, CommandModel, InputSettings, NetworkFile
 from elsewhere.model.runnable.protocol import GivenScan, Refused
 from elsewhere.scans.volume import Volume
 from elsewhere.studies.file import load_study

@@ -63,7 +63,7 @@ def _chest(site: str, number: int, positive: bool) -> Volume:
     hu += random.normal(0, 5, hu.shape)
     if number == 7:
         hu[:] = random.normal(40, 20, hu.shape)  # no lungs at all
-        hu[:, :4] = -1000
+        hu[:, :4] = random.normal(-1000, 5, hu[:, :4].shape)
     return Volume(hu.round().astype(np.int16), "HU", (5.0, 1.0, 1.0), 0)
 
 

@@ -144,8 +144,8 @@ def test_the_page_is_made_from_records_alone(made: Folder) -> None:
         assert f'<h2 id="{section}">' in page
     for section in ("diagnosis", "stress"):
         assert f'<h2 id="{section}">' not in page
-    assert f"<code>elsewhere diagnose STUDY.toml {made.root}</code>" in page
-    assert f"<code>elsewhere stress STUDY.toml {made.root}</code>" in page
+    assert f"<code>elsewhere diagnose STUDY.toml {made.root.name}</code>" in page
+    assert f"<code>elsewhere stress STUDY.toml {made.root.name}</code>" in page
 
 
 def test_group_means_come_from_one_joint_bootstrap(made: Folder) -> None:

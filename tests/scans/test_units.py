@@ -24,7 +24,7 @@ def test_values_that_look_like_hu_are_hu() -> None:
 
 
 def test_values_that_do_not_are_refused_with_the_options() -> None:
-    with pytest.raises(BadScan, match=r"holds values 0 to 4095, which do not look like HU.*units \(HU, ct_number"):
+    with pytest.raises(BadScan, match=r"holds values 0 to 4095, which do not look like HU.*units` \(HU, ct_number"):
         settle(np.array([0, 4095], np.uint16))
     with pytest.raises(BadScan, match="holds 8-bit values, which cannot be HU"):
         settle(np.array([0, 255], np.uint8))

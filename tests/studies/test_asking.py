@@ -16,7 +16,7 @@ from elsewhere.cli import app
 from elsewhere.commands.study import run_study, study
 from elsewhere.commands.verdict import judge_product
 from elsewhere.errors import BadStudy
-from elsewhere.model.runnable.declared import CommandModel
+from elsewhere.model.declared import CommandModel
 from elsewhere.scans.nifti import write_nifti
 from elsewhere.scans.sites import volumes
 from elsewhere.scans.volume import Volume, content_hash
@@ -32,7 +32,7 @@ ITSELF = """
 import json, sys
 from pathlib import Path
 from elsewhere.model.runnable import open_model
-from elsewhere.model.runnable.declared import OwnNetwork
+from elsewhere.model.declared import OwnNetwork
 from elsewhere.model.runnable.protocol import GivenScan
 from elsewhere.scans.nifti import read_nifti
 from elsewhere.scans.volume import Volume

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.runnable.declared import (
+from elsewhere.model.declared import (
     CommandModel,
     InputSettings,
     NetworkFile,

@@ -18,10 +18,10 @@ from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import print_warnings, train_model
 from elsewhere.model.cuda import device_of
+from elsewhere.model.declared import Declared
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
 from elsewhere.model.pace import in_words, seconds_per_iteration
 from elsewhere.model.runnable import hash_of
-from elsewhere.model.runnable.declared import Declared
 from elsewhere.rows import ScoreRow, SeedRow
 from elsewhere.scans.scan import split_hash
 from elsewhere.scans.sites import reader

@@ -15,8 +15,8 @@ from elsewhere import engine
 from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, NetBenefitAt, Workers
 from elsewhere.errors import BadOption, BadSite, BadStudy
 from elsewhere.files import csv_text, last_parts, write_whole
+from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import threshold_of
-from elsewhere.model.runnable.declared import Declared
 from elsewhere.pages.verdict import Occasion, render
 from elsewhere.scans.score_table import read_score_table
 from elsewhere.scans.sites import KINDS

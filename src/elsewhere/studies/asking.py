@@ -17,8 +17,8 @@ import torch
 from elsewhere import engine
 from elsewhere.errors import BadScan
 from elsewhere.model.cuda import device_of
+from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import hash_of, open_model
-from elsewhere.model.runnable.declared import Declared
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended

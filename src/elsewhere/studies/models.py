@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.runnable.declared import RUNNABLE, Declared, InputSettings, OutputSettings
+from elsewhere.model.declared import RUNNABLE, Declared, InputSettings, OutputSettings
 from elsewhere.studies.keys import check_keys, path_of, typed
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")

@@ -15,8 +15,8 @@ import numpy as np
 
 from elsewhere import engine
 from elsewhere.errors import BadTable
+from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import threshold_of
-from elsewhere.model.runnable.declared import Declared
 from elsewhere.rows import ProductScoreRow
 from elsewhere.scans.score_columns import Role
 from elsewhere.scans.score_table import LEAST_FOUND, ScoreTable, read_score_table

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from elsewhere.model.declared import InputSettings, OwnNetwork
 from elsewhere.model.network import Network, NetworkSettings, save_checkpoint
-from elsewhere.model.runnable.declared import InputSettings, OwnNetwork
 from elsewhere.model.runnable.protocol import GivenScan
 from elsewhere.scans.volume import Spacing, Volume
 

@@ -15,8 +15,8 @@ import pytest
 from given_scans import a_checkpoint, a_scan, a_volume
 
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.model.declared import CommandModel
 from elsewhere.model.runnable import hash_of, open_model, threshold_of
-from elsewhere.model.runnable.declared import CommandModel
 from elsewhere.model.runnable.protocol import GivenScan, Refused
 from elsewhere.scans.dicom import write_series
 from elsewhere.scans.nifti import read_nifti
@@ -219,7 +219,7 @@ def test_the_product_itself_in_another_process(tmp_path: Path) -> None:
     own = a_checkpoint(tmp_path)
     text = f"""
 from elsewhere.model.runnable import open_model
-from elsewhere.model.runnable.declared import OwnNetwork
+from elsewhere.model.declared import OwnNetwork
 from elsewhere.model.runnable.protocol import GivenScan
 from elsewhere.scans.nifti import read_nifti
 from elsewhere.scans.volume import Volume

@@ -11,7 +11,7 @@ import pytest
 from given_scans import a_scan, a_volume
 
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.model.runnable.declared import InputSettings
+from elsewhere.model.declared import InputSettings
 from elsewhere.model.runnable.inputs import batch_shape, inputs_of
 from elsewhere.model.runnable.protocol import GivenScan
 from elsewhere.scans.nifti import write_nifti

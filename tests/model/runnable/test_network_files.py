@@ -16,8 +16,8 @@ from given_scans import INPUT, a_checkpoint, a_network, a_scan
 from safetensors.torch import save_file
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
+from elsewhere.model.declared import NetworkFile, OutputSettings, UserNetwork
 from elsewhere.model.runnable import hash_of, open_model
-from elsewhere.model.runnable.declared import NetworkFile, OutputSettings, UserNetwork
 from elsewhere.model.sample import evaluation_windows
 
 EXAMPLE = torch.linspace(0, 1, 4 * 16 * 16).reshape(1, 1, 4, 16, 16)

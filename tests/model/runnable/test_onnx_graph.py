@@ -10,8 +10,8 @@ import pytest
 from given_scans import a_scan
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.declared import InputSettings, NetworkFile, OutputSettings
 from elsewhere.model.runnable import onnx_graph, open_model
-from elsewhere.model.runnable.declared import InputSettings, NetworkFile, OutputSettings
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

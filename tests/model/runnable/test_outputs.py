@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.model.runnable.declared import OutputSettings
+from elsewhere.model.declared import OutputSettings
 from elsewhere.model.runnable.outputs import probability_of, scan_probability
 
 

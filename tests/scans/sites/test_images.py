@@ -93,7 +93,7 @@ def test_one_image_is_a_scan_of_one_slice(tmp_path: Path) -> None:
 def test_eight_bits_are_relative_and_deep_values_must_be_told(tmp_path: Path) -> None:
     place(tmp_path, "s1/0.png", np.full(SIZE, 1064, dtype=np.uint16))
     table(tmp_path, "p1,1,s1")
-    with pytest.raises(BadScan, match=r"0\.png: holds values 1064 to 1064, which do not look like HU.*and offset"):
+    with pytest.raises(BadScan, match=r"0\.png: holds values 1064 to 1064, which do not look like HU.*and `offset`"):
         images.read(only(tmp_path))
     volume = images.read(only(tmp_path, units="ct_number", offset=1000))
     assert (volume.units, volume.offset, volume.voxels[0, 0, 0]) == ("ct_number", 1000, 1064)

@@ -28,8 +28,8 @@ from elsewhere.commands.report.products import product_tests, ran_models, unansw
 from elsewhere.commands.report.protocol import departures, protocol_words
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.files import last_parts, shown_path
+from elsewhere.model.declared import bare_command
 from elsewhere.model.network import read_checkpoint_record
-from elsewhere.model.runnable.declared import bare_command
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere.commands.report.cells import Cells
-from elsewhere.model.runnable.declared import (
+from elsewhere.model.declared import (
     CommandModel,
     Declared,
     NetworkFile,

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from elsewhere.errors import BadCheckpoint
-from elsewhere.model.runnable.command import Program
-from elsewhere.model.runnable.declared import (
+from elsewhere.model.declared import (
     CommandModel,
     Declared,
     NetworkFile,
     OwnNetwork,
     UserNetwork,
 )
+from elsewhere.model.runnable.command import Program
 from elsewhere.model.runnable.network_file import open_network_file, open_user_network
 from elsewhere.model.runnable.own_network import LoadedOwnNetwork, hash_of_checkpoint, own_threshold
 from elsewhere.model.runnable.protocol import RunnableModel

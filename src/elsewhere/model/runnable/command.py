@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan, BadSite, BadTable, ElsewhereError
-from elsewhere.model.runnable.declared import CommandModel
+from elsewhere.model.declared import CommandModel
 from elsewhere.model.runnable.protocol import GivenScan, Refused, ScoresOnly
 from elsewhere.scans.nifti import write_nifti
 from elsewhere.scans.score_columns import Role, recognise

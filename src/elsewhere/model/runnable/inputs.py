@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
-from elsewhere.model.runnable.declared import CANONICAL_AXES, WAYS, Edges, InputSettings
+from elsewhere.model.declared import CANONICAL_AXES, WAYS, Edges, InputSettings
 from elsewhere.model.runnable.protocol import GivenScan
 from elsewhere.model.sample import evaluation_windows
 from elsewhere.scans.volume import Preparation, Volume, lung_box, prepare

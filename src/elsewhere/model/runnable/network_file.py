@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
-from elsewhere.model.runnable.declared import InputSettings, NetworkFile, OutputSettings, UserNetwork
+from elsewhere.model.declared import InputSettings, NetworkFile, OutputSettings, UserNetwork
 from elsewhere.model.runnable.inputs import batch_shape, inputs_of
 from elsewhere.model.runnable.outputs import probability_of, scan_probability
 from elsewhere.model.runnable.protocol import GivenScan, ScoresOnly

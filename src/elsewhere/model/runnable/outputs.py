@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan, BadStudy
-from elsewhere.model.runnable.declared import OutputSettings
+from elsewhere.model.declared import OutputSettings
 
 SUM_TO_ONE = 1e-3
 """How far probabilities of classes that exclude each other may be from adding to 1 (half precision rounds so far)."""

@@ -10,7 +10,7 @@ from string import Formatter
 from typing import ClassVar, Literal
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.sample import WINDOW_STRIDE
+from elsewhere.model.settings import WINDOW_STRIDE
 from elsewhere.scans.score_values import ENDS
 
 Edges = tuple[int, int, int]
