@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
+from elsewhere.commands import stress as stress_command
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
+from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder, read_table
 
 
@@ -84,6 +90,48 @@ def test_what_a_refused_run_found_cannot_pass_for_the_finished_ones(alice: Path)
     told = run("report", alice / "out")
     assert isinstance(told.exception, BadStudy)
     assert "scans" in str(told.exception)
+
+
+# Odd files ----------------------------------------------------------------------------------------------------------
+
+
+def litter(root: Path) -> None:
+    """What lies about in folders of hospitals: links, pipes, damage, names that no text holds, a file without end."""
+    whole = next(root.rglob("*.dcm"))
+    for name, content in (("sparse", whole.read_bytes()), ("zeros", bytes(128) + b"DICM" + bytes(900))):
+        (root / f"{name}.dcm").write_bytes(content)
+        with (root / f"{name}.dcm").open("r+b") as file:
+            file.truncate(20_000_000_000)
+    (root / "loop").symlink_to("loop")
+    (root / "gone.dcm").symlink_to("nowhere")
+    os.mkfifo(root / "pipe.dcm")
+    (root / "empty.dcm").touch()
+    (root / "noise.dcm").write_bytes(np.random.default_rng(0).bytes(3000))
+    Path(os.fsdecode(os.fsencode(root) + b"/M\xfcller.dcm")).write_bytes(b"broken")
+
+
+def test_every_command_survives_odd_files_as_prepare_does(alice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned(_: Folder, models: Mapping[str, Any]) -> dict[str, Learned]:
+        return dict.fromkeys(models, Learned(0.9, 0.8, 1.0, 0.9, 0.5, 1.0, 40, (), ()))
+
+    monkeypatch.setattr(stress_command, "learned_models", learned)
+    file, out, root = alice / "tiny.toml", alice / "out", alice / "ct" / "UTSW"
+    scan = next(row["scan"] for row in read_table(Folder(out).scans) if row["site"] == "UTSW")
+    litter(root)
+    assert run("prepare", file, out, "--workers", "1").exit_code == 0
+    with (out / "bad_scans.csv").open(encoding="utf-8", newline="") as table:
+        listed = {Path(row["path"]).name: row["reason"] for row in csv.DictReader(table)}
+    assert set(listed) >= {"loop", "gone.dcm", "empty.dcm", "sparse.dcm", "zeros.dcm"}
+    assert "20,000,000,000 bytes for 1 images" in listed["sparse.dcm"]
+    page = ["--page", alice / "p.html"]
+    assert run("view", file, out, "--scan", f"UTSW/{scan}", "--grid", "original", *page).exit_code == 0
+    stressed = run("stress", file, out, "--shifts", "noise", "--scans", "4", "--workers", "1")
+    assert (stressed.exit_code, stressed.exception) == (0, None)
+    (root / "labels.csv").rename(alice / "labels.csv")
+    asked = run("verdict", out, "UTSW", root, "--out", alice / "v", "--workers", "1")
+    assert asked.exit_code == 21, asked.output
+    record = json.loads((alice / "v" / "verdict.json").read_text(encoding="utf-8"))
+    assert {Path(bad["scan"]).name for bad in record["bad_scans"]} >= {"loop", "empty.dcm", "sparse.dcm", "zeros.dcm"}
 
 
 # Handed over --------------------------------------------------------------------------------------------------------

@@ -78,7 +78,10 @@ def _raw_slices(
     records, listed = [], {}
     for row in rows:
         site = next(s for s in settings["sites"] if s["name"] == row.site)
-        preparation = {**settings["preparation"], "relative_window": _window(row, settings["preparation"])}
+        preparation = {
+            **settings["preparation"],
+            "relative_window": _window(row, settings["preparation"]["relative_window"]),
+        }
         wanted = key("examples", row.content_hash, row.slices, preparation)
         known = [wanted, f"{row.content_hash} {row.slices} {preparation}"]  # the second in release 0.1.0
         known = known if VERSIONS["examples"] == 1 else known[:1]
@@ -94,10 +97,10 @@ def _raw_slices(
     return {(r.site, r.scan): (_unpack(r), r.caption) for r in records}
 
 
-def _window(row: ScanRow, preparation: Mapping[str, Any]) -> list[Fact]:
+def _window(row: ScanRow, assumed: Sequence[Fact]) -> list[Fact]:
     """The window of relative values: the site's own where it declares one."""
     own = [row.facts.get(f"declared_window_{end}") for end in ("low", "high")]
-    return list(preparation["relative_window"]) if None in own else own
+    return list(assumed) if None in own else own
 
 
 def _unpack(record: ExampleRow) -> Pixels | None:
