@@ -3,7 +3,8 @@
 `python benchmarks/evaluate.py [repetitions]` prints tables. Time and memory are of a process of its own, from a CSV to
 the page, with patients, five sites, dates, ages and four further columns. Claims are tested on binormal scores (AUC =
 Φ(gap / √2)), one scan per patient, half of them positive; at the threshold 0 sensitivity and specificity are
-Φ(gap / 2).
+Φ(gap / 2). The same scores serve for products that give no answer to some scans: drawn blindly, or just those that
+they would decide wrongly.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 from scipy.stats import norm
 
 from elsewhere.statistics.acceptance import judge_claims, read_claims
+from elsewhere.statistics.evaluation import ProductRows, evaluate_product
+from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.scored import Scored, discrimination, shares
 
 SIZES = {5_000: (5, 1e9, 2e6), 100_000: (15, 1e9, 2e6)}
@@ -80,6 +83,27 @@ def named(auc: float, claims: dict[str, object], scans: int, repetitions: int) -
     return count / repetitions
 
 
+def works(auc: float, silent: str, share: float, repetitions: int) -> float:
+    """Share of tests of 400 scans that end with "it works here" under the default requirements.
+
+    Args:
+        auc: true AUC of the product on all scans.
+        silent: which scans it gives no answer to: "any", or "wrong" ones, that it would decide wrongly.
+        share: of those scans.
+        repetitions: tests.
+    """
+    gap, scans, count = 2**0.5 * norm.ppf(auc), 400, 0
+    for repetition in range(repetitions):
+        random = np.random.default_rng([SEED, repetition, round(100 * share), 8])
+        labels = (np.arange(scans) < scans // 2).astype(np.int64)
+        scores = random.normal(size=scans) + gap * (labels - 0.5)
+        able = np.ones(scans, bool) if silent == "any" else (scores >= 0) != (labels == 1)
+        given = np.where(able & (random.random(scans) < share), np.nan, scores)
+        rows = ProductRows(labels, np.arange(scans), given, None, [""] * scans, threshold=0.0, is_probability=False)
+        count += evaluate_product(rows, Requirements()).answer.action == "nothing"
+    return count / repetitions
+
+
 def main(repetitions: int = 400) -> None:
     print("| rows | seconds | on the processor | memory (MB) | page (MB) | limits |\n|---|---|---|---|---|---|")
     for rows, limits in SIZES.items():
@@ -101,6 +125,15 @@ def main(repetitions: int = 400) -> None:
     for words, claim in claims.items():
         for auc, scans in ((0.76, 120), (0.94, 120), (0.94, 60), (0.94, 1000)):
             print(f"| {words} | {auc} | {scans} | {100 * named(auc, claim, scans, repetitions):.1f} % |")
+    print("\n| true AUC, sensitivity, specificity | no answer to | it works here |\n|---|---|---|")
+    for auc, silent, part in (
+        *((0.92, "any", part) for part in (0.0, 0.02, 0.05, 0.1)),
+        *((0.92, "wrong", part) for part in (0.5, 1.0)),
+        *((0.76, "wrong", part) for part in (0.5, 1.0)),
+    ):
+        share = float(norm.cdf(norm.ppf(auc) / 2**0.5))
+        words = f"{100 * part:.0f} % of {'all scans' if silent == 'any' else 'those it would decide wrongly'}"
+        print(f"| {auc}, {share:.2f}, {share:.2f} | {words} | {100 * works(auc, silent, part, repetitions):.1f} % |")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,24 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 
 import pyarrow as pa
 
-from elsewhere.errors import BadStudy
+from elsewhere.errors import BadInstallation, BadStudy
 from elsewhere.records import read_marked_columns, read_record, write_columns, write_record
 
 RowT = TypeVar("RowT")
 PLAIN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+
+
+def in_pandas(rows: Sequence[Sequence[object]], columns: Sequence[str], instead: str) -> Any:
+    """Rows as a pandas DataFrame, for those who have pandas.
+
+    Raises:
+        BadInstallation: it is not installed; the message names `instead`, which needs none.
+    """
+    try:
+        import pandas  # noqa: PLC0415 - not among what is installed with us
+    except ImportError as error:
+        raise BadInstallation("pandas", "is not installed", f"pip install pandas, or use {instead}") from error
+    return pandas.DataFrame(list(rows), columns=list(columns))
 
 
 def column(name: str = "", *, as_json: bool = False, as_lines: bool = False) -> dict[str, object]:

@@ -23,6 +23,7 @@ from elsewhere.scans.volume import Volume, content_hash
 from elsewhere.studies.asking import ask_models, declared_models, product_of
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.new_site import new_site
 from elsewhere.studies.products import read_products
 from elsewhere.studies.records import PRODUCT_SCORES, SCORES, ProductRow, read_identity, usable_rows
@@ -255,6 +256,11 @@ def test_what_is_not_possible_is_said(ran: tuple[Path, Folder], command: list[st
     result = CliRunner().invoke(app, [command[0], str(ran[0]), str(ran[1].root), *command[1:]])
     assert isinstance(result.exception, BadStudy)
     assert says in str(result.exception)
+
+
+def test_a_model_that_was_not_trained_here_is_not_exported(ran: tuple[Path, Folder]) -> None:
+    with pytest.raises(BadStudy, match="did not train Own: only `elsewhere verdict` runs it on other scans"):
+        trained_model(ran[1].root, "Own")
 
 
 def test_beside_a_network_too(trained: tuple[Path, Folder], tmp_path: Path) -> None:

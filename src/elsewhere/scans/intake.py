@@ -14,6 +14,7 @@ from elsewhere.files import write_whole
 from elsewhere.scans import store
 from elsewhere.scans.scan import Fact, Scan
 from elsewhere.scans.sites import reader
+from elsewhere.scans.units import declared_window
 from elsewhere.scans.volume import Preparation, Volume, measure, prepare
 from elsewhere.stages import stage
 
@@ -124,10 +125,8 @@ def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[N
 
 def prepared_as(preparation: Preparation, facts: Mapping[str, Fact]) -> Preparation:
     """The preparation of a scan with these facts: with the window that its site declares for relative values."""
-    low, high = (facts.get(f"declared_window_{end}") for end in ("low", "high"))
-    if low is None or high is None:
-        return preparation
-    return replace(preparation, relative_window=(float(low), float(high)))
+    window = declared_window(facts)
+    return preparation if window is None else replace(preparation, relative_window=window)
 
 
 def _assumed(volume: Volume, preparation: Preparation) -> dict[str, Fact]:

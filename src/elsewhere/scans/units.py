@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,12 @@ def check_window(window: tuple[float, float] | None, units: str, site: str) -> d
     if not -(1 << 15) <= low < high < 1 << 15:
         raise BadSite(site, f"window is ({low}, {high})", "Give two numbers in HU, the lower one first")
     return {"declared_window_low": float(low), "declared_window_high": float(high)}
+
+
+def declared_window(facts: Mapping[str, Fact]) -> tuple[float, float] | None:
+    """The HU window that a scan's site declares for relative values, from the scan's facts; None where it does not."""
+    low, high = facts.get("declared_window_low"), facts.get("declared_window_high")
+    return None if low is None or high is None else (float(low), float(high))
 
 
 def with_units(

@@ -13,8 +13,8 @@ without a comparison to home):
        probabilities and a local recalibration surely saves log loss, more than 0.02 nats;
     7. one on the decisions is surely not met: **re-threshold** where a local threshold, tried on patients it was not
        chosen on, reaches all of them, else **adapt**;
-    8. else **cannot tell**; and so where 6 says yes, but a required sensitivity or specificity would not be reached if
-       every scan that the product gave no answer to counted as a wrong decision.
+    8. else **cannot tell**; and so where 6 says yes, but a required sensitivity or specificity would not surely be
+       reached if every scan that the product gave no answer to counted as a wrong decision.
 
 A claim is contradicted where the interval of the difference, here less claimed, lies wholly below 0. The level is 95 %
 for one or two claimed measures and higher for three, so that a product that is as claimed is named in at most 5 % of
@@ -180,13 +180,13 @@ def count_unanswered(
     """
     if answer.action not in {"nothing", "recalibrate"}:
         return answer
-    missed = [(r, here) for r in requirements if (here := shares.get(r.measure)) and here.estimate < r.limit]
+    missed = [(r, here) for r in requirements if (here := shares.get(r.measure)) and here.low < r.limit]
     if not missed:
         return answer
     first, here = missed[0]
     words = (
         f"Where it answered, it meets the requirements; but {scans} labelled scans have no answer, and were each of "
-        f"them a wrong decision, {first.measure} would be {brief(here)}, below the required {first.limit:.2f}."
+        f"them a wrong decision, {first.measure} would be {brief(here)}, not surely the required {first.limit:.2f}."
     )
     advice = "Look at what it does not answer, and decide how such scans are read; then judge both together."
     return Answer("cannot tell", words, advice, (*answer.rule, words))

@@ -223,11 +223,11 @@ class Section:
 
     @property
     def unanswered(self) -> str:
-        """What the verdict leaves out, in a sentence; "" where the product answered for every scan."""
+        """What the measures leave out, in a sentence; "" where the product answered for every scan."""
         without, r = self.flow.refused + self.flow.no_score, self.refusals
         if not without:
             return ""
-        words = f"It gave no answer to {without} of {self.flow.rows} scans, which the verdict leaves out"
+        words = f"It gave no answer to {without} of {self.flow.rows} scans, which its measures leave out"
         if r.sensitivity is None or r.specificity is None:
             return f"{words}."
         return (
@@ -447,8 +447,10 @@ def _repeated_rows(rows: ProductRows, used: NDArray[np.bool_]) -> int:
     places = np.flatnonzero(used).tolist()
     seen = Counter((rows.scores[i], rows.labels[i], *(values[i] for values in rows.metadata.values())) for i in places)
     again = len(places) - len(seen)
-    fine = np.mean([f"{rows.scores[i]:.6g}" != f"{rows.scores[i]:.3g}" for i in places]) > 1 / 2
-    return again if fine and again >= REPEATED * len(places) else 0
+    if again < REPEATED * len(places):
+        return 0
+    fine = sum(f"{rows.scores[i]:.6g}" != f"{rows.scores[i]:.3g}" for i in places)
+    return again if fine > len(places) / 2 else 0
 
 
 def _against_one_threshold(scores: Floats, called: NDArray[np.bool_]) -> int:

@@ -74,7 +74,7 @@ def from_scans(
     """An adjustment from labelled scans that the model predicted without any adjustment; as `fit_adjustment`."""
     labelled = [r for r in rows if r.label is not None]
     here = scored_scans(labelled)
-    tried = fit_adjustment(model, here, f"the scans of {site}", stated, only_threshold=only_threshold)
+    tried = fit_adjustment(model, here, site, stated, only_threshold=only_threshold)
     change = replace(tried.adjustment, chosen_on=tuple(sorted({r.voxels for r in labelled})))
     return replace(tried, adjustment=change)
 
@@ -126,7 +126,7 @@ def fit_adjustment(
         threshold if only_threshold else float(recalibrate(threshold, line)),
         0.0 if only_threshold else line.intercept,
         1.0 if only_threshold else line.slope,
-        source=f"chosen on {numbered(int(labels.size), 'labelled scan')} of {where.removeprefix('the scans of ')}",
+        source=f"chosen on {numbered(int(labels.size), 'labelled scan')} of {where}",
         scans=int(labels.size),
     )
     return Tried(change.after(model.adjustment), tuple(tried[1]))

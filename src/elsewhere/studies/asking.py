@@ -24,6 +24,7 @@ from elsewhere.scans import store
 from elsewhere.scans.intake import ended
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
+from elsewhere.scans.units import declared_window
 from elsewhere.scans.volume import Preparation, Volume, content_hash
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder
@@ -255,15 +256,13 @@ def read_given(kind: str, scan: Scan, content: str = "") -> GivenScan:
 
 def given_of(scan: Scan, volume: Volume, dicom: tuple[Path, ...] = ()) -> GivenScan:
     """A scan with these voxels, as it is handed to a model."""
-    facts = {**volume.facts, **scan.facts}
-    low, high = (facts.get(f"declared_window_{end}") for end in ("low", "high"))
-    window = None if low is None or high is None else (float(low), float(high))
+    window = declared_window({**volume.facts, **scan.facts})
     return GivenScan(scan.site, scan.patient, scan.scan, volume, window, dicom)
 
 
 def _identity(row: ScanRow) -> list[object]:
     """What an answer may depend on: voxels, their size, headers (the stored file's name is a hash of the files)."""
-    window = [row.facts.get(f"declared_window_{end}") for end in ("low", "high")]
+    window = declared_window(row.facts) or (None, None)
     return [row.site, row.scan, Path(row.file).name, row.content_hash, row.units, *window]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import PREDICTED, fitting_predictions, join_predictions
-from elsewhere.studies.records import read_identity, usable_rows
+from elsewhere.studies.records import ScanRow, read_identity, usable_rows
 
 METADATA = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
 """Metadata of the known scans that a new site is compared with; the network sees each of them in some way."""
@@ -189,7 +189,7 @@ class KnownModel:
         """Where verdicts and prepared scans of new sites go."""
         return Folder(self.home)
 
-    @property
+    @cached_property
     def home_point(self) -> OperatingPoint:
         """The operating point chosen on the validation scans of the training sites.
 
@@ -278,8 +278,11 @@ def trained_model(study: Path, name: str) -> KnownModel:
     folder = Folder(study)
     identity = read_identity(folder)
     settings = identity["settings"]
-    if name in {product["name"] for product in settings.get("products", ())}:
+    kinds = {product["name"]: product["kind"] for product in settings.get("products", ())}
+    if name in kinds:
         what = f"judges {name} from its scores alone: it cannot be run on other scans"
+        if kinds[name] != "scores":
+            what = f"did not train {name}: only `elsewhere verdict` runs it on other scans"
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
     if name not in identity["models"]:
         raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(identity['models'])}")
@@ -297,7 +300,7 @@ def trained_model(study: Path, name: str) -> KnownModel:
         home=folder.root,
         checkpoint=record["sha256"],
         settings=model_settings(record, settings),
-        scores=tuple(_scores(folder, name, trained_on, [site["name"] for site in settings["sites"]])),
+        scores=tuple(_scores(folder, name, trained_on, rows, [site["name"] for site in settings["sites"]])),
         metadata={name: tuple(getattr(r, name) for r in rows) for name in METADATA},
         learned_from={},
         load=lambda: load_checkpoint(folder.checkpoint(name))[0],
@@ -328,11 +331,13 @@ def model_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> Mo
     )
 
 
-def _scores(folder: Folder, name: str, trained_on: Collection[str], sites: Sequence[str]) -> list[KnownScore]:
+def _scores(
+    folder: Folder, name: str, trained_on: Collection[str], rows: Sequence[ScanRow], sites: Sequence[str]
+) -> list[KnownScore]:
     """Scores at the sites where the model was tried; its own training sites must be among them."""
     tried = [site for site in sites if site in trained_on or folder.predictions(name, site).is_file()]
     found = join_predictions([fitting_predictions(folder, name, site).deterministic for site in tried])
-    strata = {(r.site, r.scan): age_and_sex(r.facts) for r in usable_rows(folder)}
+    strata = {(r.site, r.scan): age_and_sex(r.facts) for r in rows}
     columns = (found.sites, found.subsets, found.people, found.labels, found.probabilities, found.scans)
     return [
         KnownScore(site, subset, person, label, probability, strata.get((site, scan)))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from elsewhere.errors import BadInstallation
 from elsewhere.rows import ScoreRow
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import DEGENERATE
 from elsewhere.studies.records import read_identity, read_scores
+from elsewhere.table_format import in_pandas
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,8 @@ class StudyResult:
         Raises:
             BadInstallation: pandas is not installed.
         """
-        try:
-            import pandas  # noqa: PLC0415 - wanted by those who have it
-        except ImportError as error:
-            raise BadInstallation("pandas", "is not installed", "pip install pandas, or use scores()") from error
-        return pandas.DataFrame([asdict(row) for row in self.scores()])
+        names = [field.name for field in fields(ScoreRow)]
+        return in_pandas([[getattr(row, name) for name in names] for row in self.scores()], names, "scores()")
 
     def to_record(self) -> dict[str, object]:
         """JSON-able."""

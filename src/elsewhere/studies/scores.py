@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.errors import BadInstallation
 from elsewhere.files import csv_text
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.verdict import DISCLAIMER
 from elsewhere.studies.new_scans import Bad, NewScan
+from elsewhere.table_format import in_pandas
 
 COLUMNS = ("patient", "scan", "label", "probability", "call", "notes", "reason_not_used")
 
@@ -61,11 +61,7 @@ class Scores:
         Raises:
             BadInstallation: pandas is not installed.
         """
-        try:
-            import pandas  # noqa: PLC0415 - wanted by those who have it
-        except ImportError as error:
-            raise BadInstallation("pandas", "is not installed", "pip install pandas, or use rows()") from error
-        return pandas.DataFrame(list(self.rows()), columns=list(COLUMNS))
+        return in_pandas(list(self.rows()), COLUMNS, "rows()")
 
     def to_csv(self) -> str:
         """The rows as CSV; probabilities with every digit."""

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.pages import report as page
 from elsewhere.pages.report.pictures import shrink
-from elsewhere.scans.scan import Fact, Scan
+from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.store import Shelf
+from elsewhere.scans.units import declared_window
 from elsewhere.scans.volume import Volume, content_hash, lung_box
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, key
@@ -78,10 +79,8 @@ def _raw_slices(
     records, listed = [], {}
     for row in rows:
         site = next(s for s in settings["sites"] if s["name"] == row.site)
-        preparation = {
-            **settings["preparation"],
-            "relative_window": _window(row, settings["preparation"]["relative_window"]),
-        }
+        window = declared_window(row.facts) or settings["preparation"]["relative_window"]
+        preparation = {**settings["preparation"], "relative_window": list(window)}
         wanted = key("examples", row.content_hash, row.slices, preparation)
         known = [wanted, f"{row.content_hash} {row.slices} {preparation}"]  # the second in release 0.1.0
         known = known if VERSIONS["examples"] == 1 else known[:1]
@@ -95,12 +94,6 @@ def _raw_slices(
     if good := [record for record in records if record.pixels is not None]:
         EXAMPLES.write(file, good)
     return {(r.site, r.scan): (_unpack(r), r.caption) for r in records}
-
-
-def _window(row: ScanRow, assumed: Sequence[Fact]) -> list[Fact]:
-    """The window of relative values: the site's own where it declares one."""
-    own = [row.facts.get(f"declared_window_{end}") for end in ("low", "high")]
-    return list(assumed) if None in own else own
 
 
 def _unpack(record: ExampleRow) -> Pixels | None:

@@ -18,14 +18,13 @@ from elsewhere.model.declared import (
     UserNetwork,
     bare_command,
 )
+from elsewhere.model.runnable.command import QUOTED
 from elsewhere.pages import report as page
 from elsewhere.statistics.comparison import adjust_family, compare_models
 from elsewhere.studies.asking import declared_models
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.products import read_products
 
-QUOTED = "; the end of what it wrote: "
-"""What stands behind it is a program's own text, and may name files and people: it stays off the page."""
 FORMATS = {"exported": "a network exported with torch.export", "torchscript": "a TorchScript program"}
 
 

@@ -34,6 +34,8 @@ SCORE: tuple[Role, ...] = ("score",)
 REFUSALS: tuple[Role, ...] = ("refused",)
 MOST_BYTES = 1_000_000
 """Of an answer; one number needs a hundred."""
+QUOTED = "; the end of what it wrote: "
+"""Between an error and a program's own text, which may name files and people: pages leave it out."""
 LAST_BYTES, LAST_WORDS = 4000, 300
 """What is read of the end of stderr, and the characters of it that an error quotes."""
 GRACE = 5.0
@@ -55,7 +57,7 @@ class Program(ScoresOnly):
 
         Raises:
             Refused: its answer says that it refused the scan, and why.
-                BadScan: it cannot be started, took too long, ended with an exit code other than 0, or left no answer.
+            BadScan: it cannot be started, took too long, ended with an exit code other than 0, or left no answer.
         """
         with tempfile.TemporaryDirectory(prefix="elsewhere-", ignore_cleanup_errors=True) as folder:
             into, out = Path(folder) / "in", Path(folder) / "out"
@@ -112,7 +114,7 @@ def _last_words(said: io.BufferedRandom) -> str:
     said.seek(max(0, size - LAST_BYTES))
     text = " ".join(said.read().decode("utf-8", errors="replace").split())
     text = "".join(c if c.isprintable() else "?" for c in text)
-    return f"; the end of what it wrote: {text[-LAST_WORDS:]!r}" if text else ""
+    return f"{QUOTED}{text[-LAST_WORDS:]!r}" if text else ""
 
 
 # What it is given ----------------------------------------------------------------------------------------------------
