@@ -21,7 +21,7 @@ demo: .venv/installed           ## simulated sites, nine models x four sites, bo
 real: .venv/installed           ## the same commands on the real CT of ELSEWHERE_REAL_DATA
 	$(BIN)/python benchmarks/real.py runs/real
 
-test: .venv/installed           ## the fast tests (under 10 minutes on 2 cores)
+test: .venv/installed           ## the fast tests (about 20 minutes on 2 cores)
 	$(PYTEST) -m "not slow"
 
 test-all: .venv/installed       ## every test, the slow ones too
