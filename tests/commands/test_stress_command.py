@@ -21,6 +21,7 @@ from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.model.network import load_checkpoint, save_checkpoint
+from elsewhere.pages.report.stress import sentence
 from elsewhere.rows import DoseRow
 from elsewhere.scans.shifts import LADDERS, plan_shifts
 from elsewhere.statistics.learned import Learned
@@ -308,17 +309,28 @@ def test_where_no_model_learned_no_scan_is_read_and_no_old_explanation_stays(
 def test_most_is_lost_only_where_it_is_significantly_lost() -> None:
     row = DoseRow("A", "A", "blur", 2.0, "mm", "blurred", 40, 0.7, difference=-0.2, difference_low=-0.3)
     sure = replace(row, difference_high=-0.1, p_value=0.001)
-    unsure = replace(row, difference_high=0.1, p_value=0.3, difference=-0.25, auc=0.65)
-    assert command.worst([sure, unsure]) == (
-        "AUC 0.90; most is lost with 'blurred': 0.70 (difference -0.20, 95 % -0.30 to -0.10)"
+    unsure = replace(row, difference_high=0.004, p_value=0.3, difference=-0.25, auc=0.65)
+    here = ("A", "A")
+    assert command.falls([sure, unsure])[here] == (
+        "AUC 0.90 on 40 scans; most is lost with 'blurred': 0.70 (difference -0.20, 95 % -0.30 to -0.10)"
     )
-    assert command.worst([unsure]) == (
-        "AUC 0.90; no fall is significant after adjustment for 1 test; lowest with 'blurred': 0.65 (difference -0.25, "
-        "95 % -0.30 to 0.10)"
+    assert command.falls([unsure])[here] == (
+        "AUC 0.90 on 40 scans; no fall is significant among the study's 1 test (Holm); lowest with 'blurred': 0.65 "
+        "(difference -0.25, 95 % -0.300 to 0.004)"
     )
     twice = [replace(sure, p_value=0.02), unsure, unsure]
-    assert "no fall is significant after adjustment for 3 tests" in command.worst(twice)
-    assert "most is lost with" in command.worst(twice[:2])
+    assert "no fall is significant among the study's 3 tests (Holm)" in command.falls(twice)[here]
+    assert "most is lost with" in command.falls(twice[:2])[here]
+
+
+def test_the_console_adjusts_for_the_same_family_of_tests_as_the_page() -> None:
+    """0.02 among the two tests of A is significant, among the six of the study it is not: both must say the same."""
+    row = DoseRow("A", "A", "blur", 2.0, "mm", "blurred", 40, 0.7, difference=-0.2, difference_low=-0.3)
+    fallen = replace(row, difference_high=-0.1, p_value=0.02)
+    others = [replace(fallen, model=name, home=name, p_value=0.9) for name in ("A", "B", "B", "C", "C")]
+    assert "most is lost with" in command.falls([fallen, others[0]])["A", "A"]
+    assert "no fall is significant among the study's 6 tests" in command.falls([fallen, *others])["A", "A"]
+    assert "No fall of the AUC is significant after adjustment (Holm) for 6 tests" in sentence([fallen, *others])
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,12 @@ def test_the_useful_range_is_the_longest_run() -> None:
     assert calibration.useful_range(curve) == (0.3, 0.4)
 
 
+def test_a_range_too_narrow_to_set_a_threshold_in_is_named_by_its_middle() -> None:
+    assert calibration.range_words(0.41, 0.43) == "only near 0.42"
+    assert calibration.range_words(0.41, 0.41) == "only near 0.41"
+    assert calibration.range_words(0.40, 0.50) == "0.40 to 0.50"
+
+
 def test_calibration_shows_curves_numbers_and_every_point(tmp_path: Path) -> None:
     slope = {"calibration_slope": 0.4, "calibration_slope_sampling_low": 0.1, "calibration_slope_sampling_high": 0.7}
     score = a_score(ece=0.21, ece_if_calibrated=0.05, **slope)

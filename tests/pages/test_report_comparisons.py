@@ -120,9 +120,14 @@ def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans
 
 
 def test_few_sites_cannot_tell_and_more_give_a_prediction_interval() -> None:
-    row = {"model": "A", "sites": 2, "mean": 0.7, "low": 0.2, "high": 0.95, "between": 0.3}
-    few, many = row | {"new_low": None, "new_high": None}, row | {"sites": 5, "new_low": 0.5, "new_high": 0.9}
+    row = {"model": "A", "sites": 2, "mean": 0.7, "low": 0.02, "high": 0.99, "between": 0.3}
+    few, many = (
+        row | {"new_low": None, "new_high": None},
+        row | {"sites": 5, "low": 0.3, "new_low": 0.5, "new_high": 0.9},
+    )
     study = Study("paper", "In a sentence.", MODELS, (Site("A"),), over_sites=[few, many])
     table = over_sites_table(study, "new")
-    column = next(c for c in table.columns if c.key == "new_low")
-    assert [column.print(r) for r in table.rows] == ["two sites cannot tell", "0.50–0.90"]
+    told = {c.key: [c.print(r) for r in table.rows] for c in table.columns}
+    assert told["new_low"] == ["two sites cannot tell", "0.50–0.90"]
+    assert told["mean"] == ["cannot tell (0.02–0.99)", "0.70 (0.30–0.99)"]
+    assert told["between"] == ["–", "0.30"]

@@ -307,6 +307,33 @@ def test_no_shift_is_the_costliest_where_no_fall_is_significant() -> None:
     assert stress.sentence([plain, a_dose(0.93, 0.001)]).startswith("In none of 1 test (networks × shifts × doses) is")
 
 
+def test_the_headline_hides_no_fall_of_another_network() -> None:
+    """One fall is significant; those of two others to chance are not, among so many tests, and are told too."""
+    fallen = a_dose(0.5, 0.0001)
+    others = [a_dose(auc, 0.02, model=name, home=name, words="cut") for auc, name in ((0.53, "B"), (0.55, "C"))]
+    told = stress.sentence([fallen, *others])
+    assert "The costliest: blurred, which takes 0.40" in told
+    assert (
+        "Largest fall of each network, unadjusted: A 0.90 → 0.50, blurred; B 0.90 → 0.53, cut; C 0.90 → 0.55, cut."
+        in told
+    )
+    assert "Largest fall of each" not in stress.sentence([fallen])  # the headline has said it
+    risen = a_dose(0.95, 0.5, model="D", home="D")
+    assert "; D " not in stress.sentence([fallen, others[0], risen])
+
+
+def test_curves_on_some_of_the_scans_say_why_their_auc_is_not_that_of_the_matrix(tmp_path: Path) -> None:
+    plain, cut = a_dose(0.9, None, dose=0.0, words="as it is"), a_dose(0.6, 0.01)
+    some = a_study(scores=[a_score(model="A", site="A", auc=0.84, scans=120)], stress=Stress([plain, cut], []))
+    assert "A 0.90 on 40, 0.84 on all 120. With so few" in stress.sample_sentence(some)
+    shown = stress.section(some, "paper", Folder(tmp_path))
+    assert shown is not None
+    assert shown.sample == stress.sample_sentence(some)
+    whole = a_study(scores=[a_score(model="A", site="A", auc=0.9, scans=40)], stress=Stress([plain, cut], []))
+    assert stress.sample_sentence(whole) == ""
+    assert stress.sample_sentence(a_study(stress=Stress([plain, cut], []))) == ""
+
+
 def test_a_shift_that_could_not_be_tried_is_no_test_and_no_proof_of_harmlessness() -> None:
     """Noise cannot be put on the pictures of B: a p of 0.01 stands for itself, not for the tests that were not run."""
     refused = [

@@ -48,6 +48,10 @@ def read(tmp_path: Path, columns: Mapping[str, Sequence[object]], **options: Any
     return read_score_table(write(tmp_path / "scores.csv", columns), **options)
 
 
+def said_of_calls(table: ScoreTable) -> list[str]:
+    return [remark for remark in table.remarks if "calls all" in remark]
+
+
 def refused(tmp_path: Path, columns: Mapping[str, Sequence[object]], **options: Any) -> str:
     with pytest.raises(ElsewhereError) as caught:
         read(tmp_path, columns, **options)
@@ -203,6 +207,27 @@ def test_scores_outside_the_scale(tmp_path: Path) -> None:
     assert read(tmp_path, changed("score", 3, 1.0)).score[3] == 1
     assert "outside 0 to 100" in refused(tmp_path, changed("score", 3, 101), scale="percent")
     assert "though the scale is percent" in refused(tmp_path, BASE, scale="percent")
+
+
+def test_a_fraction_as_the_threshold_of_percent_blames_no_product(tmp_path: Path) -> None:
+    """0.5 on a scale of percent is half a percent: nearly every scan would be called positive."""
+    rows = {**BASE, "score": [100 * s for s in SCORES]}
+    assert "Give --threshold 50 if the fraction 0.5" in refused(tmp_path, rows, scale="percent", threshold=0.5)
+    assert not said_of_calls(read(tmp_path, rows, scale="percent", threshold=50))
+    low = {**BASE, "score": [0.1 * (i % 12) for i in range(24)]}  # a product that says up to 1.1 %
+    assert not said_of_calls(read(tmp_path, low, scale="percent", threshold=0.5))
+
+
+def test_a_threshold_that_calls_every_scan_alike_is_told(tmp_path: Path) -> None:
+    rows = {**BASE, "score": [10 * s for s in SCORES]}
+    for threshold, kind in ((-0.5, "positive"), (50, "negative")):
+        told = said_of_calls(read(tmp_path, rows, scale="higher-is-sicker", threshold=threshold))
+        assert told == [
+            f"The threshold {threshold:g} calls all 24 scored scans {kind}: is it on the scale of the scores?"
+        ]
+    told = said_of_calls(read(tmp_path, rows, scale="lower-is-sicker", threshold=50))
+    assert "calls all 24 scored scans positive" in told[0]
+    assert not said_of_calls(read(tmp_path, rows, scale="lower-is-sicker", threshold=5))
 
 
 def test_a_threshold_outside_the_scale(tmp_path: Path) -> None:

@@ -24,9 +24,8 @@ from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
 from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
-from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.decision import OperatingPoint, choose_threshold
-from elsewhere.statistics.dose import Dosed, dose_curve
+from elsewhere.statistics.dose import Dosed, dose_curve, significant_falls
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder, open_study
@@ -47,7 +46,7 @@ from elsewhere.studies.shifting import (
     stress_scan,
     tasks_of,
 )
-from elsewhere.wording import numbered
+from elsewhere.wording import decimals, numbered
 
 Bad = list[tuple[str, str, BadScan]]
 Columns = Mapping[str, NDArray[np.float64]]
@@ -377,10 +376,8 @@ def _print(curves: Sequence[DoseRow], explanations: Sequence[ExplanationRow], ba
     for row in curves:
         if row.shift == UNLEARNED:
             engine.say(f"{row.words}. It is not stressed.", f"{row.model} at {row.home}:", "yellow")
-    for home in dict.fromkeys((r.model, r.home) for r in curves):
-        own = [r for r in curves if (r.model, r.home) == home]
-        if any(r.difference is not None for r in own):
-            engine.say(f"{home[0]} at {home[1]}: {worst(own)}")
+    for home, words in falls(curves).items():
+        engine.say(f"{home[0]} at {home[1]}: {words}")
     for explanation in explanations:
         if explanation.best:
             engine.say(f"{explanation.model}: {explanation.words}")
@@ -390,14 +387,28 @@ def _print(curves: Sequence[DoseRow], explanations: Sequence[ExplanationRow], ba
         engine.say(f"… and {len(bad) - 5} more scans could not be used.")
 
 
-def worst(rows: Sequence[DoseRow]) -> str:
-    """The dose at which most discrimination is lost; or that no loss is significant (Holm over all doses tried)."""
-    tested = [(r.difference, r.auc, r) for r in rows if r.difference is not None and r.auc is not None]
-    adjusted = holm([1.0 if r.p_value is None else r.p_value for _, _, r in tested])
-    sure = [found for found, p in zip(tested, adjusted, strict=True) if found[0] < 0 and p <= 0.05]
-    fall, auc, lowest = min(sure or tested, key=lambda found: found[0])
-    ends = f"difference {fall:.2f}, 95 % {lowest.difference_low:.2f} to {lowest.difference_high:.2f}"
-    before, at = f"AUC {auc - fall:.2f}", f"'{lowest.words}': {auc:.2f} ({ends})"
+def falls(curves: Sequence[DoseRow]) -> dict[tuple[str, str], str]:
+    """(model, home) -> the dose at which most discrimination is lost, or that no loss is significant.
+
+    Significant among all doses, shifts and networks of the study together, as on its page (`significant_falls`).
+    """
+    tested = [r for r in curves if r.difference is not None and r.p_value is not None and r.auc is not None]
+    sure = significant_falls([r.difference for r in tested], [r.p_value for r in tested])
+    found = {}
+    for home in dict.fromkeys((r.model, r.home) for r in tested):
+        own = [(r, one) for r, one in zip(tested, sure, strict=True) if (r.model, r.home) == home]
+        lost = [r for r, one in own if one]
+        found[home] = _worst(lost or [r for r, _ in own], bool(lost), len(tested))
+    return found
+
+
+def _worst(rows: Sequence[DoseRow], sure: bool, tests: int) -> str:
+    lowest = min(rows, key=lambda r: r.difference or 0.0)
+    fall, auc = lowest.difference or 0.0, lowest.auc or 0.0
+    low, high = lowest.difference_low or 0.0, lowest.difference_high or 0.0
+    digits = decimals(low, high)
+    ends = f"difference {fall:.2f}, 95 % {low:.{digits}f} to {high:.{digits}f}"
+    before, at = f"AUC {auc - fall:.2f} on {numbered(lowest.scans, 'scan')}", f"'{lowest.words}': {auc:.2f} ({ends})"
     if sure:
         return f"{before}; most is lost with {at}"
-    return f"{before}; no fall is significant after adjustment for {numbered(len(tested), 'test')}; lowest with {at}"
+    return f"{before}; no fall is significant among the study's {numbered(tests, 'test')} (Holm); lowest with {at}"

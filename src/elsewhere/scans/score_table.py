@@ -31,6 +31,9 @@ from elsewhere.scans.values import MISSING, alike, parse_label
 
 LEAST_FOUND = 0.95
 """Share of the labelled scans that must have a row of scores; fewer mean that ids do not match."""
+NEARLY_ALL = 0.95
+"""Of the scores; a threshold up to 1 that as many reach on a scale of percent seems to be a fraction."""
+
 LEAST_HIDDEN = 20
 """Rows from which a column that agrees with the label everywhere is the label again, not chance."""
 
@@ -134,6 +137,8 @@ def read_score_table(
     if threshold is not None and not (np.isfinite(threshold) and low <= threshold <= high):
         what = f"the threshold {threshold:g} lies outside its scale, {scale_read} ({low:g} to {high:g})"
         raise BadTable(where, what, "Give --threshold as the product's scores are, and --scale what they are")
+    if threshold is not None:
+        remarks += _check_threshold(threshold, score, scale_read, where)
     label = np.full(lines.size, UNKNOWN_LABEL)
     if "label" in texts and not (lenient and not any(texts["label"])):
         label = parse_labels(texts["label"], names["label"], positive, joined or at)
@@ -200,6 +205,29 @@ def _is_header(cells: Sequence[str], given: Mapping[Role, str]) -> bool:
 
 
 # Labels of another table -------------------------------------------------------------------------------------------
+
+
+def _check_threshold(threshold: float, scores: NDArray[np.float64], scale: Scale, where: Path | str) -> list[str]:
+    """A remark where a threshold calls every scan alike: it may be on another scale than the scores.
+
+    Raises:
+        BadTable: on a scale of percent, a threshold up to 1 that all but a few scores reach: a fraction, it seems.
+    """
+    known = scores[np.isfinite(scores)]
+    if not known.size:
+        return []
+    calls = np.mean(known >= {"percent": threshold / 100, "lower-is-sicker": -threshold}.get(scale, threshold))
+    if scale == "percent" and threshold <= 1 and calls >= NEARLY_ALL:
+        what = (
+            f"the threshold {threshold:g} is {threshold:g} % on its scale, percent: {calls:.0%} of the scores reach it"
+        )
+        raise BadTable(where, what, f"Give --threshold {100 * threshold:g} if the fraction {threshold:g} is meant")
+    if 0 < calls < 1:
+        return []
+    kind = "positive" if calls else "negative"
+    return [
+        f"The threshold {threshold:g} calls all {known.size} scored scans {kind}: is it on the scale of the scores?"
+    ]
 
 
 def _join(  # noqa: PLR0917 - a table, and the columns that it adds to

@@ -49,7 +49,7 @@ from elsewhere.statistics.requirements import (
 )
 from elsewhere.statistics.scored import Scored, discrimination
 from elsewhere.statistics.verdict_rule import CHANCE, EXIT_CODES, LEAST_PATIENTS, OPTIONS, Answer, brief, is_notable
-from elsewhere.wording import numbered
+from elsewhere.wording import decimals, numbered
 
 SHARES = ("sensitivity", "specificity")
 NOT_AS_CLAIMED = 13
@@ -306,7 +306,9 @@ class ClaimFinding:
         if self.here is None or self.difference is None:
             return f"Claimed: {c.measure} {c.value.estimate:.2f}. It cannot be measured here."
         d, share = self.difference, f"{100 * self.level:.1f}".rstrip("0").rstrip(".")
-        gap = f"here less claimed {d.estimate:+.2f} ({share} % interval {d.low:+.2f} to {d.high:+.2f})"
+        digits = decimals(d.low, d.high)
+        ends = f"{d.low:+.{digits}f} to {d.high:+.{digits}f}"
+        gap = f"here less claimed {d.estimate:+.2f} ({share} % interval {ends})"
         verdict = "surely lower than claimed" if self.status == "contradicted" else "not shown to be lower than claimed"
         return f"Claimed: {c.measure} {brief(c.value)}. Here {brief(self.here)}; {gap}: {verdict}."
 

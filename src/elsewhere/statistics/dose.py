@@ -9,9 +9,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_probabilities
-from elsewhere.statistics.comparison import Comparison, adjust_family, compare_models
+from elsewhere.statistics.comparison import Comparison, adjust_family, compare_models, holm
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.intervals import auc_interval
+
+SURE = 0.05
+"""Largest adjusted p of a fall that is spoken of as significant."""
+
+
+def significant_falls(differences: ArrayLike, p_values: ArrayLike) -> list[bool]:
+    """Which of a study's doses lower the AUC significantly: one family of every dose, shift and network (Holm 1979).
+
+    Args:
+        differences: AUC less that at dose 0 (doses,).
+        p_values: of no difference, each as if it were the only one (doses,).
+
+    Raises:
+        ValueError: NaN among the p-values, or lengths that differ.
+
+    >>> significant_falls([-0.3, -0.1, 0.2], [0.01, 0.04, 0.001])
+    [True, True, False]
+    """
+    pairs = zip(np.asarray(differences, dtype=np.float64), holm(p_values), strict=True)
+    return [bool(difference < 0 and p <= SURE) for difference, p in pairs]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from elsewhere.statistics.requirements import (
     assess_decisions,
     scans_to_settle,
 )
+from elsewhere.wording import decimals
 
 Action = Literal[
     "nothing", "re-threshold", "recalibrate", "adapt", "do not use", "not learned", "cannot tell", "estimate only"
@@ -145,8 +146,9 @@ class Answer:
 
 
 def brief(interval: Interval) -> str:
-    """An interval in two digits: estimate (low to high)."""
-    return f"{interval.estimate:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+    """An interval in two digits: estimate (low to high); in three where an end would read as 0 and is not."""
+    digits = decimals(interval.low, interval.high)
+    return f"{interval.estimate:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
 # With labels ------------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def decide_with_labels(m: Measured) -> Answer:
     """Steps 3 to 8 of the rule."""
     steps = [
         f"Discrimination (AUC) here {brief(m.auc)}, at home {brief(m.home_auc)}; from home to here "
-        f"{m.lost.estimate:.2f} lost ({m.lost.low:.2f} to {m.lost.high:.2f}).",
+        f"{brief(m.lost)} lost.",
         *(r.finding for r in (*m.discrimination, *m.decisions)),
     ]
     seen = f"Discrimination (AUC) here is {brief(m.auc)}"

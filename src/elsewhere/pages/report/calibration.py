@@ -18,11 +18,15 @@ from elsewhere.pages.report.learned import marked_name, marked_names
 from elsewhere.pages.report.pictures import FAMILIES, family
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class, record_of
 from elsewhere.pages.report.table import Column, Table, plain_table
-from elsewhere.pages.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, spaced
+from elsewhere.pages.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, signed_ends, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.wording import numbered
 
 Found = dict[tuple[str, str], Calibration]
+
+
+NARROW = 0.05
+"""A range of thresholds narrower than this is named by its middle: nobody sets a threshold so finely."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,7 @@ def _line_words(name: str) -> Callable[[Any, Record], str]:
         if number(value) is None:
             return "cannot be estimated" if row.get("calibration_note") else figure(value)
         low, high = (number(row.get(key)) for key in _ends_of(name))
-        return signed(value) + ("" if low is None or high is None else f" ({signed(low)} to {signed(high)})")
+        return signed(value) + ("" if low is None or high is None else f" ({signed_ends(low, high)})")
 
     return words
 
@@ -217,7 +221,13 @@ def _error_words(value: Any, row: Record) -> str:
 
 
 def _useful_words(value: Any, row: Record) -> str:
-    return "none shown" if number(value) is None else f"{figure(value)} to {figure(row['useful_to'])}"
+    low, high = number(value), number(row["useful_to"])
+    return "none shown" if low is None or high is None else range_words(low, high)
+
+
+def range_words(low: float, high: float) -> str:
+    """A range of thresholds; one that is narrower than anyone can set a threshold is named by its middle."""
+    return f"only near {(low + high) / 2:.2f}" if high - low < NARROW else f"{low:.2f} to {high:.2f}"
 
 
 def _reliability(study: Study, name: str, models: Sequence[Model], found: Found) -> Canvas:
@@ -260,7 +270,7 @@ def _benefit(study: Study, name: str, models: Sequence[Model], found: Found) -> 
 
 def _benefit_panel(curve: Calibration) -> BenefitPanel:
     useful = useful_range(curve)
-    words = f"useful from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "not shown to be useful"
+    words = f"useful: {range_words(*useful)}" if useful else "not shown to be useful"
     columns = (curve.threshold, curve.benefit, curve.treat_all)
     threshold, benefit, everyone = (np.asarray(values, dtype=np.float64) for values in columns)
     return BenefitPanel(threshold, benefit, everyone, (words,))
@@ -272,9 +282,7 @@ def _alt_words(found: Found, models: Sequence[Model]) -> str:
     for (model, site), curve in found.items():
         useful = useful_range(curve)
         if model in names:
-            said.append(
-                f"{spaced(model)} at {site} " + (f"{useful[0]:.2f} to {useful[1]:.2f}" if useful else "not shown")
-            )
+            said.append(f"{spaced(model)} at {site} " + (range_words(*useful) if useful else "not shown"))
     return f"Thresholds at which the model is shown to be of use: {'; '.join(said) or NOT_MEASURED}."
 
 

@@ -12,8 +12,8 @@ from elsewhere.pages.report.published import RESULTS, UTSW
 from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.tables import protocol_table
-from elsewhere.pages.report.words import count, difference_words, figure, listed, signed, spaced, spread
-from elsewhere.wording import verb
+from elsewhere.pages.report.words import count, difference_words, figure, listed, signed, signed_ends, spaced, spread
+from elsewhere.wording import decimals, verb
 
 SURE = 0.05
 PLACES = {
@@ -148,15 +148,12 @@ def _mean_words(mean: Record, first: str, second: str) -> str:
     value, low, high = (number(mean.get(key)) for key in _keys(mean))
     side = _side(mean)
     if value is None or low is None or high is None or not side:
-        return f"the mean AUC of {first} less that of {second} is {signed(value)} (95\u00a0%: {_ends(low, high)})"
+        return f"the mean AUC of {first} less that of {second} is {signed(value)} (95\u00a0%: {signed_ends(low, high)})"
     ends = sorted((abs(low), abs(high)))
+    digits = decimals(*ends)
     word = "higher" if side > 0 else "lower"
-    size = f"{figure(abs(value))} {word} (95\u00a0%: {figure(ends[0])} to {figure(ends[1])})"
+    size = f"{figure(abs(value))} {word} (95\u00a0%: {ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
     return f"the mean AUC of {first} is {size} than that of {second}"
-
-
-def _ends(low: Any, high: Any) -> str:
-    return f"{signed(low)} to {signed(high)}"
 
 
 def _keys(mean: Record) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from statistics import median
 
 from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
-from elsewhere.pages.report.words import count, estimate, interval, listed, signed, spaced
+from elsewhere.pages.report.words import count, estimate, interval, listed, signed, signed_ends, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.wording import numbered, verb
 
@@ -112,7 +112,7 @@ def difference(found: Sequence[Group], fell: Group | None, trainings: int) -> st
     once = trainings == 1
     held = "With one training of each network" if once else f"Over {count(trainings, 'training')} of each network"
     error = "sampling error of the patients" if once else "sampling error of the patients and the spread over trainings"
-    ends = f"{signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to {signed(fell.high)})"
+    ends = f"{signed(fell.mean)} (95\u00a0%: {signed_ends(fell.low, fell.high)})"
     if fell.low <= 0 <= fell.high:
         return f"{held} the difference, home less elsewhere, is {ends}: within {error}."
     size = ", a small difference" if abs(fell.mean) < NOTABLE_DROP else ""
@@ -131,7 +131,7 @@ def same_networks(study: Study) -> str:
     side = "within" if fell.low <= 0 <= fell.high else "beyond"
     return (
         "Not all networks that were tested elsewhere have a cell at home; of those that have both, each against "
-        f"itself, the difference is {signed(fell.mean)} (95\u00a0%: {signed(fell.low)} to {signed(fell.high)}), {side} "
+        f"itself, the difference is {signed(fell.mean)} (95\u00a0%: {signed_ends(fell.low, fell.high)}), {side} "
         "sampling error."
     )
 
@@ -226,7 +226,7 @@ def paired_words(paired: Record) -> str:
     """A paired difference with its interval, and whether that leaves out 0."""
     value, low, high = (float(paired[key]) for key in ("difference", "low", "high"))
     side = "within" if low <= 0 <= high else "beyond"
-    return f"{signed(value)} (95\u00a0%: {signed(low)} to {signed(high)}), {side} sampling error of the patients"
+    return f"{signed(value)} (95\u00a0%: {signed_ends(low, high)}), {side} sampling error of the patients"
 
 
 def _trainings(study: Study) -> int:

@@ -20,7 +20,7 @@ from elsewhere.pages.report.origins import mechanism
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
 from elsewhere.pages.report.story import crop_words
 from elsewhere.pages.report.table import Table, plain_table
-from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, spaced
+from elsewhere.pages.report.words import ODD_SCANS, count, figure, listed, rule_sees, signed, signed_ends, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.statistics.intervals import LEVEL, z_value
 from elsewhere.wording import numbered, verb
@@ -380,7 +380,7 @@ def _judged(found: Record, more: str, fewer: str, within: str) -> str:
         words, size = more, figure(abs(mean))
     elif high < 0:
         words, size, low, high = fewer, figure(abs(mean)), -high, -low
-    ends = f"(95\u00a0%: {signed(low)} to {signed(high)})"
+    ends = f"(95\u00a0%: {signed_ends(low, high)})"
     return words.replace("{size}", size).replace("{ends}", ends) + "."
 
 

@@ -13,26 +13,27 @@ from elsewhere.pages.report.content import Record, Study
 from elsewhere.pages.report.folder import Folder, Picture
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.pages.report.words import estimate, figure, signed, spaced
+from elsewhere.pages.report.words import estimate, figure, signed, signed_ends, spaced
 from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
-from elsewhere.statistics.comparison import holm
+from elsewhere.statistics.dose import SURE, significant_falls
 from elsewhere.statistics.explanation import FEWEST
 from elsewhere.wording import numbered, verb
 
 NOTABLE = 0.05
 """A fall of the AUC by this much counts (as elsewhere on the page)."""
 
-SURE = 0.05
-"""Largest p of a fall that is spoken of, after Holm over every dose of every shift that was tried on a network."""
-
 ACROSS = 5  # shifts side by side in one figure, so that it can be read in print
 
 
 @dataclass(frozen=True)
 class StressPart:
-    """What the section shows of one study; `silent`: networks not tried; `pictures`: of several sites?, figure."""
+    """What the section shows of one study.
+
+    `sample`: on which scans; `silent`: networks not tried; `pictures`: of several sites?, figure.
+    """
 
     words: str
+    sample: str
     silent: Sequence[str]
     best: Sequence[str]
     pictures: Sequence[tuple[bool, Picture]]
@@ -49,6 +50,7 @@ def section(study: Study, slug: str, out: Folder) -> StressPart | None:
     silent = [f"{spaced(r.model)}: {r.words}." for r in s.curves if r.shift == UNLEARNED]
     return StressPart(
         words=sentence(s.curves),
+        sample=sample_sentence(study),
         silent=list(dict.fromkeys(silent)),
         best=best,
         pictures=[(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
@@ -81,8 +83,8 @@ def sentence(curves: Sequence[DoseRow]) -> str:
     ]
     if not tested:
         return ""
-    adjusted = holm([p for _, p, _ in tested])
-    sure = [found for found, p in zip(tested, adjusted, strict=True) if found[0] > 0 and p <= SURE]
+    significant = significant_falls([-fall for fall, _, _ in tested], [p for _, p, _ in tested])
+    sure = [found for found, one in zip(tested, significant, strict=True) if one]
     fall, _, row = max(sure or tested, key=lambda found: found[0])
     tests, what = numbered(len(tested), "test"), f"{row.words}, {spaced(row.model)}"
     if sure:
@@ -96,13 +98,61 @@ def sentence(curves: Sequence[DoseRow]) -> str:
         words += f"{verb(alone, 'is', 'are')}, where chance alone gives about {SURE / 2 * len(tested):.1f}."
     else:
         words = f"In none of {tests} (networks × shifts × doses) is the AUC lower than that of the scans as they are."
-    return words + (_harmless_words(tested) if fall > 0 else "")
+    return words + (_largest_words(tested) + _harmless_words(tested) if fall > 0 else "")
+
+
+def _largest_words(tested: Sequence[tuple[float, float, DoseRow]]) -> str:
+    """The largest fall of every network, where there are several: one headline would hide the others.
+
+    Args:
+        tested: fall, p and row of each dose that was tried.
+    """
+    largest: dict[tuple[str, str], tuple[float, float, DoseRow]] = {}
+    for found in tested:
+        home = found[2].model, found[2].home
+        if found[0] > 0 and (home not in largest or found[0] > largest[home][0]):
+            largest[home] = found
+    if len({(row.model, row.home) for _, _, row in tested}) < 2:
+        return ""
+    told = [
+        f"{spaced(row.model)}{f' on scans of {row.home}' if row.home != row.model else ''} {_step_words(fall, row)}"
+        for fall, _, row in sorted(largest.values(), key=lambda found: -found[0])
+    ]
+    return f" Largest fall of each network, unadjusted: {'; '.join(told)}."
+
+
+def _step_words(fall: float, row: DoseRow) -> str:
+    """From which AUC to which, and by what."""
+    after = number(row.auc)
+    return f"{'' if after is None else f'{figure(after + fall)} → {figure(after)}, '}{row.words}"
+
+
+def sample_sentence(study: Study) -> str:
+    """On how many of the home's test scans the curves stand, and why their AUC is not that of the matrix.
+
+    "" where every test scan was taken, or the matrix is not there.
+    """
+    cells = {(r.model, r.site): r for r in study.scores if r.threshold_reading == "model"}
+    told = []
+    for model, home in dict.fromkeys((r.model, r.home) for r in study.stress.curves if r.dose == 0):
+        own = next(r for r in study.stress.curves if (r.model, r.home, r.dose) == (model, home, 0))
+        cell = cells.get((model, home))
+        if cell is None or not own.scans or own.scans >= cell.scans or number(own.auc) is None:
+            continue
+        where = spaced(model) + (f" on scans of {home}" if home != model else "")
+        told.append(f"{where} {figure(own.auc)} on {own.scans}, {figure(cell.auc)} on all {cell.scans}")
+    if not told:
+        return ""
+    return (
+        "Only some test scans of each home were changed, half of each class where there are enough, so that their AUC "
+        f"as they are is not that of the matrix: {'; '.join(told)}. With so few scans only large falls show."
+    )
 
 
 def _fall_words(fall: float, row: DoseRow) -> str:
     """A fall of the AUC with its interval, both in the direction of a fall."""
     low, high = number(row.difference_high), number(row.difference_low)
-    ends = "" if low is None or high is None else f" (95\u00a0%: {signed(-low)} to {signed(-high)})"
+    ends = "" if low is None or high is None else f" (95\u00a0%: {signed_ends(-low, -high)})"
     return f"{figure(fall)}{ends}"
 
 
@@ -198,7 +248,7 @@ def _difference_words(value: Any, row: Record) -> str:
     low, high = (number(row.get(f"difference_{end}")) for end in ("low", "high"))
     if number(value) is None or low is None or high is None:
         return signed(value)
-    return f"{signed(value)} ({signed(low)} to {signed(high)})"
+    return f"{signed(value)} ({signed_ends(low, high)})"
 
 
 def _explanation_table(rows: Sequence[ExplanationRow], name: str) -> Table:

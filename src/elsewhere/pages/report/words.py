@@ -11,7 +11,7 @@ from elsewhere.pages.report.records import KINS, kin_of, number, one_class
 from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.permutation import p_value, rounded_floor
-from elsewhere.wording import numbered, verb
+from elsewhere.wording import decimals, numbered, verb
 
 NOT_MEASURED = "not measured"
 ODD_SCANS = "rules of metadata and simple measures, and odd scans"
@@ -34,9 +34,15 @@ def interval(low: Any, high: Any, digits: int = 2) -> str:
     return "" if number(low) is None or number(high) is None else f"{figure(low, digits)}–{figure(high, digits)}"
 
 
+WHOLE_SCALE = (0.05, 0.95)
+"""An interval of an AUC or a share that reaches from below the one to above the other tells nothing."""
+
+
 def estimate(value: Any, low: Any, high: Any, digits: int = 2) -> str:
-    """A number and its interval in brackets."""
+    """An AUC or a share and its interval in brackets; no number where the interval is the whole scale."""
     ends = interval(low, high, digits)
+    if ends and low <= WHOLE_SCALE[0] and high >= WHOLE_SCALE[1]:
+        return f"cannot tell ({ends})"
     return figure(value, digits) + (f" ({ends})" if ends else "")
 
 
@@ -47,6 +53,12 @@ def signed(value: Any, digits: int = 2) -> str:
         return "–"
     text = f"{found:+.{digits}f}".replace("-", "−")
     return text if set(text) & set("123456789") else text[1:]
+
+
+def signed_ends(low: Any, high: Any) -> str:
+    """Both ends of an interval, "+0.004 to +0.15": one that is not 0 is not printed as 0."""
+    digits = decimals(*(end for end in (number(low), number(high)) if end is not None))
+    return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 def spread(mean: Any, deviation: Any) -> str:
@@ -204,4 +216,4 @@ def share_words(name: str) -> Callable[[Any, Record], str]:
 
 def difference_words(value: Any, row: Record) -> str:
     """A difference with its interval: "+0.08 (−0.02 to +0.18)"."""
-    return f"{signed(value)} ({signed(row.get('low'))} to {signed(row.get('high'))})"
+    return f"{signed(value)} ({signed_ends(row.get('low'), row.get('high'))})"
