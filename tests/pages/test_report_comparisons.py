@@ -122,7 +122,7 @@ def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans
 def test_few_sites_cannot_tell_and_more_give_a_prediction_interval() -> None:
     row = {"model": "A", "sites": 2, "mean": 0.7, "low": 0.02, "high": 0.99, "between": 0.3}
     few, many = (
-        row | {"new_low": None, "new_high": None},
+        row | {"between": None, "new_low": None, "new_high": None},
         row | {"sites": 5, "low": 0.3, "new_low": 0.5, "new_high": 0.9},
     )
     study = Study("paper", "In a sentence.", MODELS, (Site("A"),), over_sites=[few, many])

@@ -393,7 +393,7 @@ def falls(curves: Sequence[DoseRow]) -> dict[tuple[str, str], str]:
     Significant among all doses, shifts and networks of the study together, as on its page (`significant_falls`).
     """
     tested = [r for r in curves if r.difference is not None and r.p_value is not None and r.auc is not None]
-    sure = significant_falls([r.difference for r in tested], [r.p_value for r in tested])
+    sure = significant_falls([r.difference or 0.0 for r in tested], [r.p_value or 0.0 for r in tested])
     found = {}
     for home in dict.fromkeys((r.model, r.home) for r in tested):
         own = [(r, one) for r, one in zip(tested, sure, strict=True) if (r.model, r.home) == home]

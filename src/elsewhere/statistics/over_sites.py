@@ -34,7 +34,7 @@ class OverSites:
         low: lower end of its 95 % interval (Hartung & Knapp 2001 on the REML weights, k - 1 degrees of freedom, never
             below the factor 1: Röver, Knapp & Friede 2015); None with one site.
         high: upper end.
-        between: standard deviation between sites (REML); None with one site.
+        between: standard deviation between sites (REML); None below `LEAST_SITES`, which give 0 as easily as 2.
         new_low: lower end of the 95 % prediction interval of the true value at a new site, by the confidence
             distribution of the variance between sites (Nagashima, Noma & Furukawa 2019); None below `LEAST_SITES`.
         new_high: upper end.
@@ -72,8 +72,10 @@ def over_sites(estimates: ArrayLike, variances: ArrayLike) -> OverSites:
     mean = float(weights @ values / weights.sum())
     factor = max(float(weights @ (values - mean) ** 2) / (sites - 1), 1.0)
     half = float(t.ppf(0.5 + LEVEL / 2, sites - 1)) * (factor / float(weights.sum())) ** 0.5
-    new = new_site(values, errors) if sites >= LEAST_SITES else (None, None)
-    return OverSites(sites, mean, mean - half, mean + half, between**0.5, *new)
+    ends = mean, mean - half, mean + half
+    if sites < LEAST_SITES:
+        return OverSites(sites, *ends, None, None, None)
+    return OverSites(sites, *ends, between**0.5, *new_site(values, errors))
 
 
 def _checked(estimates: ArrayLike, variances: ArrayLike) -> tuple[Floats, Floats]:

@@ -9,7 +9,6 @@ from elsewhere.pages.report.learned import marked_names
 from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import COUNTS, estimate, figure, interval
-from elsewhere.statistics.over_sites import LEAST_SITES
 
 
 def over_sites_table(study: Study, name: str) -> Table:
@@ -18,7 +17,7 @@ def over_sites_table(study: Study, name: str) -> Table:
         Column("model", "Trained on", marked_names(study)),
         Column("sites", "Unseen sites", None, numeric=True),
         Column("mean", "Mean AUC over hospitals (95 %)", _mean, numeric=True),
-        Column("between", "SD between sites (log-odds)", _between, numeric=True),
+        Column("between", "SD between sites (log-odds)", lambda v, _: figure(v), numeric=True),
         Column("new_low", "AUC at a new hospital (95 %)", _new, numeric=True),
     ]
     note = (
@@ -34,17 +33,8 @@ def _mean(value: Any, row: Record) -> str:
     return estimate(value, row["low"], row["high"])
 
 
-def _between(value: Any, row: Record) -> str:
-    """Two or three sites give a number, 0.00 as easily as 1.70, that says nothing of hospitals."""
-    return figure(value if _sites(row) >= LEAST_SITES else None)
-
-
-def _sites(row: Record) -> int:
-    return int(row["sites"])
-
-
 def _new(value: Any, row: Record) -> str:
-    sites = _sites(row)
+    sites = int(row["sites"])
     if number(value) is None:
         return f"{COUNTS[sites] if sites < len(COUNTS) else sites} site{'' if sites == 1 else 's'} cannot tell"
     return interval(value, row["new_high"])
