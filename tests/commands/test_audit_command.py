@@ -130,8 +130,8 @@ def test_of_age_and_month_nothing_is_said_of_the_picture() -> None:
     assert warn_of_facts([month, encoding]) == [
         "A: knowing only encoding (measured in the picture) gives AUC 0.91 (p ≤ 0.010, 60 scans). What goes with that "
         "in the picture, a network can learn instead of the disease.",
-        "A: knowing only month of the scan gives AUC 1.00 (p ≤ 0.010, 60 scans). No network sees that, and nothing in "
-        "the picture was shown to go with it.",
+        "A: knowing only month of the scan gives AUC 1.00 (p ≤ 0.010, 60 scans). No network sees that itself; "
+        "whether anything in the picture goes with it was not tested.",
     ]
     assert len(warn_of_facts([month])) == 1
     assert (

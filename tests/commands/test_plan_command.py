@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
@@ -34,3 +35,19 @@ def test_what_cannot_be_planned_is_refused() -> None:
     result = run("--prevalence", 0.3)
     assert result.exit_code == 2
     assert "nothing to plan for" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--auc", 0.4), "--auc must be above 0.5 and below 1, is 0.4"),
+        (("--auc", 0.8, "--auc-width", 2), "--auc-width must be above 0 and below 1, is 2"),
+        (("--sensitivity", 0.9, "--specificity", 0.9, "--net-benefit-at", 1.5), "--net-benefit-at must be above 0"),
+        (("--sensitivity", 0.9, "--net-benefit-at", 0.2), "--net-benefit-at (net benefit) needs sensitivity and"),
+        (("--auc", 0.8, "--scans-per-patient", 0.5), "--scans-per-patient must be at least 1, is 0.5"),
+    ],
+)
+def test_errors_name_the_option_as_it_was_written(words: tuple[object, ...], said: str) -> None:
+    result = run("--prevalence", 0.3, *words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", " ").split())

@@ -95,6 +95,13 @@ def test_a_product_that_stays_good_raises_no_alarm() -> None:
     course = follow([evaluated(s) for s in range(8)], NEEDS, [None] * 8)
     assert course.exit_code == 0
     assert course.sentences[0].startswith("No alarm after 8 evaluations")
+    assert course.sentences[0].endswith("and nothing has surely changed.")
+
+
+def test_after_one_evaluation_it_does_not_say_that_nothing_changed() -> None:
+    course = follow([evaluated(0)], NEEDS, [None])
+    assert course.exit_code == 0
+    assert course.sentences[0].endswith("no two evaluations can be compared yet, so that a change could not be seen.")
 
 
 def test_a_product_that_falls_below_its_need_is_stopped_and_the_sentence_says_since_when() -> None:

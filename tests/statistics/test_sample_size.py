@@ -116,7 +116,7 @@ def test_every_measure_that_is_asked_for_is_planned_and_no_other():
         ({"auc": 0.9, "auc_width": 0}, "auc_width must be above 0 and below 1, is 0"),
         ({"auc": 0.9, "scans_per_patient": 0.5}, "scans_per_patient must be at least 1, is 0.5"),
         ({"auc": 0.9, "correlation": 2}, "correlation must be 0 to 1, is 2"),
-        ({"calibration": True, "log_odds": (0.0, 0.0)}, "must be above 0, is 0"),
+        ({"calibration": True, "log_odds": (0.0, 0.0)}, "log_odds must have a standard deviation above 0, it is 0"),
     ],
 )
 def test_values_outside_are_refused(said, words):

@@ -91,6 +91,21 @@ def test_without_a_margin_a_fall_is_named_and_chance_is_not():
     assert alike.headline.startswith("New version against old: no sure difference in discrimination (AUC)")
 
 
+def test_a_sure_fall_within_the_margin_is_not_hidden():
+    """Not worse by the margin, or open, is no reason to keep quiet about a fall that is sure."""
+    rows = versions(scans=2000, drop=1.6)
+    fall = measure(compare_versions(rows), "discrimination").difference
+    assert fall.high < 0
+    for margin, status in ((0.9, "not worse"), (-(fall.low + fall.high) / 2, "open")):
+        found = compare_versions(rows, margin)
+        told = measure(found, "discrimination")
+        assert told.status == status
+        assert ": surely lower, " in told.sentence
+        assert "Surely lower: discrimination (AUC)" in found.headline
+    assert "urely" not in measure(compare_versions(versions(), 0.1), "discrimination").sentence
+    assert "urely lower" not in compare_versions(versions(), 0.1).headline
+
+
 def test_no_flip_in_few_scans_does_not_show_that_versions_are_alike():
     rows = versions(scans=30, noise=0.0)
     rows = replace(rows, new=rows.new * 1.5 + 0.001)  # other scores, the same decisions

@@ -171,8 +171,8 @@ def rule_score(
 def warn_of_facts(records: Sequence[RuleRow]) -> list[str]:
     """Sentences for each group of scans whose label is given away: the strongest rule of the acquisition or picture.
 
-    The strongest of age and sex or month has a sentence of its own, as no network sees them and nothing here shows what
-    goes with them in the picture.
+    The strongest of age and sex or month has a sentence of its own, as no network sees them and what goes with them in
+    the picture is not tested here.
     """
     said = []
     for sites in dict.fromkeys(record.sites for record in records):
@@ -180,7 +180,7 @@ def warn_of_facts(records: Sequence[RuleRow]) -> list[str]:
         telling = [r for r in here if r.auc >= NOTABLE and r.p_value is not None and r.p_value <= SURE]
         for hidden, ending in (
             (False, "What goes with that in the picture, a network can learn instead of the disease."),
-            (True, "No network sees that, and nothing in the picture was shown to go with it."),
+            (True, "No network sees that itself; whether anything in the picture goes with it was not tested."),
         ):
             rules = [r for r in telling if (r.rule in PATIENTS) == hidden]
             if rules:

@@ -60,7 +60,7 @@ def plan(
         )
         needs = plan_sizes(expected)
     except ValueError as error:
-        raise BadOption("what is expected:", str(error), "Give other numbers") from error
+        raise _named(error) from error
     engine.tell(f"{'measure':28}{'expected':>10}{'width':>8}{'scans':>12}{'patients':>12}{'positive':>12}")
     for n in needs:
         engine.tell(
@@ -89,3 +89,11 @@ def _words(needs: tuple[Need, ...], expected: Expected) -> list[str]:
             "the same months, and give the local prevalence to `elsewhere evaluate`)."
         )
     return lines
+
+
+def _named(error: ValueError) -> BadOption:
+    """What is wrong, with the option's name as the user wrote it."""
+    name, _, rest = str(error).partition(" ")
+    if rest.startswith(("must ", "needs ", "(net benefit)")):
+        return BadOption.of_value(ValueError(f"{'net_benefit_at' if name == 'threshold' else name} {rest}"))
+    return BadOption("what is expected:", str(error), "Give other numbers")

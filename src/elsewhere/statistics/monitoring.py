@@ -428,8 +428,10 @@ def _standing(
     if not read:
         least = f"at least {LEAST_PATIENTS} labelled patients of a class"
         return (f"Nothing can be said yet: no evaluation has {least}.",), EXIT_CODES["cannot tell"]
-    words = f"No alarm after {numbered(len(evaluations), 'evaluation')}"
-    return (f"{words}: nothing lies surely below its requirement, and nothing has surely changed.",), 0
+    words = f"No alarm after {numbered(len(evaluations), 'evaluation')}: nothing lies surely below its requirement, "
+    if not any(r.distance is not None for c in charts if c.kind != "need" for r in c.readings):
+        return (f"{words}and no two evaluations can be compared yet, so that a change could not be seen.",), 0
+    return (f"{words}and nothing has surely changed.",), 0
 
 
 def _in_use(chart: Chart, reading: Reading, evaluations: Sequence[Evaluated]) -> bool:

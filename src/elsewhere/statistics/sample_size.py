@@ -79,7 +79,7 @@ class Expected:
         if not 0 <= self.correlation <= 1:
             raise ValueError(f"correlation must be 0 to 1, is {self.correlation:g}")
         if self.log_odds is not None and not self.log_odds[1] > 0:
-            raise ValueError(f"the standard deviation of the log-odds must be above 0, is {self.log_odds[1]:g}")
+            raise ValueError(f"log_odds must have a standard deviation above 0, it is {self.log_odds[1]:g}")
         if self.threshold is not None and (self.sensitivity is None or self.specificity is None):
             raise ValueError("threshold (net benefit) needs sensitivity and specificity")
         if self.calibration and self.log_odds is None and self.auc is None:

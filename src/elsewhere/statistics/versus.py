@@ -90,10 +90,11 @@ class Difference:
         d = self.difference
         gap = f"new less old {d.estimate:+.3f} (95 % interval {d.low:+.3f} to {d.high:+.3f})"
         name = self.measure[0].upper() + self.measure[1:]
+        side = "surely lower, but " if d.high < 0 else "surely higher, and " if d.low > 0 else ""
         verdict = {
-            "not worse": f"not worse by {self.margin or 0:.2f} or more",
+            "not worse": f"{side}not worse by {self.margin or 0:.2f} or more",
             "worse": f"surely worse by more than {self.margin or 0:.2f}",
-            "open": f"whether it is worse by more than {self.margin or 0:.2f} is open",
+            "open": f"{side}whether it is worse by more than {self.margin or 0:.2f} is open",
             "lower": "surely lower",
             "higher": "surely higher",
             "no sure difference": "no sure difference",
@@ -194,14 +195,16 @@ class Versus:
         """The comparison in a sentence."""
         if self.outcome:
             told = [d.measure for d in self.differences if d.status == self.outcome]
+            fallen = [d.measure for d in self.differences if d.difference.high < 0 and d.status != "worse"]
+            lower = f" Surely lower: {', '.join(fallen)}." if fallen else ""
             rest = [*told, *(self.unmeasured if self.outcome == "open" else ())]
             return {
                 "worse": f"The new version is worse than the old one by more than the margin of {self.margin:.2f}: "
                 f"{', '.join(told)}.",
                 "not worse": f"The new version is not worse than the old one by {self.margin:.2f} or more in "
-                f"{', '.join(told)}.",
+                f"{', '.join(told)}.{lower}",
                 "open": f"Whether the new version is worse than the old one by more than {self.margin:.2f} is open: "
-                f"{', '.join(rest)}.",
+                f"{', '.join(rest)}.{lower}",
             }[self.outcome]
         sure = [f"{d.measure} surely {d.status}" for d in self.differences if d.status in {"lower", "higher"}]
         if sure:
