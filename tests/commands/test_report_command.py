@@ -141,9 +141,9 @@ def test_the_page_is_made_from_records_alone(made: Folder) -> None:
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
     for section in ("calibration", "drop", "hardest", "lessons", "sheets"):
-        assert f'<h2 id="{section}">' in page
+        assert f'<section id="{section}"' in page
     for section in ("diagnosis", "stress"):
-        assert f'<h2 id="{section}">' not in page
+        assert f'<section id="{section}"' not in page
     assert f"<code>elsewhere diagnose STUDY.toml {made.root.name}</code>" in page
     assert f"<code>elsewhere stress STUDY.toml {made.root.name}</code>" in page
 

@@ -44,10 +44,10 @@ def headline(study: Study) -> str:
 
 def result(study: Study) -> str:
     """The networks left out, the means, their difference, and where the AUC elsewhere lies against chance."""
-    left, found = left_out_words(study), groups(study)
+    left = left_out_words(study)
     if not study.able:
         return left
-    said = [left, means(found), difference(found, fall(study), _trainings(study)), same_networks(study)]
+    said = [left, means(groups(study)), difference_of(study), same_networks(study)]
     said.append(against_chance(study))
     return " ".join(words for words in said if words)
 
@@ -79,7 +79,7 @@ def left_out_words(study: Study) -> str:
 
 def means(found: Sequence[Group]) -> str:
     """Mean discrimination at home and elsewhere with their intervals."""
-    home, away = _home_and_away(found)
+    home, away = home_and_away(found)
     if home is None and away is None:
         return "No AUC was measured: no cell with both classes is in the records."
     parts = []
@@ -99,9 +99,14 @@ def means(found: Sequence[Group]) -> str:
     return said
 
 
+def difference_of(study: Study) -> str:
+    """`difference` of a study's own means."""
+    return difference(groups(study), fall(study), _trainings(study))
+
+
 def difference(found: Sequence[Group], fell: Group | None, trainings: int) -> str:
     """The difference of both means, judged by its own interval; "" where one of them is missing."""
-    home, away = _home_and_away(found)
+    home, away = home_and_away(found)
     if home is None or away is None:
         return ""
     if fell is None:
@@ -138,14 +143,7 @@ def same_networks(study: Study) -> str:
 
 def against_chance(study: Study) -> str:
     """In how many external cells the whole interval lies above, around or below an AUC of 0.5."""
-    cells = index(study.scores)
-    records = [
-        record
-        for model in study.able
-        for site in study.sites
-        if kin_of(model, site.name) == "unseen" and (record := cell(cells, model.name, site.name))
-    ]
-    above, around, below = (len(part) for part in against(records))
+    above, around, below = (len(part) for part in against(elsewhere(study)))
     total = above + around + below
     if not total:
         return ""
@@ -160,6 +158,17 @@ def against_chance(study: Study) -> str:
     ]
     cells_ = "the one cell" if total == 1 else f"the {total} cells"
     return f"Of {cells_} elsewhere that have an interval, the AUC is {listed(parts)}."
+
+
+def elsewhere(study: Study) -> list[ScoreRow]:
+    """Cells of networks that learned at sites that they never saw."""
+    cells = index(study.scores)
+    return [
+        record
+        for model in study.able
+        for site in study.sites
+        if kin_of(model, site.name) == "unseen" and (record := cell(cells, model.name, site.name))
+    ]
 
 
 def against(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow], list[ScoreRow]]:
@@ -234,7 +243,8 @@ def _trainings(study: Study) -> int:
     return min((int(r.get("trainings") or 1) for r in study.groups if r["group"] in KINS), default=1)
 
 
-def _home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
+def home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
+    """The mean at home (or at training sites, where no network has a home of its own), and that elsewhere."""
     by_kin = {group.kin: group for group in found}
     return by_kin.get("home") or by_kin.get("seen"), by_kin.get("unseen")
 

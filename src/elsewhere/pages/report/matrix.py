@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from elsewhere.pages.figures.cells import MARKS, shade
 from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Model, Study
 from elsewhere.pages.report.learned import marked_name
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
+from elsewhere.pages.report.table import Column, Table
 from elsewhere.rows import ProductScoreRow, ScoreRow
 
 STRONGEST = 55  # per cent of colour in a cell; the words on it stay readable in light and dark
@@ -56,27 +58,27 @@ def matrix_entry(mark: str, kin: str, row: ScoreRow | ProductScoreRow | None, de
     """A cell from its scores; `details` is all that is said of it."""
     if row is None:
         return MatrixEntry(mark, kin, words.NOT_MEASURED, (), details, "")
-    accuracy = f"acc {words.figure(row.accuracy)}"
-    majority = f"majority {words.figure(row.baseline_majority_accuracy)}"
     auc = number(row.auc)
     if one_class(row) or auc is None:
         lines = words.one_class_words(row) if one_class(row) else (words.NOT_MEASURED,)
-        return MatrixEntry(mark, kin, lines[0], (*lines[1:], majority), details, "")
+        return MatrixEntry(mark, kin, lines[0], lines[1:], details, "")
     ends = words.interval(row.auc_sampling_low, row.auc_sampling_high)
     _, strength = shade(auc)
     tone = "--blue" if auc >= 0.5 else "--orange"
     tint = f"background: color-mix(in srgb, var({tone}) {round(STRONGEST * strength)}%, var(--card))"
-    return MatrixEntry(mark, kin, words.figure(auc), (ends, f"{accuracy} · {majority}"), details, tint)
+    return MatrixEntry(mark, kin, words.figure(auc), (ends,), details, tint)
 
 
-def baseline_rows(study: Study) -> list[tuple[str, list[str]]]:
-    """Rows of trivial rules under the matrix: what each reaches at each site, whatever the model."""
+def baseline_table(study: Study, name: str) -> Table:
+    """What trivial rules reach at each site, whatever the model."""
     by_site = {r.site: r for r in study.scores}
-    found = [by_site.get(site.name) for site in study.sites]
-    aucs = [words.figure(r.baseline_chance_auc) if r else "–" for r in found]
-    majority = [words.figure(r.baseline_majority_accuracy) if r else "–" for r in found]
-    return [
-        ("Chance (AUC)", aucs),
-        ("Knows only the site (AUC)", aucs),
-        ("Always the majority class (accuracy)", majority),
-    ]
+    known = {site.name: by_site[site.name] for site in study.sites if site.name in by_site}
+    chance = {site: row.baseline_chance_auc for site, row in known.items()}
+    rules: dict[str, dict[str, Any]] = {
+        "Chance (AUC)": chance,
+        "Knows only the site (AUC)": chance,
+        "Always the majority class (accuracy)": {s: row.baseline_majority_accuracy for s, row in known.items()},
+    }
+    columns = [Column("rule", "Rule")]
+    columns += [Column(site.name, site.name, lambda v, _: words.figure(v), numeric=True) for site in study.sites]
+    return Table(name, "What trivial rules reach.", columns, [{"rule": rule, **found} for rule, found in rules.items()])

@@ -13,6 +13,7 @@ from elsewhere import __version__
 from elsewhere.pages.figures.cells import MARKS
 from elsewhere.pages.report import (
     comparisons,
+    first_screen,
     headline,
     learned,
     origins,
@@ -26,7 +27,7 @@ from elsewhere.pages.report import (
 )
 from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.folder import Folder, Picture
-from elsewhere.pages.report.matrix import baseline_rows, matrix_rows
+from elsewhere.pages.report.matrix import baseline_table, matrix_rows
 from elsewhere.pages.report.over_sites import over_sites_table
 from elsewhere.pages.report.records import KINS, READINGS, groups
 from elsewhere.pages.report.sheets import SHEETS, fill
@@ -57,7 +58,10 @@ def write_report(report: Report, folder: Path) -> Path:
         "report": report,
         "parts": parts,
         "made": made,
-        "sections": sections.shown([made, *(part["made"] for part in parts)]),
+        "first": sections.SECTIONS[0],
+        "folded": sections.shown([made, *(part["made"] for part in parts)])[1:],
+        "warnings": first_screen.warnings(report),
+        "next_steps": first_screen.next_steps(report),
         "paper_comparison": comparisons.paper_words() if any(s.published for s in report.studies) else "",
         "paper_beside": origins.paper_beside(report),
         "source": published,
@@ -105,6 +109,8 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "made": sections.make_of_study(study, slug, out),
         "tag": origins.tag(report, study),
         "notes": [*(w for w in study.notes if w not in origins.shared(report.studies, "notes")), *study.left_out],
+        "answer": first_screen.answer(study),
+        "brief": first_screen.brief(study),
         "finding": headline.result(study),
         "limits": headline.limits(study),
         "learned_table": out.add_table(learned.learned_table(study, f"{slug}-learned")) if study.learned else None,
@@ -116,7 +122,6 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
         "groups": {group.kin: group for group in groups(study)},
         "strip": out.add_picture(pictures.strip(study, f"{slug}-strip")) if groups(study) else None,
         "matrix": [*matrix_rows(study), *products.product_rows(study)],
-        "baselines": baseline_rows(study),
         "matrix_picture": out.add_picture(pictures.matrix(study, f"{slug}-matrix")),
         "confusions": _confusions(study, slug, out),
         "rocs": _rocs(study, slug, out),
@@ -139,6 +144,7 @@ def _part(report: Report, place: int, slug: str, out: Folder) -> dict[str, Any]:
 
 STUDY_TABLES: dict[str, Callable[[Study, str], Table]] = {
     "groups": tables.group_table,
+    "baselines": baseline_table,
     "data": tables.data_table,
     "patients": tables.patient_table,
     "cells": tables.cell_table,

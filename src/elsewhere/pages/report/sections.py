@@ -1,4 +1,7 @@
-"""The sections of the page: one line each, in their order; the page makes, lists and draws what stands here."""
+"""The sections of the page: one line each, in their order; the page makes, lists and draws what stands here.
+
+The first stands open and is the page's first screen; the others are folded, under the question that they answer.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ class Section:
             there is nothing. The template finds it as `part.made[id]`.
         of_report: the same of all studies together, as `made[id]`.
         always: whether it stands on every page; else only where something was made for it.
+        question: what it helps to answer; sections of one question stand together.
     """
 
     id: str
@@ -42,45 +46,55 @@ class Section:
     of_study: Callable[[Study, str, Folder], Any] | None = None
     of_report: Callable[[Report, Folder], Any] | None = None
     always: bool = False
+    question: str = ""
 
+
+WORKS = "Does it work elsewhere?"
+WHY = "Why does it not?"
+DATA = "What was it made from?"
+PAPER = "Against the paper"
+REPEAT = "For those who publish or repeat it"
 
 SECTIONS = (
     Section("short", "In short", always=True),
-    Section("reading", "How to read this page", always=True),
-    Section("planted", "What was planted", of_study=story.section, of_report=story.planted),
-    Section("matrix", "Every model at every site", always=True),
-    Section("protocols", "Protocols compared", of_report=comparisons.protocols),
-    Section("products", "Products beside the networks", of_study=products.section),
-    Section("comparisons", "Networks compared", of_study=comparisons.section),
-    Section("data", "The data", always=True),
-    Section("audit", "Before training", "Before training: what the audit found", always=True),
-    Section("decisions", "Decisions (Figures 3–4)", "Decisions: confusion matrices", always=True),
-    Section("ranking", "Ranking (Figures 5–6)", "Ranking: ROC curves", always=True),
-    Section("calibration", "Can the probabilities be believed?", of_study=calibration.section),
-    Section("drop", "Where accuracy was lost", of_study=drop.section),
+    Section("matrix", "Means, and a new hospital", always=True, question=WORKS),
+    Section("protocols", "Protocols compared", of_report=comparisons.protocols, question=WORKS),
+    Section("comparisons", "Networks compared", of_study=comparisons.section, question=WORKS),
+    Section("products", "Products beside the networks", of_study=products.section, question=WORKS),
+    Section("ranking", "Ranking (Figures 5–6)", "Ranking: ROC curves", always=True, question=WORKS),
+    Section("decisions", "Decisions (Figures 3–4)", "Decisions: confusion matrices", always=True, question=WORKS),
+    Section("calibration", "Can the probabilities be believed?", of_study=calibration.section, question=WORKS),
+    Section("drop", "Where accuracy was lost", of_study=drop.section, question=WHY),
     Section(
         "diagnosis",
-        "Why: sites and shortcuts",
-        "Why: what tells the sites apart, and what the networks look at",
+        "Sites and shortcuts",
+        "What tells the sites apart, and what the networks look at",
         of_study=diagnosis.section,
+        question=WHY,
     ),
     Section(
         "stress",
         "Changes of the scan",
         "How much change of the scan do the networks bear?",
         of_study=stress.section,
+        question=WHY,
     ),
-    Section("hardest", "Hardest scans", of_study=hardest.section),
-    Section("training", "Training", always=True),
+    Section("hardest", "Hardest scans", of_study=hardest.section, question=WHY),
+    Section("planted", "What was planted", of_study=story.section, of_report=story.planted, question=DATA),
+    Section("data", "The data", always=True, question=DATA),
+    Section("audit", "Before training", "Before training: what the audit found", always=True, question=DATA),
+    Section("training", "Training", always=True, question=DATA),
     Section(
         "lessons",
         "What the paper got wrong",
         "What the paper got wrong, and how we know",
         of_report=lessons.section,
+        question=PAPER,
     ),
-    Section("published", "The published numbers", of_report=published.section),
-    Section("sheets", "TRIPOD+AI and CLAIM", "Reporting sheets: TRIPOD+AI and CLAIM", always=True),
-    Section("settings", "Settings and versions", always=True),
+    Section("published", "The published numbers", of_report=published.section, question=PAPER),
+    Section("reading", "How to read this page", always=True, question=REPEAT),
+    Section("sheets", "TRIPOD+AI and CLAIM", "Reporting sheets: TRIPOD+AI and CLAIM", always=True, question=REPEAT),
+    Section("settings", "Settings and versions", always=True, question=REPEAT),
 )
 """In the order of the page."""
 
