@@ -36,6 +36,7 @@ COMMANDS = {
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "recalibrate": "A model with the threshold or recalibration that a verdict advises.",
     "export": "One model as one file that may leave the house.",
+    "kit": "Models for a hospital whose scans may not leave: one file that it runs there.",
     "evaluate": "Does any product work here? From a table of its scores, without a scan: page and exit code.",
     "history": "Is a product still what was accepted? Its kept evaluations over time, with a stop rule.",
     "plan": "How many scans and patients a validation needs.",

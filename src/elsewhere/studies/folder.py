@@ -142,6 +142,15 @@ class Folder:
         """One row per product and site."""
         return self.root / "product_scores.parquet"
 
+    def kit(self, number: str) -> Path:
+        """Record of a kit that the study gave to a hospital."""
+        return self.root / "kits" / f"{number[:32]}.json"
+
+    @property
+    def returns(self) -> Path:
+        """Folder of what hospitals sent back, one file each."""
+        return self.root / "returns"
+
     @property
     def refused(self) -> Path:
         """What the last run found that was refused before it changed anything."""
