@@ -37,6 +37,8 @@ COMMANDS = {
     "recalibrate": "A model with the threshold or recalibration that a verdict advises.",
     "export": "One model as one file that may leave the house.",
     "kit": "Models for a hospital whose scans may not leave: one file that it runs there.",
+    "visit": "At such a hospital: score a kit's models on its scans; writes what may leave, after asking.",
+    "gather": "Take what hospitals sent back into a study and its page.",
     "evaluate": "Does any product work here? From a table of its scores, without a scan: page and exit code.",
     "history": "Is a product still what was accepted? Its kept evaluations over time, with a stop rule.",
     "plan": "How many scans and patients a validation needs.",

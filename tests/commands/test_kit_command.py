@@ -16,7 +16,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.errors import BadCheckpoint, BadOption, BadStudy
 from elsewhere.model.network import load_checkpoint
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kit import kit_networks, make_kit, read_kit
+from elsewhere.studies.kit import kit_network, make_kit, read_kit
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.records import read_identity, read_scores
 from new_sites import write_secret_site
@@ -59,6 +59,12 @@ def kit(study: Path) -> Path:
     return path
 
 
+def load_all(path: Path) -> None:
+    kit = read_kit(path)
+    for place in range(len(kit.models)):
+        kit_network(path, kit, place)
+
+
 def test_the_command_takes_all_models_and_says_what_is_inside(study: Path, tmp_path: Path) -> None:
     target = tmp_path / "kit.zip"
     result = CliRunner().invoke(app, ["kit", str(study), "--out", str(target), "--hospital", "St. Mary"])
@@ -80,7 +86,8 @@ def test_the_same_models_make_the_same_bytes(study: Path, kit: Path, tmp_path: P
 def test_it_holds_the_models_and_their_thresholds(study: Path, kit: Path) -> None:
     found = read_kit(kit)
     scores = read_scores(Folder(study), read_identity(Folder(study)))
-    for (model, network), name in zip(kit_networks(kit, found), ("UTSW", "COVID-CTset+MosMedData"), strict=True):
+    for place, name in enumerate(("UTSW", "COVID-CTset+MosMedData")):
+        model, network = found.models[place], kit_network(kit, found, place)
         known = trained_model(study, name)
         row = next(r for r in scores if (r.model, r.threshold_reading) == (name, "model"))
         assert (model.name, model.checkpoint, model.settings) == (name, known.checkpoint, known.settings)
@@ -121,7 +128,7 @@ def test_one_bit_changed_inside_is_refused(kit: Path, tmp_path: Path, name: str)
                 content[len(content) // 2] ^= 1
             new.writestr(one, bytes(content))
     with pytest.raises(BadCheckpoint, match=r"kit\.zip"):
-        list(kit_networks(changed, read_kit(changed)))
+        load_all(changed)
 
 
 def test_weights_of_another_model_are_refused(study: Path, kit: Path, tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_weights_of_another_model_are_refused(study: Path, kit: Path, tmp_path: 
         for one in old.namelist():
             new.writestr(one, old.read({"0.json": "1.json", "0.safetensors": "1.safetensors"}.get(one, one)))
     with pytest.raises(BadCheckpoint, match=r"is not the one that its kit\.json names"):
-        list(kit_networks(changed, read_kit(changed)))
+        load_all(changed)
 
 
 def test_what_is_no_kit_is_refused(study: Path, kit: Path, tmp_path: Path) -> None:

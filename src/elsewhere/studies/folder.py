@@ -232,11 +232,13 @@ def read_table(path: Path, next_step: str = "Run the command that makes it again
 
 
 def put_aside(folder: Folder) -> Path | None:
-    """Move a study's trainings and predictions into a folder of their own; None where there are none.
+    """Move a study's trainings, predictions and what hospitals sent back of them into a folder of their own.
+
+    None where there are none.
 
     The prepared scans stay, and so do the tables: they are made anew from what is trained next.
     """
-    there = [folder.root / name for name in ("models", "predictions") if (folder.root / name).is_dir()]
+    there = [folder.root / name for name in ("models", "predictions", "returns") if (folder.root / name).is_dir()]
     if not there:
         return None
     place = next(p for n in count(1) if not (p := folder.root / "earlier" / str(n)).exists())

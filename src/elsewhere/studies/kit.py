@@ -203,7 +203,7 @@ def _pack(folder: Path, path: Path) -> None:
 
 
 def read_kit(path: Path) -> Kit:
-    """What a kit says of itself; its weights are checked when they are loaded (`kit_networks`).
+    """What a kit says of itself; its weights are checked when they are loaded (`kit_network`).
 
     Raises:
         BadCheckpoint: the file is missing, damaged, changed, or no kit.
@@ -227,24 +227,29 @@ def read_kit_record(where: Path, file: Path) -> Kit:
         raise BadCheckpoint(where, f"{RECORD} holds other values ({_one_line(error)})", AGAIN) from error
 
 
-def kit_networks(path: Path, kit: Kit) -> Iterator[tuple[KitModel, Network]]:
-    """Every network of a kit, one at a time, in evaluation mode on the processor.
+def kit_network(path: Path, kit: Kit, place: int) -> Network:
+    """A network of a kit, in evaluation mode on the processor.
+
+    Args:
+        path: the .zip.
+        kit: what it says.
+        place: of the model among the kit's.
 
     Raises:
         BadCheckpoint: a file is missing, or is not the one whose hash the kit names.
     """
-    for place, model in enumerate(kit.models):
-        with TemporaryDirectory() as name, _opened(path) as archive:
-            for end in ENDS:
-                member = f"{place}.{end}"
-                content = _member(path, archive, member, MOST_BYTES)
-                if hashlib.sha256(content).hexdigest() != kit.files.get(member):
-                    raise BadCheckpoint(path, f"its {member} is not the one that its {RECORD} names", AGAIN)
-                (Path(name) / member).write_bytes(content)
-            network, record = load_checkpoint(Path(name) / str(place))
-        if record["sha256"] != model.checkpoint:
-            raise BadCheckpoint(path, f"the weights of {model.name} are not those that its {RECORD} names", AGAIN)
-        yield model, network
+    with TemporaryDirectory() as name, _opened(path) as archive:
+        for end in ENDS:
+            member = f"{place}.{end}"
+            content = _member(path, archive, member, MOST_BYTES)
+            if hashlib.sha256(content).hexdigest() != kit.files.get(member):
+                raise BadCheckpoint(path, f"its {member} is not the one that its {RECORD} names", AGAIN)
+            (Path(name) / member).write_bytes(content)
+        network, record = load_checkpoint(Path(name) / str(place))
+    if record["sha256"] != kit.models[place].checkpoint:
+        what = f"the weights of {kit.models[place].name} are not those that its {RECORD} names"
+        raise BadCheckpoint(path, what, AGAIN)
+    return network
 
 
 @contextmanager

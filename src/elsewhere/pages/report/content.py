@@ -24,6 +24,7 @@ from elsewhere.rows import (
     SeedRow,
     SeparationRow,
     ShortcutRow,
+    VisitRow,
 )
 
 Record = Mapping[str, Any]
@@ -41,12 +42,15 @@ class Site:
         country: where it lies, "" when not told.
         form: how its files came ("DICOM, HU", "PNG slices, 0–255", …), "" when not told.
         note: one sentence the reader should know ("positives only"), or "".
+        visited: day (ISO) on which its cells were computed at the hospital, whose scans nobody here has seen; "" for a
+            site whose scans are at hand.
     """
 
     name: str
     country: str = ""
     form: str = ""
     note: str = ""
+    visited: str = ""
 
 
 @dataclass(frozen=True)
@@ -324,6 +328,7 @@ class Study:
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`statistics.over_sites.OverSites`).
+        visits: what hospitals sent back whose scans did not leave them; they stand among `sites`, too.
         ties: what a simulation tied to the label.
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
@@ -374,6 +379,7 @@ class Study:
     product_scores: Sequence[ProductScoreRow] = ()
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
+    visits: Sequence[VisitRow] = ()
     ties: Sequence[TieRow] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()

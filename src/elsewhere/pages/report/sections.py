@@ -17,6 +17,7 @@ from elsewhere.pages.report import (
     published,
     story,
     stress,
+    visits,
 )
 from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.folder import Folder
@@ -49,6 +50,7 @@ SECTIONS = (
     Section("reading", "How to read this page", always=True),
     Section("planted", "What was planted", of_study=story.section, of_report=story.planted),
     Section("matrix", "Every model at every site", always=True),
+    Section("visits", "Computed at hospitals", of_study=visits.section),
     Section("protocols", "Protocols compared", of_report=comparisons.protocols),
     Section("products", "Products beside the networks", of_study=products.section),
     Section("comparisons", "Networks compared", of_study=comparisons.section),
