@@ -33,7 +33,6 @@ from elsewhere.model.network import read_checkpoint_record
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
-from elsewhere.rows import VisitRow
 from elsewhere.scans.sites import kind_of
 from elsewhere.scans.tables import read_rows
 from elsewhere.statistics.learned import Learned
@@ -232,9 +231,9 @@ def _ties_of(site: str, truth: dict[str, Any]) -> Iterable[TieRow]:
         yield TieRow(site, factor.replace("_", " "), float(strength), **directions)
 
 
-def _visit(found: Return) -> VisitRow:
-    counts = {f.name: getattr(found.counts, f.name) for f in fields(VisitRow) if hasattr(found.counts, f.name)}
-    return VisitRow(
+def _visit(found: Return) -> page.VisitRow:
+    counts = {f.name: getattr(found.counts, f.name) for f in fields(page.VisitRow) if hasattr(found.counts, f.name)}
+    return page.VisitRow(
         hospital=found.hospital,
         date=found.date,
         kit=found.kit,

@@ -52,7 +52,7 @@ def comparisons(cells: Cells, models: Sequence[page.Model], returned: Sequence[R
         pairs: list[tuple[Row, Comparison, int]] = []
         for head, site, a, b in family:
             if site not in sent:
-                pairs.append(_compared(head, cells[a, site], cells[b, site]))
+                pairs.append((head, *_compared(cells[a, site], cells[b, site])))
             elif {a, b} <= set(sent[site][0].models):
                 pairs.append((head, compare_at(sent[site][0], a, b), sent[site][1]))
         rows += _tested(pairs)
@@ -77,14 +77,13 @@ def between_protocols(studies: Sequence[tuple[page.Study, Cells]]) -> list[Row]:
                 if both:
                     head = {"family": "protocols", "relation": kin_of(model, site), "site": site, "model": model.name}
                     heads.append(({**head, "first": one.name, "second": other.name}, *both))
-        rows += _tested([_compared(*pair) for pair in heads]) + _means(heads)
+        rows += _tested([(head, *_compared(*pair)) for head, *pair in heads]) + _means(heads)
     return rows
 
 
-def _compared(head: Row, one: Cell, other: Cell) -> tuple[Row, Comparison, int]:
-    """A head, the test of two cells, and their scans."""
-    found = compare_models(one.labels, one.patients, one.probabilities, other.probabilities)
-    return head, found, len(one.labels)
+def _compared(one: Cell, other: Cell) -> tuple[Comparison, int]:
+    """The test of two cells, and their scans."""
+    return compare_models(one.labels, one.patients, one.probabilities, other.probabilities), len(one.labels)
 
 
 def _tested(pairs: Sequence[tuple[Row, Comparison, int]]) -> list[Row]:

@@ -24,7 +24,6 @@ from elsewhere.rows import (
     SeedRow,
     SeparationRow,
     ShortcutRow,
-    VisitRow,
 )
 
 Record = Mapping[str, Any]
@@ -269,6 +268,45 @@ class RanModel:
     words: str
     sha256: str
     foreign_code: str = ""
+
+
+@dataclass(frozen=True)
+class VisitRow:
+    """What one hospital sent back whose scans did not leave it (returns/NAME.json); shown and not kept.
+
+    Attributes:
+        hospital: its name.
+        date: day on which it was computed there (ISO).
+        kit: number of the kit that it ran.
+        models: of the kit.
+        scans: scored.
+        patients: they come from.
+        positive_patients: patients with a positive scan.
+        negative_patients: patients with a negative scan.
+        unlabelled: scans without a label.
+        unusable: scans that could not be used.
+        copies: second volumes with the voxels of another scan of their patient.
+        learned_from: scans that a model of the kit was trained or chosen on, left out.
+        counts_only: whether too few patients of a class let nothing but counts leave.
+        warnings: what the audit there says of rules of metadata and simple measures, a sentence each.
+        outside: names of the metadata of which most scans lie beyond all that the study knows, joined by ", ".
+    """
+
+    hospital: str
+    date: str
+    kit: str
+    models: tuple[str, ...]
+    scans: int
+    patients: int
+    positive_patients: int
+    negative_patients: int
+    unlabelled: int
+    unusable: int
+    copies: int
+    learned_from: int
+    counts_only: bool
+    warnings: tuple[str, ...] = ()
+    outside: str = ""
 
 
 @dataclass(frozen=True)

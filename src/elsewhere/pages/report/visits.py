@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elsewhere.pages.report import words
-from elsewhere.pages.report.content import Study
+from elsewhere.pages.report.content import Study, VisitRow
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.records import record_of
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.rows import VisitRow
 from elsewhere.wording import numbered, verb
 
 
