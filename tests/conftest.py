@@ -15,6 +15,7 @@ from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 from elsewhere.studies.folder import Folder
+from new_sites import write_new_site
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +55,22 @@ def finished_study(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("finished") / "out"
     run_study(tiny_study_file, Folder(out), workers=1)
     return out
+
+
+@pytest.fixture(scope="session")
+def hospital_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scans of a hospital that the tiny study does not have; not to be changed."""
+    return write_new_site(tmp_path_factory.mktemp("hospital") / "ward", scans=48)
+
+
+@pytest.fixture(scope="session")
+def central_study(hospital_scans: Path, tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny study had it had that hospital's scans, as its site Mercy; not to be changed."""
+    root = tmp_path_factory.mktemp("central")
+    table = f'[sites.Mercy]\nkind = "volumes"\nroot = "{hospital_scans}"\nuse = "test"\n'
+    (root / "tiny.toml").write_text(tiny_study_file.read_text() + table)
+    run_study(root / "tiny.toml", Folder(root / "out"), workers=1)
+    return root / "out"
 
 
 FAULT = """

@@ -5,12 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 
 ENDS = {"volumes": ".nii.gz", "images": ".tif"}
+
+
+UIDS = ("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID")
+
+
+def write_secret_site(root: Path, *, scans: int = 24, seed: int = 0) -> set[str]:
+    """DICOM of patients, one of them 93, whose ids, paths and UIDs cannot stand in a file by chance; all of these."""
+    module, rows = reader("dicom"), []
+    for i in range(scans):
+        name = f"ZZ-PATIENT-{seed:02d}{i:04d}"
+        scan = Scan(root.name, name, name, i % 2, facts={"age": 93 if i == 3 else 50 + i})
+        hu = np.random.default_rng([seed, i]).normal(-800, 60, (6, 16, 16))
+        hu[:, :, :3] = 40
+        hu[2:4, 5:9, 5:9] += 500 * (i % 2)
+        module.write(root, scan, Volume(hu.astype(np.int16), "HU", (8.0, 0.7, 0.7), 0))
+        rows.append(scan)
+    module.write_tables(root, rows)
+    found = module.find(root, root.name).scans
+    uids = {str(getattr(dcmread(f, stop_before_pixels=True), name)) for s in found for f in s.files for name in UIDS}
+    secrets = {s.patient for s in found} | {s.scan for s in found} | uids | {f.name for s in found for f in s.files}
+    return secrets | {str(root), "ZZ-PATIENT"}
 
 
 def write_new_site(root: Path, kind: str = "volumes", *, labelled: bool = True, scans: int = 24, seed: int = 9) -> Path:

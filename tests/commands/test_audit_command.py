@@ -12,11 +12,12 @@ import pytest
 
 from elsewhere.audit_rows import RuleRow
 from elsewhere.commands import audit as command
-from elsewhere.commands.audit import Labelled, audit, confounding, rule_score, warn_of_facts
+from elsewhere.commands.audit import audit
 from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
 from elsewhere.records import write_record
+from elsewhere.studies.auditing import Labelled, confounding, rule_score, warn_of_facts
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.prepared import ExaminedScan, examined_scans
 from elsewhere.studies.records import read_scans

@@ -12,24 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from pydicom import dcmread
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.model.network import load_checkpoint
-from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import reader
-from elsewhere.scans.volume import Volume
 from elsewhere.studies.exported import NAMES, read_model, write_model
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.known_model import Adjustment, trained_model
 from elsewhere.studies.records import usable_rows
-from new_sites import write_new_site
+from new_sites import write_new_site, write_secret_site
 
 STUDY = """
 protocol = "paper"
@@ -94,26 +89,12 @@ def test_the_command_writes_it_and_says_what_is_inside(finished_study: Path, tmp
 def test_no_patient_id_path_or_uid_is_inside(tmp_path: Path) -> None:
     """A study whose ids cannot stand in a file by chance; its every byte is looked through, packed and unpacked."""
     root = tmp_path / "hospital-secret-folder" / "ct"
-    module, scans = reader("dicom"), []
-    for i in range(24):
-        scan = Scan(
-            "Here", f"ZZ-PATIENT-{i:04d}", f"ZZ-PATIENT-{i:04d}", i % 2, facts={"age": 93 if i == 3 else 50 + i}
-        )
-        hu = np.random.default_rng(i).normal(-800, 60, (6, 16, 16))
-        hu[:, :, :3] = 40
-        hu[2:4, 5:9, 5:9] += 500 * (i % 2)
-        module.write(root, scan, Volume(hu.astype(np.int16), "HU", (8.0, 0.7, 0.7), 0))
-        scans.append(scan)
-    module.write_tables(root, scans)
+    secrets = write_secret_site(root)
     file = tmp_path / "study.toml"
     file.write_text(STUDY.format(root=root))
     folder = Folder(tmp_path / "run-secret-folder")
     run_study(file, folder, workers=1)
     write_model(tmp_path / "model.zip", trained_model(folder.root, "Here"))
-    found = module.find(root, "Here").scans
-    names = ("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID")
-    uids = {str(getattr(dcmread(f, stop_before_pixels=True), name)) for s in found for f in s.files for name in names}
-    secrets = {s.patient for s in found} | {s.scan for s in found} | uids | {f.name for s in found for f in s.files}
     secrets |= {"hospital-secret-folder", "run-secret-folder", str(tmp_path), "ZZ-PATIENT"}
     assert len(secrets) > 24
     for name, content in parts(tmp_path / "model.zip"):

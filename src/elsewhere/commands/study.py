@@ -12,9 +12,7 @@ import typer
 
 from elsewhere import engine
 from elsewhere.commands import Workers
-from elsewhere.commands.audit import audit_study
 from elsewhere.commands.predict import predict_site
-from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import report
 from elsewhere.commands.train import print_warnings, train_model
 from elsewhere.model.cuda import device_of
@@ -28,10 +26,12 @@ from elsewhere.scans.sites import reader
 from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
+from elsewhere.studies.auditing import audit_study
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, open_study, put_aside
 from elsewhere.studies.learned import learned_models, say_unlearned, write_learned
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
+from elsewhere.studies.preparing import prepare_study
 from elsewhere.studies.products import score_products
 from elsewhere.studies.records import IDENTITY, SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.studies.results import StudyResult

@@ -11,6 +11,7 @@ from scipy.stats import norm, t
 from elsewhere.statistics.columns import Floats, check_groups, check_labels, check_scores
 from elsewhere.statistics.delong import auc_covariance
 from elsewhere.statistics.intervals import LEVEL
+from elsewhere.statistics.site_aucs import SiteAucs
 
 NO_SPREAD = 1e-9
 """A standard error of an AUC difference below this is rounding."""
@@ -62,9 +63,28 @@ def compare_models(labels: ArrayLike, patients: ArrayLike, first: ArrayLike, sec
     truth = check_labels(labels)
     scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
     aucs, covariance = auc_covariance(truth, scores, patients)
+    return _paired(aucs, covariance, np.unique(np.asarray(patients)).size)
+
+
+def compare_at(site: SiteAucs, first: str, second: str) -> Comparison:
+    """As `compare_models`, of two models at a site whose scans are not at hand: the same numbers.
+
+    Raises:
+        ValueError: a model of which nothing is known there.
+
+    >>> from elsewhere.statistics.site_aucs import site_aucs
+    >>> scores = {"A": [1, 2, 4, 3, 5, 6], "B": [2, 4, 3, 1, 6, 5]}
+    >>> found = compare_at(site_aucs([0, 0, 0, 1, 1, 1], range(6), scores), "A", "B")
+    >>> round(found.difference, 2), round(found.p_value, 2)
+    (0.22, 0.37)
+    """
+    two = site.of([first, second])
+    return _paired(np.array(two.aucs), np.array(two.covariance), two.patients)
+
+
+def _paired(aucs: Floats, covariance: Floats, patients: int) -> Comparison:
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    people = np.unique(np.asarray(patients)).size
-    return _compare(aucs, variance, None, people, "paired DeLong test, clustered by patient")
+    return _compare(aucs, variance, None, patients, "paired DeLong test, clustered by patient")
 
 
 def compare_models_within_sites(

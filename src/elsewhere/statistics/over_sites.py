@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit, ndtr
+from scipy.special import expit, ndtr
 from scipy.stats import chi2, t
 
 from elsewhere.statistics.columns import Floats
 from elsewhere.statistics.delong import auc_spread
 from elsewhere.statistics.intervals import LEVEL
 from elsewhere.statistics.roc import exact_auc
+from elsewhere.statistics.site_aucs import SiteAucs, mean_log_odds
 
 LEAST_SITES = 4
 """Of fewer hospitals the page says that they cannot tell how far hospitals differ: the intervals reach over most of
@@ -158,14 +159,19 @@ def _between(values: Floats, errors: Floats, wanted: Floats) -> Floats:
     return np.where(heterogeneity(np.zeros(wanted.size)) <= wanted, 0.0, high)
 
 
-def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> OverSites:
+Columns = tuple[ArrayLike, ArrayLike, ArrayLike]
+"""Labels, patients and scores of one site."""
+
+
+def auc_over_sites(sites: Sequence[Columns | SiteAucs]) -> OverSites:
     """The AUC over hospitals, from (labels, patients, scores) of each; ends and mean on the scale of the AUC.
 
     Scores are (scans,) of one model, or (models, scans) of several, whose mean AUC is then one value per site: models
-    that are tested on the same patients are no further hospitals. Pooled in log-odds of the AUC (Snell, Ensor, Debray,
-    Moons & Riley 2018) with the patient-clustered DeLong variance (`auc_log_odds`, with its rule for AUCs near 0 and
-    1). `between` stays in log-odds. With one site the mean is that site's AUC as it is. A site where a class comes
-    from one patient has no variance and is left out.
+    that are tested on the same patients are no further hospitals. Of a site whose scans are not at hand its `SiteAucs`
+    will do: the same numbers. Pooled in log-odds of the AUC (Snell, Ensor, Debray, Moons & Riley 2018) with the
+    patient-clustered DeLong variance (`auc_log_odds`, with its rule for AUCs near 0 and 1). `between` stays in
+    log-odds. With one site the mean is that site's AUC as it is. A site where a class comes from one patient has no
+    variance and is left out.
 
     Raises:
         ValueError: one class only at a site, no site with a variance, NaN, lengths that differ.
@@ -175,13 +181,11 @@ def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> O
     >>> found.sites, round(found.mean, 2), found.new_low
     (2, 0.88, None)
     """
-    known = [(columns, pair) for columns in sites for pair in [auc_log_odds(*columns)] if pair]
+    known = [(site, pair) for site in sites for pair in [_log_odds(site)] if pair]
     if not known:
         raise ValueError("at every site one class comes from a single patient: nothing tells how sure its AUC is")
     if len(known) == 1:
-        labels, _, scores = known[0][0]
-        auc = float(np.mean(exact_auc(labels, np.atleast_2d(np.asarray(scores, dtype=np.float64)))))
-        return OverSites(1, auc, None, None, None, None, None)
+        return OverSites(1, _mean_auc(known[0][0]), None, None, None, None, None)
     found = over_sites(*zip(*(pair for _, pair in known), strict=True))
     low, high, new_low, new_high = (
         None if end is None else float(expit(end)) for end in (found.low, found.high, found.new_low, found.new_high)
@@ -189,22 +193,24 @@ def auc_over_sites(sites: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> O
     return OverSites(found.sites, float(expit(found.mean)), low, high, found.between, new_low, new_high)
 
 
-def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLike) -> tuple[float, float] | None:
-    """Log-odds of the (mean) AUC at one site and their variance; None where one class comes from a single patient.
+def _log_odds(site: Columns | SiteAucs) -> tuple[float, float] | None:
+    return site.log_odds if isinstance(site, SiteAucs) else auc_log_odds(*site)
 
-    Columns as in `auc_over_sites`; without patients every scan is its own. The AUC goes in as it is, but never nearer
-    to 0 or 1 than 1 / (2 (n + 1)), n the effective scans of the smaller class: there it is set so far away, which is
-    where Anscombe's correction (1956: half a scan added to either side) puts 0 and 1 themselves. So 1 has log-odds
-    and a variance, and no other AUC is drawn towards 0.5, as adding half a scan everywhere would draw it.
+
+def _mean_auc(site: Columns | SiteAucs) -> float:
+    if isinstance(site, SiteAucs):
+        return float(np.mean(site.aucs))
+    labels, _, scores = site
+    return float(np.mean(exact_auc(labels, np.atleast_2d(np.asarray(scores, dtype=np.float64)))))
+
+
+def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLike) -> tuple[float, float] | None:
+    """Log-odds of the (mean) AUC at one site and their variance (`mean_log_odds`).
+
+    None where one class comes from a single patient. Columns as in `auc_over_sites`; without patients every scan is
+    its own.
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
     """
-    aucs, covariance, worth = auc_spread(labels, scores, patients)
-    if not np.isfinite(covariance).all():
-        return None
-    few = min(min(sides) for sides in worth)
-    nearest = 0.5 / (few + 1)
-    auc = min(max(float(aucs.mean()), nearest), 1 - nearest)
-    least = auc * (1 - auc) / (4 * few**2)  # where no scan is misplaced the variance seen is 0, which it is not
-    return float(logit(auc)), max(float(covariance.mean()), least) / (auc * (1 - auc)) ** 2
+    return mean_log_odds(*auc_spread(labels, scores, patients))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from elsewhere.statistics.columns import Floats, check_groups, check_labels, check_scores
-from elsewhere.statistics.delong import auc_covariance
-from elsewhere.statistics.intervals import LEVEL, Interval, auc_interval
+from elsewhere.statistics.columns import Floats
+from elsewhere.statistics.intervals import LEVEL, Interval
+from elsewhere.statistics.site_aucs import SiteAucs, site_aucs
 
 Cell = tuple[str, str]
 """(model, site)."""
@@ -34,7 +34,7 @@ class SiteScores:
 
 
 def mean_aucs(
-    sites: Mapping[str, SiteScores],
+    sites: Mapping[str, SiteScores | SiteAucs],
     groups: Mapping[str, Sequence[Cell]],
     differences: Sequence[tuple[str, str]] = (),
     *,
@@ -53,7 +53,7 @@ def mean_aucs(
     of each, the trained networks are held.
 
     Args:
-        sites: site -> its scans.
+        sites: site -> its scans, or what is known of one whose scans are not at hand.
         groups: name -> (model, site) of its cells, a cell as often as it counts; a group without cells is left out of
             the answer.
         differences: pairs of group names; the answer has "first - second" where both are known.
@@ -83,18 +83,14 @@ class _Site:
     correlations: Floats
 
 
-def _site(given: SiteScores) -> _Site:
-    labels = check_labels(given.labels)
-    patients = check_groups(given.patients, labels.size)
-    table = np.stack([check_scores(values, labels.size) for values in given.scores.values()])
-    aucs, covariance = auc_covariance(labels, table, patients)
-    ends = [auc_interval(labels, patients, row) for row in table]
+def _site(given: SiteScores | SiteAucs) -> _Site:
+    found = given if isinstance(given, SiteAucs) else site_aucs(given.labels, given.patients, given.scores)
+    covariance = np.array(found.covariance)
     spread = np.sqrt(np.diag(covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlations = np.nan_to_num(covariance / np.outer(spread, spread))  # an AUC of 1 moves with no other
     np.fill_diagonal(correlations, 1.0)
-    low, high = (np.array(side) for side in zip(*((i.low, i.high) for i in ends), strict=True))
-    return _Site(tuple(given.scores), aucs, low, high, correlations)
+    return _Site(found.models, np.array(found.aucs), np.array(found.low), np.array(found.high), correlations)
 
 
 def _weights(cells: Sequence[Cell]) -> Counter[Cell]:

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from elsewhere.statistics.columns import Floats, check_both_classes, check_labels, check_probabilities, check_scores
+from elsewhere.statistics.columns import (
+    Floats,
+    Ints,
+    check_both_classes,
+    check_groups,
+    check_labels,
+    check_probabilities,
+    check_scores,
+)
 from elsewhere.statistics.decision import GRID, counts_at_or_above
 
 
@@ -114,6 +122,37 @@ def exact_roc(labels: ArrayLike, scores: ArrayLike) -> Roc:
     counts = np.stack([np.bincount(place, truth == c, thresholds.size)[::-1].cumsum() for c in (0, 1)])
     rates = np.concatenate([np.zeros((2, 1)), counts / counts[:, -1:]], axis=1)
     return Roc(np.concatenate([[np.inf], thresholds[::-1]]), rates[0], rates[1])
+
+
+def coarse_roc(labels: ArrayLike, patients: ArrayLike, scores: ArrayLike, least: int = 5) -> Ints:
+    """Points of the ROC curve that tell nothing of a single patient: counts of (false, true) positives (points, 2).
+
+    From (0, 0) to all scans. From one point to the next lie scans of at least `least` patients of each class, and no
+    threshold is told: what is lost is the curve in between. Scans of equal score stay together.
+
+    Raises:
+        ValueError: one class only, NaN, lengths that differ, `least` below 1.
+
+    >>> coarse_roc([0, 1] * 6, range(12), range(12), 2).tolist()
+    [[0, 0], [2, 2], [4, 4], [6, 6]]
+    """
+    truth = check_labels(labels)
+    values, groups = check_scores(scores, truth.size), check_groups(patients, truth.size)
+    check_both_classes(truth)
+    if least < 1:
+        raise ValueError(f"least must be 1 or more, is {least}")
+    order = np.argsort(-values, kind="stable")
+    ends = np.flatnonzero(np.diff(values[order], append=-np.inf))
+    points, start = [(0, 0)], 0
+    for end in ends + 1:
+        step = order[start:end]
+        if min(np.unique(groups[step][truth[step] == c]).size for c in (0, 1)) >= least:
+            counts = np.bincount(truth[order[:end]], minlength=2)
+            points.append((int(counts[0]), int(counts[1])))
+            start = int(end)
+    whole = np.bincount(truth, minlength=2)
+    points[max(len(points) - 1, 1) :] = [(int(whole[0]), int(whole[1]))]  # what is left joins the last step
+    return np.array(points, dtype=np.int64)
 
 
 def roc_band(labels: ArrayLike, passes: ArrayLike) -> RocBand:

@@ -142,6 +142,15 @@ class Folder:
         """One row per product and site."""
         return self.root / "product_scores.parquet"
 
+    def kit(self, number: str) -> Path:
+        """Record of a kit that the study gave to a hospital."""
+        return self.root / "kits" / f"{number[:32]}.json"
+
+    @property
+    def returns(self) -> Path:
+        """Folder of what hospitals sent back, one file each."""
+        return self.root / "returns"
+
     @property
     def refused(self) -> Path:
         """What the last run found that was refused before it changed anything."""
@@ -223,11 +232,13 @@ def read_table(path: Path, next_step: str = "Run the command that makes it again
 
 
 def put_aside(folder: Folder) -> Path | None:
-    """Move a study's trainings and predictions into a folder of their own; None where there are none.
+    """Move a study's trainings, predictions and what hospitals sent back of them into a folder of their own.
+
+    None where there are none.
 
     The prepared scans stay, and so do the tables: they are made anew from what is trained next.
     """
-    there = [folder.root / name for name in ("models", "predictions") if (folder.root / name).is_dir()]
+    there = [folder.root / name for name in ("models", "predictions", "returns") if (folder.root / name).is_dir()]
     if not there:
         return None
     place = next(p for n in count(1) if not (p := folder.root / "earlier" / str(n)).exists())

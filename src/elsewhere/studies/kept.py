@@ -27,7 +27,7 @@ VERSIONS = {
     "scores": 1,  # commands/study.py, statistics/score.py
     "answers": 1,  # studies/asking.py, model/runnable/
     "product scores": 1,  # studies/products.py, statistics/score.py
-    "audit": 1,  # commands/audit.py, scans/quality/
+    "audit": 1,  # studies/auditing.py, scans/quality/
     "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py
     "local scans": 3,  # the same
     "examples": 1,  # commands/report/examples.py

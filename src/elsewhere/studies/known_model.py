@@ -239,7 +239,7 @@ class KnownModel:
 
     def salted(self, content_hash: str) -> str:
         """A hash of voxels as an exported model keeps it: it can be compared with one's own scans, and not read."""
-        return hashlib.sha256(f"{self.checkpoint}:{content_hash}".encode()).hexdigest()[:32]
+        return salted_hash(self.checkpoint, content_hash)
 
     def reason_known(self, hashes: Collection[str]) -> str:
         """Why a scan with these hashes of its voxels cannot tell how good the model is; "" where it can."""
@@ -250,6 +250,11 @@ class KnownModel:
         if self.adjustment is not None and set(salted) & set(self.adjustment.chosen_on):
             return "is one of the scans on which this model's threshold or recalibration was chosen"
         return ""
+
+
+def salted_hash(checkpoint: str, content_hash: str) -> str:
+    """A hash of voxels, salted with the weights of a model: no two models keep the same of one scan."""
+    return hashlib.sha256(f"{checkpoint}:{content_hash}".encode()).hexdigest()[:32]
 
 
 def scored(scores: Sequence[KnownScore]) -> Scans:

@@ -36,6 +36,7 @@ from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
 from elsewhere.scans.tables import read_rows
 from elsewhere.statistics.learned import Learned
+from elsewhere.studies.auditing import warn_of_facts
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.models import PATHS
@@ -50,6 +51,7 @@ from elsewhere.studies.records import (
     read_seed_scores,
     usable_rows,
 )
+from elsewhere.studies.returned import Return, read_returns
 from elsewhere.studies.trainings import check_trained_scans
 from elsewhere.wording import numbered, verb
 
@@ -85,6 +87,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
     models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
     able = [model for model in models if not model.degenerate]
+    returned = read_returns(folder)
+    scores = [*scores, *(row for one in returned for row in one.scores)]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(rows, cells, able, scores, findings)
     drops, local = losses(folder, rows, cells, able, scores)
@@ -95,23 +99,27 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         sites=[
             page.Site(s["name"], s["country"], FORMS[kind_of(s["kind"]) or s["kind"]], _use(s))
             for s in settings["sites"]
-        ],
+        ]
+        + [page.Site(one.hospital, form="computed there", visited=one.date) for one in returned],
         counts=findings["counts"],
         patients=characteristics(rows),
         scores=scores,
-        groups=group_means(cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity))),
-        rocs=list(rocs(cells)),
+        groups=group_means(
+            cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity)), returned
+        ),
+        rocs=list(rocs(cells, returned)),
         calibrations=list(calibrations(cells)),
         drops=drops,
         local=local,
         selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
-        comparisons=comparisons(cells, able),
+        comparisons=comparisons(cells, able, returned),
         products=[product["name"] for product in settings.get("products", ())],
         ran=ran_models(folder),
         unanswered=unanswered(folder),
         product_scores=read_product_scores(folder, settings),
         product_tests=product_tests(folder, cells, able),
-        over_sites=over_unseen_sites(cells, able),
+        over_sites=over_unseen_sites(cells, able, returned),
+        visits=list(map(_visit, returned)),
         hardest=hard.scans,
         judged=hard.judged,
         contrasts=contrasts(cells, able, scores),
@@ -221,6 +229,20 @@ def _ties_of(site: str, truth: dict[str, Any]) -> Iterable[TieRow]:
     for factor, strength in truth["dials"].items():
         directions = truth.get("directions", {}).get(factor, {})  # older simulations name none
         yield TieRow(site, factor.replace("_", " "), float(strength), **directions)
+
+
+def _visit(found: Return) -> page.VisitRow:
+    counts = {f.name: getattr(found.counts, f.name) for f in fields(page.VisitRow) if hasattr(found.counts, f.name)}
+    return page.VisitRow(
+        hospital=found.hospital,
+        date=found.date,
+        kit=found.kit,
+        models=tuple(cell.model for cell in found.cells),
+        counts_only=not found.counts.enough,
+        warnings=tuple(warn_of_facts(found.rules)),
+        outside=", ".join(found.outside),
+        **counts,
+    )
 
 
 def _use(site: dict[str, Any]) -> str:

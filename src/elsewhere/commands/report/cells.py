@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from elsewhere.pages import report as page
 from elsewhere.pages.report.records import kin_of
 from elsewhere.statistics.calibration import decision_curve, prior_corrected, reliability_curve
-from elsewhere.statistics.over_sites import OverSites, auc_over_sites
+from elsewhere.statistics.over_sites import Columns, OverSites, auc_over_sites
 from elsewhere.statistics.pooled import SiteScores, mean_aucs
 from elsewhere.statistics.requirements import least_gains
 from elsewhere.statistics.roc import grid_roc, roc_band
+from elsewhere.statistics.site_aucs import SiteAucs
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import Predictions, fitting_predictions
+from elsewhere.studies.returned import Return
 
 Cells = Mapping[tuple[str, str], "Cell"]
 """(model, site) -> its test scans."""
@@ -76,8 +78,12 @@ def _cell(found: Predictions) -> Cell:
     return Cell(single.scans, single.patients, single.labels, single.probabilities, test.dropout_table)
 
 
-def rocs(cells: Cells) -> Iterable[page.RocBand]:
-    """ROC curves, with the band over dropout passes where there are any."""
+def rocs(cells: Cells, returned: Sequence[Return] = ()) -> Iterable[page.RocBand]:
+    """ROC curves, with the band over dropout passes where there are any; coarse ones of hospitals that sent them."""
+    for one in returned:
+        for visited in (cell for cell in one.cells if cell.roc):
+            points = np.array(visited.roc) / np.array(visited.roc[-1])
+            yield page.RocBand(visited.model, one.hospital, points[:, 0], points[:, 1])
     for (model, site), cell in cells.items():
         if not cell.two_classes:
             continue
@@ -106,7 +112,11 @@ def calibrations(cells: Cells) -> Iterable[page.Calibration]:
 
 
 def group_means(
-    cells: Cells, models: Sequence[page.Model], settings: Mapping[str, Any], further: Cells | None = None
+    cells: Cells,
+    models: Sequence[page.Model],
+    settings: Mapping[str, Any],
+    further: Cells | None = None,
+    returned: Sequence[Return] = (),
 ) -> list[dict[str, Any]]:
     """Mean AUC at home, at seen and at unseen sites, and differences, with intervals (`mean_aucs`).
 
@@ -120,15 +130,19 @@ def group_means(
         models: the models that learned.
         settings: of the study.
         further: cells of further trainings, `MODEL~SEED`; their spread enters the intervals.
+        returned: of hospitals; they know no further trainings, so where there are any they stand aside.
     """
     two = {key: cell for key, cell in cells.items() if cell.two_classes}
-    names = [site["name"] for site in settings["sites"]]
+    away = {} if further else aucs_of(returned)
+    there = {*two, *((model, site) for site, found in away.items() for model in found.models)}
+    names = [*(site["name"] for site in settings["sites"]), *away]
     groups: dict[str, list[tuple[str, str]]] = {"home": [], "seen": [], "unseen": []}
-    for model, site in ((m, s) for m in models for s in names if (m.name, s) in two):
+    for model, site in ((m, s) for m in models for s in names if (m.name, s) in there):
         groups[kin_of(model, site)].append((model.name, site))
-    for relation, pairs in several_against_one(models, [s for s in names if any(s == k for _, k in two)]).items():
-        groups[f"several, {relation}"] = [(several, site) for site, several, _ in pairs]
-        groups[f"one, {relation}"] = [(one, site) for site, _, one in pairs]
+    for relation, pairs in several_against_one(models, [s for s in names if any(s == k for _, k in there)]).items():
+        both = [pair for pair in pairs if {(pair[1], pair[0]), (pair[2], pair[0])} <= there]
+        groups[f"several, {relation}"] = [(several, site) for site, several, _ in both]
+        groups[f"one, {relation}"] = [(one, site) for site, _, one in both]
     nearest = "home" if groups["home"] else "seen"
     groups |= _same_networks(groups[nearest], groups["unseen"])
     asked = [(nearest, "unseen"), SAME, *((f"several, {r}", f"one, {r}") for r in ("trained", "unseen"))]
@@ -136,7 +150,8 @@ def group_means(
         m.name: [m.name, *sorted({n for n, _ in further or {} if n.rpartition("~")[0] == m.name})] for m in models
     }
     known = {name for names in trainings.values() for name in names}
-    scores = _by_site({k: c for k, c in {**two, **(further or {})}.items() if k[0] in known and c.two_classes})
+    scores: dict[str, SiteScores | SiteAucs] = {**away}
+    scores |= _by_site({k: c for k, c in {**two, **(further or {})}.items() if k[0] in known and c.two_classes})
     found = mean_aucs(
         scores,
         groups,
@@ -159,7 +174,7 @@ def group_means(
         for name, interval in found.items()
         if name in titles or name in {"home", "seen", "unseen"}
     ]
-    return rows + _new_hospital(two, models)
+    return rows + _new_hospital(two, models, aucs_of(returned))
 
 
 DIFFERENCES = ("several - one, trained", "several - one, unseen")
@@ -179,13 +194,15 @@ def _same_networks(
     return {name: [pair[place] for pair in pairs] for place, name in enumerate(SAME)}
 
 
-def _new_hospital(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
+def _new_hospital(cells: Cells, models: Sequence[page.Model], returned: Mapping[str, SiteAucs]) -> list[dict[str, Any]]:
     """What to expect at one more site, of the mean AUC over the models that never saw it."""
-    found = []
+    found: list[Columns | SiteAucs] = []
     for site in dict.fromkeys(s for _, s in cells):
         away = [cells[m.name, site] for m in models if site not in m.trained_on and (m.name, site) in cells]
         if away:
             found.append((away[0].labels, away[0].patients, np.stack([c.probabilities for c in away])))
+    ours = [model.name for model in models]
+    found += [aucs.of(there) for aucs in returned.values() if (there := [n for n in ours if n in aucs.models])]
     summary = _summary(found)
     if summary is None:
         return []
@@ -196,18 +213,27 @@ def _new_hospital(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, 
     ]
 
 
-def over_unseen_sites(cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
+def over_unseen_sites(
+    cells: Cells, models: Sequence[page.Model], returned: Sequence[Return] = ()
+) -> list[dict[str, Any]]:
     """Each model's AUC over the sites that it never saw, as a sample of hospitals (`statistics.over_sites`)."""
     rows = []
     for model in models:
         away = [c for (m, s), c in cells.items() if m == model.name and s not in model.trained_on and c.two_classes]
-        summary = _summary([(cell.labels, cell.patients, cell.probabilities) for cell in away])
+        found: list[Columns | SiteAucs] = [(cell.labels, cell.patients, cell.probabilities) for cell in away]
+        found += [aucs.of([model.name]) for aucs in aucs_of(returned).values() if model.name in aucs.models]
+        summary = _summary(found)
         if summary:
             rows.append({"model": model.name, **asdict(summary)})
     return rows
 
 
-def _summary(sites: Sequence[tuple[Any, Any, Any]]) -> OverSites | None:
+def aucs_of(returned: Sequence[Return]) -> dict[str, SiteAucs]:
+    """Hospital -> the AUCs that it sent, where it could send any."""
+    return {one.hospital: one.aucs for one in returned if one.aucs is not None}
+
+
+def _summary(sites: Sequence[Columns | SiteAucs]) -> OverSites | None:
     try:
         return auc_over_sites(sites) if sites else None
     except ValueError:  # one patient makes up a class at every site

@@ -12,14 +12,17 @@ import numpy as np
 from elsewhere.commands.report.cells import Cell, Cells, several_against_one
 from elsewhere.pages import report as page
 from elsewhere.pages.report.records import kin_of
-from elsewhere.statistics.comparison import Comparison, adjust_family, compare_models
+from elsewhere.statistics.comparison import Comparison, adjust_family, compare_at, compare_models
 from elsewhere.statistics.pooled import SiteScores, mean_aucs
+from elsewhere.studies.returned import Return
 
 Row = dict[str, Any]
 
 
-def comparisons(cells: Cells, models: Sequence[page.Model]) -> list[Row]:
+def comparisons(cells: Cells, models: Sequence[page.Model], returned: Sequence[Return] = ()) -> list[Row]:
     """Paired tests within one study, as two families with Holm's adjustment each.
+
+    At hospitals that sent their AUCs and how these vary together, the tests are those of the scans there.
 
     "several": every network of several sites against each network of one of its sites, at that site ("trained") and at
     each site that neither saw ("unseen"). "pairs": every pair of networks at each site with two classes.
@@ -27,6 +30,8 @@ def comparisons(cells: Cells, models: Sequence[page.Model]) -> list[Row]:
     sites = [
         s for s in dict.fromkeys(s for _, s in cells) if any(c.two_classes for (_, k), c in cells.items() if k == s)
     ]
+    sent = {one.hospital: (one.aucs, one.counts.scans) for one in returned if one.aucs is not None}
+    sites += list(sent)
     several = [
         (
             {"family": "several", "relation": relation, "site": site, "first": first, "second": second},
@@ -42,11 +47,16 @@ def comparisons(cells: Cells, models: Sequence[page.Model]) -> list[Row]:
         for site in sites
         for a, b in combinations(models, 2)
     ]
-    return [
-        row
-        for family in (several, every)
-        for row in _tested([(head, cells[a, site], cells[b, site]) for head, site, a, b in family])
-    ]
+    rows: list[Row] = []
+    for family in (several, every):
+        pairs: list[tuple[Row, Comparison, int]] = []
+        for head, site, a, b in family:
+            if site not in sent:
+                pairs.append((head, *_compared(cells[a, site], cells[b, site])))
+            elif {a, b} <= set(sent[site][0].models):
+                pairs.append((head, compare_at(sent[site][0], a, b), sent[site][1]))
+        rows += _tested(pairs)
+    return rows
 
 
 def between_protocols(studies: Sequence[tuple[page.Study, Cells]]) -> list[Row]:
@@ -67,19 +77,22 @@ def between_protocols(studies: Sequence[tuple[page.Study, Cells]]) -> list[Row]:
                 if both:
                     head = {"family": "protocols", "relation": kin_of(model, site), "site": site, "model": model.name}
                     heads.append(({**head, "first": one.name, "second": other.name}, *both))
-        rows += _tested(heads) + _means(heads)
+        rows += _tested([(head, *_compared(*pair)) for head, *pair in heads]) + _means(heads)
     return rows
 
 
-def _tested(pairs: Sequence[tuple[Row, Cell, Cell]]) -> list[Row]:
-    found: list[Comparison] = adjust_family(
-        [compare_models(a.labels, a.patients, a.probabilities, b.probabilities) for _, a, b in pairs]
-    )
+def _compared(one: Cell, other: Cell) -> tuple[Comparison, int]:
+    """The test of two cells, and their scans."""
+    return compare_models(one.labels, one.patients, one.probabilities, other.probabilities), len(one.labels)
+
+
+def _tested(pairs: Sequence[tuple[Row, Comparison, int]]) -> list[Row]:
+    """The rows of one family of tests, from head, test and number of scans."""
     rows = []
-    for (head, cell, _), comparison in zip(pairs, found, strict=True):
+    for (head, _, scans), comparison in zip(pairs, adjust_family([found for _, found, _ in pairs]), strict=True):
         values = asdict(comparison)
         named = {"auc_first": values.pop("first"), "auc_second": values.pop("second"), "tests": values.pop("family")}
-        rows.append({**head, **named, **values, "scans": len(cell.labels)})
+        rows.append({**head, **named, **values, "scans": scans})
     return rows
 
 

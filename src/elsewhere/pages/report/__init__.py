@@ -14,6 +14,7 @@ from elsewhere.pages.report.content import (
     Stress,
     Study,
     UnansweredRow,
+    VisitRow,
 )
 from elsewhere.pages.report.page import write_report
 
@@ -31,5 +32,6 @@ __all__ = [
     "Stress",
     "Study",
     "UnansweredRow",
+    "VisitRow",
     "write_report",
 ]

@@ -41,12 +41,15 @@ class Site:
         country: where it lies, "" when not told.
         form: how its files came ("DICOM, HU", "PNG slices, 0–255", …), "" when not told.
         note: one sentence the reader should know ("positives only"), or "".
+        visited: day (ISO) on which its cells were computed at the hospital, whose scans nobody here has seen; "" for a
+            site whose scans are at hand.
     """
 
     name: str
     country: str = ""
     form: str = ""
     note: str = ""
+    visited: str = ""
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,45 @@ class RanModel:
 
 
 @dataclass(frozen=True)
+class VisitRow:
+    """What one hospital sent back whose scans did not leave it (returns/NAME.json); shown and not kept.
+
+    Attributes:
+        hospital: its name.
+        date: day on which it was computed there (ISO).
+        kit: number of the kit that it ran.
+        models: of the kit.
+        scans: scored.
+        patients: they come from.
+        positive_patients: patients with a positive scan.
+        negative_patients: patients with a negative scan.
+        unlabelled: scans without a label.
+        unusable: scans that could not be used.
+        copies: second volumes with the voxels of another scan of their patient.
+        learned_from: scans that a model of the kit was trained or chosen on, left out.
+        counts_only: whether too few patients of a class let nothing but counts leave.
+        warnings: what the audit there says of rules of metadata and simple measures, a sentence each.
+        outside: names of the metadata of which most scans lie beyond all that the study knows, joined by ", ".
+    """
+
+    hospital: str
+    date: str
+    kit: str
+    models: tuple[str, ...]
+    scans: int
+    patients: int
+    positive_patients: int
+    negative_patients: int
+    unlabelled: int
+    unusable: int
+    copies: int
+    learned_from: int
+    counts_only: bool
+    warnings: tuple[str, ...] = ()
+    outside: str = ""
+
+
+@dataclass(frozen=True)
 class Study:
     """One study: its models, each tested at every site, under one protocol.
 
@@ -324,6 +366,7 @@ class Study:
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`statistics.over_sites.OverSites`).
+        visits: what hospitals sent back whose scans did not leave them; they stand among `sites`, too.
         ties: what a simulation tied to the label.
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
@@ -374,6 +417,7 @@ class Study:
     product_scores: Sequence[ProductScoreRow] = ()
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
+    visits: Sequence[VisitRow] = ()
     ties: Sequence[TieRow] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()

@@ -11,6 +11,7 @@ from elsewhere.pages.report.content import Model, Study
 from elsewhere.pages.report.learned import marked_name
 from elsewhere.pages.report.records import cell, index, kin_of, number, one_class
 from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.visits import counts_only_words, where_computed
 from elsewhere.rows import ProductScoreRow, ScoreRow
 
 STRONGEST = 55  # per cent of colour in a cell; the words on it stay readable in light and dark
@@ -51,7 +52,14 @@ def matrix_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
 
 def _entry(study: Study, model: Model, site: str, row: ScoreRow | None) -> MatrixEntry:
     kin = kin_of(model, site)
-    return matrix_entry(MARKS[kin], kin, row, words.details(study, model.name, site, row))
+    details = " ".join(filter(None, (words.details(study, model.name, site, row), where_computed(study, site))))
+    visit = next(
+        (v for v in study.visits if (v.hospital, v.counts_only) == (site, True) and model.name in v.models), None
+    )
+    if visit is not None and row is None:
+        main, line = counts_only_words(visit)
+        return MatrixEntry(MARKS[kin], kin, main, (line,), details, "")
+    return matrix_entry(MARKS[kin], kin, row, details)
 
 
 def matrix_entry(mark: str, kin: str, row: ScoreRow | ProductScoreRow | None, details: str) -> MatrixEntry:

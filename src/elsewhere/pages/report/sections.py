@@ -20,6 +20,7 @@ from elsewhere.pages.report import (
     published,
     story,
     stress,
+    visits,
 )
 from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.folder import Folder
@@ -58,6 +59,7 @@ REPEAT = "For those who publish or repeat it"
 SECTIONS = (
     Section("short", "In short", always=True),
     Section("matrix", "Means, and a new hospital", always=True, question=WORKS),
+    Section("visits", "Computed at hospitals", of_study=visits.section, question=WORKS),
     Section("protocols", "Protocols compared", of_report=comparisons.protocols, question=WORKS),
     Section("comparisons", "Networks compared", of_study=comparisons.section, question=WORKS),
     Section("products", "Products beside the networks", of_study=products.section, question=WORKS),
