@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from threadpoolctl import threadpool_info
 
 from elsewhere import engine
@@ -173,3 +175,14 @@ def test_a_script_needs_no_guard_unless_the_work_is_its_own(tmp_path: Path, scri
     file.write_text(script)
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == said
+
+
+def test_nothing_of_a_table_is_cut_on_a_narrow_console() -> None:
+    table = engine.sheet("Audit", "site", "class", "how the scans were acquired")
+    table.add_row("COVID-CTset", "positive", "0123456789" * 5)
+    text = io.StringIO()
+    Console(file=text, width=30).print(table)
+    said = text.getvalue()
+    assert "…" not in said
+    columns = zip(*(line.ljust(30) for line in said.splitlines()[3:]), strict=True)
+    assert sum("".join(c).count(digit) for c in columns for digit in "0123456789") == 50

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -118,6 +119,14 @@ class Ended:
 
 class WorkerDied(ElsewhereError):
     """A worker process ended without an answer (out of memory, or killed)."""
+
+
+def sheet(title: str, *heads: str) -> Table:
+    """A table for the console; on a narrow one long cells go on in the next line, and nothing is cut off."""
+    table = Table(title=title, box=SIMPLE_HEAD)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    return table
 
 
 def say(words: object, mark: str = "", style: str = "") -> None:

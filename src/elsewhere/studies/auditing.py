@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-
 from elsewhere import engine
 from elsewhere.audit_rows import RuleRow
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
@@ -180,20 +178,13 @@ def _rules_of(findings: Row) -> list[RuleRow]:
 
 def print_audit(findings: Row, folder: Folder) -> None:
     """Print the rules, how the scans look, the first odd scans, and the warnings."""
-    table = Table(
-        "a rule that knows only",
-        "sites",
-        "AUC",
-        "p",
-        "scans",
-        title="Label information in metadata and simple measures of the picture",
-    )
+    title = "Label information in metadata and simple measures of the picture"
+    table = engine.sheet(title, "a rule that knows only", "sites", "AUC", "p", "scans")
     for rule in _rules_of(findings):
         table.add_row(rule.rule, rule.sites, f"{rule.auc:.2f}", _p(rule, p_value), str(rule.n))
     engine.console.print(table)
-    looks = Table(
-        "site", "class", "scans", "encoding", "lung-segmented", "circle", "border", title="How the scans look"
-    )
+    heads = ("site", "class", "scans", "encoding", "lung-segmented", "circle", "border")
+    looks = engine.sheet("How the scans look", *heads)
     for r in findings["looks"]:
         shares = [f"{r[key]:.0%}" for key in ("lung_segmented", "circle_padding", "border_padding")]
         looks.add_row(r["site"], str(r["label"]), str(r["scans"]), r["encoding"], *shares)

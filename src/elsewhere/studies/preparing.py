@@ -231,7 +231,7 @@ def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:
 
 def _facts_table(facts: Sequence[Row]) -> Table:
     names = ("units", "matrix", "slice_spacing_mm", "median_slices", "padding_share", "black_share")
-    table = Table("site", "class", *(name.replace("_", " ") for name in names), title="How the scans were acquired")
+    table = engine.sheet("How the scans were acquired", "site", "class", *(name.replace("_", " ") for name in names))
     for fact in facts:
         shown = ("–" if fact[name] is None else str(fact[name]) for name in names)
         table.add_row(fact["site"], CLASSES.get(fact["label"], "unlabelled"), *shown)
@@ -239,7 +239,7 @@ def _facts_table(facts: Sequence[Row]) -> Table:
 
 
 def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan]]) -> None:
-    table = Table("site", "class", "subset", "patients", "scans", "slices", title="Audit")
+    table = engine.sheet("Audit", "site", "class", "subset", "patients", "scans", "slices")
     for row in findings["counts"]:
         label = CLASSES.get(row["label"], "unlabelled")
         table.add_row(row["site"], label, row["subset"], *(str(row[k]) for k in ("patients", "scans", "slices")))
