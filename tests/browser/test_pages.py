@@ -116,7 +116,7 @@ def test_quiet_and_offline(made: Path, tabs: Any) -> None:
 
 def test_the_studys_page_has_all_its_sections(study_page: Path, looked_at: Any) -> None:
     """So that what is asked of the page is asked of diagnosis, stress and sheets too."""
-    sections = looked_at(study_page).locator("h2").evaluate_all("found => found.map((e) => e.id)")
+    sections = looked_at(study_page).locator("main section").evaluate_all("found => found.map((e) => e.id)")
     assert {"matrix", "audit", "calibration", "diagnosis", "stress", "hardest", "sheets"} <= set(sections)
 
 

@@ -278,3 +278,22 @@ def test_words_that_leave_the_sheet_are_cut_off(place: tuple[float, float], turn
     assert shown.shape == blank.shape
     if outside:
         assert np.array_equal(shown, blank)
+
+
+def test_a_long_name_of_a_forest_goes_on_in_the_next_line() -> None:
+    name = "slice thickness, spacing and number of slices"
+    row = ForestRow(name, 0.7, None, None, sure=True, words="0.70")
+    drawn = ET.fromstring(
+        forest("f", "alt", [ForestPanel("A at B", (row,))], ForestScale(0.0, 1.0, 0.5, "chance")).svg()
+    )
+    said = [element.text for element in drawn.iter() if element.tag.endswith("text")]
+    assert name in " ".join(words for words in said if words)
+
+
+def test_a_title_that_does_not_fit_says_so() -> None:
+    long = "University Hospital of a Town with a Very Long Name, Department of Radiology"
+    rows = (ForestRow("up", 0.8, 0.7, 0.9, sure=True, words="0.80"),)
+    drawn = words_of(forest("f", "alt", [ForestPanel(long, rows)], ForestScale(0.0, 1.0, 0.5, "chance")))
+    assert next(words for words in drawn if words.startswith("University")).endswith("…")
+    whole = words_of(forest("f", "alt", [ForestPanel("A at B", rows)], ForestScale(0.0, 1.0, 0.5, "chance")))
+    assert "A at B" in whole

@@ -134,6 +134,12 @@ def wrap(words: str, width: int) -> list[str]:
     return textwrap.wrap(words, width, break_on_hyphens=False) or [""]
 
 
+def shortened(words: str, width: int) -> str:
+    """What of the words fits into a line of `width` letters; with an ellipsis where that is not all."""
+    first, *more = wrap(words, width)
+    return f"{first[: width - 1]}…" if more else first
+
+
 def _variable(color: str) -> str:
     return f"var({VARIABLES[color]})" if color in VARIABLES else color
 

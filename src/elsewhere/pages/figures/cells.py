@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elsewhere.pages.figures.canvas import BLUE, CARD, INK, LINE, MUTED, ORANGE, TINT, Canvas, wrap
+from elsewhere.pages.figures.canvas import BLUE, CARD, INK, LINE, MUTED, ORANGE, TINT, Canvas, shortened, wrap
 
 MARKS = {"home": "●", "seen": "◐", "unseen": "○"}
 WIDTH, HEIGHT, ROW_NAME, MARGIN = 104, 46, 190, 14
@@ -58,7 +58,7 @@ def auc_matrix(
     canvas = Canvas(name, alt, 2 * MARGIN + ROW_NAME + len(columns) * WIDTH, 40 + len(rows) * HEIGHT + 40)
     for column, title in enumerate(columns):
         x = MARGIN + ROW_NAME + (column + 0.5) * WIDTH
-        canvas.text(x, 26, wrap(title, 16)[0], size=9.5, bold=True, anchor="center")
+        canvas.text(x, 26, shortened(title, 16), size=9.5, bold=True, anchor="center")
     for row, model in enumerate(rows):
         y = 40 + row * HEIGHT
         lines = wrap(model, 30)

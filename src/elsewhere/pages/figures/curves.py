@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.pages.figures.canvas import BLUE, GREEN, LINE, MUTED, ORANGE, Canvas, wrap
+from elsewhere.pages.figures.canvas import BLUE, GREEN, LINE, MUTED, ORANGE, Canvas, shortened
 
 WIDTH, HEIGHT, GAP, MARGIN, TITLE, WORDS = 250, 62, 40, 34, 46, 20
 COLUMNS = 3
@@ -44,7 +44,7 @@ def training_sheet(name: str, alt: str, panels: Sequence[TrainingPanel]) -> Canv
     canvas = Canvas(name, alt, MARGIN + columns * (WIDTH + GAP), rows * block + 6)
     for index, panel in enumerate(panels):
         x, y = MARGIN + index % columns * (WIDTH + GAP), index // columns * block
-        canvas.text(x, y + 22, wrap(panel.model, 44)[0], size=9.5, bold=True)
+        canvas.text(x, y + 22, shortened(panel.model, 44), size=9.5, bold=True)
         last = max((series[0].max() for series in (panel.loss, panel.accuracy) if series[0].size), default=1.0)
         top = max(1.0, float(np.nanmax(panel.loss[1], initial=0.0)))
         _curve(canvas, (x, y + TITLE), panel.loss, (last, top), "training loss")

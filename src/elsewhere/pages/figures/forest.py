@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from elsewhere.pages.figures.canvas import BLUE, INK, LINE, MUTED, ORANGE, Canvas, wrap
+from elsewhere.pages.figures.canvas import BLUE, INK, LINE, MUTED, ORANGE, Canvas, shortened, wrap
 
 NAMES, SCALE, NUMBER, ROW, HEAD, FOOT, GAP, MARGIN = 168, 150, 92, 17, 40, 22, 24, 10
 
@@ -81,7 +81,7 @@ def forest(name: str, alt: str, panels: Sequence[ForestPanel], scale: ForestScal
 
 
 def _panel(canvas: Canvas, x: float, y: float, panel: ForestPanel, scale: ForestScale) -> None:
-    canvas.text(x, y + 18, wrap(panel.title, 64)[0], size=9.5, bold=True)
+    canvas.text(x, y + 18, shortened(panel.title, 64), size=9.5, bold=True)
     left, top, bottom = x + NAMES, y + HEAD - 10, y + HEAD + ROW * len(panel.rows)
     for value in (scale.first, scale.last):
         at = left + SCALE * scale.place(value)
@@ -103,7 +103,9 @@ def _row(canvas: Canvas, place: tuple[float, float, float], row: ForestRow, scal
     x, left, y = place
     better = ((row.value or 0.0) >= scale.none) == scale.higher_is_better
     color = (BLUE if better else ORANGE) if row.sure else MUTED
-    canvas.text(x, y + 3, wrap(row.name, 34)[0], size=8.5)
+    lines = wrap(row.name, 34)
+    for i, line in enumerate(lines):
+        canvas.text(x, y + 3 + 8 * (i - (len(lines) - 1) / 2), line, size=8.5 if len(lines) == 1 else 7.5)
     canvas.text(left + SCALE + 10, y + 3, row.words, size=8.5, color=INK if row.sure else MUTED)
     if row.value is None or math.isnan(row.value):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from elsewhere.pages.figures.canvas import LINE, MUTED, ORANGE, TINT, Canvas, wrap
+from elsewhere.pages.figures.canvas import LINE, MUTED, ORANGE, TINT, Canvas, shortened
 
 CELL, NAME, HEAD, MARGIN, GAP = 58, 92, 44, 10, 22
 STRONGEST = 0.62
@@ -47,8 +47,10 @@ def _square(
     (x, y), down = corner, CELL * 0.62
     canvas.text(x, y + 16, view[0], size=9.5, bold=True)
     for i, site in enumerate(sites):
-        canvas.text(x + NAME + (i + 0.5) * CELL, y + HEAD - 6, wrap(site, 11)[0], size=8, color=MUTED, anchor="center")
-        canvas.text(x, y + HEAD + (i + 0.6) * down, wrap(site, 17)[0], size=8.5)
+        canvas.text(
+            x + NAME + (i + 0.5) * CELL, y + HEAD - 6, shortened(site, 11), size=8, color=MUTED, anchor="center"
+        )
+        canvas.text(x, y + HEAD + (i + 0.6) * down, shortened(site, 17), size=8.5)
         for j, other in enumerate(sites):
             place = (x + NAME + j * CELL, y + HEAD + i * down)
             _cell(canvas, place, view[1].get((site, other)), same=site == other)

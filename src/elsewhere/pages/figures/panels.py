@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.pages.figures.canvas import INK, LINE, MUTED, TINT, Canvas, wrap
+from elsewhere.pages.figures.canvas import INK, LINE, MUTED, TINT, Canvas, shortened
 
 GAP, MARGIN, LEFT = 34, 12, 38
 HEADER = 26  # a row's name over its panels
@@ -93,7 +93,7 @@ def panel_grid(  # noqa: PLR0917 - a table and how to draw it
         canvas.text(MARGIN, row * pitch + 18, f"{style.row_words}{name}", size=10.5, bold=True)
         for column, panel in enumerate(panels[row]):
             x = MARGIN + LEFT + column * (style.across + GAP)
-            canvas.text(x, y - 6, wrap(f"{style.column_words}{columns[column]}", 30)[0], size=9, color=MUTED)
+            canvas.text(x, y - 6, shortened(f"{style.column_words}{columns[column]}", 30), size=9, color=MUTED)
             if isinstance(panel, tuple):
                 _empty(canvas, x, y, panel, style)
             elif panel is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elsewhere.pages.figures.canvas import BLUE, INK, LINE, MUTED, TINT, Canvas, wrap
+from elsewhere.pages.figures.canvas import BLUE, INK, LINE, MUTED, TINT, Canvas, shortened
 
 PANEL, GAP, MARGIN, LEFT = 168, 26, 12, 22
 HEADER = 26  # a model's name over its row
@@ -61,7 +61,7 @@ def roc_grid(
         canvas.text(MARGIN, row * PITCH + 18, f"{words[0]}{model}", size=10.5, bold=True)
         for column, panel in enumerate(panels[row]):
             x = MARGIN + LEFT + column * (PANEL + GAP)
-            canvas.text(x, y - 6, f"{words[1]}{wrap(columns[column], 24)[0]}", size=9, color=MUTED)
+            canvas.text(x, y - 6, f"{words[1]}{shortened(columns[column], 24)}", size=9, color=MUTED)
             _panel(canvas, x, y, panel)
         _axis_words(canvas, MARGIN + LEFT, y)
     return canvas

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.pages.figures.canvas import LINE, MUTED, TINT, Canvas, wrap
+from elsewhere.pages.figures.canvas import LINE, MUTED, TINT, Canvas, shortened, wrap
 
 SIZE, GAP, MARGIN, HEADER, ROW_NAME = 168, 12, 14, 36, 64
 
@@ -28,7 +28,7 @@ def slice_sheet(
     canvas = Canvas(name, alt, width, HEADER + len(rows) * row_height)
     for column, title in enumerate(columns):
         x = MARGIN + ROW_NAME + column * (SIZE + GAP)
-        canvas.text(x, 24, wrap(title, 24)[0], size=10, bold=True)
+        canvas.text(x, 24, shortened(title, 24), size=10, bold=True)
     for row, title in enumerate(rows):
         y = HEADER + row * row_height
         for i, line in enumerate(wrap(title, 10)):
