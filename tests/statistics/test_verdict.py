@@ -232,13 +232,14 @@ def test_an_auc_on_both_sides_of_its_requirement_leaves_it_open() -> None:
     assert "leaves open: discrimination (AUC) at least 0.80 (default)" in found.reason
 
 
-def test_where_home_is_too_small_the_next_step_is_to_state_a_requirement() -> None:
+def test_where_home_is_too_small_no_requirement_is_to_be_chosen_by_the_number_that_it_judges() -> None:
     few = Scans([1] * 15 + [0] * 15, range(30), [0.9] * 15 + [0.1] * 15)
     here = _scans(1000, 2.5, 8)
     found = _judge(here, few)
     assert (found.action, found.scans_needed) == ("cannot tell", None)
     assert "scans here would not settle" in found.next_step
-    assert "--least-" in found.next_step
+    assert "stated with --least-" in found.next_step
+    assert "after these scans were seen, holds for new scans alone" in found.next_step
     stated = Requirements(least_auc=0.8, least_sensitivity=0.8, least_specificity=0.8)
     assert all_met(_judge(here, few, stated=stated).requirements)
 

@@ -48,7 +48,16 @@ from elsewhere.statistics.requirements import (
     subtract,
 )
 from elsewhere.statistics.scored import Scored, discrimination
-from elsewhere.statistics.verdict_rule import CHANCE, EXIT_CODES, LEAST_PATIENTS, OPTIONS, Answer, brief, is_notable
+from elsewhere.statistics.verdict_rule import (
+    CHANCE,
+    EXIT_CODES,
+    LEAST_PATIENTS,
+    OPTIONS,
+    SEEN,
+    Answer,
+    brief,
+    is_notable,
+)
 from elsewhere.wording import decimals, numbered
 
 SHARES = ("sensitivity", "specificity")
@@ -248,8 +257,8 @@ def _open(undecided: Sequence[Requirement], seen: str, scans: int, steps: list[s
     if len(numbers) < len(planned):
         stuck = next(r for r, n in zip(undecided, planned, strict=True) if n is None)
         advice = (
-            f"{MOST_SCANS} scans would not settle {stuck.demand}: the estimate lies too close to it. State "
-            f"{OPTIONS[stuck.measure]}, or test more scans of the rarer class."
+            f"{MOST_SCANS} scans would not settle {stuck.demand}: the estimate lies too close to it. Test more scans of "
+            f"the rarer class. {SEEN.format(option=OPTIONS[stuck.measure])}"
         )
         return Answer("cannot tell", words, advice, tuple(steps))
     needed = max(*numbers, scans + 10)

@@ -74,6 +74,9 @@ HALF_WIDTH = 0.05
 
 CHANCE = 0.5
 
+SEEN = "A value that is stated with {option} only now, after these scans were seen, holds for new scans alone."
+"""Of a requirement that is chosen by the number that it is to judge."""
+
 OPTIONS = {
     "discrimination (AUC)": "--least-auc",
     "sensitivity": "--least-sensitivity",
@@ -286,10 +289,14 @@ def _undecided(m: Measured, undecided: Sequence[Requirement], seen: str, steps: 
     elif r.against == "home" and r.home is not None:
         advice = (
             f"{MOST_SCANS} scans here would not settle {r.demand}: the estimate lies close to it, or the internal test "
-            f"set is too small ({r.measure} {brief(r.home)}). State {OPTIONS[r.measure]}, or test more scans at home."
+            f"set is too small ({r.measure} {brief(r.home)}). Test more scans at home. "
+            f"{SEEN.format(option=OPTIONS[r.measure])}"
         )
     else:
-        advice = f"{MOST_SCANS} scans would not settle {r.demand}: the estimate lies too close to it."
+        advice = (
+            f"{MOST_SCANS} scans would not settle {r.demand}: the estimate lies too close to it. "
+            f"{SEEN.format(option=OPTIONS[r.measure])}"
+        )
     return Answer("cannot tell", words, advice, tuple(steps))
 
 
