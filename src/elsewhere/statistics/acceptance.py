@@ -257,8 +257,8 @@ def _open(undecided: Sequence[Requirement], seen: str, scans: int, steps: list[s
     if len(numbers) < len(planned):
         stuck = next(r for r, n in zip(undecided, planned, strict=True) if n is None)
         advice = (
-            f"{MOST_SCANS} scans would not settle {stuck.demand}: the estimate lies too close to it. Test more scans of "
-            f"the rarer class. {SEEN.format(option=OPTIONS[stuck.measure])}"
+            f"{MOST_SCANS} scans would not settle {stuck.demand}: the estimate lies too close to it. Test more scans "
+            f"of the rarer class. {SEEN.format(option=OPTIONS[stuck.measure])}"
         )
         return Answer("cannot tell", words, advice, tuple(steps))
     needed = max(*numbers, scans + 10)
