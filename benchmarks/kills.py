@@ -26,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import TINY_STUDY, write_tiny_sites
 
+DONE = (0, 30)  # 30: done, but a network did not learn, which tiny ones need not
 ITERATIONS = 60  # long enough that kills fall into training
 SHORTER = 0.9  # of a run's longest life, each time that one ended before it was killed
 
@@ -44,8 +45,8 @@ class Verb:
     def run(self) -> float:
         """Run to the end; the seconds that it took."""
         before = time.monotonic()
-        if self.start().wait():
-            sys.exit(f"failed: elsewhere {' '.join(self.command)}")
+        if (code := self.start().wait()) not in DONE:
+            sys.exit(f"failed ({code}): elsewhere {' '.join(self.command)}")
         return time.monotonic() - before
 
     def forget(self) -> None:
@@ -97,8 +98,9 @@ def _survive(verb: Verb, kills: int, chance: random.Random) -> str:
         before = _traces(verb)
         process = verb.start()
         try:
-            if process.wait(chance.uniform(shortest, max(shortest, longest))):
-                sys.exit(f"failed after {done} kills: elsewhere {' '.join(verb.command)}")
+            code = process.wait(chance.uniform(shortest, max(shortest, longest)))
+            if code not in DONE:
+                sys.exit(f"failed ({code}) after {done} kills: elsewhere {' '.join(verb.command)}")
             ended, longest = ended + 1, longest * SHORTER
             verb.forget()
         except subprocess.TimeoutExpired:

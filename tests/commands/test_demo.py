@@ -55,8 +55,13 @@ class Walk:
         self.unlearned, self.walked = unlearned, []
 
     def steps(self) -> Steps:
-        names = ("simulate", "diagnose", "stress", "view", "report")
-        return Steps(study=self.study, **{name: self._note(name) for name in names})
+        names = ("simulate", "diagnose", "stress", "view", "evaluate", "report")
+        return Steps(study=self.study, product=self.product, **{name: self._note(name) for name in names})
+
+    def product(self, sites: Path, names: list[str], out: Path, _: int) -> tuple[Path, Path]:
+        assert (sites.name, out.name, len(names)) == ("sites", "product", 4)
+        self.walked.append("product")
+        return out / "version-1.csv", out / "version-2.csv"
 
     def _note(self, name: str) -> Any:
         return lambda *_, **__: self.walked.append(name)
@@ -88,7 +93,7 @@ def test_the_demo_ends_with_0_where_all_learned(tmp_path: Path, capsys: Any) -> 
     walk = Walk({})
     assert run_demo(tmp_path, quick=True, steps=walk.steps()).exit_code == 0
     assert "Did not learn" not in capsys.readouterr().err
-    assert walk.walked == ["simulate", "study", "diagnose", "diagnose", "view", "report"]
+    assert walk.walked == ["simulate", "study", "diagnose", "diagnose", "view", "product", "evaluate", "report"]
 
 
 def test_a_further_training_that_did_not_learn_counts_too(tmp_path: Path, capsys: Any) -> None:
@@ -125,6 +130,9 @@ def test_the_whole_demo_ends_with_networks_that_learned(tmp_path: Path) -> None:
 
 
 def _check_the_page(folder: Path, *, models: int) -> None:
+    product = (folder / "product" / "evaluation.html").read_text(encoding="utf-8")
+    assert "slices thinner than 2 mm" in product
+    assert "worse than the old one by more than the margin" in product
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "imulated" in html
     assert "Research use only" in html

@@ -14,12 +14,14 @@ import typer
 from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.diagnose import diagnose_study
+from elsewhere.commands.evaluate import evaluate
 from elsewhere.commands.report import report
 from elsewhere.commands.stress import run_stress
 from elsewhere.commands.study import run_studies
 from elsewhere.commands.view import view
 from elsewhere.files import write_whole
 from elsewhere.scans.phantom.planting import PLANTED, Simulation, write_sites
+from elsewhere.scans.phantom.product import write_product
 from elsewhere.scans.phantom.sites import default_sites, in_words
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
@@ -32,6 +34,7 @@ LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", 
 COUNTRIES = {"UTSW": "USA", "CC-CCII": "China", "COVID-CTset": "Iran", "MosMedData": "Russia"}
 MATRIX, FINEST = 96, 6.0  # pixels a side; the finest slice distance in mm
 STRESSED = 24  # home test scans per model in the dose-response
+PRODUCT, MARGIN = "Made-up product (simulated patients)", 0.05  # the loss by its update that would be too much
 VIEWED = "UTSW"  # the model whose two hardest scans are drawn
 SINGLE = '[["UTSW"], ["CC-CCII"], ["COVID-CTset"]]'
 
@@ -103,6 +106,8 @@ class Steps:
     diagnose: Callable[..., Any] = diagnose_study
     stress: Callable[..., Any] = run_stress
     view: Callable[..., Any] = view
+    product: Callable[..., Any] = write_product
+    evaluate: Callable[..., Any] = evaluate
     report: Callable[..., Any] = report
 
 
@@ -118,7 +123,8 @@ def demo(
     """Simulate four sites and run the whole path on them, by the paper's protocol and by the harmonised one.
 
     The same commands as a user would type: simulate, study (prepare, audit, train, predict), diagnose, stress, view,
-    report. Started again it goes on where it was stopped. Research use only. Not a medical device.
+    evaluate (of a made-up vendor's product and its update), report. Started again it goes on where it was stopped.
+    Research use only. Not a medical device.
 
     Exit codes: 0 done, 30 done, but a network did not learn (it is named here and on the page), 1 error.
     """
@@ -151,6 +157,10 @@ def run_demo(
             steps.stress(plan, folder, scans=STRESSED, workers=workers)
         studies.append((plan, folder))
     steps.view(file, folder.root, model=VIEWED, hardest=2, grid="original", page=out / "hardest.html")
+    before, after = steps.product(out / "sites", list(LAYOUTS), out / "product", seed)
+    steps.evaluate(
+        after, versus=before, margin=MARGIN, threshold=0.5, scale="probability", name=PRODUCT, out=out / "product"
+    )
     steps.report([folder.root for _, folder in studies], out)
     engine.console.print(
         "The sites are simulated: the page shows how the product works, not how the paper's models do."

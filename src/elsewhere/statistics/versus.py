@@ -25,6 +25,7 @@ from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.paired import paired_share_difference
 from elsewhere.statistics.requirements import Measure
 from elsewhere.statistics.score_shift import Realignment, Shift, realign, score_shifts
+from elsewhere.wording import decimals
 
 Status = Literal["not worse", "worse", "open", "lower", "higher", "no sure difference"]
 
@@ -88,7 +89,9 @@ class Difference:
     def sentence(self) -> str:
         """What was found, in words."""
         d = self.difference
-        gap = f"new less old {d.estimate:+.3f} (95 % interval {d.low:+.3f} to {d.high:+.3f})"
+        digits = decimals(d.low, d.high, least=3)
+        ends = f"{d.low:+.{digits}f} to {d.high:+.{digits}f}"
+        gap = f"new less old {d.estimate:+.3f} (95 % interval {ends})"
         name = self.measure[0].upper() + self.measure[1:]
         side = "surely lower, but " if d.high < 0 else "surely higher, and " if d.low > 0 else ""
         verdict = {
