@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import secrets
+import socket
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,41 @@ def test_names_of_half_written_files_are_never_shared_and_never_too_long(tmp_pat
     assert len(set(seen)) == 2
     assert all(str(os.getpid()) in name and len(name.encode()) < 255 for name in seen)
     assert path.read_text() == "x"
+
+
+def test_two_writers_with_the_same_pid_on_two_hosts_both_write_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One begins while the other is half-way, as on a shared folder; one host name and one token part them still."""
+    path, tokens = tmp_path / "state", iter(["a", "a", "b"])
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    monkeypatch.setattr(socket, "gethostname", lambda: "node")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(tokens))
+    seen: list[bytes] = []
+
+    def first(partial: Path) -> None:
+        with partial.open("wb") as file:
+            file.write(b"first ")
+            write_whole(path, b"second, whole")
+            seen.append(path.read_bytes())
+            file.write(b"whole")
+
+    write_whole(path, first)
+    assert seen == [b"second, whole"]
+    assert path.read_bytes() == b"first whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_half_written_file_of_another_writer_is_never_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "a")
+    write_whole(tmp_path / "x", lambda partial: (tmp_path / "name").write_text(partial.name))
+    theirs = tmp_path / (tmp_path / "name").read_text()
+    theirs.write_bytes(b"half of theirs")
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "x", b"ours")
+    assert theirs.read_bytes() == b"half of theirs"
 
 
 @pytest.mark.parametrize("mark", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])

@@ -9,11 +9,14 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 LONGEST = 180
 """Bytes of a name that stands in a file's name; file systems allow 255 with what is put before and behind it."""
+TRIES = 5
+"""Names that are tried for a half-written file; that one is taken already has never been seen."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a cell begins with that a spreadsheet may carry out."""
 
@@ -30,10 +33,8 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], object], *, 
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(_partial_name(path.name))
+    partial = _claimed(path)
     try:
-        with partial.open("xb"):
-            pass  # claimed: nobody else writes under this name, on whatever machine
         _fill(partial, content)
         if forced:
             with partial.open("rb") as written:
@@ -41,6 +42,17 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], object], *, 
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _claimed(path: Path) -> Path:
+    """An empty file beside a path that nobody else writes, on whatever machine: one that is there is left alone."""
+    for _ in range(TRIES - 1):
+        partial = path.with_name(_partial_name(path.name))
+        with suppress(FileExistsError), partial.open("xb"):
+            return partial
+    partial = path.with_name(_partial_name(path.name))
+    partial.open("xb").close()
+    return partial
 
 
 def _partial_name(name: str) -> str:

@@ -7,10 +7,13 @@ import fcntl
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -267,9 +270,34 @@ def test_a_full_disk_is_an_error_of_the_disk_and_leaves_the_old_state(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_two_trainings_in_one_folder(tmp_path):
-    with lock(tmp_path / "state"), pytest.raises(BadStudy, match="another process is training this model"):
-        run(tmp_path)
+def test_a_second_training_waits_and_finds_the_work_done(tmp_path, capfd):
+    """As a job that was started again while its first copy lives on: in a process of its own, as on another node."""
+    run(tmp_path)
+    files = [tmp_path / name for name in ("checkpoint.safetensors", "checkpoint.json", "state/current.safetensors")]
+    before = [(file.stat().st_mtime_ns, file.read_bytes()) for file in files]
+    with lock(tmp_path / "state"):
+        second = get_context("spawn").Process(target=run, args=(tmp_path,))
+        second.start()
+        said = ""
+        while "waiting for it to end" not in said and second.is_alive():
+            said += capfd.readouterr().err
+        assert f"process {os.getpid()} on {socket.gethostname()} is training this model" in said
+        assert second.is_alive()
+    second.join()
+    assert second.exitcode == 0
+    assert [(file.stat().st_mtime_ns, file.read_bytes()) for file in files] == before
+
+
+def test_a_second_training_takes_up_what_a_killed_one_left(tmp_path):
+    run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", progress=kill_at(7))
+    with ThreadPoolExecutor(1) as pool:
+        with lock(tmp_path / "killed" / "state"):
+            second = pool.submit(run, tmp_path / "killed")
+        second.result()
+    whole, killed = ((tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert whole == killed
 
 
 def test_damaged_state(tmp_path):

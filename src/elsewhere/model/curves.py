@@ -68,5 +68,5 @@ def _start_mlflow(folder: Path) -> Any:
     mlflow = importlib.import_module("mlflow")
     kept = folder / "mlflow_run"
     run = mlflow.start_run(run_id=kept.read_text() if kept.exists() else None, run_name=folder.name)
-    kept.write_text(run.info.run_id)
+    write_whole(kept, run.info.run_id)
     return mlflow

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -161,28 +163,38 @@ def _changes(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, 
 def lock(folder: Path) -> Iterator[None]:
     """Keep a second training out of a folder for as long as this one runs; a killed process lets go by itself.
 
-    Where the system or the file system has no locks, that is said on stderr and the training goes on.
+    A second one, as of a job that was started again while its first copy lives on, says on stderr whom it waits for,
+    and goes on when that has ended: it finds the work done then, or takes it up. Where the system or the file system
+    has no locks, that is said and the training goes on.
 
     Raises:
-        BadStudy: another process is training there.
+        OSError: the folder cannot be written, or the file system fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("a+", encoding="utf-8") as file:
         if fcntl is None:
             _warn_of_no_lock(folder, "system")
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadStudy(
-                folder.parent, "another process is training this model", "Wait for it, or give another folder"
-            ) from error
-        except OSError as error:
-            if error.errno not in UNLOCKABLE:
-                raise
-            _warn_of_no_lock(folder, "file system")
+        else:
+            try:
+                _wait_for(file, folder)
+            except OSError as error:
+                if error.errno not in UNLOCKABLE:
+                    raise
+                _warn_of_no_lock(folder, "file system")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
         yield
+
+
+def _wait_for(file: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        who = file.read().strip() or "another process"
+        print(f"{folder.parent}: {who} is training this model; waiting for it to end.", file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _warn_of_no_lock(folder: Path, what: str) -> None:

@@ -158,7 +158,8 @@ def fall(study: Study, name: str = "fall") -> Group | None:
 
 def _group(study: Study, kin: str, given: Record | None) -> Group | None:
     cells = index(study.scores)
-    records = [cell(cells, m.name, s.name) for m in study.able for s in study.sites if kin_of(m, s.name) == kin]
+    sites = [s.name for s in study.sites if not (s.visited and study.trainings)]  # those know no further trainings
+    records = [cell(cells, m.name, site) for m in study.able for site in sites if kin_of(m, site) == kin]
     measured = [(auc, r) for r in records if r and (auc := number(r.auc)) is not None]
     if not measured:
         return None

@@ -37,15 +37,16 @@ def section(study: Study, slug: str, out: Folder) -> Visits | None:
 
 def _words(study: Study) -> str:
     names = words.listed([visit.hospital for visit in study.visits])
-    count = len(study.visits)
-    seeds = ", further trainings (seeds)" if study.trainings else ""
+    them = verb(len(study.visits), "it", "them")
+    means = "" if study.trainings else "the means, "
+    seeds = ", further trainings (seeds) and with them the means over cells" if study.trainings else ""
     return (
         f"At {names} the networks were run at the hospital, on scans that nobody here has seen; counts, scores and how "
-        f"they vary together came back. These cells stand in the matrix, the means, the tests of networks and the "
-        f"prediction interval as all others do. Their labels and scans were checked there and cannot be checked here. "
-        f"What needs the score of each scan leaves {verb(count, 'it', 'them')} out: threshold reading (b){seeds}, "
-        "calibration curves and net benefit, where accuracy was lost, hardest scans, diagnosis, and dose–response. "
-        "ROC curves are coarse: each step stands for five patients of each class or more."
+        f"they vary together came back. These cells stand in the matrix, {means}the tests of networks and the "
+        "prediction interval as all others do. Their labels and scans were checked there and cannot be checked here. "
+        f"What needs the score of each scan leaves {them} out: threshold reading (b){seeds}, calibration curves and "
+        "net benefit, where accuracy was lost, hardest scans, diagnosis, and dose–response. ROC curves are coarse: "
+        "each step stands for five patients of each class or more."
     )
 
 
