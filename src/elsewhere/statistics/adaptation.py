@@ -309,9 +309,8 @@ def choose_way(  # noqa: PLR0917 - columns of one table, then what stands beside
                   clustered_mean(baseline - losses(truth, values), groups))
         for name, values in unadapted.items()
     ]  # fmt: skip
-    mapped = {
-        name: cross_fitted(truth, groups, fold, check_probabilities(said, truth.size)) for name, said in ways.items()
-    }
+    given = {name: check_probabilities(said, truth.size) for name, said in ways.items()}
+    mapped = {name: cross_fitted(truth, groups, fold, values) for name, values in given.items()}
     gains = np.array([baseline - losses(truth, values) for values in mapped.values()])
     for (name, values), saved in zip(mapped.items(), together(gains, groups, fold), strict=True):
         auc = _fold_auc(truth, fold, given[name])
