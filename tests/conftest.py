@@ -77,7 +77,7 @@ def central_study(hospital_scans: Path, tiny_study_file: Path, tmp_path_factory:
 def learnable_study(tiny_sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study whose one network (UTSW), hardly trained, can be fitted in seconds; not to be changed."""
     folder = tmp_path_factory.mktemp("learnable")
-    head, training = TINY_STUDY.split("combinations")[0], TINY_STUDY.split("[training]")[1]
+    head, training = TINY_STUDY.partition("combinations")[0], TINY_STUDY.split("[training]")[1]
     (folder / "learnable.toml").write_text(head + LEARNABLE + training + tiny_tables(tiny_sites))
     run_study(folder / "learnable.toml", Folder(folder / "out"), workers=1)
     return folder / "out"

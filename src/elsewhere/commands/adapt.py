@@ -18,14 +18,13 @@ from elsewhere.model.adapting import WAYS, AdaptingSettings, Way
 from elsewhere.pages.adaptation import AdaptationContext, render
 from elsewhere.scans.sites import KINDS
 from elsewhere.studies.adaptations import AdaptPlan, adapt_model, keep_adaptation
-from elsewhere.studies.adapting_scans import scans_of_folder, scans_of_study
-from elsewhere.studies.adapting_scores import adapt_scores, product_scores
+from elsewhere.studies.adapting_scans import is_site, scans_of_folder, scans_of_study
+from elsewhere.studies.adapting_scores import adapt_scores, is_product, product_scores
 from elsewhere.studies.asking import ask_about_new, product_of
 from elsewhere.studies.exported import is_exported, write_model
 from elsewhere.studies.folder import Folder, folder_of
 from elsewhere.studies.known_model import KnownModel
 from elsewhere.studies.new_site import find_scans, new_site, read_options
-from elsewhere.studies.records import read_identity
 from elsewhere.studies.which_model import named_model
 
 
@@ -62,12 +61,12 @@ def adapt(
     """
     plan = _plan(ways, sizes, draws, aim, AdaptingSettings(iterations=iterations, replay=_share(replay), seed=seed))
     with engine.profiled(profile):
-        if not is_exported(study) and scans is not None and _untrained(folder_of(study), model):
-            new = None if _is_site(folder_of(study), scans) else (kind, labels, read_options(option or ()), site)
+        if not is_exported(study) and scans is not None and is_product(folder_of(study), model):
+            new = None if is_site(folder_of(study), scans) else (kind, labels, read_options(option or ()), site)
             return _adapt_product(folder_of(study), model, scans, new, plan, out, workers)
         known, rest = named_model([study, model, scans], "the site is")
         home = None if is_exported(known.where) else Folder(known.where)
-        if home is not None and _is_site(home, rest[0]):
+        if home is not None and is_site(home, rest[0]):
             target = out or known.folder.adaptation(known.name, rest[0])
             found = scans_of_study(known, rest[0])
         else:
@@ -98,17 +97,6 @@ def _share(replay: float) -> float:
     if not 0 < replay < 1:
         raise BadOption("--replay", f"must be above 0 and below 1, is {replay:g}", "Give a share such as 0.25")
     return replay
-
-
-def _is_site(folder: Folder, name: str) -> bool:
-    return folder.study.is_file() and name in {one["name"] for one in read_identity(folder)["settings"]["sites"]}
-
-
-def _untrained(folder: Folder, name: str) -> bool:
-    """Whether this is a model of the study that was not trained here."""
-    if not folder.study.is_file():
-        return False
-    return name in {product["name"] for product in read_identity(folder)["settings"].get("products", ())}
 
 
 def _adapt_product(  # noqa: PLR0917 - as they were given

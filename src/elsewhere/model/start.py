@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class Start:
         """Whether the convolutional part is left as it is."""
         return not any(name.startswith(TRUNK) for name in self.trainable)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Everything of it that decides a training's result, JSON-able."""
         return {
             "weights": hash_weights(self.weights),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.adapting_rows import Adaptation, AdaptRow, CurvePoint, Forgotten
+from elsewhere.errors import BadOption
 from elsewhere.model.adapting import IN_WORDS, WAYS, AdaptingSettings, Way
 from elsewhere.model.network import copy_checkpoint, load_checkpoint, read_checkpoint_record, versions
 from elsewhere.statistics.adaptation import (
@@ -120,6 +121,11 @@ def adapt_model(
     before = as_it_is(bench, predicted, features)
     fit, score = Columns.of(scans.part("fit")), Columns.of(scans.part("score"))
     sizes = plan.sizes or ladder(fit.labels, fit.people)
+    if sizes and max(sizes) > min(fit.patients):
+        what = (
+            f"has {max(sizes)}, but {fit.patients[0]} positive and {fit.patients[1]} negative patients may be fitted on"
+        )
+        raise BadOption("--sizes", what, "Give numbers up to the smaller of the two")
     fits = curve_fits(scans, fit, ways, sizes, plan)
     run = partial(carry_out, bench, features=features, workers=workers)
     said = run(fits, describe="Learning curves")

@@ -15,7 +15,7 @@ from elsewhere.errors import BadSite, BadStudy
 from elsewhere.model.sample import Case, Read
 from elsewhere.scans import store
 from elsewhere.scans.scan import Fact
-from elsewhere.statistics.adaptation import FIRST, patient_classes, set_apart
+from elsewhere.statistics.adaptation import FIRST, LEAST_PATIENTS, patient_classes, set_apart
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.studies.file import Site
 from elsewhere.studies.folder import Folder
@@ -23,7 +23,7 @@ from elsewhere.studies.known_model import METADATA, KnownModel
 from elsewhere.studies.new_scans import Bad, first_bad, fresh_scans, stored_hashes, stored_metadata
 from elsewhere.studies.new_site import find_scans
 from elsewhere.studies.prepared import case_of
-from elsewhere.studies.records import ScanRow, usable_rows
+from elsewhere.studies.records import ScanRow, read_identity, usable_rows
 from elsewhere.wording import numbered
 
 Part = Literal["fit", "score", "replay", "choose", "old"]
@@ -92,6 +92,11 @@ class AdaptingScans:
             for s in dict.fromkeys(o.case.site for o in old)
             if len({o.case.label for o in old if o.case.site == s}) == 2
         ]
+
+
+def is_site(folder: Folder, name: str) -> bool:
+    """Whether this is a site of a study that was run; False where there is no study."""
+    return folder.study.is_file() and name in {one["name"] for one in read_identity(folder)["settings"]["sites"]}
 
 
 def scans_of_study(model: KnownModel, site: str) -> AdaptingScans:
@@ -167,7 +172,10 @@ def _from_row(row: ScanRow, part: Part) -> AdaptingScan:
 
 
 def _divided(here: Sequence[AdaptingScan], subsets: Sequence[str]) -> tuple[list[AdaptingScan], tuple[str, ...]]:
-    """Which scans of the new place may be fitted on: those not in the study's test set, or half of the patients."""
+    """Which scans of the new place may be fitted on: those that the study does not test on, or half of the patients.
+
+    The study's split is taken where it leaves enough of each class on both sides.
+    """
     order = sorted(range(len(here)), key=lambda i: here[i].case.scan)
     scans, parts = [here[i] for i in order], [subsets[i] for i in order]
     people = {"test": set[str](), "fit": set[str]()}
@@ -180,7 +188,7 @@ def _divided(here: Sequence[AdaptingScan], subsets: Sequence[str]) -> tuple[list
     notes: tuple[str, ...] = (
         "Fitted on scans of the study's training and validation set of this site, scored on its test set.",
     )
-    if _fewest(scans, split) < FIRST:
+    if _fewest(scans, split) < FIRST or _fewest(scans, [not fit for fit in split]) < LEAST_PATIENTS:
         labels, patients = [s.case.label for s in scans], [s.person for s in scans]
         split = (~set_apart(labels, patients, SCORED)).tolist() if len(set(labels)) == 2 else [False] * len(scans)
         notes = (f"{SCORED:.0%} of the patients of each class, drawn at random, were set apart to be scored.",)

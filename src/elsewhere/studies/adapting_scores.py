@@ -16,9 +16,16 @@ from elsewhere.statistics.local_threshold import choose_local_threshold
 from elsewhere.statistics.requirements import LEAST_SHARE
 from elsewhere.studies.adapting_scans import SCORED
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import PRODUCTS
+from elsewhere.studies.records import PRODUCTS, read_identity
 
 ONLY = "cannot be trained here: a threshold and a recalibration are all that is tried."
+
+
+def is_product(folder: Folder, name: str) -> bool:
+    """Whether this is a model of a study that was not trained there; False where there is no study."""
+    if not folder.study.is_file():
+        return False
+    return name in {product["name"] for product in read_identity(folder)["settings"].get("products", ())}
 
 
 def product_scores(folder: Folder, name: str, site: str) -> tuple[list[int], list[str], list[float]]:
