@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from torch import nn
@@ -150,7 +150,7 @@ def adapt_network(  # noqa: PLR0917 - as `train`
     scans: Sequence[Case],
     read: Read,
     folder: Path,
-    record: Mapping[str, Any],
+    record: Mapping[str, object],
     *,
     settings: AdaptingSettings = AdaptingSettings(),
     home: Sequence[Case] = (),
