@@ -18,6 +18,7 @@ from elsewhere.pages.adaptation import AdaptationContext, render
 from elsewhere.statistics.adaptation import Choice
 from elsewhere.statistics.intervals import Interval
 from elsewhere.studies.adapting_scores import adapt_scores
+from elsewhere.studies.adjusting import measured_need
 from elsewhere.studies.exported import read_model, write_model
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.records import ADAPTATION
@@ -107,6 +108,24 @@ def test_options_that_make_no_sense(learnable_study: Path) -> None:
         adapt(learnable_study, "UTSW", "CC-CCII", sizes=["64"], ways=["last"], workers=1)
     with pytest.raises(BadStudy, match="the site is not given"):
         adapt(learnable_study, "UTSW")
+
+
+def test_a_verdict_finds_what_was_measured_of_these_weights_at_this_site(
+    ran: tuple[Path, Path, str, int], learnable_study: Path, tmp_path: Path
+) -> None:
+    """Not of other weights, nor of another site, nor from a damaged record."""
+    model = replace(trained_model(learnable_study, "UTSW"), home=tmp_path)
+    assert measured_need(model, "St Mary") == ""
+    record = ADAPTATION.read(ran[0] / "adaptation.json")
+    place = model.folder.adaptation("UTSW", "St Mary") / "adaptation.json"
+    ADAPTATION.write(place, record)
+    words = measured_need(model, "St Mary")
+    assert record["how_many"]["words"] in words
+    assert "is a rule of thumb" in words
+    assert measured_need(model, "Mercy") == ""
+    assert measured_need(replace(model, checkpoint="0" * 64), "St Mary") == ""
+    place.write_bytes(place.read_bytes().replace(b"way", b"Way"))
+    assert measured_need(model, "St Mary") == ""
 
 
 # Models that cannot be trained ------------------------------------------------------------------------------------
