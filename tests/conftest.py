@@ -73,6 +73,16 @@ def central_study(hospital_scans: Path, tiny_study_file: Path, tmp_path_factory:
     return root / "out"
 
 
+@pytest.fixture(scope="session")
+def learnable_study(tiny_sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study whose one network (UTSW), hardly trained, can be fitted in seconds; not to be changed."""
+    folder = tmp_path_factory.mktemp("learnable")
+    head, training = TINY_STUDY.partition("combinations")[0], TINY_STUDY.split("[training]")[1]
+    (folder / "learnable.toml").write_text(head + LEARNABLE + training + tiny_tables(tiny_sites))
+    run_study(folder / "learnable.toml", Folder(folder / "out"), workers=1)
+    return folder / "out"
+
+
 FAULT = """
 import os, signal, sys
 
@@ -131,6 +141,22 @@ stride = 2
 [evaluation]
 resamples = 50
 """
+
+
+LEARNABLE = """combinations = [["UTSW"]]
+[sample]
+normalisation = "window"
+window = [-1000, 100]
+intensity = [0.8, 1.2]
+[network]
+input = [4, 16, 16]
+filters = [8, 8]
+kernels = [[3, 3, 3], [3, 3, 3]]
+pools = [[2, 4, 4]]
+dense = [32]
+dropblock = 0.0
+dropout = 0.05
+[training]"""
 
 
 def write_tiny_sites(root: Path) -> str:

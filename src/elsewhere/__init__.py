@@ -34,6 +34,7 @@ COMMANDS = {
     "diagnose": "Explain loss of external performance: shortcuts outside the lungs, site separability, saliency.",
     "stress": "Shift home scans step by step (kernel, noise, …); find which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
+    "adapt": "Fit a model to a new place with few labelled scans, if that is surely worth it.",
     "recalibrate": "A model with the threshold or recalibration that a verdict advises.",
     "export": "One model as one file that may leave the house.",
     "kit": "Models for a hospital whose scans may not leave: one file that it runs there.",

@@ -22,6 +22,7 @@ from elsewhere.scans.score_table import read_score_table
 from elsewhere.scans.sites import KINDS
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.verdict import Verdict, judge, judge_unlabelled
+from elsewhere.studies.adjusting import measured_need
 from elsewhere.studies.asking import ask_about_new, product_of
 from elsewhere.studies.evaluation import Evaluation, evaluate_table
 from elsewhere.studies.exported import is_exported
@@ -107,7 +108,14 @@ def judge_site(
     answer = _judge(model, rows, stated, prevalence)
     named = (f"Positive scans show {model.finding}.",) if model.finding else ()
     answer = replace(
-        answer, notes=(*named, *answer.notes, *_adjusted_note(model), *(shown(note) for note in found.notes))
+        answer,
+        notes=(
+            *named,
+            *_needed_note(model, site, answer),
+            *answer.notes,
+            *_adjusted_note(model),
+            *(shown(note) for note in found.notes),
+        ),
     )
     unused = [(shown(scan), shown(why), then) for scan, why, then in bad]
     occasion = _occasion(model, site, unused)
@@ -224,6 +232,17 @@ def _estimate(model: KnownModel, rows: Sequence[NewScan], stated: Requirements) 
         known_metadata=model.metadata,
     )
     return replace(answer, threshold=point.threshold)
+
+
+def _needed_note(model: KnownModel, site: Site, answer: Verdict) -> list[str]:
+    """Where it says "adapt": what was measured of how many scans that takes, or that nothing was."""
+    if answer.action != "adapt":
+        return []
+    unknown = (
+        "How many scans adapting takes was not measured for this model here, and how far the rule of thumb is off is "
+        "not known: `elsewhere adapt` measures it on the labelled scans."
+    )
+    return [measured_need(model, site.name) or unknown]
 
 
 def _adjusted_note(model: KnownModel) -> list[str]:

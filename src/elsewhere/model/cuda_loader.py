@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elsewhere.model.cuda import carry_out
-from elsewhere.model.sample import Case, Plan, Read, Samples, SampleSettings
+from elsewhere.model.sample import Case, Examples, Plan, Read, SampleSettings
 from elsewhere.stages import stage
 
 Window = tuple[Tensor, Plan, Case]
@@ -90,7 +90,7 @@ class DeviceBatches:
 
     def __init__(
         self,
-        samples: Samples,
+        samples: Examples,
         settings: SampleSettings,
         volumes: Volumes,
         *,

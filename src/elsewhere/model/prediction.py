@@ -157,6 +157,18 @@ def extract_features(
     return features
 
 
+def trunk_features(
+    network: Network,
+    case: Case,
+    read: Read,
+    settings: SampleSettings = PAPER,
+    stride: int = WINDOW_STRIDE,
+) -> Tensor:
+    """Features of every window of a scan, (windows, flat), as they leave the convolutional part without dropout."""
+    with _mode(network, training=False):
+        return torch.cat(_all_features(network, case, read, settings, _starts(network, case, stride)))
+
+
 def measure_fast_error(network: Network, case: Case, read: Read, settings: SampleSettings = PAPER) -> float:
     """Largest change of a logit that the fast mode makes on a scan's first window; 0 where it changes nothing."""
     if not fused(network):

@@ -13,10 +13,13 @@ from elsewhere.model.settings import TrainingSettings
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam, or AdamW where there is a weight decay; it spares biases and GroupNorm's parameters."""
+    """Adam, or AdamW where there is a weight decay; it spares biases and GroupNorm's parameters.
+
+    Parameters that need no gradient are left out: they stay as they are.
+    """
+    parameters = [one for one in network.parameters() if one.requires_grad]
     if settings.weight_decay == 0:
-        return torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
-    parameters = list(network.parameters())
+        return torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
     groups = [
         {"params": [one for one in parameters if one.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [one for one in parameters if one.ndim == 1], "weight_decay": 0.0},

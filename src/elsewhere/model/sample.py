@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -320,6 +321,19 @@ def seed_of(*purpose: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(purpose).encode()).digest()[:8], "big") >> 1
 
 
+class Examples(Protocol):
+    """The examples of a training, by their running number."""
+
+    def case(self, draw: int) -> Case:
+        """The scan of one draw."""
+
+    def plan(self, draw: int) -> Plan:
+        """The choices of one draw."""
+
+    def example(self, draw: int, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], Case]:
+        """The network input of one draw, float32 [slices, row, column] (in `out` if given), and its scan."""
+
+
 class Samples:
     """The training examples of a run, each a function of (seed, draw) alone: no example depends on those before it.
 
@@ -378,3 +392,37 @@ class Samples:
             rng = np.random.default_rng([self._seed, epoch, pool, ORDER])
             kept = self._orders[pool] = epoch, rng.permutation(len(self._pools[pool]))
         return kept[1]
+
+
+class Replayed:
+    """Examples of a new place with examples of home among them, evenly spread.
+
+    Of the first n draws, the whole part of n · share are from home, and each of the two goes on by its own count.
+
+    Args:
+        own: examples of the new place.
+        home: examples of home.
+        share: of draws from home, in [0, 1).
+    """
+
+    def __init__(self, own: Samples, home: Samples, share: float) -> None:
+        self._own, self._home, self._share = own, home, Fraction(str(share))
+
+    def _of(self, draw: int) -> tuple[Samples, int]:
+        before, after = int(draw * self._share), int((draw + 1) * self._share)
+        return (self._home, before) if after > before else (self._own, draw - before)
+
+    def case(self, draw: int) -> Case:
+        """The scan of one draw."""
+        samples, number = self._of(draw)
+        return samples.case(number)
+
+    def plan(self, draw: int) -> Plan:
+        """The choices of one draw."""
+        samples, number = self._of(draw)
+        return samples.plan(number)
+
+    def example(self, draw: int, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], Case]:
+        """The network input of one draw, float32 [slices, row, column] (in `out` if given), and its scan."""
+        samples, number = self._of(draw)
+        return samples.example(number, out)

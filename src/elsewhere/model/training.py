@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,11 @@ from torch.nn import functional as F
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import fuse
-from elsewhere.model.cuda_loader import GIB, DeviceBatches, Volumes
+from elsewhere.model.cuda_loader import DeviceBatches
 from elsewhere.model.curves import Curves
 from elsewhere.model.fast_training import Trained
+from elsewhere.model.features import FeatureBatches, Head
+from elsewhere.model.job import SCANS, WITHOUT_EFFECT, Batches, Job, Progress, make_batches
 from elsewhere.model.network import (
     Network,
     NetworkSettings,
@@ -34,63 +35,10 @@ from elsewhere.model.network import (
     seed_torch,
 )
 from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
-from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, Samples, SampleSettings, hash_cases, seed_of
+from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, SampleSettings, hash_cases, seed_of
 from elsewhere.model.selection import WORDS, best_check, criterion, describe_selection, score_check
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.stages import stage
-
-CHECKPOINT = "checkpoint"
-WITHOUT_EFFECT = (
-    "save_every",
-    "tensorboard",
-    "loaders",
-    "card_gib",
-    "pinned_gib",
-)  # settings that may change between a kill and the restart
-
-SCANS = ("training_scans", "validation_scans")  # of a job's identity
-
-Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that one training needs; see `train`."""
-
-    network: NetworkSettings
-    sample: SampleSettings
-    settings: TrainingSettings
-    training: Sequence[Case]
-    validation: Sequence[Case]
-    read: Read
-    folder: Path
-    record: Mapping[str, Any]
-    progress: Progress | None
-    stride: int = WINDOW_STRIDE
-
-    @property
-    def stem(self) -> Path:
-        """The checkpoint's path, without suffix."""
-        return self.folder / CHECKPOINT
-
-    @property
-    def state_path(self) -> Path:
-        """The file that holds the current state."""
-        return self.folder / "state" / "current.safetensors"
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the result, JSON-able."""
-        settings = {name: value for name, value in asdict(self.settings).items() if name not in WITHOUT_EFFECT}
-        return {
-            "network": asdict(self.network),
-            "sample": asdict(self.sample),
-            "training": settings,
-            "record": {name: value for name, value in self.record.items() if name != "versions"},
-            "training_scans": hash_cases(self.training),
-            "validation_scans": hash_cases(self.validation),
-            "stride": self.stride,
-            "torch": str(torch.__version__),
-        }
 
 
 def train(  # noqa: PLR0917 - the settings first, then the scans, then where to: called from one place
@@ -278,6 +226,7 @@ class _Run:
     optimizer: Any
     average: Average | None
     curves: Curves | None
+    batches: Batches | DeviceBatches | FeatureBatches
 
     @property
     def averaged(self) -> Network | None:
@@ -295,32 +244,40 @@ def _run(fabric: Any, job: Job, state: State) -> None:
     with _reproducible(settings.threads):
         torch.manual_seed(seed_of(settings.seed, "weights"))
         network = Network(job.network)
+        if job.start:
+            job.start.begin(network)
         average = Average(network, settings.ema) if settings.ema else None
         optimizer = make_optimizer(network, settings)
         if state.iteration:
             restore(job.state_path, state, network, optimizer, average.network if average else None)
-        module, optimizer = fabric.setup(Trained(network), optimizer)
+        stays = job.start is not None and job.start.trunk_stays
+        module, optimizer = fabric.setup(Head(network) if stays else Trained(network), optimizer)
         if average:
             average.network.to(fabric.device)
         if fabric.device.type == "cuda":
             for one in (network, average.network) if average else (network,):
                 fuse(one)
         curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard) if fabric.is_global_zero else None
-        run = _Run(fabric, job, state, network, optimizer, average, curves)
-        with make_batches(job, fabric.global_rank, fabric.world_size, fabric.device) as batches:
+        place = fabric.global_rank, fabric.world_size
+        with (
+            FeatureBatches(job, network, fabric.device, *place)
+            if stays
+            else make_batches(job, *place, fabric.device) as batches
+        ):
+            run = _Run(fabric, job, state, network, optimizer, average, curves, batches)
             while state.iteration < settings.iterations:
-                _step(run, module, batches)
+                _step(run, module)
                 _keep(run)
         if curves:
             curves.close()
 
 
-def _step(run: _Run, module: Any, batches: Batches | DeviceBatches) -> None:
+def _step(run: _Run, module: Any) -> None:
     """One iteration of Adam on the cross-entropy."""
     done, fabric, settings = run.state.iteration, run.fabric, run.job.settings
     wait = torch.cuda.synchronize if fabric.device.type == "cuda" else None  # for `--profile`
     with stage("augment", wait):
-        inputs, labels, cases = batches.take(done)
+        inputs, labels, cases = run.batches.take(done)
     seed_torch(seed_of(settings.seed, "dropout", done, fabric.global_rank), fabric.device)
     module.train()
     with stage("forward", wait):
@@ -330,6 +287,8 @@ def _step(run: _Run, module: Any, batches: Batches | DeviceBatches) -> None:
     with stage("backward", wait):
         fabric.backward(loss)
     with stage("step", wait):
+        if run.job.start:
+            run.job.start.pull(run.network)
         if settings.clip:
             torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.clip)
         for group in run.optimizer.param_groups:
@@ -356,7 +315,7 @@ def _keep(run: _Run) -> None:
 
 def _validate(run: _Run) -> None:
     job, state = run.job, run.state
-    probabilities = validation_probabilities(run.fabric, job, run.validated)
+    probabilities = validation_probabilities(run.fabric, job, run.validated, run.batches)
     since = state.iteration - (state.curves[-1].iteration if state.curves else 0)
     balanced = job.settings.balanced_classes
     check = score_check(state.iteration, state.loss_sum / since, job.validation, probabilities, balanced=balanced)
@@ -371,12 +330,18 @@ def _validate(run: _Run) -> None:
         run.curves.add(state.curves)
 
 
-def validation_probabilities(fabric: Any, job: Job, network: Network) -> NDArray[np.float64]:
+def validation_probabilities(
+    fabric: Any, job: Job, network: Network, batches: Batches | DeviceBatches | FeatureBatches
+) -> NDArray[np.float64]:
     """COVID probability of each validation scan, (scans,), without dropout; shared out among the devices."""
     scans = len(job.validation)
     mine = range(fabric.global_rank, scans, fabric.world_size)
     training = network.training
-    windows = predict_many(network.eval(), [(job.validation[i], job.read) for i in mine], job.sample, job.stride)
+    network.eval()
+    if isinstance(batches, FeatureBatches):
+        windows = batches.windows(network, [job.validation[i] for i in mine])
+    else:
+        windows = predict_many(network, [(job.validation[i], job.read) for i in mine], job.sample, job.stride)
     network.train(training)
     probabilities = torch.zeros(scans, dtype=torch.float64)
     probabilities[list(mine)] = torch.tensor([one.max() for one in windows], dtype=torch.float64)
@@ -396,6 +361,7 @@ def _describe(job: Job, state: State) -> dict[str, Any]:
         "iteration": state.best_iteration,
         "validation_accuracy": selection["kept"]["accuracy"],
         "selection": selection,
+        **({"start": job.start.identity()} if job.start else {}),
     }
 
 
@@ -421,66 +387,6 @@ def _finite(loss: Tensor, cases: Sequence[Case], iteration: int) -> float:
             "Look at the scan's voxels; if they are sound, lower training.learning_rate",
         )
     return value
-
-
-def make_batches(job: Job, rank: int, devices: int, device: torch.device) -> Batches | DeviceBatches:
-    """The batches of device number `rank` of `devices`, made there if it is a graphics card."""
-    settings = job.settings
-    if device.type != "cuda":
-        return Batches(job, rank, devices)
-    volumes = Volumes(job.read, device, int(settings.card_gib * GIB), int(settings.pinned_gib * GIB))
-    samples, slices = _samples(job), job.network.input[0]
-    draws = partial(_draws, settings.batch, rank, devices)
-    return DeviceBatches(
-        samples, job.sample, volumes, slices=slices, draws=draws, device=device, threads=settings.loaders
-    )
-
-
-def _samples(job: Job) -> Samples:
-    settings = job.settings
-    return Samples(
-        job.training,
-        job.read,
-        job.sample,
-        job.network.input[0],
-        seed=settings.seed,
-        sampling=settings.sampling,
-        balanced_classes=settings.balanced_classes,
-    )
-
-
-def _draws(batch: int, rank: int, devices: int, iteration: int) -> range:
-    """The numbers of one device's examples: each iteration's are shared out among the devices."""
-    first = (iteration * devices + rank) * batch
-    return range(first, first + batch)
-
-
-class Batches:
-    """The batches of one processor, each a function of the iteration, into one buffer.
-
-    Args:
-        job: the training.
-        rank: this device's number.
-        devices: number of devices.
-    """
-
-    def __init__(self, job: Job, rank: int, devices: int) -> None:
-        self._samples, self._draws = _samples(job), partial(_draws, job.settings.batch, rank, devices)
-        self._buffer = torch.empty((job.settings.batch, 1, *job.network.input))
-
-    def __enter__(self) -> Batches:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def take(self, iteration: int) -> tuple[Tensor, Tensor, list[Case]]:
-        """Inputs (batch, 1, slices, rows, columns), labels (batch,) and cases; good until the next call."""
-        cases = [
-            self._samples.example(draw, out=inputs[0].numpy())[1]
-            for draw, inputs in zip(self._draws(iteration), self._buffer, strict=True)
-        ]
-        return self._buffer, torch.tensor([case.label for case in cases]), cases
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from elsewhere.statistics.verdict import Scans
 from elsewhere.statistics.verdict_rule import LEAST_PATIENTS, wanted_shares
 from elsewhere.studies.known_model import Adjustment, KnownModel, scored
 from elsewhere.studies.new_scans import NewScan, scored_scans
-from elsewhere.studies.records import VERDICT
+from elsewhere.studies.records import ADAPTATION, VERDICT
 from elsewhere.wording import numbered
 
 
@@ -141,3 +141,21 @@ def _try(
     now = assess_decisions(labels, patients, decide(values, model.point), shares, stated)
     called = cross_fitted_decisions(labels, patients, values, wanted_shares(now), model.settings.seed)
     return now, assess_decisions(labels, patients, called, shares, stated)
+
+
+def measured_need(model: KnownModel, site: str) -> str:
+    """What a kept adaptation of these weights to this site says of how many patients it takes; "" where there is none.
+
+    An adaptation of other weights, one that is damaged and one that could not be trained say nothing.
+    """
+    try:
+        record = ADAPTATION.read(model.folder.adaptation(model.name, site) / "adaptation.json")
+    except BadStudy:
+        return ""
+    if record["checkpoint"] != model.checkpoint or not isinstance(record["how_many"], dict):
+        return ""
+    way, outcome = str(record.get("curve_way", "")), str(record.get("headline", ""))
+    return (
+        f"Measured with `elsewhere adapt` on labelled scans of this site (way: {way}; outcome: {outcome}). "
+        f"{record['how_many'].get('words', '')} The number in the advice above is a rule of thumb."
+    )

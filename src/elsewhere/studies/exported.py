@@ -21,7 +21,7 @@ from elsewhere.errors import BadCheckpoint, BadOption, ElsewhereError
 from elsewhere.files import write_whole
 from elsewhere.model.network import Network, copy_checkpoint, load_checkpoint, read_checkpoint_record
 from elsewhere.scans.scan import Fact
-from elsewhere.studies.known_model import Adjustment, KnownModel, KnownScore, ModelSettings
+from elsewhere.studies.known_model import Adapted, Adjustment, KnownModel, KnownScore, ModelSettings
 from elsewhere.studies.model_card import model_card
 from elsewhere.table_format import RecordFormat, TableFormat
 
@@ -142,6 +142,8 @@ def _record(model: KnownModel) -> dict[str, object]:
         "learned_from": dict(sorted(model.learned_from.items())),
         "adjustment": None if model.adjustment is None else asdict(model.adjustment),
         "finding": model.finding,
+        **({} if not model.salt else {"salt": model.salt}),
+        **({} if model.adapted is None else {"adapted": asdict(model.adapted)}),
     }
 
 
@@ -188,6 +190,8 @@ def _model(path: Path, folder: Path) -> KnownModel:
         save=partial(_save, path),
         adjustment=None if given is None else TypeAdapter(Adjustment).validate_python(given),
         finding=str(record.get("finding", "")),
+        salt=str(record.get("salt", "")),
+        adapted=None if (made := record.get("adapted")) is None else TypeAdapter(Adapted).validate_python(made),
     )
 
 

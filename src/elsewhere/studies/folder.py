@@ -119,6 +119,15 @@ class Folder:
         """Folder of one verdict."""
         return self.verdicts / short_name(model) / short_name(site)
 
+    @property
+    def adaptations(self) -> Path:
+        """Folder of the adaptations."""
+        return self.root / "adaptations"
+
+    def adaptation(self, model: str, site: str) -> Path:
+        """Folder of one adaptation."""
+        return self.adaptations / short_name(model) / short_name(site)
+
     def view(self, name: str) -> Path:
         """One page of `elsewhere view`."""
         return self.root / "views" / f"{name}.html"

@@ -34,6 +34,8 @@ VERSIONS = {
     "diagnosis parts": 2,  # commands/diagnose/probing.py, model/saliency.py
     "shifted scans": 1,  # studies/shifting.py
     "marks": 1,  # the same
+    "adapted fits": 1,  # studies/adapting_fits.py, model/adapting.py
+    "features": 1,  # model/features.py
 }
 """Version of the code that makes each result and where that is; to be raised where the same inputs give another one.
 

@@ -144,6 +144,27 @@ class Adjustment:
         )
 
 
+@dataclass(frozen=True)
+class Adapted:
+    """How a model came from another one (`elsewhere adapt`).
+
+    Attributes:
+        parent: SHA-256 of the weights that it started from.
+        way: what of the network changed, in words.
+        site: where the scans are from that it was adapted with.
+        positives: patients with a positive scan among them.
+        negatives: the others.
+        scans: number of these scans.
+    """
+
+    parent: str
+    way: str
+    site: str
+    positives: int
+    negatives: int
+    scans: int
+
+
 @dataclass(frozen=True, eq=False)
 class KnownModel:
     """One trained model and what is known of it.
@@ -165,6 +186,8 @@ class KnownModel:
         save: writes its checkpoint to a path without suffix, with the keys of its record that are given.
         adjustment: for the place where it is used; None as it was trained.
         finding: what positive scans show; "" where the study did not say.
+        salt: of the hashes of voxels; "" for the checkpoint's. An adapted model keeps that of the model it came from.
+        adapted: how it came from another model; None where it did not.
     """
 
     name: str
@@ -183,6 +206,8 @@ class KnownModel:
     save: Callable[[Path, Sequence[str]], None] = field(repr=False)
     adjustment: Adjustment | None = None
     finding: str = ""
+    salt: str = ""
+    adapted: Adapted | None = None
 
     @property
     def folder(self) -> Folder:
@@ -239,7 +264,7 @@ class KnownModel:
 
     def salted(self, content_hash: str) -> str:
         """A hash of voxels as an exported model keeps it: it can be compared with one's own scans, and not read."""
-        return salted_hash(self.checkpoint, content_hash)
+        return salted_hash(self.salt or self.checkpoint, content_hash)
 
     def reason_known(self, hashes: Collection[str]) -> str:
         """Why a scan with these hashes of its voxels cannot tell how good the model is; "" where it can."""

@@ -42,6 +42,10 @@ def _head(model: KnownModel) -> Iterator[str]:
     yield f"* Trained on: {', '.join(model.trained_on)} ({study})"
     yield f"* Input: {size} voxels (slices, rows, columns), grid {model.settings.preparation.grid}"
     yield f"* Weights (SHA-256): {model.checkpoint}"
+    if (made := model.adapted) is not None:
+        people = f"{numbered(made.positives, 'positive patient')} and {numbered(made.negatives, 'negative one')}"
+        yield f"* Adapted ({made.way}) with {numbered(made.scans, 'scan')} of {people} of {made.site}"
+        yield f"* Adapted from weights (SHA-256): {made.parent}"
 
 
 def _use(model: KnownModel) -> Iterator[str]:

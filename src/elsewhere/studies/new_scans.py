@@ -84,15 +84,7 @@ def predict_site(
         BadCheckpoint: the model's weights are missing or damaged.
     """
     network = model.load()
-    announce_store(store)
-    stored, bad = _take_in(store, model.settings.preparation, site, found, workers)
-    fresh = []
-    for scan, kept in stored:
-        reason = model.reason_known(_hashes(kept)) if skip_known else ""
-        if reason:
-            bad.append((scan.scan, reason, "Nothing: it is left out, because it would flatter the model"))
-        else:
-            fresh.append((scan, kept))
+    fresh, bad = fresh_scans(model, site, found, store, workers, skip_known=skip_known)
     sample, prediction = model.settings.sample, model.settings.prediction
     network.to(device_of(model.settings.accelerator))
     if prediction.fast and fresh:
@@ -109,6 +101,31 @@ def predict_site(
     if not rows:
         raise BadSite(site.root, f"no scan can be used; the first: {first_bad(bad)}", _first_next_step(bad))
     return rows, bad
+
+
+def fresh_scans(
+    model: KnownModel, site: Site, found: Found, store: Path, workers: int | None, *, skip_known: bool = True
+) -> tuple[list[tuple[Scan, Stored]], list[Bad]]:
+    """The scans of a site, prepared as a model wants them, in the order of their ids; and those that cannot be used.
+
+    Args:
+        model: the model.
+        site: the site.
+        found: its scans.
+        store: folder of the prepared volumes; those that are there are not prepared again.
+        workers: processes; None means one per core.
+        skip_known: leave out copies of scans that the model was trained, chosen or adjusted on.
+    """
+    announce_store(store)
+    stored, bad = _take_in(store, model.settings.preparation, site, found, workers)
+    fresh = []
+    for scan, kept in stored:
+        reason = model.reason_known(stored_hashes(kept)) if skip_known else ""
+        if reason:
+            bad.append((scan.scan, reason, "Nothing: it is left out, because it would flatter the model"))
+        else:
+            fresh.append((scan, kept))
+    return fresh, bad
 
 
 def scored_scans(rows: Sequence[NewScan]) -> Scans:
@@ -152,8 +169,15 @@ def _take_in(
     return sorted(stored, key=lambda pair: pair[0].scan), sorted(bad)
 
 
-def _hashes(kept: Stored) -> tuple[str, str]:
+def stored_hashes(kept: Stored) -> tuple[str, str]:
+    """Hashes of a prepared scan's voxels: as they were read, and as they are stored."""
     return str(kept.record["facts"]["content_hash"]), str(kept.record["checksum"])
+
+
+def stored_metadata(kept: Stored) -> dict[str, Fact]:
+    """`METADATA` of a prepared scan."""
+    facts = kept.record["facts"]
+    return {name: facts["slices" if name == "source_slices" else name] for name in METADATA}
 
 
 def _probability(
@@ -182,8 +206,11 @@ def _row(model: KnownModel, scan: Scan, kept: Stored, probability: float) -> New
         label=scan.label,
         probability=model.adjusted(probability),
         stratum=age_and_sex({**facts, **scan.facts}),
-        metadata={name: facts["slices" if name == "source_slices" else name] for name in METADATA},
-        notes=(*map(str, kept.record["notes"]), *([reason] if (reason := model.reason_known(_hashes(kept))) else [])),
+        metadata=stored_metadata(kept),
+        notes=(
+            *map(str, kept.record["notes"]),
+            *([reason] if (reason := model.reason_known(stored_hashes(kept))) else []),
+        ),
         network=None if model.adjustment is None else probability,
-        voxels=model.salted(_hashes(kept)[0]),
+        voxels=model.salted(stored_hashes(kept)[0]),
     )

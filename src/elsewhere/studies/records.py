@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from elsewhere.adapting_rows import AdaptRow
 from elsewhere.errors import BadStudy
 from elsewhere.rows import (
     ClassSeparationRow,
@@ -47,6 +48,9 @@ AUDIT = RecordFormat(
     "Run `elsewhere prepare` again: scans in the store are not read again",
 )
 FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` again")
+ADAPTED_ANEW = "Run `elsewhere adapt` again: fits that are kept are not made again"
+ADAPTATION = RecordFormat("adaptation", 1, ("model", "site", "checkpoint", "decision", "how_many"), ADAPTED_ANEW)
+ADAPT_ROWS = TableFormat("adapted fits", 1, AdaptRow, ADAPTED_ANEW)
 VERDICT = RecordFormat("verdict", 1, (), "Run `elsewhere verdict` again")
 
 OK, COPY = "ok", "copy"
