@@ -62,6 +62,29 @@ def test_an_unknown_command_is_an_error() -> None:
     assert "Did you mean" not in CliRunner().invoke(cli.app, ["xyzzy"]).output
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("elsewhere e", ["export", "evaluate"]), ("elsewhere pl", ["plan"]), ("elsewhere plan --spec", ["--specificity"])],
+)
+def test_a_shell_completes_commands_and_options(words: str, found: list[str]) -> None:
+    code = "import sys\nfrom elsewhere.cli import main\nsys.argv = ['elsewhere']\nmain()"
+    asked = {"_ELSEWHERE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == found
+
+
+def test_names_of_commands_are_completed_without_importing_them() -> None:
+    code = (
+        "import sys, typer.main\nfrom elsewhere import cli\n"
+        "group = typer.main.get_command(cli.app)\n"
+        "names = [item.value for item in group.shell_complete(group.make_context('elsewhere', ['plan']), '')]\n"
+        f"print(len(names), [m for m in {HEAVY} if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == f"{len(elsewhere.COMMANDS)} []"
+
+
 def test_without_a_word_it_shows_its_help() -> None:
     assert "Not a medical device" in CliRunner().invoke(cli.app, []).output
     found = subprocess.run([sys.executable, "-m", "elsewhere", "--version"], capture_output=True, text=True, check=True)

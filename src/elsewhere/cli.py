@@ -14,6 +14,7 @@ from dataclasses import asdict, is_dataclass
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
@@ -72,6 +73,13 @@ class Commands(TyperGroup):
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(cmd_name)(_ending(getattr(import_module(f"elsewhere.commands.{cmd_name}"), cmd_name)))
         return typer.main.get_command(single)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Names of sub-commands for a shell's completion, without importing any of them."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        found = {name: words for name, words in COMMANDS.items() if name.startswith(incomplete)}
+        return [SimpleNamespace(value=name, type="plain", help=words) for name, words in found.items()]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The options, then the list of sub-commands, without importing any of them."""
@@ -140,7 +148,6 @@ def _record(result: Any) -> dict[str, object]:
 
 app = typer.Typer(
     cls=Commands,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
