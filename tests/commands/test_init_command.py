@@ -86,6 +86,18 @@ def test_the_students_table_is_enough(tmp_path: Path) -> None:
         assert {s.label for s in found.scans} == {0, 1}
 
 
+@pytest.mark.parametrize("words", [("--positive", "Y,P"), ("--positive", "Y", "--positive", "P")])
+def test_several_labels_are_positive_with_commas_or_repeated(tmp_path: Path, words: tuple[str, ...]) -> None:
+    table = student(tmp_path)
+    text = table.read_text()
+    table.write_text(text.replace("P3,Ulm,s003.nii.gz,Y", "P3,Ulm,s003.nii.gz,P"))
+    assert table.read_text() != text
+    code, output = init(tmp_path / "here", tmp_path / "there", "--table", table, *words, "--out", tmp_path)
+    assert code == 0, output
+    labels = {row["patient_id"]: row["label"] for row in labels_of(tmp_path / "study.toml", "Ulm")}
+    assert [labels[name] for name in ("P0", "P1", "P3")] == ["0", "1", "1"]
+
+
 def test_the_written_study_prepares(tmp_path: Path) -> None:
     table = student(tmp_path)
     init(tmp_path / "here", tmp_path / "there", "--table", table, "--positive", "Y", "--out", tmp_path, "--small")

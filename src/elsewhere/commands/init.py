@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from elsewhere import engine
+from elsewhere.commands import split_names
 from elsewhere.errors import BadStudy, BadTable
 from elsewhere.files import short_name, write_whole
 from elsewhere.scans.assignment import OwnSite, assign, site_name
@@ -50,7 +51,9 @@ def init(
     path: Annotated[str | None, typer.Option(help="Column of the files or folders [recognised].")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the labels [recognised].")] = None,
     site: Annotated[str | None, typer.Option(help="Column of the hospitals [recognised].")] = None,
-    positive: Annotated[list[str] | None, typer.Option(help="Label that is positive; repeatable.")] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="Labels that are positive, with commas between or repeated.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help=f"File format: {', '.join(KINDS)} [recognised].")] = None,
     small: Annotated[bool, typer.Option("--small", help="A small network: minutes without a GPU.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for study.toml and the labels tables.")] = Path(),
@@ -71,7 +74,8 @@ def init(
             engine.say(note, "Note:", "yellow")
         for bad in one.bad[:SHOWN]:
             engine.say(bad, "Not used:", "yellow")
-    file = write_study(inventories, table, given, positive or (), out, small=small, ask=_ask if _terminal() else None)
+    values, ask = split_names(positive), _ask if _terminal() else None
+    file = write_study(inventories, table, given, values, out, small=small, ask=ask)
     engine.say(f"next: elsewhere prepare {file}, then elsewhere study {file}", f"Wrote {file};")
     return file
 
