@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conftest import TINY_STUDY
 from elsewhere.cli import app
 from elsewhere.commands.study import run_study
 from elsewhere.commands.visit import visit
@@ -27,6 +26,7 @@ from elsewhere.studies.kit import make_kit, read_kit
 from elsewhere.studies.predictions import read_predictions
 from elsewhere.studies.records import read_identity, read_scores
 from elsewhere.studies.returned import read_return
+from elsewhere.studies.sent import read_sent
 from new_sites import write_new_site, write_secret_site
 
 MODELS = ["UTSW", "COVID-CTset+MosMedData"]
@@ -60,7 +60,8 @@ def returned(kit: Path, hospital: Path, tmp_path_factory: pytest.TempPathFactory
 
 def asked(kit: Path, folder: Path, tmp_path: Path, *words: str) -> Any:
     line = ["visit", str(kit), str(folder), "--kind", "volumes", "--workers", "1", "--yes"]
-    line += ["--out", str(tmp_path / "return.json"), "--work", str(tmp_path / "work"), *words]
+    work = kit.parent if folder.name == "ward" else tmp_path  # scans of the one hospital are prepared once
+    line += ["--out", str(tmp_path / "return.json"), "--work", str(work / "work"), *words]
     return CliRunner().invoke(app, line)
 
 
@@ -84,30 +85,24 @@ def test_every_number_is_that_of_the_study(central: Path, returned: Path) -> Non
         assert cell.score.scans == 48
 
 
-def test_nothing_tells_of_a_single_scan(central: Path, tmp_path: Path) -> None:
+def test_nothing_tells_of_a_single_scan(finished_study: Path, tiny_study_file: Path, tmp_path: Path) -> None:
     """Ids, paths and UIDs that cannot stand in a file by chance, and every score that a model gave a scan."""
     kit, root = tmp_path / "kit.zip", tmp_path / "hospital-secret-folder" / "ct"
-    make_kit(Folder(central), MODELS, "", kit)
-    secrets = write_secret_site(root, scans=40, seed=7) | {
-        "hospital-secret-folder",
-        "work-secret-folder",
-        str(tmp_path),
-    }
+    for name in ("out", "store"):
+        shutil.copytree(finished_study.parent / name, tmp_path / name)
+    make_kit(Folder(tmp_path / "out"), MODELS, "", kit)
+    secrets = write_secret_site(root, scans=40, seed=7)
+    secrets |= {"hospital-secret-folder", "work-secret-folder", str(tmp_path)}
     tables = f'[sites.visit]\nkind = "dicom"\nroot = "{root}"\nuse = "test"\n'
-    settings = json.loads((central / "study.json").read_text())["settings"]
-    sites = "".join(
-        f'[sites.{s["name"]}]\nkind = "{s["kind"]}"\nroot = "{(central / s["root"]).resolve()}"\n'
-        for s in settings["sites"][:4]
-    )
-    (tmp_path / "all.toml").write_text(TINY_STUDY + sites + tables)
-    run_study(tmp_path / "all.toml", Folder(tmp_path / "all"), workers=1)
+    (tmp_path / "tiny.toml").write_text(tiny_study_file.read_text() + tables)
+    run_study(tmp_path / "tiny.toml", Folder(tmp_path / "out"), workers=1)  # its trainings are kept
     visit(
         kit, root, kind="dicom", out=tmp_path / "return.json", work=tmp_path / "work-secret-folder", yes=True, workers=1
     )
     scores = [
         value
         for model in MODELS
-        for value in read_predictions(Folder(tmp_path / "all").predictions(model, "visit")).probabilities.tolist()
+        for value in read_predictions(Folder(tmp_path / "out").predictions(model, "visit")).probabilities.tolist()
     ]
     assert len(scores) > 2 * 40
     content = (tmp_path / "return.json").read_text()
@@ -209,6 +204,23 @@ def test_two_visits_give_the_same_numbers_and_the_same_name(kit: Path, hospital:
     assert re.fullmatch("hospital-[0-9a-f]{6}", one.hospital)
 
 
+def test_a_return_that_differs_from_an_earlier_one_in_a_few_scans_is_warned_of(kit: Path, tmp_path: Path) -> None:
+    """One scan more is one too few; the same scans, and many others, are nothing to warn of."""
+    root, said = tmp_path / "clinic", []
+    for scans, out in ((20, "a.json"), (20, "b.json"), (21, "c.json"), (30, "d.json")):
+        write_new_site(root, scans=scans)
+        result = asked(kit, root, tmp_path, "--out", str(tmp_path / out))
+        assert result.exit_code == 0, result.output
+        said.append(" ".join(result.stderr.split()))
+    warned = [text.count("Send only one of them") for text in said]
+    assert warned == [0, 0, 2, 0]
+    assert (
+        "is of scans that differ from these in 1 scan: whoever holds both can work out the score of that scan"
+        in said[2]
+    )
+    assert len(read_sent(tmp_path / "work" / "returns_written.json")) == 4
+
+
 def test_numbers_may_be_cut(kit: Path, hospital: Path, returned: Path, tmp_path: Path) -> None:
     assert asked(kit, hospital, tmp_path, "--digits", "4").exit_code == 0
     found = numbers(json.loads((tmp_path / "return.json").read_text()))
@@ -231,7 +243,7 @@ def test_in_a_terminal_it_asks(kit: Path, hospital: Path, tmp_path: Path, answer
     ours, theirs = pty.openpty()
     line = ["visit", str(kit), str(hospital), "--kind", "volumes", "--workers", "1", "--out", str(tmp_path / "r.json")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "elsewhere", *line, "--work", str(tmp_path / "work")],
+        [sys.executable, "-m", "elsewhere", *line, "--work", str(kit.parent / "work")],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_study import a_cell, a_study
 
-from elsewhere.pages.report import Site, Study, VisitRow
+from elsewhere.pages.report import ExampleSlice, Site, Study, VisitRow
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.matrix import matrix_rows
+from elsewhere.pages.report.pictures import examples
 from elsewhere.pages.report.records import groups
 from elsewhere.pages.report.visits import section
 from elsewhere.rows import SeedRow
@@ -80,3 +82,10 @@ def test_means_hold_a_hospital_unless_networks_were_trained_again(tmp_path: Path
     assert found is not None
     assert "the matrix, the tests" in found.words
     assert "further trainings (seeds) and with them the means over cells" in found.words
+
+
+def test_pictures_of_scans_have_no_column_for_scans_that_are_not_here() -> None:
+    slices = [ExampleSlice("A", 1, np.zeros((8, 8), np.uint8), "a slice", "s1", "as read")]
+    drawn = examples(visited(a_visit(), examples=slices), "examples")
+    assert "Mercy" not in drawn.svg()
+    assert "no such scan" in drawn.svg()  # B, C and D, whose scans are here

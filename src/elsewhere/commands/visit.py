@@ -17,9 +17,10 @@ from elsewhere.scans.sites import KINDS
 from elsewhere.studies.kit import Kit, check_hospital, read_kit
 from elsewhere.studies.new_site import new_site, read_options
 from elsewhere.studies.returned import FEWEST_PATIENTS, Return, named, rounded, text_of, write_return
+from elsewhere.studies.sent import Sent, keep_sent, read_sent, too_alike
 from elsewhere.studies.visiting import visit_site
 
-NOT_NAMED = "visit"
+NOT_NAMED, SENT_FILE = "visit", "returns_written.json"
 REFUSED = 10
 """Exit code where whoever was asked said no."""
 
@@ -81,14 +82,19 @@ def visit(
     site = replace(new_site(scans, kind, labels, read_options(option or ())), name=name or NOT_NAMED)
     place = work or Path("runs") / kit.stem
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    made = named(visit_site(kit, found, site, place, day=today, workers=workers), name)
+    earlier = read_sent(place / SENT_FILE)
+    visited, hashes = visit_site(kit, found, site, place, day=today, workers=workers)
+    made = named(visited, name)
     if digits is not None:
         made = rounded(made, digits)
     _show(made)
+    for sentence in too_alike(earlier, hashes):
+        engine.say(sentence, "Warning:", "red")
     if not (yes or typer.confirm(f"Write exactly this to {out}?", err=True)):
         engine.say("Nothing was written.")
         return Visit(made, None)
     sha = write_return(out, made)
+    keep_sent(place / SENT_FILE, earlier, Sent(today, sha, hashes))
     engine.say(f"{out} ({out.stat().st_size / 1000:.1f} kB, SHA-256 {sha[:16]})", "Written:")
     engine.say("Send this file, and nothing else; the study's people see the same number when they gather it.")
     return Visit(made, out, sha)

@@ -55,7 +55,9 @@ class Scored:
     passes: NDArray[np.float64]
 
 
-def visit_site(path: Path, kit: Kit, site: Site, work: Path, *, day: str, workers: int | None = None) -> Return:
+def visit_site(
+    path: Path, kit: Kit, site: Site, work: Path, *, day: str, workers: int | None = None
+) -> tuple[Return, tuple[str, ...]]:
     """Prepare, audit, predict and score a hospital's scans with every model of a kit.
 
     Args:
@@ -65,6 +67,9 @@ def visit_site(path: Path, kit: Kit, site: Site, work: Path, *, day: str, worker
         work: folder for the prepared scans, which are patient data and stay there.
         day: on which it is computed (ISO).
         workers: processes; None means one per core.
+
+    Returns:
+        What may leave, and hashes of the voxels of the scans that it is of, which stay.
 
     Raises:
         BadSite: the folder or its labels table is wrong, no scan can be read, or every scan is one that a model of the
@@ -86,7 +91,7 @@ def visit_site(path: Path, kit: Kit, site: Site, work: Path, *, day: str, worker
     scored = _predicted(path, kit, fresh)
     aucs = site_aucs(*_columns(fresh), {name: one.single for name, one in scored.items()}) if _both(counts) else None
     rules = [RuleRow(**rule) for rule in findings["confounding"]] if aucs is not None else []
-    return Return(
+    returned = Return(
         hospital=site.name,
         date=day,
         study=kit.study,
@@ -98,6 +103,7 @@ def visit_site(path: Path, kit: Kit, site: Site, work: Path, *, day: str, worker
         rules=tuple(rules),
         outside=tuple(_outside(kit, fresh)) if counts.enough else (),
     )
+    return returned, tuple(sorted(row.content_hash for row in fresh))
 
 
 def _study(kit: Kit, site: Site, work: Path) -> Study:

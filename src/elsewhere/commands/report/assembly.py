@@ -100,7 +100,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
             page.Site(s["name"], s["country"], FORMS[kind_of(s["kind"]) or s["kind"]], _use(s))
             for s in settings["sites"]
         ]
-        + [page.Site(one.hospital, form="computed there", visited=one.date) for one in returned],
+        + [page.Site(one.hospital, form="computed at the hospital", visited=one.date) for one in returned],
         counts=findings["counts"],
         patients=characteristics(rows),
         scores=scores,

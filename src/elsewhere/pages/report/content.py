@@ -442,6 +442,11 @@ class Study:
         """The models that learned something: those that means, drops, comparisons and lessons speak of."""
         return [model for model in self.models if not model.degenerate]
 
+    @property
+    def at_hand(self) -> Sequence[Site]:
+        """The sites whose scans are here: those that example slices and the diagnosis speak of."""
+        return [site for site in self.sites if not site.visited]
+
 
 @dataclass(frozen=True)
 class Report:

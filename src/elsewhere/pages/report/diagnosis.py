@@ -101,7 +101,7 @@ def _pairs(study: Study, name: str) -> Canvas:
         f"{view}: " + ", ".join(f"{a} and {b} {pair.auc:.2f}" for (a, b), pair in pairs.items() if a < b)
         for view, pairs in views.items()
     ]
-    return pair_sheet(name, alt + "; ".join(said) + ".", views, [site.name for site in study.sites])
+    return pair_sheet(name, alt + "; ".join(said) + ".", views, [site.name for site in study.at_hand])
 
 
 def _both_ways(rows: Iterable[SeparationRow]) -> dict[tuple[str, str], Pair]:

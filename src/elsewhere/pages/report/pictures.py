@@ -179,11 +179,11 @@ def examples(study: Study, name: str) -> Canvas:
             depth = max(len(v) for (kind, step, _), v in found.items() if (kind, step) == (label, stage))
             for i in range(depth):
                 titles.append(f"{title} {stage}".strip() if i == 0 else "")
-                rows.append([_picture(found[label, stage, site.name], i) for site in study.sites])
+                rows.append([_picture(found[label, stage, site.name], i) for site in study.at_hand])
     alt = f"Example CT slices of study {study.name}, one column per site: "
     words = [f"{e.site}, {'positive' if e.label else 'negative'} {e.stage}".strip() for e in study.examples]
     alt += "; ".join(f"{said}: {e.caption}" for said, e in zip(words, study.examples, strict=True)) + "."
-    return slice_sheet(name, alt, [site.name for site in study.sites], titles, rows)
+    return slice_sheet(name, alt, [site.name for site in study.at_hand], titles, rows)
 
 
 def _picture(examples: Sequence[ExampleSlice], place: int) -> tuple[NDArray[np.uint8], str] | str:
