@@ -14,17 +14,22 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from elsewhere.adapting_rows import Adaptation, CurvePoint, Forgotten
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.files import write_whole
+from elsewhere.pages import adaptation as adaptation_page
 from elsewhere.pages import verdict as verdict_page
 from elsewhere.pages.evaluation import EvaluationContext, render_evaluation
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.rows import DoseRow, ExplanationRow, SaliencyRow, SeparationRow, ShortcutRow
 from elsewhere.scans.display import draw_overlay, draw_scan, whole_frame
 from elsewhere.statistics.acceptance import read_claims
+from elsewhere.statistics.adaptation import Candidate, Choice
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.statistics.evaluation import ProductRows, evaluate_product
+from elsewhere.statistics.intervals import Interval
+from elsewhere.statistics.learning_curve import HowMany
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.verdict import Scans, judge
 from elsewhere.studies.folder import Folder
@@ -192,6 +197,44 @@ def evaluation_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     context = EvaluationContext("Product", "scores.csv", "", columns, "probabilities", ("A remark.",), 13, "elsewhere")
     path = tmp_path_factory.mktemp("browser") / "evaluation.html"
     path.write_text(render_evaluation([whole, plain], context), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def adaptation_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adaptation's page with every part: six curves of five sizes, forgetting, notes."""
+    ways = ("last", "dense", "norm", "all", "all+replay", "all+anchor")
+    lost = Interval(-0.03, -0.06, 0.0, "")
+    curve = [
+        CurvePoint(way, 4 * 2**i, 5, Interval(0.6 + 0.06 * i, 0.5 + 0.06 * i, 0.7 + 0.06 * i, ""), lost)
+        for way in ways
+        for i in range(5)
+    ]
+    tried = [Candidate(way, 0.4, 0.8, Interval(0.1, 0.02, 0.2, ""), -0.01, sure=True) for way in ways]
+    found = Adaptation(
+        model="UTSW+COVID-CTset",
+        site="St Mary",
+        checkpoint="0123456789abcdef" * 4,
+        decision="adapt",
+        way="all",
+        choice=Choice("adapt", "all", "all surely saves log loss.", tuple(tried), (73, 70), 0.6),
+        trainable=True,
+        fitted=(73, 70),
+        scored=(30, 31),
+        before=Interval(0.7, 0.6, 0.8, ""),
+        after=Interval(0.9, 0.8, 0.95, ""),
+        change=Interval(0.2, 0.1, 0.3, ""),
+        curve=tuple(curve),
+        curve_way="all",
+        how_many=HowMany(0.85, 30, 20, None, "An AUC of 0.85 takes about 30 patients of each class."),
+        table=tuple(HowMany(0.8 + 0.05 * i, None, 10, 60, "") for i in range(3)),
+        forgotten=(Forgotten("UTSW", "home", 80, Interval(0.9, 0.8, 0.95, ""), Interval(0.87, 0.8, 0.9, ""), lost),),
+        threshold=0.4,
+        notes=("A remark.",),
+        fits=180,
+    )
+    path = tmp_path_factory.mktemp("browser") / "adaptation.html"
+    path.write_text(adaptation_page.render(found, adaptation_page.AdaptationContext("simulated", ("UTSW",))))
     return path
 
 

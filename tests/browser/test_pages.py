@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("study_page", "verdict_file", "evaluation_file", "viewer_page")
+PAGES = ("study_page", "verdict_file", "evaluation_file", "adaptation_file", "viewer_page")
 
 # Shown elements of which a screen reader would say nothing
 NAMELESS = """(selector) => {

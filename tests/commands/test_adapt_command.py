@@ -53,6 +53,7 @@ def test_a_new_folder(ran: tuple[Path, Path, str, int]) -> None:
                   "What changes", "How it is tested, with which limits", "What may go wrong"):  # fmt: skip
         assert words in page
     assert page.count("<svg") == 1
+    assert "Trained on" not in page  # each curve is of a way, not of a model
     assert "None" not in page
     assert "nan" not in page
 

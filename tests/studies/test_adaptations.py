@@ -12,7 +12,7 @@ from elsewhere.adapting_rows import Adaptation
 from elsewhere.errors import BadSite, BadStudy
 from elsewhere.model.adapting import AdaptingSettings
 from elsewhere.studies import adapting_fits
-from elsewhere.studies.adaptations import AdaptPlan, adapt_model, keep_adaptation
+from elsewhere.studies.adaptations import AdaptPlan, adapt_model, curve_points, keep_adaptation
 from elsewhere.studies.adapting_scans import AdaptingScans, scans_of_folder, scans_of_study
 from elsewhere.studies.exported import read_model, write_model
 from elsewhere.studies.folder import Folder
@@ -122,6 +122,26 @@ def test_what_can_be_learned_is_adapted_to_and_surely_better(run: tuple[Adaptati
     assert all(r.auc is None for r in rows if r.site == "MosMedData")
     assert {r.fitted for r in rows if r.size == 4} == {8}
     assert ADAPTATION.read(target / "adaptation.json")["decision"] == "adapt"
+
+
+def test_what_is_forgotten_at_two_homes_compares_no_scans_of_different_sites(
+    model: KnownModel, scans: AdaptingScans
+) -> None:
+    """Each site is ranked as before, but one lies above the other: pooled, that would look like forgetting."""
+    both = replace(model, trained_on=("UTSW", "COVID-CTset"))
+    old = [s for s in scans.part("old") if s.case.site in both.trained_on]
+    assert {s.case.site for s in old} == set(both.trained_on)
+    places = {(s.case.site, s.case.scan): s for s in scans.scans}
+    before = {place: 0.2 + 0.1 * s.case.label for place, s in places.items()}
+    after = {place: p + 0.5 * (place[0] == "UTSW") for place, p in before.items()}
+    fits = [adapting_fits.Fit("all", 4, 0, -1, (), ())]
+    (point,) = curve_points(both, scans, fits, [after], before)
+    assert point.home is not None
+    assert point.home.estimate == 0
+    turned = {place: 0.9 - p if place[0] == "UTSW" else p for place, p in before.items()}
+    (point,) = curve_points(both, scans, fits, [turned], before)
+    assert point.home is not None
+    assert point.home.estimate == pytest.approx(-0.5)
 
 
 def test_scored_patients_were_never_fitted_on_or_asked_in_choosing(

@@ -80,6 +80,6 @@ def _pictures(curve: tuple[CurvePoint, ...]) -> list[tuple[str, Markup]]:
         ends = [np.array([getattr(p.auc, side) for p in own]) for side in ("estimate", "low", "high")]
         words = ", ".join(f"{p.size}: {p.auc.estimate:.2f}" for p in own)
         panel = DosePanel(sizes, ends[0], ends[1], ends[2], -1, ("patients of each class",))
-        canvas = dose_grid(f"curve-{place}", f"AUC here after {way}: {words}", [way], [""], [[panel]])
+        canvas = dose_grid(f"curve-{place}", f"AUC here after {way}: {words}", [way], [""], [[panel]], row_words="")
         found.append((way, Markup(canvas.inline_svg())))
     return found

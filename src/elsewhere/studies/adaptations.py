@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,6 @@ from elsewhere.statistics.adaptation import (
     losses,
     mean_auc,
     mean_difference,
-    patient_classes,
 )
 from elsewhere.statistics.decision import choose_threshold, fit_recalibration, recalibrate
 from elsewhere.statistics.intervals import Interval, auc_interval, proportion_interval
@@ -35,7 +34,7 @@ from elsewhere.statistics.learning_curve import LearningCurve, fit_curve, how_ma
 from elsewhere.statistics.local_threshold import choose_local_threshold
 from elsewhere.statistics.requirements import LEAST_SHARE
 from elsewhere.studies.adapting_fits import ALL, NO_FOLD, Bench, Fit, as_it_is, carry_out, checkpoint_of, keep_features
-from elsewhere.studies.adapting_scans import AdaptingScan, AdaptingScans
+from elsewhere.studies.adapting_scans import AdaptingScan, AdaptingScans, Columns, Said
 from elsewhere.studies.known_model import METADATA, Adapted, Adjustment, KnownModel, KnownScore
 from elsewhere.studies.records import ADAPT_ROWS, ADAPTATION
 from elsewhere.wording import numbered
@@ -45,8 +44,6 @@ AIMS = tuple(round(0.70 + 0.05 * step, 2) for step in range(6))
 """AUCs that the record says of how many patients they take, besides the one wanted."""
 
 Accelerator = Literal["auto", "cpu", "cuda"]
-Said = Mapping[tuple[str, str], float]
-"""Site and scan -> probability."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +63,6 @@ class AdaptPlan:
     draws: int = 3
     aim: float | None = None
     settings: AdaptingSettings = field(default=AdaptingSettings())
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Some scans as columns, in their order."""
-
-    scans: tuple[AdaptingScan, ...]
-    labels: NDArray[np.int64]
-    people: NDArray[np.str_]
-
-    @classmethod
-    def of(cls, scans: Sequence[AdaptingScan]) -> Columns:
-        """Of these scans."""
-        return cls(tuple(scans), np.array([s.case.label for s in scans]), np.array([s.person for s in scans]))
-
-    def said(self, said: Said) -> NDArray[np.float64]:
-        """Their probabilities (scans,)."""
-        return np.array([said[s.case.site, s.case.scan] for s in self.scans])
-
-    @property
-    def patients(self) -> tuple[int, int]:
-        """Patients with a positive scan, and the others."""
-        counts = np.bincount(patient_classes(self.labels, self.people)[1], minlength=2)
-        return int(counts[1]), int(counts[0])
 
 
 def adapt_model(
@@ -133,7 +106,7 @@ def adapt_model(
     rows = unadapted_rows(model, scans, fit, sizes, plan, before)
     rows += [row for one, of in zip(fits, said, strict=True) for row in _rows(model, scans, one, of, before)]
     curve = curve_points(model, scans, fits, said, before)
-    way = choice.way or _best(choice)
+    way = choice.way or _best(choice) or (ways[-1] if ways else "")
     fitted = _fitted(
         score, [f for f in fits if f.way == way], [s for f, s in zip(fits, said, strict=True) if f.way == way], sizes
     )
@@ -295,10 +268,28 @@ def curve_points(
 
 
 def _change_at(old: Columns, said: Sequence[Said], before: Said) -> Interval | None:
-    """AUC of some fits less that of the model as it is at one old site; None where it has not both classes."""
-    if not old.scans or len(set(old.labels.tolist())) < 2:
+    """AUC of some fits less that of the model as it is, a mean over old sites; None where none has both classes.
+
+    Scans of different sites are never compared; sites are independent, so their half-widths are squared and added.
+    """
+    parts = [Columns.of([s for s in old.scans if s.case.site == site]) for site in _sites(old.scans)]
+    found = [
+        mean_difference(p.labels, p.people, np.stack([p.said(one) for one in said]), p.said(before))
+        for p in parts
+        if len(set(p.labels.tolist())) == 2
+    ]
+    if not found:
         return None
-    return mean_difference(old.labels, old.people, np.stack([old.said(one) for one in said]), old.said(before))
+    middle = float(np.mean([one.estimate for one in found]))
+    down, up = (
+        float(np.sqrt(np.sum([(getattr(one, end) - one.estimate) ** 2 for one in found]))) / len(found)
+        for end in ("low", "high")
+    )
+    return Interval(middle, max(middle - down, -1.0), min(middle + up, 1.0), found[0].method)
+
+
+def _sites(scans: Sequence[AdaptingScan]) -> list[str]:
+    return list(dict.fromkeys(s.case.site for s in scans))
 
 
 def _fitted(score: Columns, fits: Sequence[Fit], said: Sequence[Said], sizes: Sequence[int]) -> LearningCurve | None:
@@ -324,7 +315,10 @@ def _relation(model: KnownModel, scans: AdaptingScans, site: str) -> str:
 
 
 def _rows(model: KnownModel, scans: AdaptingScans, fit: Fit, said: Said, before: Said) -> list[AdaptRow]:
-    parts = [scans.part("score"), *([s for s in scans.part("old") if s.case.site == site] for site in _old(scans))]
+    parts = [
+        scans.part("score"),
+        *([s for s in scans.part("old") if s.case.site == site] for site in _sites(scans.part("old"))),
+    ]
     return [
         _row(
             _relation(model, scans, part[0].case.site),
@@ -337,10 +331,6 @@ def _rows(model: KnownModel, scans: AdaptingScans, fit: Fit, said: Said, before:
         )
         for part in parts
     ]
-
-
-def _old(scans: AdaptingScans) -> list[str]:
-    return list(dict.fromkeys(s.case.site for s in scans.part("old")))
 
 
 def _row(  # noqa: PLR0917 - the keys of a row, then its columns
@@ -390,7 +380,10 @@ def unadapted_rows(  # noqa: PLR0917 - as `curve_fits`
     """The model as it is at every site; and here with a threshold, and a recalibration, of the drawn patients."""
     score, point = Columns.of(scans.part("score")), model.point
     adjusted = {place: model.adjusted(p) for place, p in before.items()}
-    parts = [score, *(Columns.of([s for s in scans.part("old") if s.case.site == site]) for site in _old(scans))]
+    parts = [
+        score,
+        *(Columns.of([s for s in scans.part("old") if s.case.site == site]) for site in _sites(scans.part("old"))),
+    ]
     rows = [
         _row(
             _relation(model, scans, p.scans[0].case.site), UNADAPTED[0], (0, 0, 0), p, adjusted, before, point.threshold

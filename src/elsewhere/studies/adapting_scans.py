@@ -27,6 +27,8 @@ from elsewhere.studies.records import ScanRow, read_identity, usable_rows
 from elsewhere.wording import numbered
 
 Part = Literal["fit", "score", "replay", "choose", "old"]
+Said = Mapping[tuple[str, str], float]
+"""Site and scan -> probability."""
 SCORED = 0.5
 """Share of the patients that are scored and never fitted on, where no split of the study says which."""
 
@@ -92,6 +94,30 @@ class AdaptingScans:
             for s in dict.fromkeys(o.case.site for o in old)
             if len({o.case.label for o in old if o.case.site == s}) == 2
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Some scans as columns, in their order."""
+
+    scans: tuple[AdaptingScan, ...]
+    labels: NDArray[np.int64]
+    people: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, scans: Sequence[AdaptingScan]) -> Columns:
+        """Of these scans."""
+        return cls(tuple(scans), np.array([s.case.label for s in scans]), np.array([s.person for s in scans]))
+
+    def said(self, said: Said) -> NDArray[np.float64]:
+        """Their probabilities (scans,)."""
+        return np.array([said[s.case.site, s.case.scan] for s in self.scans])
+
+    @property
+    def patients(self) -> tuple[int, int]:
+        """Patients with a positive scan, and the others."""
+        counts = np.bincount(patient_classes(self.labels, self.people)[1], minlength=2)
+        return int(counts[1]), int(counts[0])
 
 
 def is_site(folder: Folder, name: str) -> bool:

@@ -43,9 +43,11 @@ def dose_grid(
     rows: Sequence[str],
     columns: Sequence[str],
     panels: Sequence[Sequence[DosePanel | tuple[str, ...]]],
+    *,
+    row_words: str = "Trained on ",
 ) -> Canvas:
     """AUC with its interval at each dose, doses at equal steps; the green mark is the scans as they are."""
-    style = PanelStyle(ACROSS, DOWN, "dose", "AUC", lines=1, column_words="")
+    style = PanelStyle(ACROSS, DOWN, "dose", "AUC", lines=1, column_words="", row_words=row_words)
     return panel_grid((name, alt), rows, columns, panels, style, _panel)
 
 
