@@ -47,8 +47,8 @@ def work(module: str, seed: int, folder: Path, first: int, count: int) -> None:
             continue
         print(f"begin\t{number}\t{name}".replace("\n", " "), file=out)
         try:
-            call()
-            answer = "read"
+            volumes = call()
+            answer = "refused" if isinstance(volumes, int) and not volumes else "read"
         except ElsewhereError:
             answer = "refused"
         except BaseException as error:
