@@ -33,7 +33,7 @@ IN_WORDS: Mapping[Way, str] = {
 
 @dataclass(frozen=True)
 class AdaptingSettings:
-    """How a network is adapted; each number was chosen on simulated development seeds (docs/adapt-tables.md).
+    """How a network is adapted; the numbers are first guesses that worked, not the outcome of a search (docs/log.md).
 
     Attributes:
         iterations: steps of Adam.
