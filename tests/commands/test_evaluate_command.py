@@ -178,3 +178,25 @@ def test_the_printed_command_holds_every_option_and_no_folder_of_this_machine(tm
     page = (out / "evaluation.html").read_text(encoding="utf-8")
     assert "elsewhere evaluate lung.csv --threshold 0.5 --least-auc 0.7 --out page" in page
     assert str(tmp_path) not in page
+
+
+def test_a_version_without_an_answer_is_told_and_does_not_end_well(tmp_path: Path) -> None:
+    """Version 4.2 crashes on all of its scans: what 4.1 reaches says nothing of it."""
+    versions = ["4.1"] * 300 + ["4.2"] * 90
+    random = np.random.default_rng(7)
+    labels = np.arange(390) % 3 == 0
+    scores = 1 / (1 + np.exp(-(random.normal(size=390) + 2.6 * (labels - 0.5))))
+    told = [repr(float(s)) if v == "4.1" else "" for s, v in zip(scores, versions, strict=True)]
+    columns = {"AI score": told, "version": versions, "Patient ID": [f"p{i}" for i in range(390)]}
+    result = run(write(tmp_path / "two.csv", 390, **columns), "--threshold", 0.5)
+    assert "4.1: It works here" in result.stdout
+    assert "4.2: 90 rows, and not one with both a score and a label." in " ".join(result.output.split())
+    assert result.exit_code == 20
+    assert any("4.2: 90 rows" in remark for remark in record(tmp_path / "two-evaluation")["remarks"])
+
+
+def test_what_one_positive_word_makes_negative_is_listed(tmp_path: Path) -> None:
+    words = ["COVID" if i % 3 == 0 else "pending" if i % 3 == 1 else "normal" for i in range(300)]
+    result = run(write(tmp_path / "words.csv", COVID=words), "--threshold", 0.5, "--positive", "COVID")
+    said = " ".join(result.output.split())
+    assert "Taken as negative, because only 'COVID' is positive: 'pending' (100), 'normal' (100)." in said

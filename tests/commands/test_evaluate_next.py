@@ -94,7 +94,10 @@ def test_scans_that_the_reader_picked_are_said(tmp_path: Path) -> None:
     clear = sorted(reader.scores, key=lambda s: -abs(reader.scores[s]))[:60]
     reader.labels = {s: reader.truth[s] for s in clear}
     reader.write()
-    assert "are not those that the reading order proposes" in reader.ask().stdout
+    result = reader.ask()
+    assert "are not those that the reading order proposes" in result.stdout
+    assert "It works here" not in result.stdout
+    assert result.exit_code == 20
 
 
 def test_sensitivity_can_decide(tmp_path: Path) -> None:

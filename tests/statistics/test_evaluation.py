@@ -98,7 +98,7 @@ def test_a_product_that_is_silent_where_it_would_be_wrong_does_not_work():
     silent = replace(given, scores=np.where(wrong, np.nan, given.scores))
     answer = evaluate_product(silent, Requirements(least_sensitivity=0.95)).answer
     assert answer.action == "cannot tell"
-    assert f"{wrong.sum()} labelled scans have no answer" in answer.reason
+    assert f"{wrong.sum()} scans have no answer" in answer.reason
     few = replace(
         given, scores=np.where(np.arange(600) < 3, np.nan, rows(600, gap=6.0).scores), labels=rows(600).labels
     )

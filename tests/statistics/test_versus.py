@@ -106,6 +106,15 @@ def test_a_sure_fall_within_the_margin_is_not_hidden():
     assert "urely lower" not in compare_versions(versions(), 0.1).headline
 
 
+def test_scans_left_out_of_the_new_table_leave_it_open():
+    rows = versions(scans=4000, noise=0.05)
+    assert compare_versions(rows, 0.05).outcome == "not worse"
+    found = compare_versions(rows, 0.05, dropped=59)
+    assert (found.outcome, found.exit_code) == ("open", 20)
+    assert "59 scans of the old table are not in the new one" in found.headline
+    assert compare_versions(rows, 0.05, added=59).outcome == "not worse"
+
+
 def test_no_flip_in_few_scans_does_not_show_that_versions_are_alike():
     rows = versions(scans=30, noise=0.0)
     rows = replace(rows, new=rows.new * 1.5 + 0.001)  # other scores, the same decisions

@@ -95,7 +95,8 @@ def evaluate(
         what = "takes either a table of scores, or a folder of DICOM reports with --results"
         raise BadOption("evaluate", what, "Give one of the two")
     try:
-        stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at)
+        at = None if net_benefit_at is None else prevalence
+        stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at, prevalence=at)
     except ValueError as error:
         raise BadOption.of_value(error) from error
     given: dict[Role, str] = {}

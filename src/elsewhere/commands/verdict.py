@@ -69,7 +69,8 @@ def verdict(
     (no labels), 30 no discrimination at home, 1 error.
     """
     try:
-        stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at, margin)
+        at = None if net_benefit_at is None else prevalence
+        stated = Requirements(least_auc, least_sensitivity, least_specificity, net_benefit_at, margin, at)
     except ValueError as error:
         raise BadOption.of_value(error) from error
     if prevalence is not None and not 0 < prevalence < 1:

@@ -142,6 +142,7 @@ def read_score_table(
     label = np.full(lines.size, UNKNOWN_LABEL)
     if "label" in texts and not (lenient and not any(texts["label"])):
         label = parse_labels(texts["label"], names["label"], positive, joined or at)
+        remarks += _taken_as_negative(texts["label"], label, positive)
     if joined:
         _check_both_labels(further, label, positive, joined.where, at)
     refused = [parse_reason(t) for t in texts.get("refused", [""] * lines.size)]
@@ -205,6 +206,16 @@ def _is_header(cells: Sequence[str], given: Mapping[Role, str]) -> bool:
 
 
 # Labels of another table -------------------------------------------------------------------------------------------
+
+
+def _taken_as_negative(texts: Sequence[str], label: NDArray[np.int64], positive: str | None) -> list[str]:
+    """Which values of the label column `positive` made negative, so that none that is not known passes for one."""
+    if positive is None:
+        return []
+    counts = Counter(text for text, one in zip(texts, label.tolist(), strict=True) if one == 0)
+    told = ", ".join(f"{text!r} ({many})" for text, many in counts.most_common(6))
+    more = f" and {len(counts) - 6} more" if len(counts) > 6 else ""
+    return [f"Taken as negative, because only {positive!r} is positive: {told or 'none'}{more}."]
 
 
 def _check_threshold(threshold: float, scores: NDArray[np.float64], scale: Scale, where: Path | str) -> list[str]:

@@ -58,7 +58,7 @@ from elsewhere.statistics.verdict_rule import (
     brief,
     is_notable,
 )
-from elsewhere.wording import decimals, numbered
+from elsewhere.wording import decimals, numbered, verb
 
 SHARES = ("sensitivity", "specificity")
 NOT_AS_CLAIMED = 13
@@ -67,6 +67,9 @@ WORSE_THAN_BEFORE = 14
 """Exit code where an update is worse than the version before by more than the stated margin."""
 SEVERITY = (0, 20, 30, 10, 11, 12, WORSE_THAN_BEFORE, NOT_AS_CLAIMED)
 """Exit codes from best to worst: of several findings the worst counts."""
+
+ALIKE_ODDS = 0.2
+"""Log-odds of two prevalences that differ by less are the same."""
 
 ALIKE = 1e-6
 """Scores that differ by less than this part of their size are the same."""
@@ -90,6 +93,7 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
     stated: Requirements,
     *,
     probability: bool = False,
+    prevalence: float | None = None,
     show: Callable[[float], str] = "from {:.4g}".format,
     seed: int = 0,
 ) -> Answer:
@@ -99,6 +103,7 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
         scans: with scores and labels.
         stated: what the user requires.
         probability: whether the user says that the scores are probabilities.
+        prevalence: share of positives where it is used, as the user says; None for that of these scans.
         show: a threshold on `scans.scores` in the words of the product's own scale.
         seed: of the folds of local thresholds.
     """
@@ -135,11 +140,23 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
         return Answer("cannot tell", words, "Give its threshold with --threshold, or a column `call`.", tuple(steps))
     surely = [r for r in decisions if r.status == "not met"]
     if all_met(requirements):
-        return _accepted(t, seen, requirements, steps, probability)
+        return _accepted(t, seen, requirements, steps, probability and _as_here(t, prevalence, steps))
     if surely:
         words = f"{seen}, but {surely[0].measure} {brief(surely[0].here)}" if surely[0].here else f"{seen}, but"
         return _rethreshold(t, f"{words}: {surely[0].demand} is surely not met", decisions, (stated, seed), steps, show)
     return _open([r for r in requirements if r.status == "open"], seen, t.labels.size, steps)
+
+
+def _as_here(scans: Scored, prevalence: float | None, steps: list[str]) -> bool:
+    """Whether these scans can tell if probabilities hold where the product is used; a step of the rule where not."""
+    share = float(scans.labels.mean())
+    if prevalence is None or abs(np.log(share / (1 - share) * (1 - prevalence) / prevalence)) < ALIKE_ODDS:
+        return True
+    steps.append(
+        f"Whether its probabilities hold is not judged: {share:.0%} of these scans are positive, and "
+        f"{prevalence:.3g} is the stated prevalence; an enriched set shifts what is right to say."
+    )
+    return False
 
 
 def _too_few(few: tuple[int, int], requirements: Sequence[Requirement], steps: list[str]) -> Answer:
@@ -184,8 +201,8 @@ def count_unanswered(
     Args:
         answer: what the rule says of the scans that it answered.
         requirements: what was asked of these.
-        shares: sensitivity and specificity, were each scan without an answer a wrong decision.
-        scans: how many labelled ones have no answer.
+        shares: AUC, sensitivity and specificity, were each scan without an answer wrong.
+        scans: how many have no answer.
     """
     if answer.action not in {"nothing", "recalibrate"}:
         return answer
@@ -194,8 +211,9 @@ def count_unanswered(
         return answer
     first, here = missed[0]
     words = (
-        f"Where it answered, it meets the requirements; but {scans} labelled scans have no answer, and were each of "
-        f"them a wrong decision, {first.measure} would be {brief(here)}, not surely the required {first.limit:.2f}."
+        f"Where it answered, it meets the requirements; but {numbered(scans, 'scan')} {verb(scans, 'has', 'have')} no "
+        f"answer, and were each of them wrong, {first.measure} would be {brief(here)}, not surely the required "
+        f"{first.limit:.2f}."
     )
     advice = "Look at what it does not answer, and decide how such scans are read; then judge both together."
     return Answer("cannot tell", words, advice, (*answer.rule, words))
@@ -256,9 +274,11 @@ def _open(undecided: Sequence[Requirement], seen: str, scans: int, steps: list[s
     numbers = [n for n in planned if n is not None]
     if len(numbers) < len(planned):
         stuck = next(r for r, n in zip(undecided, planned, strict=True) if n is None)
+        rarer = {"sensitivity": "Test more positive scans. ", "specificity": "Test more negative scans. "}
         advice = (
-            f"{MOST_SCANS} scans would not settle {stuck.demand}: the estimate lies too close to it. Test more scans "
-            f"of the rarer class. {SEEN.format(option=OPTIONS[stuck.measure])}"
+            f"{MOST_SCANS} scans would not settle {stuck.demand}: the estimate lies too close to it. "
+            f"{rarer.get(stuck.measure, 'Test more scans of the rarer class. ')}"
+            f"{SEEN.format(option=OPTIONS[stuck.measure])}"
         )
         return Answer("cannot tell", words, advice, tuple(steps))
     needed = max(*numbers, scans + 10)

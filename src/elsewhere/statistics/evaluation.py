@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,14 @@ from elsewhere.statistics.calibration import (
 )
 from elsewhere.statistics.columns import Floats, Ints, check_groups
 from elsewhere.statistics.decision import OperatingPoint
+from elsewhere.statistics.doubts import (
+    by_measure,
+    doubt_parts,
+    doubt_patients,
+    doubt_silent_sites,
+    parts_of,
+    silent_sites,
+)
 from elsewhere.statistics.intervals import Interval, proportion_interval
 from elsewhere.statistics.over_sites import OverSites
 from elsewhere.statistics.predictive import (
@@ -40,7 +48,7 @@ from elsewhere.statistics.predictive import (
     values_at,
 )
 from elsewhere.statistics.product_sites import SiteRow, product_over_sites, site_rows
-from elsewhere.statistics.requirements import Measure, Requirement, Requirements, class_shares
+from elsewhere.statistics.requirements import Requirement, Requirements, class_shares
 from elsewhere.statistics.roc import Roc, exact_roc
 from elsewhere.statistics.score import score_cell
 from elsewhere.statistics.scored import Scored, decisions, discrimination, shares
@@ -136,8 +144,9 @@ class Refusals:
     Attributes:
         reasons: (reason, scans, positive ones, negative ones).
         groups: (column, level, scans, refused ones, share refused).
-        sensitivity: where each of them counts as a missed positive; None without decisions, or without any such scan.
-        specificity: where each of them counts as a false alarm.
+        sensitivity: were each of them decided wrongly, those without a label as missed positives; None without
+            decisions, or without any such scan.
+        specificity: likewise, those without a label as false alarms.
     """
 
     reasons: tuple[tuple[str, int, int, int], ...]
@@ -269,18 +278,22 @@ def evaluate_product(
     scans = _scored(rows, used)
     auc, (sensitivity, specificity) = discrimination(scans), shares(scans)
     two = scans.labels.min() < scans.labels.max()
-    answer = decide_acceptance(scans, stated, probability=rows.stated_probability, show=rows.show, seed=seed)
+    answer = decide_acceptance(
+        scans, stated, probability=rows.stated_probability, prevalence=prevalence, show=rows.show, seed=seed
+    )
     refusals, requirements = _refusals(rows, used, scans), assess(scans, stated)
-    silent = int((~np.isfinite(rows.scores) & (rows.labels >= 0)).sum())
-    as_wrong: dict[Measure, Interval | None] = {
-        "sensitivity": refusals.sensitivity,
-        "specificity": refusals.specificity,
-    }
+    silent = int((~np.isfinite(rows.scores)).sum())
+    worst = _worst_auc(rows, used) if silent else None
+    as_wrong = by_measure(worst, refusals.sensitivity, refusals.specificity)
     answer = count_unanswered(answer, requirements, as_wrong, silent)
-    measured = {"discrimination (AUC)": auc, "sensitivity": sensitivity, "specificity": specificity}
+    measured = by_measure(auc, sensitivity, specificity)
     metadata = {n: [v for v, u in zip(values, used, strict=True) if u] for n, values in rows.metadata.items()}
     groups, comparisons, unused = find_subgroups(scans, metadata)
     names = np.array(rows.sites)[used] if rows.sites is not None else None
+    sites = site_rows(scans, names)
+    answer = doubt_parts(answer, requirements, parts_of(sites, groups))
+    answer = doubt_patients(answer, requirements, scans)
+    answer = doubt_silent_sites(answer, silent_sites(rows.sites or (), used))
     probabilities = scans.scores if rows.is_probability else None
     return Section(
         name=name,
@@ -298,7 +311,7 @@ def evaluate_product(
         subgroups=groups,
         comparisons=comparisons,
         not_grouped=unused,
-        sites=site_rows(scans, names),
+        sites=sites,
         over_sites=product_over_sites(scans),
         roc=_thin(exact_roc(scans.labels, scans.scores)) if two else None,
         line=None if probabilities is None else calibration_line(scans.labels, probabilities, scans.patients),
@@ -307,6 +320,15 @@ def evaluate_product(
         cells=_cells(scans, rows, names, name, seed),
         notes=_notes(rows, scans, used),
     )
+
+
+def _worst_auc(rows: ProductRows, used: NDArray[np.bool_]) -> Interval | None:
+    """Discrimination, were every scan without an answer ranked as wrongly as can be; unlabelled ones as positive."""
+    lost = ~np.isfinite(rows.scores)
+    scores, labels = rows.scores.copy(), np.where(lost & (rows.labels < 0), 1, rows.labels)
+    scores[lost & (labels == 1)] = rows.scores[used].min() - 1
+    scores[lost & (labels == 0)] = rows.scores[used].max() + 1
+    return discrimination(_scored(replace(rows, scores=scores, labels=labels, calls=None, threshold=None), used | lost))
 
 
 def _scored(rows: ProductRows, used: NDArray[np.bool_]) -> Scored:
@@ -353,13 +375,15 @@ def _refusals(rows: ProductRows, used: NDArray[np.bool_], scans: Scored) -> Refu
             inside = column == place
             share = proportion_interval(without[inside].astype(np.int64), people[inside])
             groups.append((name, level, int(inside.sum()), int(without[inside].sum()), share))
-    lost = without & (rows.labels >= 0)
-    if scans.called is None or not lost.any():
+    if scans.called is None:
         return Refusals(counted, tuple(groups), None, None)
-    labels = np.concatenate([scans.labels, rows.labels[lost]])
-    called = np.concatenate([scans.called.astype(np.int64), 1 - rows.labels[lost]])
-    both = class_shares(labels, np.concatenate([people[used], people[lost]]), called)
-    return Refusals(counted, tuple(groups), *both)
+    whose, worst = np.concatenate([people[used], people[without]]), list[Interval | None]()
+    for kind, place in ((1, 0), (0, 1)):  # an unlabelled one counts against either share
+        assumed = np.where(truth < 0, kind, truth)
+        labels = np.concatenate([scans.labels, assumed])
+        called = np.concatenate([scans.called.astype(np.int64), 1 - assumed])
+        worst.append(class_shares(labels, whose, called)[place])
+    return Refusals(counted, tuple(groups), *worst)
 
 
 def _values(scans: Scored, prevalence: float | None) -> tuple[PredictiveValues, ...]:

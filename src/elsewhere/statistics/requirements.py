@@ -8,7 +8,7 @@ Berger 1982).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,7 @@ class Requirements:
         net_benefit_at: threshold probability at which the decisions must have more net benefit than calling every
             scan positive and than calling none.
         margin: AUC, sensitivity and specificity may lie at most this far below those of the internal test set.
+        prevalence: share of positives at which net benefit is judged; None for that of the scans.
 
     Raises:
         ValueError: a value outside its range.
@@ -61,9 +62,10 @@ class Requirements:
     least_specificity: float | None = None
     net_benefit_at: float | None = None
     margin: float | None = None
+    prevalence: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("least_auc", "least_sensitivity", "least_specificity", "net_benefit_at", "margin"):
+        for name in ("least_auc", "least_sensitivity", "least_specificity", "net_benefit_at", "margin", "prevalence"):
             value = getattr(self, name)
             low = 0.5 if name == "least_auc" else 0.0
             if value is not None and not low < value < 1:
@@ -204,7 +206,10 @@ def assess_decisions(
     sensitivity, specificity = class_shares(labels, patients, called)
     found = _assess("sensitivity", sensitivity, home[0], wanted) + _assess("specificity", specificity, home[1], wanted)
     if wanted.net_benefit_at is not None:
-        for against, value in net_benefit_gains(labels, patients, called, wanted.net_benefit_at).items():
+        gains: Mapping[str, Interval | None] = net_benefit_gains(labels, patients, called, wanted.net_benefit_at)
+        if wanted.prevalence is not None:
+            gains = gains_at(sensitivity, specificity, wanted.net_benefit_at, wanted.prevalence)
+        for against, value in gains.items():
             found.append(require("net benefit", 0.0, value, stated=True, against=against))
     return found
 
@@ -244,6 +249,32 @@ def net_benefit_gains(
         raise ValueError(f"the threshold probability must be above 0 and below 1, is {threshold:g}")
     truth, decisions = check_labels(labels), check_labels(called)
     return _gains(truth, decisions, check_groups(patients, truth.size), threshold / (1 - threshold))
+
+
+def gains_at(
+    sensitivity: Interval | None, specificity: Interval | None, threshold: float, prevalence: float
+) -> dict[str, Interval | None]:
+    """`net_benefit_gains` where another share of the scans is positive, from both shares; None where one is not known.
+
+    Ends by square-and-add (Zou & Donner 2008): scans of the two classes are other scans.
+
+    >>> gain = gains_at(Interval(0.9, 0.8, 0.95, ""), Interval(0.9375, 0.9, 0.96, ""), 0.2, 0.005)["treat none"]
+    >>> round(gain.estimate, 3)
+    -0.011
+    """
+    if sensitivity is None or specificity is None:
+        return {"treat none": None, "treat all": None}
+    weight = threshold / (1 - threshold)
+    up, down = prevalence, (1 - prevalence) * weight
+    none = up * sensitivity.estimate - down * (1 - specificity.estimate)
+    low = np.hypot(up * (sensitivity.estimate - sensitivity.low), down * (specificity.estimate - specificity.low))
+    high = np.hypot(up * (sensitivity.high - sensitivity.estimate), down * (specificity.high - specificity.estimate))
+    every = none - (up - down)  # of treating all
+    method = f"shares at a prevalence of {prevalence:g}, square-and-add"
+    return {
+        against: Interval(gain, float(gain - low), float(gain + high), method)
+        for against, gain in (("treat none", none), ("treat all", every))
+    }
 
 
 def least_gains(labels: ArrayLike, patients: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike) -> Floats:

@@ -440,7 +440,7 @@ def judge_unlabelled(
         "threshold_rule": point.rule,
         "called_positive": float(decide(values, point).mean()),
         "stated": stated,
-        "notes": (ONLY_AUC,) if replace(stated, least_auc=None) != Requirements() else (),
+        "notes": (ONLY_AUC,) if replace(stated, least_auc=None, prevalence=None) != Requirements() else (),
     }
     answer = _not_learned(home, None)
     if answer is not None:

@@ -25,7 +25,7 @@ from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.paired import paired_share_difference
 from elsewhere.statistics.requirements import Measure
 from elsewhere.statistics.score_shift import Realignment, Shift, realign, score_shifts
-from elsewhere.wording import decimals
+from elsewhere.wording import decimals, numbered
 
 Status = Literal["not worse", "worse", "open", "lower", "higher", "no sure difference"]
 
@@ -180,13 +180,18 @@ class Versus:
 
     @property
     def outcome(self) -> str:
-        """In a few words: "worse", "not worse" (every measure, with a margin), "open", or "" without a margin."""
+        """In a few words: "worse", "not worse", "open", or "" without a margin.
+
+        Not worse: in every measure, and on every scan of the old table: an update that leaves hard ones out of its own
+        is not shown to be as good.
+        """
         if self.margin is None:
             return ""
         statuses = {d.status for d in self.differences}
         if "worse" in statuses:
             return "worse"
-        return "not worse" if statuses == {"not worse"} and not self.unmeasured else "open"
+        all_there = not self.unmeasured and not self.dropped
+        return "not worse" if statuses == {"not worse"} and all_there else "open"
 
     @property
     def exit_code(self) -> int:
@@ -200,7 +205,9 @@ class Versus:
             told = [d.measure for d in self.differences if d.status == self.outcome]
             fallen = [d.measure for d in self.differences if d.difference.high < 0 and d.status != "worse"]
             lower = f" Surely lower: {', '.join(fallen)}." if fallen else ""
-            rest = [*told, *(self.unmeasured if self.outcome == "open" else ())]
+            rest: list[str] = [*told, *(self.unmeasured if self.outcome == "open" else ())]
+            if self.dropped and self.outcome == "open":
+                rest.append(f"{numbered(self.dropped, 'scan')} of the old table are not in the new one")
             return {
                 "worse": f"The new version is worse than the old one by more than the margin of {self.margin:.2f}: "
                 f"{', '.join(told)}.",

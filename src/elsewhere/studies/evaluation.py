@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,8 +29,9 @@ from elsewhere.statistics.evaluation import ProductRows, Section, evaluate_produ
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.stopping import Stop, StopRule, look, reading_order
 from elsewhere.statistics.verdict import DISCLAIMER
-from elsewhere.statistics.verdict_rule import Answer
+from elsewhere.statistics.verdict_rule import EXIT_CODES, Answer
 from elsewhere.statistics.versus import PairedRows, Versus, compare_versions, version_record
+from elsewhere.wording import numbered
 
 SCALE_WORDS: dict[Scale, str] = {
     "probability": "probabilities, 0 to 1",
@@ -117,17 +119,22 @@ def evaluate_table(
     compared = () if versus is None else tuple(compare_tables(table, kept, versus, margin) for _, kept in parts)
     if not sections:
         raise BadTable(table.where, "no finding has a scan with both a score and a label", "Give some scans both")
-    if stop is not None and stop.state == "cap":
+    if stop is not None and (stop.state == "cap" or stop.caution):
         sections = tuple(_left_open(s, stop) for s in sections)
+    silent = silent_parts(table)
+    for remark in silent:
+        engine.say(remark, "Not judged:", "yellow")
     code = exit_code([s.answer for s in sections], [c for s in sections for c in s.claims])
-    code = max([code, *(v.exit_code for v in compared)], key=SEVERITY.index)
+    code = max(
+        [code, *([EXIT_CODES["cannot tell"]] if silent else ()), *(v.exit_code for v in compared)], key=SEVERITY.index
+    )
     context = EvaluationContext(
         product=name,
         table=Path(table.where).name,
         labels=labels,
         columns={str(role): column for role, column in table.columns.items()},
         scale=SCALE_WORDS[table.scale],
-        remarks=table.remarks,
+        remarks=(*table.remarks, *silent),
         exit_code=code,
         command=shlex.join(["elsewhere", "evaluate", Path(table.where).name, *options]),
         versus="" if versus is None else Path(versus.where).name,
@@ -140,7 +147,7 @@ def evaluate_table(
         "scale": table.scale,
         "stated_scale": table.stated,
     }
-    record |= {"remarks": list(table.remarks), "seed": seed}
+    record |= {"remarks": [*table.remarks, *silent], "seed": seed}
     record["findings"] = [
         {"headline": headline(s), "cases": cases_hash(table, kept), **to_record(s)}
         for s, (_, kept) in zip(sections, parts, strict=True)
@@ -220,6 +227,11 @@ def _left_open(section: Section, stop: Stop) -> Section:
         return section
     words = f"{stop.sentence} The intervals below are those of a single look, which these labels did not have."
     advice = "State a lower requirement before you see more, or test it on new scans with a larger --cap."
+    if stop.caution:
+        words, advice = (
+            f"{stop.sentence} {stop.caution}",
+            "Judge it on new scans, read in the order that --next proposes.",
+        )
     return replace(section, answer=Answer("cannot tell", words, advice, section.answer.rule))
 
 
@@ -233,6 +245,17 @@ def parts_of(table: ScoreTable) -> list[tuple[str, NDArray[np.bool_]]]:
     names = np.array(keys)
     masks = [(name, names == name) for name in dict.fromkeys(keys)]
     return [(n, kept) for n, kept in masks if (np.isfinite(table.score[kept]) & (table.label[kept] >= 0)).any()]
+
+
+def silent_parts(table: ScoreTable) -> list[str]:
+    """A sentence for each finding or version of which no scan has both a score and a label: nothing is known of it."""
+    judged = np.any([kept for _, kept in parts_of(table)], axis=0) if len(table.scan) else np.zeros(0, bool)
+    rows = zip(table.finding, table.version, judged, strict=True)
+    left = Counter(" · ".join(p for p in (f, v) if p) for f, v, known in rows if not known)
+    return [
+        f"{name or 'the rest'}: {numbered(many, 'row')}, and not one with both a score and a label."
+        for name, many in left.items()
+    ]
 
 
 def compare_tables(table: ScoreTable, kept: NDArray[np.bool_], before: ScoreTable, margin: float | None) -> Versus:

@@ -1,0 +1,149 @@
+"""A product that meets its requirements over all scans in; the same answer, or "cannot tell", out.
+
+It works only where nothing that the pooled numbers hide speaks against it:
+
+* a site or a subgroup where a requirement is surely not met (intervals for all of them together, Bonferroni);
+* patients: counted once each, whatever their number of scans, a share is surely below its requirement;
+* a site of which no scan has both a score and a label.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from elsewhere.statistics.acceptance import at_level
+from elsewhere.statistics.columns import Floats, Ints
+from elsewhere.statistics.intervals import LEVEL, Interval
+from elsewhere.statistics.product_sites import SiteRow
+from elsewhere.statistics.requirements import Measure, Requirement
+from elsewhere.statistics.scored import Scored
+from elsewhere.statistics.subgroups import Subgroup
+from elsewhere.statistics.verdict_rule import Answer, brief
+from elsewhere.wording import numbered
+
+HOLDS = ("nothing", "recalibrate")
+"""Actions that say that a product works."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the scans.
+
+    Attributes:
+        where: which, in words ("site South", "scanner C").
+        found: measure -> what it is there; None where it cannot be measured.
+    """
+
+    where: str
+    found: Mapping[Measure, Interval | None]
+
+
+def parts_of(sites: Sequence[SiteRow], groups: Sequence[Subgroup]) -> list[Part]:
+    """Sites and subgroups as parts."""
+    parts = [Part(f"site {s.site}", by_measure(s.auc, s.sensitivity, s.specificity)) for s in sites]
+    return parts + [Part(f"{g.column} {g.level}", by_measure(g.auc, g.sensitivity, g.specificity)) for g in groups]
+
+
+def by_measure(
+    auc: Interval | None, sensitivity: Interval | None, specificity: Interval | None
+) -> dict[Measure, Interval | None]:
+    """AUC, sensitivity and specificity under their names."""
+    return {"discrimination (AUC)": auc, "sensitivity": sensitivity, "specificity": specificity}
+
+
+def silent_sites(sites: Sequence[str], used: NDArray[np.bool_]) -> dict[str, int]:
+    """Sites of the rows (rows,) of which none was evaluated (`used`, (rows,)), with their numbers of rows.
+
+    >>> silent_sites(["A", "B", "A"], np.array([True, False, True]))
+    {'B': 1}
+    """
+    judged = {site for site, one in zip(sites, used, strict=False) if one}
+    return dict(Counter(site for site in sites if site not in judged))
+
+
+def doubt_parts(answer: Answer, requirements: Sequence[Requirement], parts: Sequence[Part]) -> Answer:
+    """The answer, or "cannot tell" where a part of the scans surely fails what all together meet.
+
+    Args:
+        answer: what the rule says of all scans.
+        requirements: what was asked of them.
+        parts: sites and subgroups; those of one column overlap with those of another.
+    """
+    if answer.action not in HOLDS:
+        return answer
+    limits = {r.measure: r.limit for r in requirements if not r.against}
+    asked = [
+        (part.where, measure, here)
+        for part in parts
+        for measure, here in part.found.items()
+        if measure in limits and here is not None
+    ]
+    level = 1 - (1 - LEVEL) / max(len(asked), 1)
+    lost = [(w, m, i) for w, m, i in asked if at_level(i, level, bounds=(0.0, 1.0)).high < limits[m]]
+    if not lost:
+        return answer
+    where, measure, here = min(lost, key=lambda one: one[2].estimate - limits[one[1]])
+    more = [w for w in dict.fromkeys(w for w, _, _ in lost) if w != where]
+    also = f" (as at {', '.join(more[:3])}{' and others' if len(more) > 3 else ''})" if more else ""
+    words = (
+        f"Over all scans it meets the requirements; but for {where} {measure} is {brief(here)}, surely below the "
+        f"required {limits[measure]:.2f}{also}, by intervals for all {len(asked)} looks at sites and subgroups."
+    )
+    advice = f"Do not use it for {where} as it is; find out what differs there, and judge that part by itself."
+    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+
+
+def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: Scored) -> Answer:
+    """The answer, or "cannot tell" where a share over patients, each counted once, is surely below its requirement.
+
+    Over scans, patients with many scans that are called rightly hide those with one that is not.
+    """
+    if answer.action not in HOLDS or scans.called is None:
+        return answer
+    kinds: Mapping[Measure, int] = {"sensitivity": 1, "specificity": 0}
+    for r in requirements:
+        if r.against or r.measure not in kinds or r.here is None:
+            continue
+        own = scans.labels == kinds[r.measure]
+        found = over_patients((scans.called[own] == kinds[r.measure]).astype(np.float64), scans.patients[own])
+        if found.high < r.limit:
+            words = (
+                f"Over scans {r.measure} is {brief(r.here)}; but over patients, each counted once, it is "
+                f"{brief(found)}, surely below the required {r.limit:.2f}: patients with many scans hide those "
+                "with few."
+            )
+            advice = "Decide what counts, a scan or a patient, and judge one scan of each patient."
+            return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+    return answer
+
+
+def over_patients(right: Floats, patients: Ints) -> Interval:
+    """Mean over patients of each one's share of right decisions (scans,), with a t-interval over patients.
+
+    >>> found = over_patients(np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1]))
+    >>> found.estimate
+    0.5
+    """
+    _, place = np.unique(patients, return_inverse=True)
+    own = np.bincount(place, right) / np.bincount(place)
+    middle, many = float(own.mean()), own.size
+    if many < 2:
+        return Interval(middle, 0.0, 1.0, "unknown: one patient")
+    half = float(t.ppf(0.5 + LEVEL / 2, many - 1) * own.std(ddof=1) / many**0.5)
+    return Interval(middle, max(middle - half, 0.0), min(middle + half, 1.0), "mean over patients, t")
+
+
+def doubt_silent_sites(answer: Answer, silent: Mapping[str, int]) -> Answer:
+    """The answer, or "cannot tell" where sites (name -> rows) have no scan with both a score and a label."""
+    if answer.action not in HOLDS or not silent:
+        return answer
+    told = ", ".join(f"{name} ({numbered(rows, 'row')})" for name, rows in silent.items())
+    words = f"Where it can be judged it meets the requirements; but no scan has both a score and a label at {told}."
+    advice = "Get scores and labels from there, or leave these rows out and judge the other sites alone."
+    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))

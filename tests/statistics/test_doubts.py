@@ -1,0 +1,143 @@
+"""What pooled numbers hide: each doubt from rows on both sides of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from elsewhere.statistics.doubts import over_patients
+from elsewhere.statistics.evaluation import ProductRows, Section, evaluate_product
+from elsewhere.statistics.requirements import Requirements
+
+
+def rows(sensitivity: float = 0.95, scans: int = 600, seed: int = 3, **more: object) -> ProductRows:
+    """A good product: half positive, one scan of each patient, specificity 0.95."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(scans) % 2
+    right = random.random(scans) < np.where(labels == 1, sensitivity, 0.95)
+    calls = np.where(right, labels, 1 - labels)
+    scores = np.where(calls == 1, 0.6, 0.1) + 0.3 * random.random(scans)
+    made = ProductRows(labels, np.arange(scans), scores, None, [""] * scans, threshold=0.5)
+    return replace(made, **more)
+
+
+def joined(*parts: ProductRows, **more: object) -> ProductRows:
+    """The rows of several one after the other, of other patients each."""
+    count = [p.labels.size for p in parts]
+    return replace(
+        parts[0],
+        labels=np.concatenate([p.labels for p in parts]),
+        patients=np.arange(sum(count)),
+        scores=np.concatenate([p.scores for p in parts]),
+        refused=[""] * sum(count),
+        **more,
+    )
+
+
+def judged(given: ProductRows, stated: Requirements = Requirements(), prevalence: float | None = None) -> Section:  # noqa: B008
+    return evaluate_product(given, stated, prevalence=prevalence)
+
+
+def test_a_good_product_works() -> None:
+    assert judged(rows()).answer.action == "nothing"
+
+
+@pytest.mark.parametrize("column", [True, False])
+def test_a_site_or_scanner_where_nearly_all_are_missed_is_no_place_where_it_works(column: bool) -> None:
+    def made(there: float) -> ProductRows:
+        names = ["North"] * 600 + ["South"] * 60
+        more = {"metadata": {"scanner": names}} if column else {"sites": names}
+        return joined(rows(), rows(there, 60, 4), **more)
+
+    poor = judged(made(0.16)).answer
+    assert poor.action == "cannot tell"
+    assert f"for {'scanner' if column else 'site'} South" in poor.reason
+    assert "surely below the required 0.70" in poor.reason
+    assert judged(made(0.95)).answer.action == "nothing"
+
+
+def test_many_groups_do_not_doubt_a_good_product_by_chance() -> None:
+    """Six subgroups of a product whose sensitivity is 0.80 everywhere, required 0.70: none is surely below."""
+    random = np.random.default_rng(20261128)
+    doubted = 0
+    for seed in range(40):
+        given = rows(0.80, 1500, 100 + seed)
+        given = replace(given, metadata={"a": random.choice(list("abcdef"), 1500).tolist()})
+        doubted += "by intervals for all" in judged(given).answer.reason
+    assert doubted == 0
+
+
+def test_a_site_without_an_answer_is_not_silently_left_out() -> None:
+    scores = np.concatenate([rows().scores, np.full(30, np.nan)])
+    labels = np.concatenate([rows().labels, np.full(30, -1)])
+    given = replace(rows(), labels=labels, scores=scores, patients=np.arange(630), refused=[""] * 630)
+    answer = judged(replace(given, sites=["North"] * 600 + ["South"] * 30)).answer
+    assert answer.action == "cannot tell"
+    assert "South (30 rows)" in answer.reason
+    assert judged(replace(rows(), sites=["North"] * 300 + ["South"] * 300)).answer.action == "nothing"
+
+
+def test_patients_with_many_scans_do_not_hide_those_with_one() -> None:
+    """100 patients with ten scans each that are found, 200 with one that is not: 0.83 of scans, 0.33 of patients."""
+    people = np.concatenate([np.repeat(np.arange(100), 10), np.arange(100, 300), np.arange(300, 900)])
+    labels = np.concatenate([np.ones(1200, int), np.zeros(600, int)])
+    scores = np.concatenate([np.full(1000, 0.9), np.full(200, 0.4), np.full(600, 0.1)])
+    scores = scores + 0.01 * np.random.default_rng(1).random(1800)
+    answer = judged(ProductRows(labels, people, scores, None, [""] * 1800, threshold=0.5)).answer
+    assert answer.action == "cannot tell"
+    assert "over patients, each counted once, it is 0.33" in answer.reason
+    single = ProductRows(labels, np.arange(1800), scores, None, [""] * 1800, threshold=0.5)
+    assert judged(single).answer.action == "nothing"
+    assert over_patients(np.array([1.0]), np.array([0])).low == 0.0
+
+
+def test_refusing_the_hard_ones_does_not_buy_discrimination() -> None:
+    given = rows()
+    hard = np.flatnonzero(given.labels == 1)[:100]
+    scores = given.scores.copy()
+    scores[hard] = np.nan
+    refused = ["hard" if i in set(hard.tolist()) else "" for i in range(600)]
+    stated = Requirements(least_auc=0.8, least_sensitivity=0.3, least_specificity=0.3)
+    answer = judged(replace(given, scores=scores, refused=refused), stated).answer
+    assert answer.action == "cannot tell"
+    assert "discrimination (AUC) would be" in answer.reason
+    assert judged(given, stated).answer.action == "nothing"
+
+
+def test_refused_scans_without_a_label_count_too() -> None:
+    given = rows()
+    scores, labels = given.scores.copy(), given.labels.copy()
+    scores[:250], labels[:250] = np.nan, -1
+    silent = judged(replace(given, scores=scores, labels=labels)).answer
+    assert silent.action == "cannot tell"
+    assert "250 scans have no answer" in silent.reason
+
+
+def test_net_benefit_is_judged_at_the_stated_prevalence() -> None:
+    """Useful where half are positive; where one in two hundred is, calling nobody is better."""
+    stated = Requirements(net_benefit_at=0.2)
+    assert judged(rows(), stated).answer.action == "nothing"
+    rare = judged(rows(), replace(stated, prevalence=0.005), prevalence=0.005)
+    assert rare.answer.action != "nothing"
+    gain = next(r for r in rare.requirements if r.against == "treat none")
+    assert gain.value is not None
+    assert gain.value.estimate < 0
+
+
+def test_probabilities_of_an_enriched_set_are_not_called_off() -> None:
+    """Calibrated where 5 % are positive; the set holds half positives, as the how-to advises."""
+    random = np.random.default_rng(5)
+    odds = np.log(0.05 / 0.95) + random.normal(0, 2.5, 60_000)
+    labels = (random.random(60_000) < 1 / (1 + np.exp(-odds))).astype(int)
+    kept = np.concatenate([np.flatnonzero(labels == 1)[:400], np.flatnonzero(labels == 0)[:400]])
+    given = ProductRows(
+        labels[kept], np.arange(800), 1 / (1 + np.exp(-odds[kept])), None, [""] * 800, threshold=0.1,
+        is_probability=True, stated_probability=True,
+    )  # fmt: skip
+    asked = Requirements(least_auc=0.7, least_sensitivity=0.3, least_specificity=0.3)
+    assert judged(given, asked).answer.action == "recalibrate"
+    told = judged(given, asked, prevalence=float(labels.mean()))
+    assert told.answer.action == "nothing"
+    assert any("is not judged: 50% of these scans are positive" in step for step in told.answer.rule)
