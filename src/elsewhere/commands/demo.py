@@ -46,9 +46,9 @@ SCALED = {
     "harmonised": ("", "[24, 32, 32]", "[[2, 2, 2], [2, 2, 2], [2, 2, 2]]"),
 }
 WITHOUT_TIES = (
-    "Measured with every dial at 0 (2026-11-28, seed 21, single-site networks of these settings): mean AUC at home "
-    "0.66 under “paper”, where no network learned, and 0.82 under “harmonised”. So what “paper” shows at home here is "
-    "mostly the ties, not the disease."
+    "Measured once with every dial at 0 (2026-11-28, seed 21, single-site networks of the full demo's settings): mean "
+    "AUC at home 0.66 under “paper”, where no network learned, and 0.82 under “harmonised”. In that run what “paper” "
+    "reached with ties was mostly the ties, not the disease; of the run on this page it is no measurement."
 )
 STUDY = """\
 # Written by `elsewhere demo`. Change it and run: elsewhere study {name}.toml {name}

@@ -391,7 +391,7 @@ def _claimed(key: str, section: Any) -> Interval:
     return Interval(value, *ends, f"score interval, from the claimed {n} scans")
 
 
-def judge_claims(claims: Sequence[Claim], here: Mapping[str, Interval | None]) -> tuple[ClaimFinding, ...]:
+def judge_claims(claims: Sequence[Claim], here: Mapping[Measure, Interval | None]) -> tuple[ClaimFinding, ...]:
     """Each claim against what was measured (measure -> interval), the level raised where more than two are claimed."""
     level = 1 - 2 * 0.05 / max(len(claims), 2)
     findings = []

@@ -44,6 +44,18 @@ class Part:
     found: Mapping[Measure, Interval | None]
 
 
+def doubt(
+    answer: Answer,
+    requirements: Sequence[Requirement],
+    scans: Scored,
+    parts: Sequence[Part],
+    silent: Mapping[str, int],
+) -> Answer:
+    """The answer after every doubt at the head of this file, the first that holds."""
+    answer = doubt_parts(answer, requirements, parts)
+    return doubt_silent_sites(doubt_patients(answer, requirements, scans), silent)
+
+
 def parts_of(sites: Sequence[SiteRow], groups: Sequence[Subgroup]) -> list[Part]:
     """Sites and subgroups as parts."""
     parts = [Part(f"site {s.site}", by_measure(s.auc, s.sensitivity, s.specificity)) for s in sites]

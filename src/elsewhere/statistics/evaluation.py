@@ -30,14 +30,7 @@ from elsewhere.statistics.calibration import (
 )
 from elsewhere.statistics.columns import Floats, Ints, check_groups
 from elsewhere.statistics.decision import OperatingPoint
-from elsewhere.statistics.doubts import (
-    by_measure,
-    doubt_parts,
-    doubt_patients,
-    doubt_silent_sites,
-    parts_of,
-    silent_sites,
-)
+from elsewhere.statistics.doubts import by_measure, doubt, parts_of, silent_sites
 from elsewhere.statistics.intervals import Interval, proportion_interval
 from elsewhere.statistics.over_sites import OverSites
 from elsewhere.statistics.predictive import (
@@ -291,9 +284,7 @@ def evaluate_product(
     groups, comparisons, unused = find_subgroups(scans, metadata)
     names = np.array(rows.sites)[used] if rows.sites is not None else None
     sites = site_rows(scans, names)
-    answer = doubt_parts(answer, requirements, parts_of(sites, groups))
-    answer = doubt_patients(answer, requirements, scans)
-    answer = doubt_silent_sites(answer, silent_sites(rows.sites or (), used))
+    answer = doubt(answer, requirements, scans, parts_of(sites, groups), silent_sites(rows.sites or (), used))
     probabilities = scans.scores if rows.is_probability else None
     return Section(
         name=name,

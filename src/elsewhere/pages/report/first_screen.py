@@ -23,6 +23,8 @@ from elsewhere.wording import numbered, verb
 MOST = 3
 """Warnings on the first screen; a list that nobody reads to its end warns of nothing."""
 
+LITTLE = 0.25
+"""Of what lies above chance at home: where less is left, and that is not shown to be any, all is lost."""
 MUCH = 0.5
 """Of what lies above chance: where surely more is lost, most of it is."""
 
@@ -51,18 +53,29 @@ def answer(study: Study) -> str:
     numbers = f"mean AUC {home.mean:.2f} {where}, {away.mean:.2f} elsewhere; chance is {CHANCE:.2f}"
     if home.low <= CHANCE:
         return f"The networks are not shown to discriminate even {where} ({numbers})."
-    if fell.high < 0:
-        return f"Networks discriminate better elsewhere than {where} ({numbers})."
-    if fell.low <= 0:
-        return f"Networks that discriminate {where} are not shown to lose any of it elsewhere ({numbers})."
-    return f"Networks that discriminate {where} lose {_share_lost(home, away, fell)} of it elsewhere ({numbers})."
+    return f"Networks that discriminate {where} {_elsewhere_words(study, (home, away), fell)} ({numbers})."
 
 
-def _share_lost(home: Group, away: Group, fell: Group) -> str:
-    """How much of what lies above chance is lost, as far as the intervals show."""
-    if away.low <= CHANCE:
-        return "all" if away.mean < CHANCE + NOTABLE_DROP else "some, and perhaps all,"
-    return "most" if fell.low > MUCH * (home.mean - CHANCE) else "some"
+def _elsewhere_words(study: Study, means_: tuple[Group, Group], fell: Group) -> str:
+    """What becomes elsewhere of what lies above chance, as far as the intervals show: the first rule that holds."""
+    home, away = means_
+    above, around, below = (len(part) for part in against(elsewhere(study)))
+    kept = f"{above} of {numbered(above + around + below, 'cell')}"
+    cells = f", and are above chance in {kept}" if above else ""
+    gone = away.mean - CHANCE < min(NOTABLE_DROP, LITTLE * (home.mean - CHANCE))
+    rules = (
+        (fell.high < 0, "discriminate better elsewhere"),
+        (fell.low <= 0 and away.low <= CHANCE, "are not shown to discriminate elsewhere"),
+        (fell.low <= 0, "are not shown to lose any of it elsewhere"),
+        (away.high < CHANCE, f"rank the wrong way elsewhere on average{cells}"),
+        (away.low <= CHANCE and above > 0, f"lose it elsewhere but for {kept}"),
+        (away.low <= CHANCE and gone, "lose all of it elsewhere"),
+        (away.low <= CHANCE, "lose some, and perhaps all, of it elsewhere"),
+        (fell.mean < NOTABLE_DROP, "lose little of it elsewhere"),
+        (fell.low > MUCH * (home.mean - CHANCE), "lose most of it elsewhere"),
+        (True, "lose some of it elsewhere"),
+    )
+    return next(words for holds, words in rules if holds)
 
 
 def brief(study: Study) -> str:
@@ -100,9 +113,11 @@ def next_steps(report: Report) -> list[str]:
         return []
     steps = []
     if lost:
+        wrong = f"; in {below} it is below: the scores point the wrong way" if below else ""
         steps.append(
-            f"In {lost} of {numbered(total, 'cell')} elsewhere the AUC is not shown to be above chance: no "
-            "threshold and no recalibration helps there. Train with scans of that site, or do not use it there."
+            f"In {lost} of {numbered(total, 'cell')} elsewhere the AUC is not shown to be above chance{wrong}. A new "
+            "threshold or a recalibration does not mend a ranking: train or adapt with scans of that site (elsewhere "
+            "adapt), or do not use it there."
         )
     if above:
         steps.append(

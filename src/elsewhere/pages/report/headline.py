@@ -10,7 +10,7 @@ from elsewhere.pages.report.content import Record, Report, Study
 from elsewhere.pages.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
 from elsewhere.pages.report.words import count, estimate, interval, listed, signed, signed_ends, spaced
 from elsewhere.rows import ScoreRow
-from elsewhere.wording import numbered, verb
+from elsewhere.wording import decimals, numbered, verb
 
 NOTABLE_DROP = 0.05
 """A smaller difference of two mean AUCs is called small (the mark of Yu et al. 2022, external validation of 86
@@ -111,21 +111,27 @@ def difference(found: Sequence[Group], fell: Group | None, trainings: int) -> st
         return ""
     if fell is None:
         return (
-            f"The difference, home less elsewhere, is {signed(home.mean - away.mean)}; it has no interval of its own "
-            "here, so it cannot be set against sampling error."
+            f"The difference, {_name(home)} less elsewhere, is {signed(home.mean - away.mean)}; it has no interval of "
+            "its own here, so it cannot be set against sampling error."
         )
     once = trainings == 1
     held = "With one training of each network" if once else f"Over {count(trainings, 'training')} of each network"
     error = "sampling error of the patients" if once else "sampling error of the patients and the spread over trainings"
     ends = f"{signed(fell.mean)} (95\u00a0%: {signed_ends(fell.low, fell.high)})"
     if fell.low <= 0 <= fell.high:
-        return f"{held} the difference, home less elsewhere, is {ends}: within {error}."
+        return f"{held} the difference, {_name(home)} less elsewhere, is {ends}: within {error}."
     size = ", a small difference" if abs(fell.mean) < NOTABLE_DROP else ""
     side = "lower" if fell.mean > 0 else "higher"
+    much = f"{abs(fell.mean):.{decimals(fell.mean)}f}"
     return (
-        f"{held} discrimination is {abs(fell.mean):.2f} {side} elsewhere than at home{size}; home less elsewhere "
+        f"{held} discrimination is {much} {side} elsewhere than at {_name(home)}{size}; {_name(home)} less elsewhere "
         f"{ends}, beyond {error}."
     )
+
+
+def _name(home: Group) -> str:
+    """What the training side is called: home only where a network was trained on that site alone."""
+    return "home" if home.kin == "home" else "training sites"
 
 
 def same_networks(study: Study) -> str:
@@ -156,8 +162,8 @@ def against_chance(study: Study) -> str:
         )
         if times
     ]
-    cells_ = "the one cell" if total == 1 else f"the {total} cells"
-    return f"Of {cells_} elsewhere that have an interval, the AUC is {listed(parts)}."
+    cells_ = "the one cell elsewhere that has" if total == 1 else f"the {total} cells elsewhere that have"
+    return f"Of {cells_} an interval, the AUC is {listed(parts)}."
 
 
 def elsewhere(study: Study) -> list[ScoreRow]:
