@@ -272,7 +272,8 @@ def test_copies_and_repairs_are_counted_in_singular_and_plural(made: Folder) -> 
         ),
     ):
         made.audit.write_text(json.dumps(AUDIT | {"copies_left_out": copies, "repaired": repaired}), encoding="utf-8")
-        notes = assembly.study_of(made, identity_of(made)).left_out
+        *notes, truth = assembly.study_of(made, identity_of(made)).left_out
+        assert "is not beside these simulated sites any more" in truth
         assert [note.startswith(start) for note, start in zip(notes, words, strict=True)] == [True, True]
 
 

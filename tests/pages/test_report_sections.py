@@ -160,6 +160,14 @@ def test_lost_discrimination_is_not_called_a_loss_that_a_threshold_corrects(tmp_
     assert "all moves" in drop.local_sentence(a_study(drops=[DROP], local=[LOCAL]))
 
 
+def test_a_gain_that_only_some_moves_can_have_says_so() -> None:
+    large = replace(LOCAL, scans=100)
+    other = replace(LOCAL, site="C")
+    told = drop.local_sentence(a_study(local=[LOCAL, large, other]))
+    assert "with 10 labelled local scans −5" in told
+    assert "with 100 labelled local scans (1 of 2 moves have as many) " in told
+
+
 def test_several_trainings_keep_their_three_spreads_apart(tmp_path: Path) -> None:
     spread = {"seeds": 3, "mean": 0.75, "standard_deviation": 0.04, "smallest": 0.7, "largest": 0.8}
     ends = {"first": 0.8, "sampling_low": 0.7, "sampling_high": 0.9, "dropout_sd": 0.01}

@@ -32,6 +32,15 @@ def test_one_site_has_the_interval_of_the_auc():
     )
 
 
+def test_scores_that_point_the_wrong_way_are_not_called_chance():
+    labels, patients, sites, probabilities = network(3.0, 30, 60, 0)
+    found = judge_learned(labels, patients, sites, 1 - probabilities)
+    assert found.degenerate
+    assert "point the wrong way" in found.reasons[0]
+    assert "labels were exchanged" in found.reasons[0]
+    assert "chance" not in found.reasons[0]
+
+
 def test_a_constant_is_degenerate_for_both_reasons():
     labels, patients, sites, _ = network(2.0, 30, 60, 0)
     found = judge_learned(labels, patients, sites, np.full(labels.size, 0.31))

@@ -161,6 +161,12 @@ def _reasons(
     reasons = []
     if found is None:
         reasons.append(f"no site has both classes in the {scans}, so that its discrimination cannot be measured")
+    elif found[2] < 0.5:
+        auc, low, high = found
+        reasons.append(
+            f"its scores point the wrong way on the {scans} (AUC {auc:.2f}, 95 % interval {low:.2f} to {high:.2f}): "
+            "positive scans get the lower ones; look whether the labels were exchanged before anything is trained again"
+        )
     elif found[1] <= 0.5:
         auc, low, high = found
         reasons.append(

@@ -133,6 +133,7 @@ def find_subgroups(
     cut = {name: levels(name, values) for name, values in metadata.items()}
     unused = tuple(name for name, found in cut.items() if found is None)
     drawn: list[tuple[Subgroup, dict[str, Interval]]] = []
+    comparisons = 0
     for name, found in cut.items():
         if found is None:
             continue
@@ -143,13 +144,16 @@ def find_subgroups(
             inside = column == place
             here = _measures(scans.subset(inside))
             repeated = len(names) == 2 and place == 1  # the same two groups, compared the other way round
-            rest = {} if repeated else _measures(scans.subset(~inside))
-            gaps = {m: subtract(here[m], rest[m]) for m in here if m in rest}
+            if repeated:
+                gaps = {m: Interval(-g.estimate, -g.high, -g.low, g.method) for m, g in drawn[-1][1].items()}
+            else:
+                rest = _measures(scans.subset(~inside))
+                gaps = {m: subtract(here[m], rest[m]) for m in here if m in rest}
+                comparisons += len(gaps)
             people = count_groups(scans.patients[inside])
             counts = int(inside.sum()), people, int(scans.labels[inside].sum())
             shown = (here.get("AUC"), here.get("sensitivity"), here.get("specificity"))
             drawn.append((Subgroup(name, level, *counts, *shown), gaps))
-    comparisons = sum(len(gaps) for _, gaps in drawn)
     level_of_all = 1 - 0.05 / max(comparisons, 1)
     marked = []
     for group, gaps in drawn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(rows, cells, able, scores, findings)
     drops, local = losses(folder, rows, cells, able, scores)
+    roots = {site["name"]: site["root"] for site in settings["sites"]}
     return page.Study(
         name=settings["name"],
         protocol=protocol_words(settings),
@@ -143,7 +144,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
             *([f"Positive scans show {finding}."] if (finding := settings.get("finding")) else []),
             *settings["notes"],
         ],
-        left_out=_repaired(findings, settings["name"]),
+        left_out=[*_repaired(findings, settings["name"]), *_truth_gone(folder, settings["origin"], roots)],
         origin=settings["origin"],
         planted=settings["planted"],
         published=set(PAPER_SITES) <= {site["name"] for site in settings["sites"]},
@@ -223,6 +224,17 @@ def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[TieRow]:
                 yield from _ties_of(site["name"], json.loads(sidecar.read_text(encoding="utf-8")))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BadStudy(sidecar, f"is damaged ({error!r})", "Remove it, and simulate the site again") from error
+
+
+def _truth_gone(folder: Folder, origin: str, roots: Mapping[str, str]) -> list[str]:
+    """A sentence where the planted truth of simulated sites (name -> root) is no longer there."""
+    gone = [name for name, root in roots.items() if not Path(f"{folder.place(root)}.truth.json").is_file()]
+    if origin != "simulated" or not gone:
+        return []
+    return [
+        f"The planted truth of {', '.join(gone)} is not beside these simulated sites any more: what is planted, "
+        "and whether an advantage of one protocol is built in by them, cannot be shown."
+    ]
 
 
 def _ties_of(site: str, truth: dict[str, Any]) -> Iterable[TieRow]:

@@ -95,11 +95,13 @@ def local_sentence(study: Study) -> str:
     """What a new threshold, or a recalibration, from local scans would bring, where networks discriminate."""
     lost = {(r.model, r.site) for r in study.drops if not r.discriminates}
     kept, said = [r for r in study.local if (r.model, r.site) not in lost], []
+    moves = len({(r.model, r.site) for r in kept})
     for scans in sorted({r.scans for r in kept}):
         rows = [(r.as_is, r.rethresholded, r.recalibrated) for r in kept if r.scans == scans]
         plain, again, calibrated = (sum(values) / len(rows) for values in zip(*rows, strict=True))
+        some = f" ({len(rows)} of {moves} moves have as many)" if len(rows) < moves else ""
         said.append(
-            f"with {scans} labelled local scans {signed(100 * (again - plain), 0)} by a new threshold and "
+            f"with {scans} labelled local scans{some} {signed(100 * (again - plain), 0)} by a new threshold and "
             f"{signed(100 * (calibrated - plain), 0)} by recalibration"
         )
     left = len({(r.model, r.site) for r in study.local} & lost)
