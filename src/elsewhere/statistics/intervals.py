@@ -168,8 +168,8 @@ def _acceleration(labels: Ints, groups: Ints, scores: Floats) -> float:
 def wilson_ends(share: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's (1927) score interval of a share of `trials` independent trials, which may be an effective number.
 
-    >>> [round(end, 3) for end in wilson_ends(81 / 263, 263)]
-    [0.255, 0.366]
+    >>> tuple(round(end, 3) for end in wilson_ends(81 / 263, 263))
+    (0.255, 0.366)
     """
     z2 = z_value(level) ** 2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)

@@ -170,8 +170,8 @@ def subtract(first: Interval, second: Interval) -> Interval:
     """First minus second of two independent estimates (square-and-add: Newcombe 1998, method 10; Zou & Donner 2008).
 
     >>> found = subtract(Interval(0.8, 0.7, 0.9, ""), Interval(0.6, 0.5, 0.7, ""))
-    >>> [round(v, 3) for v in (found.low, found.estimate, found.high)]
-    [0.059, 0.2, 0.341]
+    >>> tuple(round(v, 3) for v in (found.low, found.estimate, found.high))
+    (0.059, 0.2, 0.341)
     """
     gap = first.estimate - second.estimate
     down = np.hypot(first.estimate - first.low, second.high - second.estimate)

@@ -67,8 +67,8 @@ def site_aucs(labels: ArrayLike, patients: ArrayLike, scores: Mapping[str, Array
         ValueError: no model, one class only, NaN, lengths that differ.
 
     >>> found = site_aucs([0, 0, 0, 1, 1, 1], range(6), {"A": [1, 2, 4, 3, 5, 6], "B": [2, 4, 3, 1, 6, 5]})
-    >>> [round(auc, 2) for auc in found.aucs], round(found.covariance[0][1], 3)
-    ([0.89, 0.67], 0.037)
+    >>> tuple(round(auc, 2) for auc in found.aucs), round(float(np.array(found.covariance)[0, 1]), 3)
+    ((0.89, 0.67), 0.037)
     """
     truth = check_labels(labels)
     groups = check_groups(patients, truth.size)

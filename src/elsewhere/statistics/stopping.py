@@ -150,8 +150,8 @@ def boundaries(shares: tuple[float, ...], alpha: float = ALPHA) -> tuple[float, 
         shares: of the cap that is labelled at each look, rising, above 0 and at most 1.
         alpha: error of all looks together, both sides.
 
-    >>> [round(b, 2) for b in boundaries((0.2, 0.4, 0.6, 0.8, 1.0))]
-    [2.44, 2.43, 2.41, 2.4, 2.39]
+    >>> tuple(round(b, 2) for b in boundaries((0.2, 0.4, 0.6, 0.8, 1.0)))
+    (2.44, 2.43, 2.41, 2.4, 2.39)
     """
     first = float(-ndtri(spent(shares[0], alpha) / 2))
     found, edge = [first], first * shares[0] ** 0.5
