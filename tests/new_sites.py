@@ -14,6 +14,33 @@ from elsewhere.scans.volume import Volume
 ENDS = {"volumes": ".nii.gz", "images": ".tif"}
 
 
+ONE_SITE_STUDY = """
+protocol = "paper"
+[sites.Here]
+kind = "dicom"
+root = "{root}"
+[network]
+input = [4, 16, 16]
+filters = [2, 4]
+kernels = [[3, 3, 3], [3, 3, 3]]
+pools = [[2, 4, 4]]
+dense = [8]
+groups = 1
+dense_groups = 1
+[training]
+iterations = 4
+validate_every = 2
+save_every = 2
+threads = 1
+tensorboard = false
+[prediction]
+passes = 2
+stride = 2
+[evaluation]
+resamples = 20
+"""
+"""A study that trains a tiny network on one site, at `root`."""
+
 UIDS = ("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID")
 
 

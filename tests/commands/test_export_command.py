@@ -24,33 +24,7 @@ from elsewhere.studies.exported import NAMES, read_model, write_model
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.known_model import Adjustment, trained_model
 from elsewhere.studies.records import usable_rows
-from new_sites import write_new_site, write_secret_site
-
-STUDY = """
-protocol = "paper"
-[sites.Here]
-kind = "dicom"
-root = "{root}"
-[network]
-input = [4, 16, 16]
-filters = [2, 4]
-kernels = [[3, 3, 3], [3, 3, 3]]
-pools = [[2, 4, 4]]
-dense = [8]
-groups = 1
-dense_groups = 1
-[training]
-iterations = 4
-validate_every = 2
-save_every = 2
-threads = 1
-tensorboard = false
-[prediction]
-passes = 2
-stride = 2
-[evaluation]
-resamples = 20
-"""
+from new_sites import ONE_SITE_STUDY, write_new_site, write_secret_site
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +65,7 @@ def test_no_patient_id_path_or_uid_is_inside(tmp_path: Path) -> None:
     root = tmp_path / "hospital-secret-folder" / "ct"
     secrets = write_secret_site(root)
     file = tmp_path / "study.toml"
-    file.write_text(STUDY.format(root=root))
+    file.write_text(ONE_SITE_STUDY.format(root=root))
     folder = Folder(tmp_path / "run-secret-folder")
     run_study(file, folder, workers=1)
     write_model(tmp_path / "model.zip", trained_model(folder.root, "Here"))

@@ -19,31 +19,7 @@ from elsewhere.studies.folder import Folder
 from elsewhere.studies.kit import kit_network, make_kit, read_kit
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.records import read_identity, read_scores
-from new_sites import write_secret_site
-
-STUDY = """
-protocol = "paper"
-sites.Here = {{ kind = "dicom", root = "{root}" }}
-[network]
-input = [4, 16, 16]
-filters = [2, 4]
-kernels = [[3, 3, 3], [3, 3, 3]]
-pools = [[2, 4, 4]]
-dense = [8]
-groups = 1
-dense_groups = 1
-[training]
-iterations = 4
-validate_every = 2
-save_every = 2
-threads = 1
-tensorboard = false
-[prediction]
-passes = 2
-stride = 2
-[evaluation]
-resamples = 20
-"""
+from new_sites import ONE_SITE_STUDY, write_secret_site
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +77,7 @@ def test_it_holds_the_models_and_their_thresholds(study: Path, kit: Path) -> Non
 def test_no_patient_id_path_uid_or_score_is_inside(tmp_path: Path) -> None:
     """A study whose ids cannot stand in a file by chance; every byte of its kit is looked through, packed and not."""
     secrets = write_secret_site(tmp_path / "hospital-secret-folder" / "ct")
-    (tmp_path / "study.toml").write_text(STUDY.format(root=tmp_path / "hospital-secret-folder" / "ct"))
+    (tmp_path / "study.toml").write_text(ONE_SITE_STUDY.format(root=tmp_path / "hospital-secret-folder" / "ct"))
     folder = Folder(tmp_path / "run-secret-folder")
     run_study(tmp_path / "study.toml", folder, workers=1)
     make_kit(folder, [], "", tmp_path / "kit.zip")

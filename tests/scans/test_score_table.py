@@ -225,6 +225,9 @@ def test_a_threshold_that_calls_every_scan_alike_is_told(tmp_path: Path) -> None
         assert told == [
             f"The threshold {threshold:g} calls all 24 scored scans {kind}: is it on the scale of the scores?"
         ]
+    logits = {**BASE, "score": [8 * s - 4 for s in SCORES]}
+    assert not said_of_calls(read(tmp_path, logits, scale="logit", threshold=-1))
+    assert "calls all 24 scored scans negative" in said_of_calls(read(tmp_path, logits, scale="logit", threshold=9))[0]
     told = said_of_calls(read(tmp_path, rows, scale="lower-is-sicker", threshold=50))
     assert "calls all 24 scored scans positive" in told[0]
     assert not said_of_calls(read(tmp_path, rows, scale="lower-is-sicker", threshold=5))

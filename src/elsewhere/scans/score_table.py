@@ -137,8 +137,10 @@ def read_score_table(
     if threshold is not None and not (np.isfinite(threshold) and low <= threshold <= high):
         what = f"the threshold {threshold:g} lies outside its scale, {scale_read} ({low:g} to {high:g})"
         raise BadTable(where, what, "Give --threshold as the product's scores are, and --scale what they are")
+    point = None
     if threshold is not None:
-        remarks += _check_threshold(threshold, score, scale_read, where)
+        point = float(on_scale(np.array([threshold]), scale_read)[0])
+        remarks += _check_threshold(threshold, score[np.isfinite(score)] >= point, scale_read, where)
     label = np.full(lines.size, UNKNOWN_LABEL)
     if "label" in texts and not (lenient and not any(texts["label"])):
         label = parse_labels(texts["label"], names["label"], positive, joined or at)
@@ -165,7 +167,7 @@ def read_score_table(
         metadata=_without_labels(metadata, label, names, given, at, remarks),
         scale=scale_read,
         stated=scale is not None,
-        threshold=None if threshold is None else on_scale(np.array([threshold]), scale_read)[0],
+        threshold=point,
         remarks=tuple(remarks),
     )
     _check(table, lenient)
@@ -218,16 +220,15 @@ def _taken_as_negative(texts: Sequence[str], label: NDArray[np.int64], positive:
     return [f"Taken as negative, because only {positive!r} is positive: {told or 'none'}{more}."]
 
 
-def _check_threshold(threshold: float, scores: NDArray[np.float64], scale: Scale, where: Path | str) -> list[str]:
-    """A remark where a threshold calls every scan alike: it may be on another scale than the scores.
+def _check_threshold(threshold: float, called: NDArray[np.bool_], scale: Scale, where: Path | str) -> list[str]:
+    """A remark where a threshold calls every scored scan (`called`, (scans,)) alike: it may be on another scale.
 
     Raises:
         BadTable: on a scale of percent, a threshold up to 1 that all but a few scores reach: a fraction, it seems.
     """
-    known = scores[np.isfinite(scores)]
-    if not known.size:
+    if not called.size:
         return []
-    calls = np.mean(known >= {"percent": threshold / 100, "lower-is-sicker": -threshold}.get(scale, threshold))
+    calls = called.mean()
     if scale == "percent" and threshold <= 1 and calls >= NEARLY_ALL:
         what = (
             f"the threshold {threshold:g} is {threshold:g} % on its scale, percent: {calls:.0%} of the scores reach it"
@@ -237,7 +238,7 @@ def _check_threshold(threshold: float, scores: NDArray[np.float64], scale: Scale
         return []
     kind = "positive" if calls else "negative"
     return [
-        f"The threshold {threshold:g} calls all {known.size} scored scans {kind}: is it on the scale of the scores?"
+        f"The threshold {threshold:g} calls all {called.size} scored scans {kind}: is it on the scale of the scores?"
     ]
 
 

@@ -51,6 +51,7 @@ from elsewhere.statistics.scored import Scored, discrimination
 from elsewhere.statistics.verdict_rule import (
     CHANCE,
     EXIT_CODES,
+    HOLDS,
     LEAST_PATIENTS,
     OPTIONS,
     SEEN,
@@ -204,7 +205,7 @@ def count_unanswered(
         shares: AUC, sensitivity and specificity, were each scan without an answer wrong.
         scans: how many have no answer.
     """
-    if answer.action not in {"nothing", "recalibrate"}:
+    if answer.action not in HOLDS:
         return answer
     missed = [(r, here) for r in requirements if (here := shares.get(r.measure)) and here.low < r.limit]
     if not missed:

@@ -15,20 +15,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from elsewhere.statistics.acceptance import at_level
+from elsewhere.statistics.adaptation import clustered_mean
 from elsewhere.statistics.columns import Floats, Ints
 from elsewhere.statistics.intervals import LEVEL, Interval
 from elsewhere.statistics.product_sites import SiteRow
 from elsewhere.statistics.requirements import Measure, Requirement
 from elsewhere.statistics.scored import Scored
 from elsewhere.statistics.subgroups import Subgroup
-from elsewhere.statistics.verdict_rule import Answer, brief
+from elsewhere.statistics.verdict_rule import HOLDS, Answer, brief
 from elsewhere.wording import numbered
-
-HOLDS = ("nothing", "recalibrate")
-"""Actions that say that a product works."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +133,13 @@ def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: S
 
 
 def over_patients(right: Floats, patients: Ints) -> Interval:
-    """Mean over patients of each one's share of right decisions (scans,), with a t-interval over patients.
+    """Mean over patients of each one's share of right decisions (scans,), within 0 to 1 (`clustered_mean`).
 
-    >>> found = over_patients(np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1]))
-    >>> found.estimate
+    >>> over_patients(np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1])).estimate
     0.5
     """
-    _, place = np.unique(patients, return_inverse=True)
-    own = np.bincount(place, right) / np.bincount(place)
-    middle, many = float(own.mean()), own.size
-    if many < 2:
-        return Interval(middle, 0.0, 1.0, "unknown: one patient")
-    half = float(t.ppf(0.5 + LEVEL / 2, many - 1) * own.std(ddof=1) / many**0.5)
-    return Interval(middle, max(middle - half, 0.0), min(middle + half, 1.0), "mean over patients, t")
+    found = clustered_mean(right, patients)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def doubt_silent_sites(answer: Answer, silent: Mapping[str, int]) -> Answer:

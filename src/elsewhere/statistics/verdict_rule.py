@@ -45,6 +45,9 @@ Action = Literal[
     "nothing", "re-threshold", "recalibrate", "adapt", "do not use", "not learned", "cannot tell", "estimate only"
 ]
 
+HOLDS: tuple[Action, ...] = ("nothing", "recalibrate")
+"""Actions that say that the decisions hold."""
+
 EXIT_CODES: dict[Action, int] = {
     "nothing": 0,
     "re-threshold": 10,

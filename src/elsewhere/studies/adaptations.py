@@ -172,7 +172,7 @@ def _bench(model: KnownModel, scans: AdaptingScans, plan: AdaptPlan, target: Pat
     home = tuple(scans.part("replay"))
     stride = model.settings.prediction.stride
     settings = replace(plan.settings, accelerator=_accelerator(model))
-    return Bench(target, stem, model.settings.sample, stride, settings, home, record)
+    return Bench(target, stem, model.checkpoint, model.settings.sample, stride, settings, home, record)
 
 
 def _accelerator(model: KnownModel) -> Accelerator:

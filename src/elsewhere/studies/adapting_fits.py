@@ -19,7 +19,7 @@ from elsewhere.model.adapting import AdaptingSettings, Way, adapt_network, needs
 from elsewhere.model.batch import predict_many, side_by_side
 from elsewhere.model.cuda import device_of
 from elsewhere.model.features import Features, compute_features
-from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.network import Network, load_checkpoint
 from elsewhere.model.sample import Case, Read, SampleSettings, seed_of
 from elsewhere.stages import stage
 from elsewhere.studies.adapting_scans import AdaptingScan, reader_of
@@ -79,6 +79,7 @@ class Bench:
     Attributes:
         folder: where they are kept.
         stem: checkpoint of the network as it is.
+        checkpoint: SHA-256 of its weights.
         sample: how scans become its inputs.
         stride: slices from one window to the next.
         settings: of the fits.
@@ -88,6 +89,7 @@ class Bench:
 
     folder: Path
     stem: Path
+    checkpoint: str
     sample: SampleSettings
     stride: int
     settings: AdaptingSettings
@@ -96,7 +98,6 @@ class Bench:
 
     def key(self, fit: Fit) -> str:
         """Of a fit: of everything that it depends on."""
-        sha = read_checkpoint_record(self.stem)["sha256"]
         home = [scan.identity for scan in self.home] if fit.way == "all+replay" else []
         inputs = [scan.identity for scan in fit.fitted], [scan.identity for scan in fit.asked], home
         settings = {name: v for name, v in asdict(self.settings).items() if name != "accelerator"}
@@ -110,7 +111,7 @@ class Bench:
             settings,
             str(torch.__version__),
         ]
-        return key("adapted fits", sha, *own, *inputs)
+        return key("adapted fits", self.checkpoint, *own, *inputs)
 
     def table(self, fit: Fit) -> Path:
         """File that keeps its scores."""
@@ -118,9 +119,8 @@ class Bench:
 
     def features(self, scans: Sequence[AdaptingScan]) -> Path:
         """File that keeps the features of some scans."""
-        sha = read_checkpoint_record(self.stem)["sha256"]
         own = [asdict(self.sample), self.stride, self.settings.views, self.settings.seed]
-        name = key("features", sha, *own, [[*scan.identity, scan.part] for scan in scans])
+        name = key("features", self.checkpoint, *own, [[*scan.identity, scan.part] for scan in scans])
         return self.folder / "features" / f"{name}.safetensors"
 
 

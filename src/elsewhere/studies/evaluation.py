@@ -29,7 +29,7 @@ from elsewhere.statistics.evaluation import ProductRows, Section, evaluate_produ
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.stopping import Stop, StopRule, look, reading_order
 from elsewhere.statistics.verdict import DISCLAIMER
-from elsewhere.statistics.verdict_rule import EXIT_CODES, Answer
+from elsewhere.statistics.verdict_rule import EXIT_CODES, HOLDS, Answer
 from elsewhere.statistics.versus import PairedRows, Versus, compare_versions, version_record
 from elsewhere.wording import numbered
 
@@ -121,7 +121,7 @@ def evaluate_table(
         raise BadTable(table.where, "no finding has a scan with both a score and a label", "Give some scans both")
     if stop is not None and (stop.state == "cap" or stop.caution):
         sections = tuple(_left_open(s, stop) for s in sections)
-    silent = silent_parts(table)
+    silent = silent_parts(table, [kept for _, kept in parts])
     for remark in silent:
         engine.say(remark, "Not judged:", "yellow")
     code = exit_code([s.answer for s in sections], [c for s in sections for c in s.claims])
@@ -223,7 +223,7 @@ def _write_next(table: ScoreTable, rows: NDArray[np.int64], file: Path) -> None:
 
 def _left_open(section: Section, stop: Stop) -> Section:
     """A verdict that stands on a fixed number of scans is no verdict where looks before the cap left it open."""
-    if section.answer.action not in {"nothing", "recalibrate"}:
+    if section.answer.action not in HOLDS:
         return section
     words = f"{stop.sentence} The intervals below are those of a single look, which these labels did not have."
     advice = "State a lower requirement before you see more, or test it on new scans with a larger --cap."
@@ -247,10 +247,14 @@ def parts_of(table: ScoreTable) -> list[tuple[str, NDArray[np.bool_]]]:
     return [(n, kept) for n, kept in masks if (np.isfinite(table.score[kept]) & (table.label[kept] >= 0)).any()]
 
 
-def silent_parts(table: ScoreTable) -> list[str]:
-    """A sentence for each finding or version of which no scan has both a score and a label: nothing is known of it."""
-    judged = np.any([kept for _, kept in parts_of(table)], axis=0) if len(table.scan) else np.zeros(0, bool)
-    rows = zip(table.finding, table.version, judged, strict=True)
+def silent_parts(table: ScoreTable, judged: Sequence[NDArray[np.bool_]]) -> list[str]:
+    """A sentence for each finding or version of which no scan has both a score and a label: nothing is known of it.
+
+    Args:
+        table: all rows.
+        judged: rows (a mask) of each part that has such a scan, one part at least.
+    """
+    rows = zip(table.finding, table.version, np.any(judged, axis=0), strict=True)
     left = Counter(" · ".join(p for p in (f, v) if p) for f, v, known in rows if not known)
     return [
         f"{name or 'the rest'}: {numbered(many, 'row')}, and not one with both a score and a label."
