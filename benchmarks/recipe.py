@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from elsewhere import engine
-from elsewhere.commands.demo import FINEST, MATRIX, QUICK_PATIENTS, study_text
+from elsewhere.commands.demo import FINEST, MATRIX, study_text
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.model import training
 from elsewhere.model.batch import predict_many
@@ -35,6 +35,7 @@ from elsewhere.studies.records import usable_rows
 from elsewhere.studies.trainings import checkpoint_record
 
 SITES = ("UTSW", "CC-CCII", "COVID-CTset")
+PATIENTS = {"UTSW": 150, "CC-CCII": 120, "COVID-CTset": 100, "MosMedData": 30}
 PLAIN: dict[str, Any] = {
     "balanced_classes": False, "select": "accuracy", "schedule": "constant", "weight_decay": 0.0, "warm_up": 0,
     "clip": 0.0, "ema": 0.0,
@@ -59,7 +60,7 @@ def main(folder: Path, seeds: list[int]) -> None:
     tasks = []
     for seed in seeds:
         place = folder / str(seed)
-        sites = tuple(replace(site, patients=QUICK_PATIENTS[site.name]) for site in default_sites())
+        sites = tuple(replace(site, patients=PATIENTS[site.name]) for site in default_sites())
         write_sites(Simulation(seed, MATRIX, FINEST, sites), place / "sites", engine.run)
         file = place / "harmonised.toml"
         file.write_text(study_text("harmonised", seed, quick=True), encoding="utf-8")

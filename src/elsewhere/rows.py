@@ -153,6 +153,7 @@ class LearnedRow:
         model: its name.
         degenerate: whether nothing may be concluded from its scores.
         auc, auc_low, auc_high, accuracy, majority, spread, scans, reasons, remarks, detectable: as in `Learned`.
+        checks, by_chance: the same.
         made_from: key of the predictions; None in tables of early versions.
     """
 
@@ -169,6 +170,8 @@ class LearnedRow:
     remarks: tuple[str, ...] = field(metadata=column(as_lines=True))
     detectable: float | None = None
     made_from: str | None = None
+    checks: int = 0
+    by_chance: float | None = None
 
     @property
     def learned(self) -> Learned:

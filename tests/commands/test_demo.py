@@ -110,8 +110,8 @@ SINGLE = ("UTSW", "CC-CCII", "COVID-CTset")
 def test_the_quick_way_ends_with_networks_that_learned(tmp_path: Path) -> None:
     demo(tmp_path, quick=True)
     _check_the_page(tmp_path, models=3)
-    homes = [auc for protocol in PROTOCOLS for auc in _check_the_networks(tmp_path / protocol)]
-    assert mean(homes) >= 0.75  # fewer patients and iterations than the full demo
+    for protocol in PROTOCOLS:  # the full demo's single-site networks
+        assert mean(_check_the_networks(tmp_path / protocol)) >= 0.85
     findings = json.loads((tmp_path / "paper" / "audit.json").read_text())
     assert any("MosMedData has only positive scans" in sentence for sentence in findings["warnings"])
     truth = list(csv.DictReader((tmp_path / "sites" / "MosMedData.truth.csv").read_text().splitlines()))

@@ -118,6 +118,13 @@ def test_recalibrate_where_the_log_odds_are_shifted() -> None:
     assert found.decomposition.calibration.low > 0.1
 
 
+@pytest.mark.parametrize(("prevalence", "action"), [(0.5, "recalibrate"), (0.53, "recalibrate"), (0.05, "nothing")])
+def test_an_enriched_set_does_not_say_whether_probabilities_hold(prevalence, action) -> None:
+    found = _judge(_scans(2000, 2.5, 3, slope=4), prevalence=prevalence)
+    assert found.action == action
+    assert any("another share of positives shifts" in step for step in found.rule) == (action == "nothing")
+
+
 def test_where_the_decisions_hold_a_recalibration_is_for_the_probabilities_alone() -> None:
     found = _judge(_scans(2000, 2.5, 3, slope=4))
     assert (found.action, found.headline) == (

@@ -168,6 +168,30 @@ def test_sites_are_compared_within():
     assert apart.unmeasured == ("sensitivity", "specificity")
 
 
+def test_an_auc_that_is_equal_within_sites_is_equal():
+    rows = versions(200)
+    sites = np.repeat(["A", "B"], 100).tolist()
+    moved = replace(rows, sites=sites, new=np.where(np.array(sites) == "A", rows.old, rows.old + 3))
+    auc = measure(compare_versions(moved, 0.05), "discrimination")
+    assert (auc.status, auc.difference.low, auc.difference.high) == ("not worse", 0.0, 0.0)
+    assert measure(compare_versions(replace(moved, sites=None), 0.05), "discrimination").status != "not worse"
+
+
+@pytest.mark.parametrize("margin", [None, 0.05])
+def test_few_patients_show_no_difference_however_many_their_scans(margin):
+    rows = versions(400, drop=2.0)
+    few = replace(rows, patients=np.where(rows.labels == 1, np.arange(400) % 6, np.arange(400)))  # three positive
+    enough = replace(rows, patients=np.where(rows.labels == 1, np.arange(400) % 20, np.arange(400)))  # ten
+    for name in ("discrimination", "sensitivity"):
+        assert measure(compare_versions(few, margin), name).status == "too few"
+        assert "too few patients to tell (3; 10 are the least)" in measure(compare_versions(few, margin), name).sentence
+        assert measure(compare_versions(enough, margin), name).status in {"lower", "worse"}
+    assert measure(compare_versions(few, margin), "specificity").status in {"lower", "worse"}
+    found = compare_versions(few)
+    assert "Too few patients to tell in discrimination (AUC), sensitivity" in found.headline
+    assert compare_versions(replace(few, new=few.old, new_calls=few.old_calls), 0.05).outcome == "not worse"
+
+
 def test_patients_are_the_unit():
     one, many = versions(scans=400), versions(scans=400, patients=np.arange(400) // 10)
     widths = [measure(compare_versions(r), "discrimination").difference for r in (one, many)]

@@ -29,7 +29,6 @@ from elsewhere.studies.learned import say_unlearned
 from elsewhere.studies.results import StudyResult
 
 PATIENTS = {"UTSW": 260, "CC-CCII": 200, "COVID-CTset": 150, "MosMedData": 60}
-QUICK_PATIENTS = {"UTSW": 150, "CC-CCII": 120, "COVID-CTset": 100, "MosMedData": 30}
 LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset", "MosMedData": "mosmeddata"}
 COUNTRIES = {"UTSW": "USA", "CC-CCII": "China", "COVID-CTset": "Iran", "MosMedData": "Russia"}
 MATRIX, FINEST = 96, 6.0  # pixels a side; the finest slice distance in mm
@@ -80,7 +79,7 @@ dropblock = 0.0
 dropout = 0.05
 
 [training]
-iterations = {iterations}
+iterations = 320
 batch = 4
 learning_rate = 5e-4
 balanced_classes = true
@@ -113,9 +112,7 @@ class Steps:
 
 def demo(
     out: Annotated[Path | None, typer.Argument(help="Folder for it all [runs/demo, runs/demo-quick].")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Three single-site models on fewer patients, no shifts.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The three single-site models only, no shifts.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Another seed: other patients, other trainings.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each network, for the spread between them.")] = 1,
     workers: Workers = None,
@@ -141,8 +138,7 @@ def run_demo(
     Raises:
         ElsewhereError: as the steps.
     """
-    patients = QUICK_PATIENTS if quick else PATIENTS
-    sites = tuple(replace(site, patients=patients[site.name]) for site in default_sites())
+    sites = tuple(replace(site, patients=PATIENTS[site.name]) for site in default_sites())
     steps.simulate(Simulation(seed, MATRIX, FINEST, sites), out / "sites", partial(engine.run, workers=workers))
     files = {protocol: out / f"{protocol}.toml" for protocol in ("paper", "harmonised")}
     for protocol, file in files.items():
@@ -180,7 +176,6 @@ def study_text(protocol: str, seed: int, quick: bool, seeds: int = 1) -> str:
         seeds=f"\nseeds = {list(range(seed, seed + seeds))}  # of the trainings" if seeds > 1 else "",
         planted=json.dumps([PLANTED, *map(in_words, default_sites()), WITHOUT_TIES], ensure_ascii=False),
         combinations=SINGLE if quick else '"paper"',
-        iterations=240 if quick else 320,
     )
     sites = [
         f'\n[sites.{n}]\nkind = "{k}"\nroot = "sites/{n}"\ncountry = "{COUNTRIES[n]}"\n' for n, k in LAYOUTS.items()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elsewhere.model.sample import Case
 from elsewhere.model.settings import Select
+from elsewhere.statistics.selected import Selected, chance_of_selection
 
 ARGMAX = 0.5  # of two classes the more probable one
 EDGE = 1e-12  # probabilities are kept so far from 0 and 1, as in the statistics of recalibration
@@ -147,6 +148,45 @@ def describe_selection(
         "balanced": balanced,
     }
     return found | {"warnings": _warnings(found, kept, checks[-1], cases, balanced=balanced)}
+
+
+def by_chance(
+    checks: Sequence[Check],
+    select: Select,
+    cases: Sequence[Case],
+    probabilities: Sequence[NDArray[np.float64]],
+    *,
+    balanced: bool,
+) -> Selected:
+    """How often the best of these checks has the kept one's AUC by chance (`chance_of_selection`).
+
+    Args:
+        checks: all validations.
+        select: the option.
+        cases: the validation scans.
+        probabilities: of the validation scans at every check, (scans,) each; fewer than checks where an earlier
+            version began the training: then it cannot be said.
+        balanced: whether batches are class-balanced.
+    """
+    if len(probabilities) != len(checks):
+        return Selected(len(checks), None)
+    return chance_of_selection(
+        [case.label for case in cases],
+        [case.patient for case in cases],
+        [case.site for case in cases],
+        np.stack(probabilities),
+        checks.index(best_check(checks, select)),
+        criterion(checks, select),
+        balanced=balanced,
+    )
+
+
+def chosen_among(record: Mapping[str, Any]) -> Selected | None:
+    """The choice of weights that a checkpoint's record tells of; None where it tells nothing."""
+    if "by_chance" in record:
+        return Selected(**record["by_chance"])
+    checks = record.get("selection", {}).get("checks")
+    return None if checks is None else Selected(int(checks), None)
 
 
 def _warnings(

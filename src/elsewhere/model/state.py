@@ -9,12 +9,14 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ except ImportError:  # as on Windows
     fcntl = None  # type: ignore[assignment]
 
 UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # as some shared file systems answer
+CHECKED = "validation.probabilities"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's Adam keeps of each parameter, besides the step
 
 
@@ -43,6 +46,7 @@ class State:
         best_iteration: after which the kept model was validated; 0 for none yet.
         loss_sum: of the training losses since the last row of the curves.
         curves: one check per validation.
+        probabilities: of the validation scans at every check, (scans,) each; fewer where an earlier version began.
     """
 
     job: dict[str, Any]
@@ -50,6 +54,7 @@ class State:
     best_iteration: int = 0
     loss_sum: float = 0.0
     curves: list[Check] = field(default_factory=list)
+    probabilities: list[NDArray[np.float64]] = field(default_factory=list)
 
 
 def save_state(
@@ -74,12 +79,15 @@ def save_state(
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": moments[name] for name in MOMENTS}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    content = save(tensors, metadata={"state": json.dumps({"checksum": PLACE, **asdict(state)})})
+    if state.probabilities:
+        tensors[CHECKED] = torch.from_numpy(np.stack(state.probabilities))
+    fields = {name: value for name, value in vars(state).items() if name != "probabilities"}
+    content = save(tensors, metadata={"state": json.dumps({"checksum": PLACE, **fields})})
     write_whole(path, partial(write_sealed, content=content))
 
 
 def read_state(path: Path) -> State | None:
-    """A state without its tensors; None where there is none.
+    """A state without its weights and moments; None where there is none.
 
     Raises:
         BadCheckpoint: the file is damaged, or was written by a version whose states had no checksum.
@@ -89,6 +97,7 @@ def read_state(path: Path) -> State | None:
     try:
         with safe_open(path, framework="pt") as file:
             fields = dict(json.loads(file.metadata()["state"]))
+            checked = list(file.get_tensor(CHECKED).numpy()) if CHECKED in file.keys() else []  # noqa: SIM118
         checksum = fields.pop("checksum", None)
         whole = is_sealed_file(path, checksum)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -101,7 +110,7 @@ def read_state(path: Path) -> State | None:
         )
     if not whole:
         raise _damaged(path, "its content does not fit its checksum")
-    return State(**{**fields, "curves": [Check(*row) for row in fields["curves"]]})
+    return State(**{**fields, "curves": [Check(*row) for row in fields["curves"]], "probabilities": checked})
 
 
 def _damaged(path: Path, why: str) -> BadCheckpoint:

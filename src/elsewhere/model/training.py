@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,7 +37,7 @@ from elsewhere.model.network import (
 )
 from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, SampleSettings, hash_cases, seed_of
-from elsewhere.model.selection import WORDS, best_check, criterion, describe_selection, score_check
+from elsewhere.model.selection import WORDS, best_check, by_chance, criterion, describe_selection, score_check
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.stages import stage
 
@@ -203,12 +204,14 @@ def _launch(job: Job, state: State) -> None:
     several = job.settings.devices > 1
     cluster = any(name in os.environ for name in ("LOCAL_RANK", "SLURM_PROCID"))
     auto = "cuda" if torch.cuda.is_available() else "cpu"
-    fabric = Fabric(
-        accelerator=auto if job.settings.accelerator == "auto" else job.settings.accelerator,
-        devices=job.settings.devices,
-        precision=job.settings.precision,
-        strategy=("ddp" if cluster else "ddp_fork") if several else "auto",
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `srun` command is available")  # one process needs none
+        fabric = Fabric(
+            accelerator=auto if job.settings.accelerator == "auto" else job.settings.accelerator,
+            devices=job.settings.devices,
+            precision=job.settings.precision,
+            strategy=("ddp" if cluster else "ddp_fork") if several else "auto",
+        )
     if several:
         fabric.launch(_run, job, state)
     else:
@@ -320,13 +323,14 @@ def _validate(run: _Run) -> None:
     balanced = job.settings.balanced_classes
     check = score_check(state.iteration, state.loss_sum / since, job.validation, probabilities, balanced=balanced)
     state.curves.append(check)
+    state.probabilities.append(probabilities)
     state.loss_sum = 0.0
     state.best_iteration = best_check(state.curves, job.settings.select).iteration
     if run.curves:
         if state.best_iteration == state.iteration:
             save_checkpoint(job.stem, run.validated, _describe(job, state))
         elif state.iteration == job.settings.iterations:
-            amend_checkpoint(job.stem, selection=_selection(job, state))
+            amend_checkpoint(job.stem, selection=_selection(job, state), **_by_chance(job, state))
         run.curves.add(state.curves)
 
 
@@ -361,6 +365,7 @@ def _describe(job: Job, state: State) -> dict[str, Any]:
         "iteration": state.best_iteration,
         "validation_accuracy": selection["kept"]["accuracy"],
         "selection": selection,
+        **_by_chance(job, state),
         **({"start": job.start.identity()} if job.start else {}),
     }
 
@@ -368,6 +373,16 @@ def _describe(job: Job, state: State) -> dict[str, Any]:
 def _selection(job: Job, state: State) -> dict[str, Any]:
     settings = job.settings
     return describe_selection(state.curves, settings.select, job.validation, balanced=settings.balanced_classes)
+
+
+def _by_chance(job: Job, state: State) -> dict[str, Any]:
+    """Of the finished training: until then the choice is not made."""
+    settings = job.settings
+    if state.iteration < settings.iterations:
+        return {}
+    balanced = settings.balanced_classes
+    found = by_chance(state.curves, settings.select, job.validation, state.probabilities, balanced=balanced)
+    return {"by_chance": asdict(found)}
 
 
 def _text(job: Job, state: State) -> str:

@@ -35,6 +35,7 @@ from elsewhere.statistics.decision import ARGMAX, OperatingPoint, fit_recalibrat
 from elsewhere.statistics.decomposition import local_gain
 from elsewhere.statistics.intervals import LEVEL, Interval, binormal_variance, score_ends, wilson_ends, z_value
 from elsewhere.statistics.local_threshold import choose_local_threshold, cross_fitted_decisions
+from elsewhere.statistics.predictive import enriched_words
 from elsewhere.statistics.requirements import (
     MOST_SCANS,
     Measure,
@@ -68,9 +69,6 @@ WORSE_THAN_BEFORE = 14
 """Exit code where an update is worse than the version before by more than the stated margin."""
 SEVERITY = (0, 20, 30, 10, 11, 12, WORSE_THAN_BEFORE, NOT_AS_CLAIMED)
 """Exit codes from best to worst: of several findings the worst counts."""
-
-ALIKE_ODDS = 0.2
-"""Log-odds of two prevalences that differ by less are the same."""
 
 ALIKE = 1e-6
 """Scores that differ by less than this part of their size are the same."""
@@ -141,23 +139,13 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
         return Answer("cannot tell", words, "Give its threshold with --threshold, or a column `call`.", tuple(steps))
     surely = [r for r in decisions if r.status == "not met"]
     if all_met(requirements):
-        return _accepted(t, seen, requirements, steps, probability and _as_here(t, prevalence, steps))
+        enriched = enriched_words(t.labels, prevalence)
+        steps += [enriched] if enriched else []
+        return _accepted(t, seen, requirements, steps, probability and not enriched)
     if surely:
         words = f"{seen}, but {surely[0].measure} {brief(surely[0].here)}" if surely[0].here else f"{seen}, but"
         return _rethreshold(t, f"{words}: {surely[0].demand} is surely not met", decisions, (stated, seed), steps, show)
     return _open([r for r in requirements if r.status == "open"], seen, t.labels.size, steps)
-
-
-def _as_here(scans: Scored, prevalence: float | None, steps: list[str]) -> bool:
-    """Whether these scans can tell if probabilities hold where the product is used; a step of the rule where not."""
-    share = float(scans.labels.mean())
-    if prevalence is None or abs(np.log(share / (1 - share) * (1 - prevalence) / prevalence)) < ALIKE_ODDS:
-        return True
-    steps.append(
-        f"Whether its probabilities hold is not judged: {share:.0%} of these scans are positive, and "
-        f"{prevalence:.3g} is the stated prevalence; an enriched set shifts what is right to say."
-    )
-    return False
 
 
 def _too_few(few: tuple[int, int], requirements: Sequence[Requirement], steps: list[str]) -> Answer:

@@ -17,10 +17,13 @@ from elsewhere.statistics.columns import Floats, Ints, check_groups, check_label
 from elsewhere.statistics.decision import CLOSEST_TO_CERTAIN, choose_threshold
 from elsewhere.statistics.delong import auc_variance
 from elsewhere.statistics.intervals import binormal_variance, score_ends, z_value
+from elsewhere.statistics.selected import Selected
 
 LEVEL = 0.95
 POWER = 0.80
 """Share of trainings in which an AUC at `Learned.detectable` is found surely above chance."""
+CHANCE = (1 - LEVEL) / 2
+"""An AUC that chance reaches in this share of trainings or more is not surely above chance."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Learned:
         remarks: sentences on what else limits the network; they mark nothing.
         detectable: the least true AUC that this number of scans shows surely above chance in 80 % of trainings; None
             where no AUC would be, as with very few scans, or where it cannot be measured.
+        checks: number of checks that the weights were chosen among by these scans; 0 where they were not, or where
+            it is not known.
+        by_chance: how often the best of so many checks has this AUC by chance (`chance_of_selection`); None where it
+            was not measured.
     """
 
     auc: float | None
@@ -51,6 +58,8 @@ class Learned:
     reasons: tuple[str, ...]
     remarks: tuple[str, ...]
     detectable: float | None = None
+    checks: int = 0
+    by_chance: float | None = None
 
     @property
     def degenerate(self) -> bool:
@@ -65,11 +74,14 @@ def judge_learned(
     probabilities: ArrayLike,
     *,
     scans: str = "validation scans",
+    selected: Selected | None = None,
 ) -> Learned:
     """Judge a network by the validation scans of its training sites (scans,); `scans` is what to call them.
 
     A network is degenerate where its discrimination within sites is not surely above chance (lower end of the 95 %
-    interval at or below 0.5), or its log-odds hardly vary. Sites are kept apart because a network that only tells
+    interval at or below 0.5), or where the best of as many checks reaches it by chance in 2.5 % of trainings or more,
+    or its log-odds hardly vary. `selected` says what chance does among the checks that the weights were chosen from on
+    these scans; None where they were chosen on others. Sites are kept apart because a network that only tells
     sites with different prevalence apart ranks their pooled scans well. A best accuracy that does not exceed the
     majority share is a remark, not a sign: at low prevalence a useful network has it too.
 
@@ -85,6 +97,9 @@ def judge_learned(
     accuracy = choose_threshold(truth, values).accuracy
     majority = float(max(truth.mean(), 1 - truth.mean()))
     auc, low, high = found or (None, None, None)
+    chosen = selected or Selected(0, None)
+    reasons = (*_reasons(found, spread, least, scans), *_chance(found, chosen, scans))
+    remarks = ((_trivial(accuracy, majority, scans),) if accuracy <= majority else ()) + _unmeasured(chosen, scans)
     return Learned(
         auc,
         low,
@@ -93,9 +108,11 @@ def judge_learned(
         majority,
         spread,
         truth.size,
-        tuple(_reasons(found, spread, least, scans)),
-        (_trivial(accuracy, majority, scans),) if accuracy <= majority else (),
+        reasons,
+        remarks,
         least,
+        chosen.checks,
+        chosen.p,
     )
 
 
@@ -176,6 +193,26 @@ def _reasons(
     if spread < LEAST_SPREAD:
         reasons.append(f"its scores hardly differ (standard deviation of the log-odds {spread:.3f})")
     return reasons
+
+
+def _chance(found: tuple[float, float, float] | None, chosen: Selected, scans: str) -> tuple[str, ...]:
+    """A reason of its own only where the interval, which knows nothing of the choice, shows discrimination."""
+    if found is None or found[1] <= 0.5 or chosen.p is None or chosen.p < CHANCE:
+        return ()
+    what = f"as the best of {chosen.checks} checks on these" if chosen.checks > 1 else "on these"
+    return (
+        f"chance alone reaches its AUC of {found[0]:.2f} on the {scans} in {chosen.p:.0%} of trainings, {what}: labels "
+        "exchanged among the patients of each site do as well",
+    )
+
+
+def _unmeasured(chosen: Selected, scans: str) -> tuple[str, ...]:
+    if chosen.checks < 2 or chosen.p is not None:
+        return ()
+    return (
+        f"its weights are the best of {chosen.checks} checks on the {scans}, and how well chance does then was not "
+        "measured when it was trained: its discrimination on them looks better than it is",
+    )
 
 
 def _power_words(detectable: float | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from elsewhere.statistics.columns import check_groups, check_labels
+from elsewhere.statistics.columns import Ints, check_groups, check_labels
 from elsewhere.statistics.intervals import Interval, proportion_interval
 from elsewhere.statistics.requirements import class_shares
 
@@ -42,6 +42,29 @@ class LikelihoodRatios:
 
     positive: Interval | None
     negative: Interval | None
+
+
+ALIKE_ODDS = 0.2
+"""Log-odds of two prevalences that differ by less are the same."""
+
+
+def enriched_words(labels: Ints, prevalence: float | None) -> str:
+    """Why labelled scans (scans,) cannot tell if probabilities hold at a stated prevalence; "" where they can.
+
+    >>> enriched_words(np.array([0, 1]), None), enriched_words(np.array([0, 1]), 0.5)
+    ('', '')
+    >>> enriched_words(np.array([0, 1]), 0.04)[:47]
+    'Whether its probabilities hold is not judged: 5'
+    """
+    share = float(labels.mean())
+    if prevalence is None or not 0 < share < 1:
+        return ""
+    if abs(np.log(share / (1 - share) * (1 - prevalence) / prevalence)) < ALIKE_ODDS:
+        return ""
+    return (
+        f"Whether its probabilities hold is not judged: {share:.0%} of these scans are positive, and {prevalence:.3g} "
+        "is the stated prevalence; another share of positives shifts what is right to say."
+    )
 
 
 def local_values(labels: ArrayLike, patients: ArrayLike, called: ArrayLike) -> PredictiveValues:

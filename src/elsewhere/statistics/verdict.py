@@ -258,7 +258,8 @@ def judge(
         home_point: the operating point at home, of a model that was recalibrated for another site; its probabilities
             there are those before the recalibration.
         stated: what the model must reach.
-        prevalence: share of positives at which predictive values are wanted beside the local one.
+        prevalence: share of positives where the model is used, for predictive values beside the local ones; where it
+            differs from that of the labelled scans, they do not say whether the probabilities hold.
         validation: what the validation scans say of the model; asked where the internal test set is small.
         resamples: of the bootstrap behind the decomposition; at most as many draws of local scans.
         seed: of all that is drawn.
@@ -305,6 +306,7 @@ def judge(
         wanted=stated,
         home_shares=(numbers["home_sensitivity"], numbers["home_specificity"]),
         seed=seed,
+        prevalence=prevalence,
     )
     return Verdict(**numbers, **vars(decide_with_labels(measured)))
 

@@ -10,6 +10,7 @@ With labels, in this order ("surely": the whole 95 % interval, clustered by pati
        surely above chance, surely below home's, and by more than 0.05;
     5. a requirement on the AUC is open, and none on the decisions surely not met: **cannot tell**;
     6. every requirement on the decisions is met: **recalibrate** where the probabilities are off (7), else **nothing**;
+       off they never are where the user states another prevalence than that of the labelled scans;
     7. one is surely not met, or one is open and a recalibration surely saves more log loss than at home, and more than
        0.02 nats: where a local threshold, tried on patients it was not chosen on, reaches the requirements,
        **recalibrate** (probabilities off) or **re-threshold**; where one is surely not met and none does, **adapt**;
@@ -31,6 +32,7 @@ from elsewhere.statistics.decision import OperatingPoint, decide, fit_recalibrat
 from elsewhere.statistics.estimate import Estimate
 from elsewhere.statistics.intervals import Interval, z_value
 from elsewhere.statistics.local_threshold import choose_local_threshold, cross_fitted_decisions
+from elsewhere.statistics.predictive import enriched_words
 from elsewhere.statistics.requirements import (
     MOST_SCANS,
     Requirement,
@@ -108,6 +110,7 @@ class Measured:
         wanted: what the user stated.
         home_shares: sensitivity and specificity on the internal test set.
         seed: of the folds.
+        prevalence: share of positives where the model is used, as the user says; None for that of these scans.
     """
 
     auc: Interval
@@ -124,6 +127,7 @@ class Measured:
     wanted: Requirements
     home_shares: tuple[Interval | None, Interval | None]
     seed: int
+    prevalence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -212,9 +216,11 @@ def _discrimination_lost(m: Measured, missed: Sequence[Requirement], seen: str, 
 def _decide_on_decisions(m: Measured, steps: list[str]) -> Answer:
     """Steps 6 to 8: discrimination is not surely lost; what is left are the decisions and the probabilities."""
     line = fit_recalibration(m.labels, m.probabilities)
-    off = is_notable(m.excess) and is_notable(m.gain) and line.slope > 0
+    enriched = enriched_words(m.labels, m.prevalence)
+    off = not enriched and is_notable(m.excess) and is_notable(m.gain) and line.slope > 0
     steps.append(
-        f"Recalibrating here saves {m.gain.estimate:.3f} nats per scan ({m.gain.low:.3f} to {m.gain.high:.3f}), "
+        enriched
+        or f"Recalibrating here saves {m.gain.estimate:.3f} nats per scan ({m.gain.low:.3f} to {m.gain.high:.3f}), "
         f"{m.excess.estimate:.3f} more than at home ({m.excess.low:.3f} to {m.excess.high:.3f}): probabilities are "
         f"{'' if off else 'not surely '}further off than at home (needed: more than {NOTABLE_GAIN}, surely above 0)."
     )

@@ -5,6 +5,8 @@ them answered counts as a wrong decision of the other, so that an update cannot 
 is over scans that both scored. With a margin, a measure is **not worse** where the whole 95 % interval of the
 difference lies above -margin, **worse** where the whole interval lies below -margin, **open** otherwise. Without one,
 a measure is **lower** or **higher** where the interval, widened for the number of measures (Bonferroni), leaves out 0.
+Where fewer than 10 patients of a class stand behind a difference it is **too few** whatever its interval, unless
+nothing that it is made of changed.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.paired import paired_share_difference
 from elsewhere.statistics.requirements import Measure
 from elsewhere.statistics.score_shift import Realignment, Shift, realign, score_shifts
+from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
 from elsewhere.wording import decimals, numbered
 
-Status = Literal["not worse", "worse", "open", "lower", "higher", "no sure difference"]
+Status = Literal["not worse", "worse", "open", "lower", "higher", "no sure difference", "too few"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Difference:
         p_value: two-sided, of no difference (AUC only); None elsewhere.
         status: what the interval says, see the module.
         margin: what `status` is about; None without one.
+        patients: behind it; of the AUC those of the rarer class.
     """
 
     measure: Measure
@@ -84,6 +88,7 @@ class Difference:
     p_value: float | None
     status: Status
     margin: float | None
+    patients: int
 
     @property
     def sentence(self) -> str:
@@ -101,6 +106,7 @@ class Difference:
             "lower": "surely lower",
             "higher": "surely higher",
             "no sure difference": "no sure difference",
+            "too few": f"too few patients to tell ({self.patients}; {LEAST_PATIENTS} are the least)",
         }[self.status]
         return f"{name}: old {self.old:.3f}, new {self.new:.3f}; {gap}: {verdict}."
 
@@ -126,6 +132,9 @@ class Flip:
     was_positive: bool
     effect: str
 
+
+OF_OPEN: Mapping[str, Status] = {"open": "too few"}
+"""Outcome -> a status that counts as it."""
 
 EFFECTS = {
     (1, True): "positive now missed",
@@ -202,8 +211,9 @@ class Versus:
     def headline(self) -> str:
         """The comparison in a sentence."""
         if self.outcome:
-            told = [d.measure for d in self.differences if d.status == self.outcome]
-            fallen = [d.measure for d in self.differences if d.difference.high < 0 and d.status != "worse"]
+            told = [d.measure for d in self.differences if d.status in {self.outcome, OF_OPEN.get(self.outcome)}]
+            sure = [d for d in self.differences if d.status not in {"worse", "too few"}]
+            fallen = [d.measure for d in sure if d.difference.high < 0]
             lower = f" Surely lower: {', '.join(fallen)}." if fallen else ""
             rest: list[str] = [*told, *(self.unmeasured if self.outcome == "open" else ())]
             if self.dropped and self.outcome == "open":
@@ -216,11 +226,14 @@ class Versus:
                 "open": f"Whether the new version is worse than the old one by more than {self.margin:.2f} is open: "
                 f"{', '.join(rest)}.{lower}",
             }[self.outcome]
-        sure = [f"{d.measure} surely {d.status}" for d in self.differences if d.status in {"lower", "higher"}]
-        if sure:
-            return f"New version against old: {', '.join(sure)}."
-        told = [d.measure for d in self.differences]
-        return f"New version against old: no sure difference in {', '.join(told) or 'anything that can be measured'}."
+        few = [d.measure for d in self.differences if d.status == "too few"]
+        lacking = f" Too few patients to tell in {', '.join(few)}." if few else ""
+        moved = [f"{d.measure} surely {d.status}" for d in self.differences if d.status in {"lower", "higher"}]
+        if moved:
+            return f"New version against old: {', '.join(moved)}.{lacking}"
+        told = [d.measure for d in self.differences if d.status != "too few"]
+        where = ", ".join(told) or "anything that can be measured"
+        return f"New version against old: no sure difference in {where}.{lacking}"
 
 
 def compare_versions(rows: PairedRows, margin: float | None = None, *, added: int = 0, dropped: int = 0) -> Versus:
@@ -307,6 +320,9 @@ def _differences(
     rows: PairedRows, groups: Ints, both: NDArray[np.bool_], margin: float | None
 ) -> tuple[Difference, ...]:
     found: list[tuple[Measure, int, float, float, Interval, float | None]] = []
+    shares: tuple[tuple[Measure, int], ...] = (("sensitivity", 1), ("specificity", 0))
+    people = {measure: np.unique(groups[rows.labels == label]).size for measure, label in shares}
+    rarer = min(people.values())
     compared = _compare_auc(rows, groups, both & (rows.labels >= 0))
     if compared is not None:
         c, scans = compared
@@ -320,7 +336,6 @@ def _differences(
                 c.p_value,
             )
         )
-    shares: tuple[tuple[Measure, int], ...] = (("sensitivity", 1), ("specificity", 0))
     if rows.new_calls is not None and rows.old_calls is not None:
         given = (rows.new_calls >= 0) | (rows.old_calls >= 0)
         for measure, label in shares:
@@ -334,8 +349,9 @@ def _differences(
             found.append((measure, int(kept.sum()), float(new.mean()), float(old.mean()), gap, None))
     level = 1 - 0.05 / max(len(found), 1)
     return tuple(
-        Difference(measure, scans, new, old, gap, p, _status(gap, margin, level), margin)
+        Difference(measure, scans, new, old, gap, p, _status(gap, margin, level, few), margin, few)
         for measure, scans, new, old, gap, p in found
+        for few in [people.get(measure, rarer)]
     )
 
 
@@ -351,17 +367,21 @@ def _compare_auc(rows: PairedRows, groups: Ints, used: NDArray[np.bool_]) -> tup
     if not used.any() or labels.min() == labels.max():
         return None
     columns = labels, groups[used], rows.new[used], rows.old[used]
-    if rows.sites is not None and len(sites := np.array(rows.sites)[used]) and np.unique(sites).size > 1:
+    sites = np.zeros(labels.size) if rows.sites is None else np.array(rows.sites)[used]
+    if np.unique(sites).size > 1:
         found = compare_models_within_sites(columns[0], columns[1], sites, columns[2], columns[3])
     else:
         found = compare_models(*columns)
-    if found is not None and np.array_equal(rankdata(columns[2]), rankdata(columns[3])):
+    parts = [sites == site for site in np.unique(sites)]
+    if found is not None and all(np.array_equal(rankdata(columns[2][p]), rankdata(columns[3][p])) for p in parts):
         note = "every scan keeps its rank, so the AUC is the same"
         found = Comparison(found.first, found.second, 0.0, 0.0, 0.0, 1.0, None, 1, note)
     return None if found is None else (found, int(used.sum()))
 
 
-def _status(gap: Interval, margin: float | None, level: float) -> Status:
+def _status(gap: Interval, margin: float | None, level: float, patients: int) -> Status:
+    if patients < LEAST_PATIENTS and not gap.low == gap.high == 0:
+        return "too few"
     if margin is not None:
         return "not worse" if gap.low > -margin else "worse" if gap.high < -margin else "open"
     wide = at_level(gap, level, bounds=(-1.0, 1.0))

@@ -464,6 +464,7 @@ def _adapted(  # noqa: PLR0917 - the model, its fit, and what was said before an
         load=lambda: load_checkpoint(stem)[0],
         save=partial(copy_checkpoint, stem),
         adjustment=change,
+        selected=None,
         salt=model.salt or model.checkpoint,
         adapted=Adapted(model.checkpoint, IN_WORDS[final.way], scans.place, *fit.patients, fit.labels.size),
     )

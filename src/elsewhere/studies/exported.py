@@ -20,6 +20,7 @@ from elsewhere import engine
 from elsewhere.errors import BadCheckpoint, BadOption, ElsewhereError
 from elsewhere.files import write_whole
 from elsewhere.model.network import Network, copy_checkpoint, load_checkpoint, read_checkpoint_record
+from elsewhere.model.selection import chosen_among
 from elsewhere.scans.scan import Fact
 from elsewhere.studies.known_model import Adapted, Adjustment, KnownModel, KnownScore, ModelSettings
 from elsewhere.studies.model_card import model_card
@@ -43,6 +44,7 @@ PUBLIC = (
     "iteration",
     "thresholds",
     "finding",
+    "by_chance",
 )
 """What a checkpoint's record keeps when it leaves the house; it also says which scans it is of."""
 
@@ -171,7 +173,7 @@ def _model(path: Path, folder: Path) -> KnownModel:
     """The model whose files were unpacked into a folder."""
     record = EXPORTED.read(folder / RECORD)
     scores = KNOWN_SCORES.read(folder / SCORES)
-    checkpoint = read_checkpoint_record(folder / "checkpoint")["sha256"]
+    checkpoint = read_checkpoint_record(folder / "checkpoint")
     given = record["adjustment"]
     return KnownModel(
         name=str(record["name"]),
@@ -181,7 +183,7 @@ def _model(path: Path, folder: Path) -> KnownModel:
         protocol=str(record["protocol"]),
         where=path,
         home=Path("runs") / path.stem,
-        checkpoint=str(checkpoint),
+        checkpoint=str(checkpoint["sha256"]),
         settings=TypeAdapter(ModelSettings).validate_python(record["settings"]),
         scores=tuple(scores),
         metadata={str(name): tuple(ends) for name, ends in record["metadata"].items()},
@@ -192,6 +194,7 @@ def _model(path: Path, folder: Path) -> KnownModel:
         finding=str(record.get("finding", "")),
         salt=str(record.get("salt", "")),
         adapted=None if (made := record.get("adapted")) is None else TypeAdapter(Adapted).validate_python(made),
+        selected=chosen_among(checkpoint),
     )
 
 

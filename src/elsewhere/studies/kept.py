@@ -23,7 +23,7 @@ RowT = TypeVar("RowT")
 
 VERSIONS = {
     "predictions": 1,  # commands/predict.py, model/prediction.py
-    "learned": 1,  # statistics/learned.py
+    "learned": 2,  # statistics/learned.py
     "scores": 1,  # commands/study.py, statistics/score.py
     "answers": 1,  # studies/asking.py, model/runnable/
     "product scores": 1,  # studies/products.py, statistics/score.py

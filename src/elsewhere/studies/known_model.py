@@ -21,11 +21,13 @@ from elsewhere.errors import BadOption, BadStudy
 from elsewhere.model.network import Network, copy_checkpoint, load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.sample import SampleSettings
+from elsewhere.model.selection import chosen_among
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Preparation
 from elsewhere.statistics.decision import OperatingPoint, Recalibration, Ties, choose_threshold, log_odds, recalibrate
 from elsewhere.statistics.estimate import KnownSite
 from elsewhere.statistics.learned import Learned, judge_learned
+from elsewhere.statistics.selected import Selected
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.folder import Folder
@@ -188,6 +190,7 @@ class KnownModel:
         finding: what positive scans show; "" where the study did not say.
         salt: of the hashes of voxels; "" for the checkpoint's. An adapted model keeps that of the model it came from.
         adapted: how it came from another model; None where it did not.
+        selected: the choice of its weights by its validation scans; None where that is not known.
     """
 
     name: str
@@ -208,6 +211,7 @@ class KnownModel:
     finding: str = ""
     salt: str = ""
     adapted: Adapted | None = None
+    selected: Selected | None = None
 
     @property
     def folder(self) -> Folder:
@@ -244,7 +248,7 @@ class KnownModel:
     def learned(self) -> Learned:
         """What the validation scans of its training sites say of it."""
         found = scored(self.at_home("validation"))
-        return judge_learned(found.labels, found.patients, found.places, found.probabilities)
+        return judge_learned(found.labels, found.patients, found.places, found.probabilities, selected=self.selected)
 
     def at_home(self, subset: str) -> list[KnownScore]:
         """Scores of one subset at the training sites."""
@@ -336,6 +340,7 @@ def trained_model(study: Path, name: str) -> KnownModel:
         load=lambda: load_checkpoint(folder.checkpoint(name))[0],
         save=partial(copy_checkpoint, folder.checkpoint(name)),
         finding=str(settings.get("finding", "")),
+        selected=chosen_among(record),
     )
     return replace(
         model,

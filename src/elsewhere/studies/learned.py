@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from elsewhere import engine
 from elsewhere.errors import BadStudy
+from elsewhere.model.network import read_checkpoint_record
+from elsewhere.model.selection import chosen_among
 from elsewhere.rows import LearnedRow
 from elsewhere.statistics.learned import Learned, judge_learned
+from elsewhere.statistics.selected import Selected
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
@@ -27,6 +30,7 @@ def learned_models(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[
 
     Raises:
         BadStudy: predictions are missing or damaged, or no validation scan of a model's training sites was predicted.
+        BadCheckpoint: the record of a model's weights is missing or damaged.
     """
     return {name: _judge(folder, name, sites) for name, sites in models.items()}
 
@@ -39,7 +43,8 @@ def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
             f"holds no validation scan of {', '.join(sites)}, so that nothing tells whether {model} learned",
             "Keep validation scans at the training sites ([split]), and run the study again",
         )
-    return judge_learned(found.labels, found.people, found.sites, found.probabilities)
+    columns = found.labels, found.people, found.sites, found.probabilities
+    return judge_learned(*columns, selected=_selected(folder, model))
 
 
 def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:
@@ -52,7 +57,13 @@ def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping
 
 
 def _key(folder: Folder, model: str, sites: Sequence[str]) -> str:
-    return key("learned", model, list(sites), [folder.predictions(model, site) for site in sites])
+    selected = _selected(folder, model)
+    chosen = None if selected is None else [selected.checks, selected.p]
+    return key("learned", model, list(sites), [folder.predictions(model, site) for site in sites], chosen)
+
+
+def _selected(folder: Folder, model: str) -> Selected | None:
+    return chosen_among(read_checkpoint_record(folder.checkpoint(model)))
 
 
 def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
