@@ -17,6 +17,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_info
 
 from elsewhere import engine
+from elsewhere.engine.progress import rate
 from elsewhere.errors import BadScan
 
 
@@ -124,7 +125,7 @@ def test_the_traceback_of_a_worker_is_kept_as_a_note() -> None:
     [(0.0, 0.0, ""), (4e-5, 4e-5, ""), (2, 3.04, "3.0/s"), (1, 0.5, "2.0 s each"), (1, 1 / 12000, "3 h 20 min each")],
 )
 def test_speeds_in_words(done: float, speed: float, words: str) -> None:
-    assert engine._rate(done, speed) == words
+    assert rate(done, speed) == words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers die with their parent on Linux only")

@@ -15,6 +15,7 @@ from elsewhere import engine, stages
 from elsewhere.commands.predict import predict
 from elsewhere.commands.prepare import prepare
 from elsewhere.commands.train import train
+from elsewhere.engine import speech
 from elsewhere.stages import Spent, stage
 
 
@@ -99,7 +100,7 @@ def test_workers_send_their_time_home(workers: int, account: None) -> None:
 
 def test_the_table_names_every_stage_and_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(engine, "console", Console(file=shown, width=100))
+    monkeypatch.setattr(speech, "console", Console(file=shown, width=100))
     with engine.profiled(True):
         stages.add({"read": Spent(4, 3.0, 6.0), "write": Spent(2, 1.0, 0.5)})
     lines = [" ".join(line.replace("│", " ").split()) for line in shown.getvalue().splitlines()]
@@ -110,7 +111,7 @@ def test_the_table_names_every_stage_and_its_share(monkeypatch: pytest.MonkeyPat
 
 def test_nothing_is_printed_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(engine, "console", Console(file=shown))
+    monkeypatch.setattr(speech, "console", Console(file=shown))
     with engine.profiled(False):
         read_and_decode()
     assert shown.getvalue() == ""
@@ -119,7 +120,7 @@ def test_nothing_is_printed_unless_asked(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_commands_show_their_stages(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--profile` of prepare, train and predict, one after the other, on tiny sites."""
     shown = io.StringIO()
-    monkeypatch.setattr(engine, "console", Console(file=shown, width=100))
+    monkeypatch.setattr(speech, "console", Console(file=shown, width=100))
     prepare(tiny_study, tmp_path, workers=1, profile=True)
     train(tiny_study, "UTSW", tmp_path, profile=True)
     predict(tiny_study, "UTSW", "UTSW", tmp_path, profile=True)

@@ -1,0 +1,192 @@
+"""Tasks in, answers out: on the machines of a Ray cluster, or of one that is started here for the run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from elsewhere.engine import canary
+from elsewhere.engine.attendant import order
+from elsewhere.engine.choice import Choice
+from elsewhere.engine.crew import Crew
+from elsewhere.engine.processes import ENDING, cores, is_of_main
+from elsewhere.engine.progress import Tick
+from elsewhere.engine.proof import asked_of, check_proof
+from elsewhere.engine.speech import say
+from elsewhere.engine.tasks import BadWorker, Died, Ended, Needs
+from elsewhere.errors import BadInstallation, BadOption
+
+MEMORY = 128 * 2**20  # bytes for Ray's own store: what travels is small
+STARTS = "Give the address of a running cluster (`--engine ray:HOST:PORT`), or start one with `ray start --head`"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a cluster one worker gets, and how many find room.
+
+    Attributes:
+        cpus: cores.
+        gpus: GPUs, or a part of one.
+        room: workers that find place at once.
+    """
+
+    cpus: int
+    gpus: float
+    room: int
+
+
+def run_on_ray(  # noqa: PLR0917 - called from one place
+    work: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    choice: Choice,
+    needs: Needs,
+    workers: int | None,
+    ticks: bool,
+    advance: Tick,
+    died: Died,
+) -> Iterator[tuple[int, Any]]:
+    """The tasks shared out among workers of a Ray cluster, each a process of its own; see `elsewhere.engine.run`.
+
+    Raises:
+        BadWorker: a machine has not what the tasks need.
+        BadInstallation: Ray is not installed.
+        BadOption: no cluster answers at the address.
+    """
+    ray = _connected(choice)
+    if is_of_main(work):
+        what = "does not take work that is defined in the script itself"
+        raise BadOption("--engine", what, "Put that function into a module that all machines have, or use cores")
+    share = _share(ray, choice, needs, workers, len(tasks))
+    with asked_of(needs) as asked:
+        agent = _agent(ray).options(num_cpus=share.cpus, num_gpus=share.gpus, scheduling_strategy="SPREAD")
+        given = order(work, ticks, share.cpus)
+
+        def fresh(_: int) -> _RayWorker:
+            return _RayWorker(ray, agent, asked, given)
+
+        def ready(crew: Sequence[_RayWorker], seconds: float) -> list[_RayWorker]:
+            waits = [worker.waits for worker in crew]
+            first, _ = ray.wait(waits, num_returns=1, timeout=seconds, fetch_local=False)
+            return [worker for worker in crew if worker.waits in first]
+
+        number = min(len(tasks), share.room)
+        yield from Crew(tasks, number, fresh, ready, "waiting for a free machine").run(advance, died)
+
+
+def _connected(choice: Choice) -> Any:
+    """Ray, connected to the cluster that is chosen; kept for the next call."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are too few on a busy machine
+    try:
+        import ray  # noqa: PLC0415 - a second
+    except ImportError as error:
+        what = f"--engine ray needs Ray, which is not installed ({error})"
+        raise BadInstallation("ray", what, "pip install 'elsewhere[ray]'") from error
+    if ray.is_initialized():
+        return ray
+    address = choice.address or os.environ.get("RAY_ADDRESS", "") or ("auto" if "SLURM_JOB_ID" in os.environ else "")
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        _start(ray, address)
+    except Exception as error:  # Ray raises a bare one where the machine is too busy for its start
+        ray.shutdown()  # what was started before
+        what = (
+            f"finds no Ray cluster at {address} ({error})" if address else f"cannot start Ray on this machine ({error})"
+        )
+        raise BadOption("--engine", what, STARTS) from error
+    finally:
+        with suppress(ValueError):  # another thread's
+            signal.signal(signal.SIGTERM, handler)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    say(f"{address or 'on this machine'}, {len(nodes)} {'machine' if len(nodes) == 1 else 'machines'}", "Ray:")
+    return ray
+
+
+def _start(ray: Any, address: str) -> None:
+    """Connect to the cluster at an address; without one, start a cluster of this machine alone, seen by nobody else."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if address:
+        ray.init(address, **quiet)
+    else:
+        size = {"num_cpus": cores(), "object_store_memory": MEMORY}
+        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **size, **quiet)
+
+
+def _agent(ray: Any) -> Any:
+    """The class that stands for a worker on its machine, sent as it is here."""
+    ray.cloudpickle.register_pickle_by_value(canary)
+    return ray.remote(max_concurrency=2, max_restarts=0)(canary.Agent)
+
+
+def _share(ray: Any, choice: Choice, needs: Needs, workers: int | None, tasks: int) -> Share:
+    """What each worker gets: cores shared out as on one machine, and a card where one is wanted.
+
+    Raises:
+        BadWorker: no machine of the cluster has so much.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    all_cores = sum(int(one["CPU"]) for one in machines)
+    cards = sum(int(one.get("GPU", 0)) for one in machines)
+    gpus = float(needs.devices) if needs.accelerator == "cuda" or (needs.accelerator == "auto" and cards) else 0.0
+    if gpus == 1:
+        gpus /= choice.tasks_per_gpu
+    able = [one for one in machines if one.get("GPU", 0) >= gpus]
+    wanted = max(1, min(tasks, workers or all_cores))
+    if gpus:
+        wanted = max(1, min(wanted, int(cards / gpus)))
+    largest = max((int(one["CPU"]) for one in able), default=0)
+    cpus = choice.cpus or max(1, min(largest, all_cores // wanted))
+    room = sum(min(int(one["CPU"]) // cpus, int(one.get("GPU", 0) / gpus) if gpus else tasks) for one in able)
+    if not room:
+        what = f"no machine of the cluster has {cpus} CPU cores and {gpus:g} GPUs for a task"
+        raise BadWorker("ray", what, "Start Ray on a machine that has, or ask for less")
+    return Share(cpus, gpus, min(room, workers or room))
+
+
+class _RayWorker:
+    """An agent on some machine of the cluster, and what it says next."""
+
+    def __init__(self, ray: Any, agent: Any, asked: str, given: bytes) -> None:
+        self.ray, self.given, self.begun = ray, given, False
+        self.agent = agent.remote()
+        self.waits: Any = self.agent.prove.remote(asked)
+        self.index: int | None = None
+
+    def give(self, index: int, task: tuple[Any, ...]) -> None:
+        """Start a task."""
+        self.index = index
+        self.waits = self.agent.work.options(num_returns="streaming").remote(pickle.dumps(task))
+
+    def answer(self) -> tuple[str, Any]:
+        """The next message; that it may begin comes first, once it has proven what is asked.
+
+        Raises:
+            BadWorker: it has not what is needed.
+        """
+        try:
+            if self.begun:
+                message: tuple[str, Any] = pickle.loads(self.ray.get(next(self.waits)))
+                return message
+            check_proof(self.ray.get(self.waits))
+            self.ray.get(self.agent.begin.remote(self.given))
+        except self.ray.exceptions.RayActorError as error:
+            return ("gone" if "node" in str(error).lower() else "died"), Ended(None)
+        self.begun = True
+        return "ready", None
+
+    def stop(self) -> None:
+        """Let the agent end its process."""
+        with suppress(self.ray.exceptions.RayError):
+            self.stopped = self.agent.stop.remote()
+
+    def end(self) -> None:
+        """End the agent, once its process is gone, or cannot be waited for any longer."""
+        with suppress(self.ray.exceptions.RayError):
+            if self.begun:
+                self.ray.wait([self.stopped], timeout=ENDING + 1)
+            self.ray.kill(self.agent)
