@@ -109,6 +109,47 @@ def test_what_dies_twice_is_one_answer_among_the_others(workers: int) -> None:
     assert answers == {0: 0, 1: "task 1: was ended by signal 9 (SIGKILL)", 2: 4, 3: 9}
 
 
+def process_of(x: int) -> tuple[int, int]:
+    return os.getpid(), x
+
+
+def pids(workers: int = 2, tasks: int = 6) -> set[int]:
+    found = dict(engine.run(process_of, [(i,) for i in range(tasks)], workers=workers))
+    assert {i: x for i, (_, x) in found.items()} == {i: i for i in range(tasks)}
+    return {pid for pid, _ in found.values()}
+
+
+def test_kept_processes_do_the_next_runs_and_end_with_them() -> None:
+    with engine.kept():
+        first = pids()
+        assert dict(engine.run(slow_square, [(2,), (3,)], workers=2, ticks=True)) == {0: 4, 1: 9}
+        with engine.kept():
+            assert pids() <= first
+        assert pids() <= first
+    assert not any(Path(f"/proc/{pid}").exists() for pid in first)
+    assert not pids() & first
+
+
+def test_after_a_death_or_an_error_kept_processes_answer_as_new_ones(tmp_path: Path) -> None:
+    with engine.kept():
+        first = pids()
+        with pytest.raises(engine.WorkerDied, match="SIGKILL"):
+            list(engine.run(die, [(1,)] * 3, workers=2))
+        with pytest.raises(BadScan, match="is broken"):
+            list(engine.run(fail, [(1,), (2,)], workers=2))
+        assert not pids() & first
+
+
+def test_kept_processes_have_the_threads_that_their_run_gives_them() -> None:
+    if engine.cores() < 2:
+        pytest.skip("one core")
+    with engine.kept():
+        both = {pid for _, (pid, _) in engine.run(process_of, [(0,), (1,)], workers=2)}
+        alone = {pid for _, (pid, _) in engine.run(process_of, [(0,), (1,)], workers=1, died=lambda *_: (0, 0))}
+        assert len(alone) == 1
+        assert not alone & both
+
+
 def test_an_error_ends_the_others_at_once() -> None:
     with pytest.raises(BadScan, match="is broken"):
         list(engine.run(wait_or_fail, [(1,), (0,)], workers=2))

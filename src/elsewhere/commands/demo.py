@@ -130,6 +130,7 @@ def demo(
     )
 
 
+@engine.kept()
 def run_demo(
     out: Path, *, quick: bool = False, seed: int = 1, seeds: int = 1, workers: int | None = None, steps: Steps = Steps()
 ) -> StudyResult:

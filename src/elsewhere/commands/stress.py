@@ -94,6 +94,7 @@ def stress(
     return folder.stress_curves
 
 
+@engine.kept()
 def run_stress(
     plan: Study,
     folder: Folder,

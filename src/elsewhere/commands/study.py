@@ -118,6 +118,7 @@ def run_study(file: Path, folder: Folder, workers: int | None = None) -> None:
     run_studies([(file, folder)], workers)
 
 
+@engine.kept()
 def run_studies(studies: Sequence[tuple[Path, Folder]], workers: int | None = None) -> None:
     """Everything but the page; names the models that learned nothing. What is finished already is not done again.
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from elsewhere.engine.choice import Choice, choose, chosen, is_here
-from elsewhere.engine.processes import START, cores, run_here, run_in_processes
+from elsewhere.engine.processes import START, cores, kept, run_here, run_in_processes
 from elsewhere.engine.progress import Tick, profiled, progress
 from elsewhere.engine.speech import Voice, console, log, say, sheet, speak, tell, voice
 from elsewhere.engine.tasks import BadWorker, Ended, Needs, WorkerDied, give_up, measure
@@ -29,6 +29,7 @@ __all__ = [
     "console",
     "cores",
     "is_here",
+    "kept",
     "log",
     "profiled",
     "run",

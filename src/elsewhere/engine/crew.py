@@ -33,6 +33,9 @@ class Worker(Protocol):
         worker's machine was lost, for which its task has no fault.
         """
 
+    def leave(self) -> bool:
+        """Whether it stays for another run, its tasks being done; else it is to be ended."""
+
     def stop(self) -> None:
         """Begin to end it."""
 
@@ -116,6 +119,8 @@ class Crew:
         if self.waiting:
             index = self.waiting.pop()
             worker.give(index, self.tasks[index])
+        elif worker.leave():
+            self.crew.remove(worker)
         else:
             self._end([worker])
 

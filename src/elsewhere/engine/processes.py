@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -45,14 +46,63 @@ def run_in_processes(  # noqa: PLR0917 - called from one place
 ) -> Iterator[tuple[int, Any]]:
     """The tasks shared out among processes, which share the cores out."""
 
+    begun = 0
+
     def fresh(number: int) -> Process:
-        return Process(function, ticks, max(1, cores() // number))
+        nonlocal begun
+        begun, threads = begun + 1, max(1, cores() // number)
+        found = _take_idle(threads) if begun <= workers and not is_of_main(function) else None
+        if found is None:  # one that takes the place of another is always new
+            return Process(function, ticks, threads)
+        found.assign(function, ticks, voice())
+        return found
 
     def ready(crew: Sequence[Process], seconds: float) -> list[Process]:
         pipes = wait([worker.pipe for worker in crew], seconds)
         return [worker for worker in crew if worker.pipe in pipes]
 
     yield from Crew(tasks, workers, fresh, ready).run(advance, died)
+
+
+_idle: list[list[Process]] = []
+"""Processes without work, for the runs inside `kept`; no list outside."""
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Runs inside go on with the processes of the runs before: libraries take seconds to import, in each of them.
+
+    A worker that died is replaced by a new process, and all end with the outermost `kept`.
+    """
+    if _idle:
+        yield
+        return
+    _idle.append([])
+    try:
+        yield
+    finally:
+        for process in _idle.pop():
+            process.end()
+
+
+def _take_idle(threads: int) -> Process | None:
+    """A process without work that has so many threads; None where there is none, and where stages are measured anew."""
+    waiting = _idle[0] if _idle else []
+    while found := next((p for p in waiting if p.threads == threads and p.measuring == stages.measuring()), None):
+        waiting.remove(found)
+        if found.process.is_alive():
+            return found
+        found.end()
+    return None
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """What a process is to do from now on."""
+
+    work: Callable[..., Any]
+    ticks: bool
+    voice: Voice
 
 
 class Process:
@@ -62,13 +112,27 @@ class Process:
         """`far`: for a run on another machine, with its voice; what the process says comes as messages then."""
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        asked = time.time() if stages.measuring() else 0.0
-        given = theirs, work, ticks, os.getpid(), asked, far or voice(), far is not None
+        self.threads, self.measuring, self.far = threads, stages.measuring(), far is not None
+        asked = time.time() if self.measuring else 0.0
+        given = theirs, _Assignment(work, ticks, far or voice()), os.getpid(), asked, self.far
         self.process = context.Process(target=_serve, args=given)
         with _threads(threads), _without_main(work):
             self.process.start()
         theirs.close()
         self.index: int | None = None
+
+    def assign(self, work: Callable[..., Any], ticks: bool, says: Voice) -> None:
+        """Other work from now on, where it has ended what it had."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(_Assignment(work, ticks, says))
+
+    def leave(self) -> bool:
+        """Whether it stays for the next run, its tasks being done; else it is to be ended."""
+        if not _idle or self.far:
+            return False
+        self.index = None
+        _idle[0].append(self)
+        return True
 
     def give(self, index: int, task: tuple[Any, ...]) -> None:
         """Start a task; a worker that is dead already is met when its answer is waited for."""
@@ -139,23 +203,25 @@ def _without_main(work: Callable[..., Any]) -> Iterator[None]:
         vars(main).update(hidden)
 
 
-def _serve(  # noqa: PLR0917 - a process is given its arguments by place
-    pipe: Connection, work: Callable[..., Any], ticks: bool, parent: int, asked: float, voice: Voice, far: bool
-) -> None:
+def _serve(pipe: Connection, assignment: _Assignment, parent: int, asked: float, far: bool) -> None:
     """A worker's life: a task in, its answer out, until the pipe is closed."""
     _start_worker(parent, asked)
-    speak(voice)
+    speak(assignment.voice)
     if far:
         pass_on(lambda text: pipe.send(("said", text)))
-    tick = [lambda share, text: pipe.send(("tick", (share, text)))] if ticks else []
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = pipe.recv()
             if asked:
                 stages.add({START: Spent(1, time.time() - asked, time.process_time())})
                 asked = 0.0
+            if isinstance(task, _Assignment):
+                assignment = task
+                speak(assignment.voice)
+                continue
+            tick = [lambda share, text: pipe.send(("tick", (share, text)))] if assignment.ticks else []
             try:
-                message: Any = "done", (work(*task, *tick), stages.take())
+                message: Any = "done", (assignment.work(*task, *tick), stages.take())
             except Exception as error:  # whatever a task raised is raised in the parent
                 message = "error", sendable(error)
             pipe.send(message)

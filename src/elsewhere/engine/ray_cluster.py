@@ -157,6 +157,10 @@ class _RayWorker:
         self.waits: Any = self.agent.prove.remote(asked)
         self.index: int | None = None
 
+    def leave(self) -> bool:
+        """It ends with its run."""
+        return False
+
     def give(self, index: int, task: tuple[Any, ...]) -> None:
         """Start a task."""
         self.index = index

@@ -51,6 +51,7 @@ def diagnose(  # noqa: PLR0917 - one option each
     return folder.findings
 
 
+@engine.kept()
 def diagnose_study(
     file: Path,
     folder: Folder,
