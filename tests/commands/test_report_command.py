@@ -315,6 +315,24 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
     assert assembly.study_of(made, identity).ties == []
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"dials": {"age": "much"}}',
+        b'{"dials": {"age": 1}, "directions": {"age": {"up": 1}}}',
+        b"\xff",
+    ],
+)
+def test_a_damaged_truth_file_is_named_with_what_to_do(made: Folder, content: bytes) -> None:
+    sidecar = Path(identity_of(made)["settings"]["sites"][0]["root"]).with_name("A.truth.json")
+    sidecar.write_bytes(content)
+    with pytest.raises(BadStudy, match=r"A\.truth\.json: is damaged .* Remove it, and simulate the site again"):
+        _ = list(assembly.study_of(made, identity_of(made)).ties)
+
+
 def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
     rows = SCAN_TABLE.read(made.scans)
     dated = [replace(row, facts={**row.facts, "date": "2020-04-1" + row.scan[-1]}) for row in rows]

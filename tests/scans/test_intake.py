@@ -13,7 +13,7 @@ import pytest
 
 from elsewhere.errors import BadScan
 from elsewhere.scans import intake, store
-from elsewhere.scans.intake import take_in
+from elsewhere.scans.intake import prepared_as, take_in
 from elsewhere.scans.quality.examination import examine as examine_whole
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import mosmeddata, reader
@@ -133,3 +133,10 @@ def test_a_scan_is_held_once(kind: str, name: str, preparation: Preparation, tmp
     if preparation == Preparation():
         assert np.array_equal(stored.read(0, 60) - stored.minimum, voxels - voxels.min())
     assert peak < voxels.nbytes + (12 << 20), f"{peak / voxels.nbytes:.2f} scans"
+
+
+def test_relative_values_are_taken_through_the_window_that_their_site_declares() -> None:
+    declared = {"declared_window_low": -1000.0, "declared_window_high": 400.0}
+    assert prepared_as(HARMONISED, declared).relative_window == (-1000.0, 400.0)
+    assert prepared_as(HARMONISED, {}) is HARMONISED
+    assert HARMONISED.relative_window != (-1000.0, 400.0)

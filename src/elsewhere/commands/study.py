@@ -22,7 +22,7 @@ from elsewhere.model.pace import in_words, seconds_per_iteration
 from elsewhere.model.runnable import hash_of
 from elsewhere.rows import ScoreRow, SeedRow
 from elsewhere.scans.scan import split_hash
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import list_site
 from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
@@ -84,7 +84,7 @@ def study(
 def print_plan(plan: Study, folder: Folder) -> None:
     """Print what a study takes: scans, the size of their files, trainings and their time."""
     for site in plan.sites:
-        found = reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+        found = list_site(site.kind, site.root, site.name, site.labels, site.options)
         size = sum(file.stat().st_size for scan in found.scans for file in scan.files)
         words = (
             f"{numbered(len(found.scans), 'scan')}, {size / 1e9:.1f} GB to read; {numbered(len(found.bad), 'problem')}"

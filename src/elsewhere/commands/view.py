@@ -36,7 +36,7 @@ from elsewhere.scans.display import (
 )
 from elsewhere.scans.intake import ended, prepared_as
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.tables import read_lines
 from elsewhere.scans.units import USUAL_OFFSET
@@ -378,7 +378,7 @@ def _sources(study: Study, rows: Sequence[ScanRow]) -> dict[tuple[str, str], Sca
     found: dict[tuple[str, str], Scan] = {}
     for name in dict.fromkeys(row.site for row in rows):
         site = study.site(name)
-        listed = reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+        listed = list_site(site.kind, site.root, site.name, site.labels, site.options)
         found |= {(name, scan.scan): scan for scan in listed.scans}
     return found
 

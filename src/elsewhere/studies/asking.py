@@ -23,7 +23,7 @@ from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.units import declared_window
 from elsewhere.scans.volume import Preparation, Volume, content_hash
 from elsewhere.studies.file import Site, Study
@@ -162,7 +162,7 @@ def _questions(
     """One question for each scan; to scans that are gone the answer is that."""
     if not rows:
         return []
-    listed = {s.scan: s for s in reader(site.kind).find(site.root, site.name, site.labels, **site.options).scans}
+    listed = {s.scan: s for s in list_site(site.kind, site.root, site.name, site.labels, site.options).scans}
     device = device_of(study.training.accelerator)
     questions = []
     for row in rows:

@@ -12,7 +12,7 @@ from elsewhere.errors import BadSite, BadStudy
 from elsewhere.scans.label_columns import TableOptions, column_name
 from elsewhere.scans.labels import TABLE_NAMES, TITLES, find_table, tables_in
 from elsewhere.scans.scan import Found
-from elsewhere.scans.sites import KINDS, dicom, images, kind_of, reader, volumes
+from elsewhere.scans.sites import KINDS, dicom, images, kind_of, list_site, volumes
 from elsewhere.scans.tables import read_lines
 from elsewhere.studies.file import Site, check_options, load_sites
 
@@ -91,7 +91,7 @@ def find_scans(site: Site) -> Found:
             names = ", ".join(path.name for path in tables)
             found = replace(found, notes=(*found.notes, f"Of {names} none is called labels.csv: none was read."))
         return found
-    return reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+    return list_site(site.kind, site.root, site.name, site.labels, site.options)
 
 
 def _has_table(site: Site) -> bool:

@@ -14,7 +14,7 @@ from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.files import csv_text, write_whole
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import list_site
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
 from elsewhere.statistics.audit import audit
@@ -72,7 +72,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
 
 
 def _find(site: Site) -> Found:
-    return reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+    return list_site(site.kind, site.root, site.name, site.labels, site.options)
 
 
 def _subsets(study: Study, scans: Sequence[Scan]) -> dict[tuple[str, str], str]:

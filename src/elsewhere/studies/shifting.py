@@ -27,7 +27,7 @@ from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.shifts import SHIFTS_VERSION, Shift, apply_shift, obstacle, plan_shift
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.volume import Preparation, Volume, content_hash, prepare
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder
@@ -137,7 +137,7 @@ def looks_of(
 
 def scans_of(site: Site) -> dict[str, Scan]:
     """A site's scans by their ids."""
-    found = reader(site.kind).find(site.root, site.name, site.labels, **site.options)
+    found = list_site(site.kind, site.root, site.name, site.labels, site.options)
     return {scan.scan: scan for scan in found.scans}
 
 

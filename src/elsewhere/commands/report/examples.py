@@ -14,7 +14,7 @@ from elsewhere.errors import BadScan, BadSite, BadStudy
 from elsewhere.pages import report as page
 from elsewhere.pages.report.pictures import shrink
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import declared_window
 from elsewhere.scans.volume import Volume, content_hash, lung_box
@@ -106,7 +106,7 @@ def _scans_of(folder: Folder, site: Mapping[str, Any]) -> dict[str, Scan] | None
     """The scans of a site's folder as it is now; None where there is no such folder any more."""
     labels = folder.place(site["labels"]) if site["labels"] else None
     try:
-        found = reader(site["kind"]).find(folder.place(site["root"]), site["name"], labels, **site["options"])
+        found = list_site(site["kind"], folder.place(site["root"]), site["name"], labels, site["options"])
     except (BadSite, OSError):
         return None
     return {scan.scan: scan for scan in found.scans}

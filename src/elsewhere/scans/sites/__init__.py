@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -47,6 +50,56 @@ def reader(kind: str) -> Reader:
     if kind not in KINDS:
         raise KeyError(kind)
     return cast(Reader, import_module(f"{__name__}.{kind}"))
+
+
+MOST_FILES = 50_000
+"""A folder of more files is listed anew each time: its listing is not worth the memory."""
+MOST_LISTINGS = 8
+_listings: dict[tuple[object, ...], tuple[str, Found]] = {}
+
+
+def list_site(kind: str, root: Path, site: str, labels: Path | None, options: Mapping[str, Any]) -> Found:
+    """A site's scans without decoding a pixel; the listing before where no file has changed since in this process.
+
+    Args:
+        kind: of the site.
+        root: its folder.
+        site: its name.
+        labels: its table; None where the layout knows where it is.
+        options: of the reader.
+
+    Raises:
+        BadSite: as the reader's `find`.
+    """
+    whole = (kind, root, site, labels, repr(sorted(options.items())))
+    state = _state_of([root] if labels is None else [root, labels])
+    if state and whole in _listings and _listings[whole][0] == state:
+        return _listings[whole][1]
+    found = reader(kind).find(root, site, labels, **options)
+    if state:
+        _listings.pop(whole, None)
+        _listings[whole] = state, found
+        for oldest in list(_listings)[:-MOST_LISTINGS]:
+            del _listings[oldest]
+    return found
+
+
+def _state_of(places: Sequence[Path]) -> str:
+    """A hash of names, sizes and times of all files there; "" where they are too many, or one cannot be seen."""
+    seen, count, left = hashlib.sha256(), 0, [str(place) for place in places]
+    try:
+        while left:
+            path = left.pop()
+            state = os.stat(path)
+            seen.update(f"{path}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}\n".encode())
+            if stat.S_ISDIR(state.st_mode):
+                left += sorted(entry.path for entry in os.scandir(path))
+            count += 1
+            if count + len(left) > MOST_FILES:
+                return ""
+    except (OSError, UnicodeError):
+        return ""
+    return seen.hexdigest()
 
 
 def lister(kind: str) -> Callable[..., Found] | None:
