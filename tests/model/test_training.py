@@ -25,6 +25,7 @@ from elsewhere.model import training as under_test
 from elsewhere.model.network import Network, NetworkSettings, amend_checkpoint, load_checkpoint
 from elsewhere.model.prediction import predict
 from elsewhere.model.sample import Case, SampleSettings, seed_of
+from elsewhere.model.selection import Check
 from elsewhere.model.state import State, lock, read_state, save_state
 from elsewhere.model.training import Batches, Job, TrainingSettings, train
 
@@ -166,6 +167,44 @@ def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
     monkeypatch.setattr(under_test, "_launch", lambda *_: pytest.fail("trained again"))
     assert run(tmp_path) == stem
     assert run(tmp_path, replace(SETTINGS, save_every=99, tensorboard=False)) == stem
+
+
+def test_a_finished_training_goes_on_where_more_iterations_are_asked_for(tmp_path, whole):
+    run(tmp_path, replace(SETTINGS, iterations=10))
+    run(tmp_path)
+    assert results(tmp_path) == whole
+
+
+def test_a_schedule_that_depends_on_the_iterations_is_not_lengthened(tmp_path):
+    settings = replace(SETTINGS, schedule="cosine", tensorboard=False)
+    run(tmp_path, replace(settings, iterations=10))
+    with pytest.raises(BadStudy, match=r"training\.iterations = 10, now it is 12"):
+        run(tmp_path, settings)
+    with pytest.raises(BadStudy, match=r"training\.iterations = 10, now it is 5"):
+        run(tmp_path, replace(settings, iterations=5))
+
+
+@pytest.mark.parametrize("iteration", [0, 9])
+def test_patience_ends_a_training_that_gets_no_better_and_a_kill_changes_nothing(tmp_path, monkeypatch, iteration):
+    accuracies = {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.5, 10: 0.9, 12: 0.9}
+
+    def check(done, loss, cases, probabilities, *, balanced):
+        return Check(done, loss, accuracies[done], 0.5, None)
+
+    monkeypatch.setattr(under_test, "score_check", check)
+    settings = replace(SETTINGS, validate_every=2, patience=2)
+    if iteration:
+        with pytest.raises(Killed):
+            run(tmp_path, settings, progress=kill_at(7))
+    stem = run(tmp_path, settings)
+    state = read_state(tmp_path / "state" / "current.safetensors")
+    assert (state.iteration, state.best_iteration) == (8, 4)
+    record = load_checkpoint(stem)[1]
+    assert (record["iteration"], record["selection"]["checks"], record["by_chance"]["checks"]) == (4, 4, 4)
+    assert run(tmp_path, settings) == stem
+    assert read_state(tmp_path / "state" / "current.safetensors").iteration == 8
+    with pytest.raises(BadStudy, match=r"training\.patience = 2, now it is"):
+        run(tmp_path, replace(settings, patience=0))
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut"])

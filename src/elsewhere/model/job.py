@@ -66,11 +66,10 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, JSON-able."""
-        settings = {name: value for name, value in asdict(self.settings).items() if name not in WITHOUT_EFFECT}
         return {
             "network": asdict(self.network),
             "sample": asdict(self.sample),
-            "training": settings,
+            "training": deciding(asdict(self.settings)),
             "record": {name: value for name, value in self.record.items() if name != "versions"},
             "training_scans": hash_cases(self.training),
             "validation_scans": hash_cases(self.validation),
@@ -78,6 +77,12 @@ class Job:
             "torch": str(torch.__version__),
             **({} if self.start is None else {"start": self.start.identity()}),
         }
+
+
+def deciding(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a training that decide its result; without a patience, as trainings were known before it."""
+    kept = {name: value for name, value in training.items() if name not in WITHOUT_EFFECT}
+    return kept if kept.get("patience") else {name: value for name, value in kept.items() if name != "patience"}
 
 
 def make_batches(job: Job, rank: int, devices: int, device: torch.device) -> Batches | DeviceBatches:

@@ -107,6 +107,15 @@ def best_check(checks: Sequence[Check], select: Select) -> Check:
     return checks[first if select == "accuracy" else last]
 
 
+def is_enough(checks: Sequence[Check], select: Select, patience: int) -> bool:
+    """Whether the last `patience` checks brought none that is better than all before; never where it is 0."""
+    if not patience or len(checks) <= patience:
+        return False
+    by = criterion(checks, select)
+    scores = [_goodness(check, by) for check in checks]
+    return max(scores[-patience:]) <= max(scores[:-patience])
+
+
 def criterion(checks: Sequence[Check], select: Select) -> Select:
     """What `select` comes to for these validation scans: "log_loss" in place of an AUC that is undefined."""
     return "log_loss" if select == "auc" and checks[-1].auc is None else select

@@ -236,6 +236,7 @@ class TrainingSettings:
         clip: largest norm of the gradient of all parameters together; longer ones are shortened to it; 0 for no limit.
         ema: decay of an exponential moving average of the weights over iterations, in [0, 1), which is then what is
             validated and kept; 0 for none.
+        patience: validations in a row without a better one (by `select`) after which a training ends; 0 for never.
         precision: "32-true", or "bf16-mixed" for devices that have it.
         accelerator: "cpu", "cuda", or "auto" for CUDA where there is a device.
         devices: number of devices; each takes its own share of every step (distributed data parallel).
@@ -261,6 +262,7 @@ class TrainingSettings:
     weight_decay: float = 0.0
     clip: float = 0.0
     ema: float = 0.0
+    patience: int = 0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
@@ -280,6 +282,7 @@ class TrainingSettings:
             "warm_up": 0,
             "weight_decay": 0,
             "clip": 0,
+            "patience": 0,
             "devices": 1,
             "loaders": 1,
             "card_gib": 0,

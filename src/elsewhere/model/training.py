@@ -25,7 +25,7 @@ from elsewhere.model.cuda_loader import DeviceBatches
 from elsewhere.model.curves import Curves
 from elsewhere.model.fast_training import Trained
 from elsewhere.model.features import FeatureBatches, Head
-from elsewhere.model.job import SCANS, WITHOUT_EFFECT, Batches, Job, Progress, make_batches
+from elsewhere.model.job import SCANS, Batches, Job, Progress, deciding, make_batches
 from elsewhere.model.network import (
     Network,
     NetworkSettings,
@@ -37,7 +37,15 @@ from elsewhere.model.network import (
 )
 from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, SampleSettings, hash_cases, seed_of
-from elsewhere.model.selection import WORDS, best_check, by_chance, criterion, describe_selection, score_check
+from elsewhere.model.selection import (
+    WORDS,
+    best_check,
+    by_chance,
+    criterion,
+    describe_selection,
+    is_enough,
+    score_check,
+)
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.stages import stage
 
@@ -100,7 +108,7 @@ def train_job(job: Job) -> Path:
     _check(job)
     with lock(job.folder / "state"):
         state = _saved_state(job)
-        if state.iteration < job.settings.iterations:
+        if not _is_over(job, state):
             _launch(job, state)
     return job.stem
 
@@ -117,9 +125,10 @@ def check_kept(job: Job, *, whole: bool) -> None:
         BadCheckpoint: the training's state is damaged.
     """
     now = json.loads(json.dumps(job.identity()))
-    before = _begun(job, now)
-    if before is None:
+    begun = _begun(job, now)
+    if begun is None:
         return
+    before = _lengthened(begun, now)
     if any(before.get(name) != now[name] for name in SCANS):
         raise BadStudy(
             job.folder,
@@ -148,7 +157,7 @@ def _begun(job: Job, now: dict[str, Any]) -> dict[str, Any] | None:
     known: dict[str, Any] = {name: record[name] for name in ("network", "sample") if name in record}
     known |= {name: value for name, value in zip(SCANS, scan_hashes_of(record), strict=True) if value}
     if "training" in record:
-        known["training"] = {name: v for name, v in record["training"].items() if name not in WITHOUT_EFFECT}
+        known["training"] = deciding(record["training"])
     if "preparation" in record:
         known["record"] = {**now["record"], "preparation": record["preparation"]}
     return now | known
@@ -187,14 +196,28 @@ def _saved_state(job: Job) -> State:
     state, fresh = read_state(job.state_path), State(json.loads(json.dumps(job.identity())))
     if state is None:
         return fresh
-    check_job(job.folder, state.job, fresh.job)
-    if state.iteration == job.settings.iterations:
+    check_job(job.folder, _lengthened(state.job, fresh.job), fresh.job)
+    state.job = fresh.job
+    if _is_over(job, state):
         return state if checkpoint_is_whole(job.stem) else fresh
     if state.best_iteration and not job.stem.with_suffix(".json").exists():
         return fresh
     if state.best_iteration:
         read_checkpoint_record(job.stem)  # raises where it is damaged: now, not at the end
     return state
+
+
+def _lengthened(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a training was begun with, as one of more iterations: where its learning rate does not depend on them."""
+    old, new = before["training"], now["training"]
+    if old.get("schedule") != "constant" or old.get("iterations", 0) >= new["iterations"]:
+        return before
+    return {**before, "training": {**old, "iterations": new["iterations"]}}
+
+
+def _is_over(job: Job, state: State) -> bool:
+    settings = job.settings
+    return state.iteration >= settings.iterations or is_enough(state.curves, settings.select, settings.patience)
 
 
 def _launch(job: Job, state: State) -> None:
@@ -268,7 +291,7 @@ def _run(fabric: Any, job: Job, state: State) -> None:
             else make_batches(job, *place, fabric.device) as batches
         ):
             run = _Run(fabric, job, state, network, optimizer, average, curves, batches)
-            while state.iteration < settings.iterations:
+            while not _is_over(job, state):
                 _step(run, module)
                 _keep(run)
         if curves:
@@ -329,7 +352,7 @@ def _validate(run: _Run) -> None:
     if run.curves:
         if state.best_iteration == state.iteration:
             save_checkpoint(job.stem, run.validated, _describe(job, state))
-        elif state.iteration == job.settings.iterations:
+        elif _is_over(job, state):
             amend_checkpoint(job.stem, selection=_selection(job, state), **_by_chance(job, state))
         run.curves.add(state.curves)
 
@@ -378,7 +401,7 @@ def _selection(job: Job, state: State) -> dict[str, Any]:
 def _by_chance(job: Job, state: State) -> dict[str, Any]:
     """Of the finished training: until then the choice is not made."""
     settings = job.settings
-    if state.iteration < settings.iterations:
+    if not _is_over(job, state):
         return {}
     balanced = settings.balanced_classes
     found = by_chance(state.curves, settings.select, job.validation, state.probabilities, balanced=balanced)
