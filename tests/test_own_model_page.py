@@ -67,6 +67,7 @@ def test_the_table_says_of_every_kind_whether_it_runs_foreign_code(tmp_path: Pat
         "scores": 'table = "x.csv"',
         "elsewhere": 'checkpoint = "x"',
         "command": 'run = "x {in} {out}"',
+        "monai": 'bundle = "x"',
         "torch": 'network = "m:C"\nweights = "w"\ninput = { size = [1, 1, 1] }',
     }
     for kind, said in rows.items():

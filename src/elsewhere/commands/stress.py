@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,8 @@ from elsewhere import engine
 from elsewhere.commands import Workers, split_names
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
+from elsewhere.model.declared import Declared
+from elsewhere.model.runnable import threshold_of
 from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
 from elsewhere.scans.intake import ended
 from elsewhere.scans.marks import ALL, INSTEAD, MARKS
@@ -27,17 +29,21 @@ from elsewhere.scans.shifts import LADDERS, Shift, plan_shift, plan_shifts
 from elsewhere.statistics.decision import OperatingPoint, choose_threshold
 from elsewhere.statistics.dose import Dosed, dose_curve, significant_falls
 from elsewhere.statistics.explanation import FEWEST, NOTHING, Explanation, Key, explain, say, shown, with_midpoints
+from elsewhere.statistics.learned import Learned, judge_learned
+from elsewhere.studies.asking import can_be_run, model_to_run
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.predictions import fitting_predictions, validation_at_home
-from elsewhere.studies.records import DOSES, EXPLANATIONS, ScanRow, usable_rows
+from elsewhere.studies.products import read_products
+from elsewhere.studies.records import DOSES, EXPLANATIONS, ProductRow, ScanRow, usable_rows
 from elsewhere.studies.shifting import (
     AS_IS,
     Found,
     Look,
     Task,
+    asked_of,
     entry_of,
     looks_of,
     marks_of,
@@ -61,7 +67,7 @@ class Home:
 
     Attributes:
         model: its name.
-        site: the training site.
+        site: the training site; of a model that was not trained here, the site that stands in for it.
         rows: the test scans chosen.
         positives: share of positives among all of the site's test scans.
     """
@@ -79,6 +85,10 @@ def stress(
     models: Annotated[
         list[str] | None, typer.Option(help="Model names, comma-separated or repeated [single-site models].")
     ] = None,
+    home: Annotated[
+        str | None,
+        typer.Option(help="Home of models not trained here [the first site with both classes]."),
+    ] = None,
     shifts: Annotated[list[str] | None, typer.Option(help=f"Shifts, likewise [all]: {', '.join(LADDERS)}.")] = None,
     doses: Annotated[list[str] | None, typer.Option(help="Doses of one shift, likewise [its usual ones].")] = None,
     scans: Annotated[
@@ -90,7 +100,7 @@ def stress(
     """Shift home scans step by step (kernel, noise, …), predict, and find which shift could explain another site."""
     plan, folder = open_study(study, out)
     chosen = _shifts(split_names(shifts), split_names(doses))
-    run_stress(plan, folder, split_names(models), chosen, scans=scans, workers=workers)
+    run_stress(plan, folder, split_names(models), chosen, stands_in=home, scans=scans, workers=workers)
     return folder.stress_curves
 
 
@@ -101,10 +111,13 @@ def run_stress(
     models: Sequence[str] = (),
     shifts: Sequence[Shift] = (),
     *,
+    stands_in: str | None = None,
     scans: int = SCANS,
     workers: int | None = None,
 ) -> None:
     """Write stress/curves.parquet and stress/explanations.parquet into the study's folder, and print what they say.
+
+    Of a model that was not trained here it is not known where it is at home: scans of the site `stands_in` are shifted.
 
     Raises:
         BadStudy: there is no such model, or it has not been predicted.
@@ -112,9 +125,13 @@ def run_stress(
     """
     shifts = tuple(shifts) or plan_shifts()
     names = _models(plan, models)
-    judged = learned_models(folder, {name: plan.models[name] for name in names})
     rows = usable_rows(folder)
-    homes = [_home(rows, n, site, scans) for n in names if not judged[n].degenerate for site in plan.models[n]]
+    foreign = {name: _at(plan, folder, name, stands_in) for name in names if name not in plan.models}
+    judged = learned_models(folder, {name: plan.models[name] for name in names if name in plan.models})
+    judged |= {name: _discriminates(answered) for name, answered in foreign.items()}
+    sites = {name: plan.models[name] if name in plan.models else (foreign[name][0].site,) for name in names}
+    usable = {name: _answering(rows, foreign.get(name)) for name in names}
+    homes = [_home(usable[n], n, site, scans) for n in names if not judged[n].degenerate for site in sites[n]]
     wanted: dict[str, dict[str, list[str]]] = {}
     for home in homes:
         for row in home.rows:
@@ -132,9 +149,9 @@ def run_stress(
     curves: list[DoseRow] = []
     explanations: list[ExplanationRow] = []
     for name in (name for name in names if judged[name].degenerate):
-        curves += [_degenerate(name, site, judged[name].reasons) for site in plan.models[name]]
+        curves += [_degenerate(name, site, judged[name].reasons) for site in sites[name]]
     for home in homes:
-        given = _answered(folder, home, tasks)
+        given = _answered(plan, folder, home, tasks)
         if not given:
             raise BadStudy(
                 plan.name,
@@ -181,18 +198,50 @@ def _shifts(names: Sequence[str], doses: Sequence[str]) -> tuple[Shift, ...]:
 
 def _models(plan: Study, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
-        if any(product.name == name for product in plan.products):
-            what = f"names {name!r}, which was not trained here: where it is at home is not known, and home is shifted"
-            raise BadStudy("--models", what, f"The networks of the study: {', '.join(plan.models) or 'none'}")
-        if name not in plan.models:
-            raise BadStudy("--models", f"names {name!r}", f"Choose from the study's models: {', '.join(plan.models)}")
+        if name not in plan.models and model_to_run(plan, name, "--models") is None:
+            known = ", ".join([*plan.models, *can_be_run(plan)])
+            raise BadStudy("--models", f"names {name!r}", f"Choose from the study's models: {known}")
     chosen = tuple(dict.fromkeys(names)) or tuple(name for name, sites in plan.models.items() if len(sites) == 1)
-    if not plan.models:
-        what = "trains no network: where its models are at home is not known, and home is shifted"
-        raise BadStudy(plan.name, what, "Train one, or let `elsewhere verdict` run a model on scans of other scanners")
+    chosen = chosen or tuple([] if plan.models else can_be_run(plan))
+    if not chosen and not plan.models:
+        what = "has no model that can be shown changed scans: none was trained, and none can be run on them"
+        raise BadStudy(plan.name, what, "Train one, or give the model itself in [models.NAME], not its scores")
     if not chosen:
         raise BadStudy(plan.name, "has no model of a single site", f"Give --models: {', '.join(plan.models)}")
     return chosen
+
+
+def _at(plan: Study, folder: Folder, name: str, home: str | None) -> list[ProductRow]:
+    """What a model that was not trained here said of the test scans of the site that stands in for its home.
+
+    Raises:
+        BadStudy: the model was not run there, or not on both classes.
+    """
+    if home is not None:
+        plan.site(home)
+    answered = [r for r in read_products(folder) if r.model == name and r.probability is not None]
+    for site in [home] if home is not None else [s.name for s in plan.sites]:
+        own = [r for r in answered if r.site == site]
+        if {r.label for r in own} == {0, 1}:
+            engine.say(f"{site} stands in for it.", f"Where {name} is at home is not known:")
+            return own
+    what = f"has no answers of {name} to positive and negative test scans of {home or 'any one site'}"
+    raise BadStudy(folder.products, what, "Run `elsewhere study` first, or give another --home")
+
+
+def _discriminates(rows: Sequence[ProductRow]) -> Learned:
+    """Whether a model that was not trained here tells the classes apart where its scans are to be shifted."""
+    values = [float(r.probability or 0) for r in rows]
+    columns = [r.label for r in rows], [r.patient for r in rows], [r.site for r in rows]
+    return judge_learned(*columns, values, scans="test scans")
+
+
+def _answering(rows: Sequence[ScanRow], answered: Sequence[ProductRow] | None) -> Sequence[ScanRow]:
+    """The scans that a model answered; all of them where that is no question."""
+    if answered is None:
+        return rows
+    known = {(r.site, r.scan) for r in answered}
+    return [r for r in rows if (r.site, r.scan) in known]
 
 
 def _chosen(rows: Sequence[ScanRow], site: str, scans: int) -> list[ScanRow]:
@@ -212,6 +261,9 @@ def _home(rows: Sequence[ScanRow], model: str, site: str, scans: int) -> Home:
 
 def _others(plan: Study, folder: Folder, home: Home) -> list[str]:
     """Sites that the model was not trained on and has been predicted at."""
+    if home.model not in plan.models:
+        answered = {r.site for r in read_products(folder) if r.model == home.model and r.probability is not None}
+        return [site.name for site in plan.sites if site.name in answered - {home.site}]
     names = [site.name for site in plan.sites if site.name not in plan.models[home.model]]
     return [name for name in names if folder.predictions(home.model, name).is_file()]
 
@@ -223,13 +275,13 @@ def _degenerate(model: str, site: str, reasons: Sequence[str]) -> DoseRow:
     return DoseRow(model, site, UNLEARNED, 0.0, "", f"degenerate: {'; '.join(reasons)}")
 
 
-def _answered(folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
+def _answered(plan: Study, folder: Folder, home: Home, tasks: Sequence[Task]) -> dict[str, Found]:
     """Scan -> what the model says of it under each shift; scans that failed are absent."""
-    stem, wanted = folder.checkpoint(home.model), {r.scan for r in home.rows}
+    asked, wanted = asked_of(plan, folder, home.model), {r.scan for r in home.rows}
     found = {}
     for task in tasks:
         if task.scan.site == home.site and task.scan.scan in wanted:
-            place = next((p for s, _, p in task.models if s == stem), None)
+            place = next((p for m, _, p in task.models if m == asked), None)
             if place is not None and (answers := kept_record(place)):
                 found[task.scan.scan] = answers
     return found
@@ -251,6 +303,9 @@ def _curves(
         labels, patients = [r.known_label for r in usable], [r.patient for r in usable]
         curve = dose_curve(labels, patients, scores, point, home.positives)
         rows += [_row(home, steps[step.dose], step) for step in curve]
+    declared = asked_of(plan, folder, home.model)
+    if isinstance(declared, Declared) and threshold_of(declared) is None:
+        return [replace(row, positive_share=None) for row in rows]  # it calls nothing positive
     return rows
 
 
@@ -272,7 +327,11 @@ def _refused(home: Home, shift: Shift, given: Mapping[str, Found]) -> DoseRow:
 
 
 def _point(plan: Study, folder: Folder, model: str) -> OperatingPoint:
-    """The model's own threshold, from the validation scans of its training sites."""
+    """The model's own threshold: from the validation scans of its training sites, or as its declaration has it."""
+    declared = asked_of(plan, folder, model)
+    if isinstance(declared, Declared):
+        threshold = threshold_of(declared)
+        return OperatingPoint(0.5 if threshold is None else threshold, "grid", "model", float("nan"), 0)
     found = validation_at_home(folder, model, plan.models[model])
     return choose_threshold(found.labels, found.probabilities, ties=plan.evaluation.ties)
 
@@ -299,8 +358,7 @@ def _explanations(
     tried = len({s.name for s in ready}), len({s.name for s in shifts})
     rows: list[ExplanationRow] = []
     for site in _others(plan, folder, home):
-        there = fitting_predictions(folder, home.model, site).subset("test").deterministic
-        theirs = there.labels, there.patients, there.probabilities
+        theirs = _elsewhere(plan, folder, home.model, site)
         try:
             said = explain(ours, shifted, theirs, shown(as_is, columns, seen[site]), seed=plan.seed)
         except ValueError as error:  # no class with enough scans at both sites: nothing to compare
@@ -308,6 +366,18 @@ def _explanations(
             continue
         rows += _explained(said, home, site, tried)
     return rows
+
+
+def _elsewhere(
+    plan: Study, folder: Folder, model: str, site: str
+) -> tuple[Sequence[int], Sequence[str], Sequence[float]]:
+    """Labels, patients and probabilities of a site's test scans."""
+    if model in plan.models:
+        there = fitting_predictions(folder, model, site).subset("test").deterministic
+        return there.labels.tolist(), there.patients.tolist(), there.probabilities.tolist()
+    rows = [r for r in read_products(folder) if (r.model, r.site) == (model, site)]
+    told = [(r.label, r.patient, r.probability) for r in rows if r.probability is not None]
+    return [r[0] for r in told], [r[1] for r in told], [r[2] for r in told]
 
 
 def _own(shift: str) -> list[str]:

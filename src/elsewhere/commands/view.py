@@ -6,8 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,8 +18,10 @@ from elsewhere import engine
 from elsewhere.commands import split_names
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.files import short_name, write_whole
+from elsewhere.model.declared import Declared
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import predict
+from elsewhere.model.runnable import hash_of, threshold_of
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import evaluation_windows
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
@@ -38,23 +39,23 @@ from elsewhere.scans.intake import ended, prepared_as
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.store import Shelf
-from elsewhere.scans.tables import read_lines
 from elsewhere.scans.units import USUAL_OFFSET
-from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
+from elsewhere.scans.volume import Preparation, Units, Volume, content_hash, lung_box
+from elsewhere.studies.asking import model_to_run
 from elsewhere.studies.exported import is_exported, read_model
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.known_model import KnownModel
+from elsewhere.studies.looking import Looked, look_at_all, look_of
+from elsewhere.studies.marked_slices import Marks, read_marked_slices
 from elsewhere.studies.predictions import fitting_predictions, join_predictions
 from elsewhere.studies.prepared import case_of, shelf_reader
+from elsewhere.studies.products import read_products
 from elsewhere.studies.records import SCORES, ScanRow, usable_rows
-
-Marks = Mapping[tuple[str, int], str]
 
 HU_PRESETS = (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240))
 """Level -600, width 1500, and level 40, width 400."""
 GREY_PRESETS = (Preset("as published", 0, 255), Preset("bright half", 128, 255), Preset("dark half", 0, 128))
-MARK_COLUMNS = ("scan", "slice", "mark")
 CUBE = "the size of its voxels is not known here, so it is drawn as a cube"
 GRIDS = ("prepared", "original")
 DEPTHS = (8, 16)
@@ -131,15 +132,15 @@ def view(
     """Write a page that draws scans, with what the network looked at. It holds patient data. Research use only."""
     plan, folder = open_study(study, out)
     _check(grid, bits, model, hardest)
-    _check_model(plan, model)
+    declared = None if model is None else model_to_run(plan, model, "--model")
     rows = usable_rows(folder)
     names = {f"{row.site}/{row.scan}" for row in rows}
     wanted = [one for text in scan or () for one in ([text] if text in names else split_names([text]))]
     chosen = [_row(rows, name, folder) for name in wanted]
-    chosen += [row for row in _hardest(folder, rows, model, hardest) if row not in chosen]
+    chosen += [row for row in _hardest(folder, rows, model, hardest, declared is not None) if row not in chosen]
     if not chosen:
         raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
-    wish = Wish(grid, bits, _marks(marks, chosen) if marks else None)
+    wish = Wish(grid, bits, read_marked_slices(marks, chosen) if marks else None)
     target = page or folder.view(_file_name(chosen, model))
     write_view(plan, folder, chosen, target, model=model, wish=wish)
     return target
@@ -155,8 +156,11 @@ def write_view(
         BadStudy: the page would be too large, or the marks cannot be placed.
         BadCheckpoint: the model's weights are missing or damaged.
     """
-    ask = _asker(study, folder, model, rows)
-    if wish.grid == "original":
+    declared = None if model is None else model_to_run(study, model, "--model")
+    ask = _asker(study, folder, model, rows) if declared is None else None
+    if declared is not None:
+        cases = _as_scanned(study, folder, rows, wish, declared)
+    elif wish.grid == "original":
         cases = {i: _case(study, rows[i], wish, ask, volume) for i, volume in _originals(study, rows)}
     else:
         tasks = [(study, row, wish, ask) for row in rows]
@@ -181,14 +185,6 @@ def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
         raise BadStudy("--hardest", "is given with an exported model, which this study did not test", "Give --scan")
 
 
-def _check_model(study: Study, model: str | None) -> None:
-    if any(product.name == model for product in study.products):
-        what = (
-            f"is {model!r}, which was not trained here: what a model looked at is drawn of networks of the study alone"
-        )
-        raise BadStudy("--model", what, "Leave --model out to see the scan; its scores are in products.parquet")
-
-
 # Which scans ------------------------------------------------------------------------------------------------------
 
 
@@ -203,10 +199,14 @@ def _row(rows: Collection[ScanRow], name: str, folder: Folder) -> ScanRow:
     return found[0]
 
 
-def _hardest(folder: Folder, rows: Collection[ScanRow], model: str | None, count: int) -> list[ScanRow]:
+def _hardest(folder: Folder, rows: Collection[ScanRow], model: str | None, count: int, foreign: bool) -> list[ScanRow]:
     """The test scans whose probability is farthest from their label."""
     if not (model and count):
         return []
+    if foreign:
+        known = [(r, r.probability) for r in read_products(folder) if r.model == model and r.probability is not None]
+        ordered = sorted(known, key=lambda one: (-abs(one[0].label - one[1]), one[0].site, one[0].scan))
+        return [_row(rows, f"{r.site}/{r.scan}", folder) for r, _ in ordered[:count]]
     sites = [s for s in dict.fromkeys(row.site for row in rows) if folder.predictions(model, s).is_file()]
     if not sites:
         raise BadStudy(folder.root, f"has no predictions of {model!r}", "Run `elsewhere study` first")
@@ -223,38 +223,6 @@ def _file_name(rows: Sequence[ScanRow], model: str | None) -> str:
     return short_name(re.sub(r"[^\w.+-]+", "-", "-".join([*names, *named])))
 
 
-def _marks(path: Path, rows: Collection[ScanRow]) -> Marks:
-    """Slices that people marked in the chosen scans: (scan, slice from 1) -> word; "" was looked at, and not marked."""
-    then = f"Give a CSV with the columns {', '.join(MARK_COLUMNS)}"
-    if not path.is_file():
-        raise BadStudy(path, "cannot be read (no such file)", then)
-    lines = [(n, [cell.strip() for cell in cells]) for n, cells in read_lines(path, str(path)) if any(cells)]
-    header = lines[0][1] if lines else []
-    if len(lines) < 2 or not set(MARK_COLUMNS) <= set(header):
-        raise BadStudy(path, f"has {', '.join(header) if len(lines) > 1 else 'no row'}", then)
-    scans = {row.scan: row.source_slices for row in rows}
-    found: dict[tuple[str, int], str] = {}
-    for line, cells in lines[1:]:
-        row = dict(zip_longest(header, cells[: len(header)], fillvalue=""))
-        if row["scan"] in scans:
-            found[row["scan"], _slice(path, line, row["slice"], scans[row["scan"]])] = _word(row["mark"])
-    if not found:
-        raise BadStudy(path, f"marks none of the scans {', '.join(scans)}", "Write scan ids as scans.parquet has them")
-    if len(scans) < len(rows):
-        raise BadStudy(path, "marks scans whose id two chosen sites have", "Show them on a page for each site")
-    return found
-
-
-def _slice(path: Path, line: int, text: str, slices: int) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= slices):
-        raise BadStudy(path, f"line {line} has slice {text!r}", f"Count from 1 at the top; the scan has {slices}")
-    return int(text)
-
-
-def _word(text: str) -> str:
-    return "" if text.strip() in {"", "0"} else "yes" if text.strip() == "1" else text.strip()
-
-
 # One scan ---------------------------------------------------------------------------------------------------------
 
 Answer = tuple[list[tuple[int, int, float]], Saliency]
@@ -266,7 +234,6 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     """What asks the model about a scan; None without a model."""
     if model is None:
         return None
-    _check_model(study, model)
     exported = _exported(study, model)
     if exported is None and model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
@@ -282,6 +249,22 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
         return windows, find_saliency(network, case, read, study.sample, study.prediction.stride)
 
     return ask
+
+
+def _as_scanned(
+    study: Study, folder: Folder, rows: Sequence[ScanRow], wish: Wish, declared: Declared
+) -> dict[int, Shown]:
+    """Scans as they were read, which is how a model that was not trained here is given them, and what it looked at."""
+    sources = _sources(study, rows)
+    volumes = dict(_originals(study, rows))
+    looks = [look_of(study, folder, row, sources[row.site, row.scan], declared) for row in rows]
+    shown: dict[int, Shown] = {}
+    for i, (row, looked) in enumerate(zip(rows, look_at_all(looks), strict=True)):
+        drawn = _own_grid(volumes[i], row, wish, looked)
+        case = _shown(row, wish, drawn)
+        window = Window(0, drawn.picture.slices, looked.saliency.probability)
+        shown[i] = replace(case, windows=(window,), overlay=_overlay(looked.saliency, drawn, looked.slices))
+    return shown
 
 
 def _exported(study: Study, model: str) -> KnownModel | None:
@@ -302,6 +285,11 @@ def _exported(study: Study, model: str) -> KnownModel | None:
 def _case(study: Study, row: ScanRow, wish: Wish, ask: Ask | None, original: Volume | None = None) -> Shown:
     drawn = _original(study, row, wish, original) if original else _prepared(study, row, wish)
     windows, overlay = _asked(ask(row), drawn, row) if ask else ((), None)
+    return replace(_shown(row, wish, drawn), windows=windows, overlay=overlay)
+
+
+def _shown(row: ScanRow, wish: Wish, drawn: Drawn) -> Shown:
+    """A scan drawn, without what a model makes of it."""
     hu = drawn.picture.units == "HU"
     return Shown(
         site=row.site,
@@ -314,8 +302,6 @@ def _case(study: Study, row: ScanRow, wish: Wish, ask: Ask | None, original: Vol
         units="HU" if hu else "grey value",
         drawn=drawn.words,
         presets=HU_PRESETS if hu else GREY_PRESETS,
-        windows=windows,
-        overlay=overlay,
         marks=_placed(wish.marks, row, drawn),
     )
 
@@ -350,16 +336,29 @@ def _stored_units(study: Study, row: ScanRow, facts: Mapping[str, Any]) -> tuple
 def _original(study: Study, row: ScanRow, wish: Wish, volume: Volume) -> Drawn:
     """The scan as it was read."""
     preparation = prepared_as(study.preparation, row.facts)
+    return _prepared_in(volume, preparation, row.slices, wish)
+
+
+def _own_grid(volume: Volume, row: ScanRow, wish: Wish, looked: Looked) -> Drawn:
+    """The scan as it was read, with the grid on which a model that was not trained here looked at it."""
+    if looked.preparation is not None:
+        return _prepared_in(volume, prepared_as(looked.preparation, row.facts), looked.slices, wish)
+    size = Preparation(size=volume.voxels.shape[:3], grid="fixed")
+    return _prepared_in(volume, size, looked.slices, wish)
+
+
+def _prepared_in(volume: Volume, preparation: Preparation, slices: int, wish: Wish) -> Drawn:
+    """The scan as it was read, and where a prepared grid of so many slices lies in it."""
     box = None
     if preparation.crop == "lungs":
         box = lung_box(volume, preparation.margin, preparation.relative_window)
     whole = whole_frame(volume.voxels.shape, volume.spacing)
-    shape = (row.slices, *(preparation.size[1:]))
+    shape = (slices, *(preparation.size[1:]))
     frame = prepared_frame(volume.voxels.shape, volume.spacing, box, shape)
     words = [f"The scan as it was read, {_size(volume.voxels)}", *([] if volume.spacing else [CUBE])]
     picture = draw_scan(volume.voxels, volume.units, volume.offset, whole, wish.bits)
     stretch = Stretch(frame.corner[0] / whole.spacing[0], frame.spacing[0] / whole.spacing[0])
-    return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), stretch, Stretch())
+    return Drawn(picture, frame, preparation.size[1:], _words(words, picture, wish.bits), stretch, Stretch())
 
 
 def _originals(study: Study, rows: Sequence[ScanRow]) -> Iterator[tuple[int, Volume]]:
@@ -435,6 +434,12 @@ def _looked_words(looked: Saliency, start: int, stop: int) -> str:
     if not looked.cells.any():
         return "Nothing in the scan spoke for the positive class to this model: there is nothing to draw."
     cells = " x ".join(map(str, looked.cells.shape))
+    if looked.method == "occlusion":
+        return (
+            f"Occlusion map: how much the log-odds of positive fall where one of {cells} blocks (slices, rows, "
+            "columns) is taken away, which is what is denser than aerated lung; smoothed between blocks. Blocks "
+            "without which they rise are not drawn, and what two blocks show only together does not show."
+        )
     return (
         f"HiResCAM of the most positive window (slices {start + 1} to {stop}): where its evidence for positive came "
         f"from, on {cells} cells, smoothed between them. Evidence against is not drawn."
@@ -475,6 +480,8 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     if (known := _exported(study, model)) is not None:
         named = known.name, known.trained_on, known.point.threshold, known.checkpoint
         return Occasion(study.name, study.origin, *named, command)
+    if (declared := model_to_run(study, model, "--model")) is not None:
+        return Occasion(study.name, study.origin, model, (), threshold_of(declared), hash_of(declared), command)
     record = read_checkpoint_record(folder.checkpoint(model))
     scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
     own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))

@@ -150,6 +150,11 @@ class Declared:
         return self.RUNS_CODE
 
     @property
+    def only_as_scanned(self) -> str:
+        """Why it cannot be shown a scan whose voxels were changed, continuing "NAME …"; "" where it can."""
+        return ""
+
+    @property
     def scale_ends(self) -> tuple[float, float]:
         """Lowest and highest threshold."""
         return 0.0, 1.0
@@ -235,6 +240,12 @@ class CommandModel(Declared):
         return tuple(shlex.split(self.run))
 
     @property
+    def only_as_scanned(self) -> str:
+        """A program that takes DICOM: changed voxels are in no DICOM file."""
+        takes = "takes DICOM files, and a scan whose voxels are changed is handed over as NIfTI alone"
+        return takes if self.give == "dicom" else ""
+
+    @property
     def scale_ends(self) -> tuple[float, float]:
         """Of its scores."""
         return ENDS.get(self.scale, (-math.inf, math.inf))
@@ -295,6 +306,39 @@ class UserNetwork(Declared):
         _require(whole, "network", self.network, 'Write it as "package.module:Class"')
 
 
+@dataclass(frozen=True, kw_only=True)
+class MonaiBundle(Declared):
+    """`kind = "monai"`: a MONAI bundle, with its own preprocessing.
+
+    Attributes:
+        bundle: its folder.
+        config: its inference configuration, in that folder.
+        weights: its state dict, in that folder; read as weights alone.
+        network: name of the network in the configuration.
+        preprocessing: name of the transforms; they are given a dictionary with the path of a NIfTI in HU.
+        image: key of the image in that dictionary.
+        output: what the network gives.
+    """
+
+    RUNS_CODE: ClassVar[str] = "is a bundle, whose configuration names classes and expressions that are carried out"
+
+    kind: Literal["monai"] = "monai"
+    bundle: Path
+    config: str = "configs/inference.json"
+    weights: str = "models/model.pt"
+    network: str = "network_def"
+    preprocessing: str = "preprocessing"
+    image: str = "image"
+    output: OutputSettings = OutputSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("config", "weights"):
+            part = Path(getattr(self, key))
+            inside = not part.is_absolute() and ".." not in part.parts
+            _require(inside, key, getattr(self, key), "Name a file inside the bundle's folder")
+
+
 RUNNABLE: dict[str, type[Declared]] = {
     "elsewhere": OwnNetwork,
     "command": CommandModel,
@@ -302,5 +346,6 @@ RUNNABLE: dict[str, type[Declared]] = {
     "torchscript": NetworkFile,
     "onnx": NetworkFile,
     "torch": UserNetwork,
+    "monai": MonaiBundle,
 }
 """Kind -> what its table in a study file says."""

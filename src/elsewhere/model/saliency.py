@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class Saliency:
         count: stored slices in it.
         top: padding slices above them.
         length: slices of the window with its padding.
+        method: how it was found.
     """
 
     probability: float
@@ -52,6 +53,7 @@ class Saliency:
     count: int
     top: int
     length: int
+    method: Literal["HiResCAM", "occlusion"] = "HiResCAM"
 
     def share_inside(self, mask: NDArray[np.bool_]) -> tuple[float | None, float]:
         """(share of the evidence inside a mask, share of the window that the mask takes: what chance would give).

@@ -7,7 +7,7 @@ checked for size and for two sides, and "not found" is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,6 +250,14 @@ def keep_lungs(voxels: NDArray[Any], regions: Regions) -> NDArray[Any]:
 def keep_outside(voxels: NDArray[Any], regions: Regions) -> NDArray[Any]:
     """Border, air and table alone; the body becomes the median of what lies outside, so that its outline fades."""
     return np.where(on_grid(regions.outside, regions), voxels, voxels.dtype.type(regions.air))
+
+
+VIEWS: dict[str, Callable[[NDArray[Any], Regions], NDArray[Any]]] = {
+    "lungs_erased": erase_lungs,
+    "lungs_only": keep_lungs,
+    "border_only": keep_outside,
+}
+"""What models are shown besides whole scans."""
 
 
 def on_grid(mask: Mask, regions: Regions) -> Mask:

@@ -8,20 +8,21 @@ declaration and the scan's files; a scan that a model fails on is asked again at
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from elsewhere import engine
-from elsewhere.errors import BadScan
+from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import hash_of, open_model
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
+from elsewhere.scans.regions import REGIONS_VERSION, VIEWS, find_regions
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.units import declared_window
@@ -69,6 +70,7 @@ class Question:
         content: hash of its voxels as they were prepared; "" where nobody knows it.
         models: each with its hash, and the file that keeps its answer.
         device: to run networks on.
+        part: of the scan that they are shown, one of `VIEWS`; "" for all of it.
     """
 
     kind: str
@@ -76,6 +78,7 @@ class Question:
     content: str
     models: tuple[tuple[Declared, str, Path], ...]
     device: str
+    part: str = ""
 
 
 def ask_models(
@@ -84,8 +87,10 @@ def ask_models(
     rows: Sequence[ScanRow],
     models: Sequence[Declared],
     workers: int | None = None,
+    *,
+    part: str = "",
 ) -> dict[Place, Answer]:
-    """Every model's answer to every scan; those that are kept are not asked for again.
+    """Every model's answer to every scan, or to a part of it; those that are kept are not asked for again.
 
     Args:
         study: the study.
@@ -93,12 +98,14 @@ def ask_models(
         rows: usable scans.
         models: to ask.
         workers: processes; None means one per core.
+        part: of each scan that they are shown, one of `VIEWS`; "" for all of it.
 
     Raises:
         BadCheckpoint: a model's file is missing or damaged.
         BadStudy: a model is not what the study file says of it.
     """
     hashes = {model.name: hash_of(model) for model in models}
+    of_part = [part, REGIONS_VERSION] if part else []
     found: dict[Place, Answer] = {}
     questions: list[Question] = []
     for site in study.sites:
@@ -106,13 +113,15 @@ def ask_models(
         lacking: dict[str, list[tuple[Declared, str, Path]]] = {}
         for row in own:
             for model in models:
-                place = folder.answer(key("answers", hashes[model.name], *_identity(row)))
+                place = folder.answer(key("answers", hashes[model.name], *_identity(row), *of_part))
                 if (answer := _kept(place)) is None:
                     lacking.setdefault(row.scan, []).append((model, hashes[model.name], place))
                 else:
                     found[model.name, row.site, row.scan] = answer
-        questions += _questions(study, site, [r for r in own if r.scan in lacking], lacking, found)
-    for question, answers in _carried_out(questions, workers, f"Running models ({study.name})"):
+        asked = _questions(study, site, [r for r in own if r.scan in lacking], lacking, found)
+        questions += [replace(question, part=part) for question in asked]
+    words = f"Running models on {part.replace('_', ' ')}" if part else "Running models"
+    for question, answers in _carried_out(questions, workers, f"{words} ({study.name})"):
         for (model, _, _), answer in zip(question.models, answers, strict=True):
             found[model.name, question.scan.site, question.scan.scan] = answer
     return found
@@ -197,6 +206,8 @@ def ask(question: Question) -> tuple[Answer, ...]:
     """
     try:
         given = read_given(question.kind, question.scan, question.content)
+        if question.part:
+            given = part_of(given, question.part)
     except BadScan as error:
         return tuple(Answer(reason=error.what) for _ in question.models)
     return tuple(_asked(given, question, *model) for model in question.models)
@@ -254,6 +265,20 @@ def read_given(kind: str, scan: Scan, content: str = "") -> GivenScan:
     return given_of(scan, volume, scan.files if kind == DICOM else ())
 
 
+def part_of(given: GivenScan, part: str) -> GivenScan:
+    """A part of a scan, one of `VIEWS`, in HU on the scan's own grid; it has no DICOM files.
+
+    Raises:
+        BadScan: no lungs were found, or nothing lies outside the body.
+    """
+    volume = given.in_hu()
+    regions = find_regions(volume.voxels)
+    if not regions.has_lungs or (part == "border_only" and not regions.has_outside):
+        what = "nothing lies outside the body in it" if regions.has_lungs else "no lungs were found in it"
+        raise BadScan(given.name, what, "Look at it with `elsewhere view`")
+    return replace(given, volume=replace(volume, voxels=VIEWS[part](volume.voxels, regions)), dicom=())
+
+
 def given_of(scan: Scan, volume: Volume, dicom: tuple[Path, ...] = ()) -> GivenScan:
     """A scan with these voxels, as it is handed to a model."""
     window = declared_window({**volume.facts, **scan.facts})
@@ -293,4 +318,32 @@ def declared_models(folder: Folder) -> list[tuple[Declared, str]]:
         declared = kept_model(folder.study, record, folder.place)
         if not isinstance(declared, Product):
             found.append((declared, str(record["sha256"])))
+    return found
+
+
+def can_be_run(study: Study) -> list[str]:
+    """Names of a study's models that were not trained here and can be asked about changed scans."""
+    return [m.name for m in study.products if isinstance(m, Declared) and not m.only_as_scanned]
+
+
+def model_to_run(study: Study, name: str, option: str) -> Declared | None:
+    """The model of this name that was not trained here and can be asked about changed scans; None for another name.
+
+    Args:
+        study: the study.
+        name: of the model.
+        option: that named it, for messages.
+
+    Raises:
+        BadStudy: it cannot; the message says why.
+    """
+    found = next((model for model in study.products if model.name == name), None)
+    if found is None:
+        return None
+    then = f"Those that can: {', '.join([*study.models, *can_be_run(study)]) or 'none'}"
+    if isinstance(found, Product):
+        what = f"names {name!r}, of which only a table of scores is known: it cannot be shown changed scans"
+        raise BadStudy(option, what, then)
+    if found.only_as_scanned:
+        raise BadStudy(option, f"names {name!r}, which {found.only_as_scanned}", then)
     return found

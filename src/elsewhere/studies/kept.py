@@ -26,6 +26,7 @@ VERSIONS = {
     "learned": 2,  # statistics/learned.py
     "scores": 1,  # commands/study.py, statistics/score.py
     "answers": 1,  # studies/asking.py, model/runnable/
+    "occlusion": 1,  # studies/looking.py, model/runnable/occlusion.py
     "product scores": 1,  # studies/products.py, statistics/score.py
     "audit": 1,  # studies/auditing.py, scans/quality/
     "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py

@@ -26,6 +26,7 @@ OTHER_KINDS = {
     "table": "scores",
     "csv": "scores",
     "docker": "command",
+    "bundle": "monai",
     "container": "command",
     "program": "command",
     "checkpoint": "elsewhere",
@@ -35,8 +36,10 @@ OTHER_GIVES = {
     "softmax": "logits (softmax is taken here) or probabilities (the network took it)",
     "sigmoid": "logit (sigmoid is taken here) or probability (the network took it)",
 }
-PATHS = ("table", "checkpoint", "file", "weights", "folder")
+PATHS = ("table", "checkpoint", "file", "weights", "folder", "bundle")
 """Keys that are paths."""
+INSIDE_A_BUNDLE = ("weights",)
+"""Those of them that are names inside its folder where `kind = "monai"`."""
 NOT_KEYS = {"command": ("name", "folder")}
 """Fields that a table does not set, by kind."""
 MODEL_SECTIONS = {"input": InputSettings, "output": OutputSettings}
@@ -95,9 +98,14 @@ def kept_model(file: Path, record: Mapping[str, Any], place: Callable[[str], Pat
     """
     form = _form(file, f"products.{record['name']}", record["kind"])
     values = {f.name: record[f.name] for f in fields(form) if f.name in record}
-    values |= {k: place(values[k]) for k in PATHS if values.get(k) is not None}
+    values |= {k: place(values[k]) for k in paths_of(record["kind"]) if values.get(k) is not None}
     found: StudyModel = typed(file, f"products.{record['name']}", form, values)
     return found
+
+
+def paths_of(kind: str) -> tuple[str, ...]:
+    """Keys of a kind that are paths."""
+    return tuple(key for key in PATHS if kind != "monai" or key not in INSIDE_A_BUNDLE)
 
 
 def _model(path: Path, name: str, given: Any) -> StudyModel:
@@ -119,7 +127,7 @@ def _model(path: Path, name: str, given: Any) -> StudyModel:
             then = f'Give kind = "{given["kind"]}" and {field.name} = {_example(field.name)}'
             raise BadStudy(path, f"key `{key}.{field.name}` is missing", then)
     values: dict[str, Any] = {"name": name, **given}
-    values |= {k: path_of(path, f"{key}.{k}", given[k]) for k in PATHS if k in given}
+    values |= {k: path_of(path, f"{key}.{k}", given[k]) for k in paths_of(given["kind"]) if k in given}
     if given["kind"] == "command":
         values["folder"] = path.parent.resolve()
         values["files"] = tuple(
@@ -152,6 +160,7 @@ def _example(name: str) -> str:
         "file": '"network.onnx"',
         "network": '"package.module:Class"',
         "weights": '"weights.safetensors"',
+        "bundle": '"bundles/lung"',
         "input": "{ size = [64, 128, 128] }",
     }
     return examples.get(name, "…")

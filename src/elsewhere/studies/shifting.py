@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from elsewhere.errors import BadScan
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import device_of
+from elsewhere.model.declared import Declared
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.runnable import hash_of
+from elsewhere.model.runnable.protocol import RunnableModel
 from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.scans import store
 from elsewhere.scans.intake import prepared_as
@@ -29,6 +32,7 @@ from elsewhere.scans.scan import Scan
 from elsewhere.scans.shifts import SHIFTS_VERSION, Shift, apply_shift, obstacle, plan_shift
 from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.volume import Preparation, Volume, content_hash, prepare
+from elsewhere.studies.asking import answer_of, given_of, model_to_run, opened
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import keep_record, kept_record, key
@@ -51,7 +55,8 @@ class Task:
         sample: how stored voxels become inputs.
         stride: slices from one window of a long scan to the next.
         shifts: to apply, besides none.
-        models: stem and hash of each model's checkpoint, and the file that keeps what it says of this scan.
+        models: each model (its checkpoint's stem, or what the study file says of one that was not trained here), its
+            hash, and the file that keeps what it says of this scan.
         seed: of the noise.
         device: to predict on.
     """
@@ -62,7 +67,7 @@ class Task:
     sample: SampleSettings
     stride: int
     shifts: tuple[Shift, ...]
-    models: tuple[tuple[Path, str, Path], ...]
+    models: tuple[tuple[Path | Declared, str, Path], ...]
     seed: int
     device: str
 
@@ -99,8 +104,8 @@ def tasks_of(
         shifts: to apply.
     """
     names = dict.fromkeys(model for scans in homes.values() for models in scans.values() for model in models)
-    checkpoints = {name: folder.checkpoint(name) for name in names}
-    hashes = {name: str(read_checkpoint_record(stem)["sha256"]) for name, stem in checkpoints.items()}
+    asked = {name: asked_of(plan, folder, name) for name in names}
+    hashes = {name: hash_of(m) if isinstance(m, Declared) else checkpoint_hash(m) for name, m in asked.items()}
     tasks: list[Task] = []
     bad: list[tuple[str, str, BadScan]] = []
     for name, wanted in homes.items():
@@ -109,11 +114,21 @@ def tasks_of(
         for scan, models in wanted.items():
             try:
                 found = _listed(scans, name, scan)
-                at = [(checkpoints[m], hashes[m], place_of(plan, folder, site, found, hashes[m])) for m in models]
+                at = [(asked[m], hashes[m], place_of(plan, folder, site, found, hashes[m])) for m in models]
                 tasks.append(_task(plan, site, found, shifts, at))
             except BadScan as error:
                 bad.append((name, scan, error))
     return tasks, bad
+
+
+def asked_of(plan: Study, folder: Folder, name: str) -> Path | Declared:
+    """A model as a task names it: the stem of its checkpoint, or what the study file says of it."""
+    return model_to_run(plan, name, "--models") or folder.checkpoint(name)
+
+
+def checkpoint_hash(stem: Path) -> str:
+    """Hash of a checkpoint's weights; raises BadCheckpoint."""
+    return str(read_checkpoint_record(stem)["sha256"])
 
 
 def looks_of(
@@ -148,7 +163,7 @@ def _listed(scans: Mapping[str, Scan], site: str, scan: str) -> Scan:
 
 
 def _task(
-    plan: Study, site: Site, scan: Scan, shifts: tuple[Shift, ...], models: Iterable[tuple[Path, str, Path]]
+    plan: Study, site: Site, scan: Scan, shifts: tuple[Shift, ...], models: Iterable[tuple[Path | Declared, str, Path]]
 ) -> Task:
     return Task(
         kind=site.kind,
@@ -164,7 +179,7 @@ def _task(
 
 
 def place_of(plan: Study, folder: Folder, site: Site, scan: Scan, checkpoint: str) -> Path:
-    """File that keeps what one checkpoint says of one scan; everything that this depends on is in its name."""
+    """File that keeps what one model, by its hash, says of one scan; everything that this depends on is in its name."""
     preparation = prepared_as(plan.preparation, scan.facts)
     scanned = store.key(scan, site.root, (site.kind, reader(site.kind).READER_VERSION), preparation)
     inputs = [checkpoint, scanned, asdict(plan.sample), plan.prediction.stride, plan.seed]
@@ -191,9 +206,10 @@ def stress_scan(task: Task) -> BadScan | None:
     lacking = _lacking(task, told.values())
     if not lacking:
         return None
-    networks = {place: _network(stem, sha, task.device) for stem, sha, place in task.models}
+    networks = {p: _network(m, sha, task.device) for m, sha, p in task.models if not isinstance(m, Declared)}
+    foreign = {p: opened(m, sha, task.device) for m, sha, p in task.models if isinstance(m, Declared)}
     try:
-        for entry, answers in _answers(task, lacking, networks):
+        for entry, answers in _answers(task, lacking, networks, foreign):
             for place, answer in answers.items():
                 told[place][entry] = answer
     except BadScan as error:
@@ -262,23 +278,34 @@ def _network(stem: Path, sha: str, device: str) -> Network:  # noqa: ARG001 - th
 
 
 def _answers(
-    task: Task, shifts: Sequence[Shift], networks: Mapping[Path, Network]
+    task: Task,
+    shifts: Sequence[Shift],
+    networks: Mapping[Path, Network],
+    foreign: Mapping[Path, RunnableModel],
 ) -> Iterable[tuple[str, dict[Path, Any]]]:
-    """Each shift's marks and its answer of each model; voxels that were met before are not predicted again."""
+    """Each shift's marks and its answer of each model; voxels that were met before are not predicted again.
+
+    A shift on which a model that was not trained here fails has no answer of it, and is tried again by the next run.
+    """
     volume = _read(task.kind, task.scan)
     noise = (task.seed, int(hashlib.sha256(task.scan.scan.encode()).hexdigest()[:8], 16))
     names: dict[str, str] = {}
     held: dict[str, NDArray[Any]] = {}
     said: dict[str, dict[Path, float | str]] = {}
+    theirs: dict[str, dict[Path, float | str]] = {}
     for shift in shifts:
         if why := obstacle(volume, shift):
-            yield entry_of(shift), dict.fromkeys(networks, why)
+            yield entry_of(shift), dict.fromkeys([*networks, *foreign], why)
             continue
         moved = apply_shift(volume, shift, noise)
         seen = _marks(moved, shift, task.preparation.relative_window)
-        yield marks_of(shift), dict.fromkeys(networks, seen)
-        if AS_IS in names and np.array_equal(moved.voxels, volume.voxels):
-            names[entry_of(shift)] = names[AS_IS]
+        yield marks_of(shift), dict.fromkeys([*networks, *foreign], seen)
+        if AS_IS in theirs and np.array_equal(moved.voxels, volume.voxels):
+            names |= {entry_of(shift): names[AS_IS]} if networks else {}
+            theirs[entry_of(shift)] = theirs[AS_IS]
+            continue
+        theirs[entry_of(shift)] = _ask(task.scan, moved, foreign)
+        if not networks:
             continue
         voxels, _ = prepare(moved, task.preparation)
         name = names[entry_of(shift)] = content_hash(voxels)
@@ -288,7 +315,19 @@ def _answers(
             said |= _predict(task, networks, held)
             held = {}
     said |= _predict(task, networks, held)
-    yield from ((entry, said[name]) for entry, name in names.items())
+    yield from ((entry, said[names[entry]] | own if networks else own) for entry, own in theirs.items())
+
+
+def _ask(scan: Scan, volume: Volume, models: Mapping[Path, RunnableModel]) -> dict[Path, float | str]:
+    """Probability of each model that was not trained here, or why it refuses; of one that fails nothing."""
+    found: dict[Path, float | str] = {}
+    for place, model in models.items():
+        answer = answer_of(model, given_of(scan, volume))
+        if (probability := answer.probability) is not None:
+            found[place] = probability
+        elif answer.refused:
+            found[place] = answer.reason
+    return found
 
 
 def _marks(volume: Volume, shift: Shift, window: tuple[float, float]) -> dict[str, float]:

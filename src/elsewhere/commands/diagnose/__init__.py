@@ -14,14 +14,18 @@ from elsewhere.commands import Workers, split_names
 from elsewhere.commands.diagnose.probing import probe_scans
 from elsewhere.commands.diagnose.tables import separations, shortcuts
 from elsewhere.errors import BadStudy
+from elsewhere.model.declared import Declared
+from elsewhere.scans.regions import VIEWS as SHOWN
 from elsewhere.statistics.diagnosis.findings import CAUSES, PARTS, VIEWS, adjust, at_floor, find
 from elsewhere.statistics.diagnosis.separation import SeparationSettings
 from elsewhere.statistics.permutation import p_value
-from elsewhere.studies.file import load_study
+from elsewhere.studies.asking import ask_models, can_be_run, model_to_run
+from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.learned import learned_models
 from elsewhere.studies.prepared import examined_scans
-from elsewhere.studies.records import DIAGNOSIS, FINDINGS
+from elsewhere.studies.records import DIAGNOSIS, FINDINGS, ScanRow, usable_rows
+from elsewhere.wording import numbered
 
 Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -66,7 +70,8 @@ def diagnose_study(
     Args:
         file: the study file.
         folder: the study's folder.
-        models: names; None means those trained on one site (all where there is none).
+        models: names; None means those trained on one site (all where there is none), and all that can be run where
+            none was trained.
         sites: names; None means all.
         permutations: of patients, at least; more where Holm's adjustment needs them.
         workers: processes; None means one per core.
@@ -80,28 +85,24 @@ def diagnose_study(
         BadCheckpoint: a model is missing or damaged.
     """
     plan = load_study(file)
-    if not plan.models:
-        what = "trains no network, and models that were not trained here are not shown parts of scans"
-        raise BadStudy(file, what, "`elsewhere audit` asks what tells the label without a lung, and needs no network")
-    if strangers := sorted({product.name for product in plan.products} & set(models or ())):
-        what = (
-            f"names {strangers[0]!r}, which was not trained here: only networks of the study are shown parts of scans"
-        )
-        raise BadStudy("--models", what, f"The networks of the study: {', '.join(plan.models)}")
+    foreign = _foreign(plan, models)
+    named = [name for name in models or () if name not in {model.name for model in foreign}]
     single = [name for name, trained_on in plan.models.items() if len(trained_on) == 1]
-    tried = _chosen(file, "model", models, list(plan.models)) or single or list(plan.models)
+    tried = _chosen(file, "model", named, list(plan.models)) or ([] if foreign else single or list(plan.models))
     places = _chosen(file, "site", sites, [site.name for site in plan.sites]) or [site.name for site in plan.sites]
     judged = learned_models(folder, {model: plan.models[model] for model in tried})
     degenerate = {model: "; ".join(found.reasons) for model, found in judged.items() if found.degenerate}
     rows = [row for row in examined_scans(folder) if row.site in places and row.label is not None]
     facts = [{"facts": row.facts} for row in rows]
     scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
+    _show_parts(plan, folder, foreign, scans, workers)
     settings = SeparationSettings(permutations=permutations, seed=plan.seed)
-    battery = [row for model in tried for site in places for row in shortcuts(scans, model, site, settings)]
+    names = [*tried, *(model.name for model in foreign)]
+    battery = [row for model in names for site in places for row in shortcuts(scans, model, site, settings)]
     apart, labels = separations(scans, tried, places, settings, workers)
     labels = adjust(labels)
     saliency = [row for model in tried for row in _saliency(scans, model)]
-    homes = {model: plan.models[model] for model in tried}
+    homes = {model: plan.models.get(model, ()) for model in names}
     battery, apart, saliency = (_marked(table, degenerate) for table in (battery, apart, saliency))
     views = [r for r in labels if r["view"] in CAUSES]
     found = {
@@ -114,6 +115,45 @@ def diagnose_study(
     }
     _write(folder, found)
     return found
+
+
+def _foreign(plan: Study, names: Sequence[str] | None) -> list[Declared]:
+    """The models to try that were not trained here: those named, or all that can be run where none was trained.
+
+    Raises:
+        BadStudy: one that is named cannot be shown parts of scans, or there is no model at all.
+    """
+    chosen = names or (() if plan.models else can_be_run(plan))
+    found = [model for name in dict.fromkeys(chosen) if (model := model_to_run(plan, name, "--models")) is not None]
+    if not plan.models and not found and not names:
+        what = "has no model that can be shown parts of scans: none was trained, and none can be run on changed scans"
+        then = "`elsewhere audit` asks what tells the label without a lung, and needs no network"
+        raise BadStudy(plan.name, what, then)
+    return found
+
+
+def _show_parts(
+    plan: Study, folder: Folder, models: Sequence[Declared], scans: Sequence[Row], workers: int | None
+) -> None:
+    """Add to each test scan what models that were not trained here say of it and of its parts.
+
+    What such a model looks at inside is not known, so that it has no features and no saliency.
+    """
+    kept = {(row["site"], row["scan"]): row for row in scans if row["subset"] == "test" and row["lungs_found"]}
+    rows: list[ScanRow] = [row for row in usable_rows(folder) if (row.site, row.scan) in kept]
+    if not models or not rows:
+        return
+    answers = {part: ask_models(plan, folder, rows, models, workers, part=part) for part in ("", *SHOWN)}
+    for model in models:
+        for row in rows:
+            whole, *parts = (answers[part][model.name, row.site, row.scan].probability for part in ("", *SHOWN))
+            if whole is not None:
+                seen = {"model": model.name, "features": [], "probability": whole}
+                kept[row.site, row.scan]["models"].append(seen | dict(zip(SHOWN, parts, strict=True)))
+        whole_scans = [answers[""][model.name, row.site, row.scan] for row in rows]
+        if reasons := [answer.reason for answer in whole_scans if answer.probability is None]:
+            words = f"to {len(reasons)} of {numbered(len(rows), 'scan')}; the first: {reasons[0]}"
+            engine.say(words, f"{model.name} gave no answer", "yellow")
 
 
 def _marked(rows: list[Row], degenerate: Mapping[str, str]) -> list[Row]:

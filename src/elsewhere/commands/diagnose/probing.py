@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,10 @@ from elsewhere.model.sample import Case, Read
 from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.regions import (
     REGIONS_VERSION,
+    VIEWS,
     Regions,
     describe,
-    erase_lungs,
     find_regions,
-    keep_lungs,
-    keep_outside,
     on_grid,
     stored_level,
 )
@@ -42,13 +40,6 @@ Voxels = NDArray[Any]
 LOOK_AGAIN = "Remove it and run `elsewhere diagnose` again"
 CHUNK = 24
 """Scans that are looked at, and kept, together: a killed run loses no more."""
-
-VIEWS: dict[str, Callable[[Voxels, Regions], Voxels]] = {
-    "lungs_erased": erase_lungs,
-    "lungs_only": keep_lungs,
-    "border_only": keep_outside,
-}
-"""What models are shown besides whole scans."""
 
 ELSEWHERE = ("lungs_erased",)
 """What is shown of them at sites that a model was not trained on: each part costs as much as the whole."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.commands.diagnose.probing import VIEWS
+from elsewhere.scans.regions import VIEWS
 from elsewhere.statistics.confounding import MEASURED, tabulate_facts
 from elsewhere.statistics.diagnosis.battery import Ranking, rank
 from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, SURE

@@ -13,6 +13,7 @@ from elsewhere.commands.report.cells import Cells
 from elsewhere.model.declared import (
     CommandModel,
     Declared,
+    MonaiBundle,
     NetworkFile,
     OwnNetwork,
     UserNetwork,
@@ -82,4 +83,6 @@ def _what(declared: Declared) -> str:
         return f"{FORMATS.get(declared.kind, 'an ONNX graph')}, {declared.file.name}"
     if isinstance(declared, UserNetwork):
         return f"a PyTorch network, {declared.network} with {declared.weights.name}"
+    if isinstance(declared, MonaiBundle):
+        return f"a MONAI bundle, {declared.bundle.name}, with its own preprocessing"
     raise NotImplementedError(type(declared).__name__)

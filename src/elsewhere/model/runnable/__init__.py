@@ -14,6 +14,7 @@ from elsewhere.errors import BadCheckpoint
 from elsewhere.model.declared import (
     CommandModel,
     Declared,
+    MonaiBundle,
     NetworkFile,
     OwnNetwork,
     UserNetwork,
@@ -49,6 +50,10 @@ def open_model(declared: Declared, device: str = "cpu") -> RunnableModel:
         return open_network_file(declared, device)
     if isinstance(declared, UserNetwork):
         return open_user_network(declared, device)
+    if isinstance(declared, MonaiBundle):
+        from elsewhere.model.runnable.monai_bundle import Bundle  # noqa: PLC0415 - MONAI is an extra
+
+        return Bundle(declared, device)
     raise NotImplementedError(type(declared).__name__)
 
 
@@ -91,6 +96,8 @@ def files_of(declared: Declared) -> list[Path]:
         return [*(file for file in named if file.is_file()), *declared.files]
     if isinstance(declared, NetworkFile):
         return [declared.file]
+    if isinstance(declared, MonaiBundle):
+        return [declared.bundle]
     if isinstance(declared, UserNetwork):
         return [declared.weights, *_module_files(declared)]
     return []

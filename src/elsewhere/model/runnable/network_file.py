@@ -91,9 +91,9 @@ def open_network_file(declared: NetworkFile, device: str) -> DeclaredNetwork:
         graph = Graph(declared.file, batch_shape(declared.input))
         forward, remarks = graph, graph.remarks
     elif declared.kind == "exported":
-        forward = _through_torch(_opened(declared.file, lambda file: torch.export.load(file).module()), device)
+        forward = through_torch(_opened(declared.file, lambda file: torch.export.load(file).module()), device)
     else:
-        forward = _through_torch(_opened(declared.file, lambda file: torch.jit.load(file, "cpu").eval()), device)
+        forward = through_torch(_opened(declared.file, lambda file: torch.jit.load(file, "cpu").eval()), device)
     return DeclaredNetwork(declared.name, (declared.input, declared.output), forward, remarks)
 
 
@@ -108,7 +108,8 @@ def _opened(file: Path, load: Callable[[str], torch.nn.Module]) -> torch.nn.Modu
             raise BadCheckpoint(file, what, "Export it again with this version of torch, or correct `kind`") from error
 
 
-def _through_torch(module: torch.nn.Module, device: str) -> Forward:
+def through_torch(module: torch.nn.Module, device: str) -> Forward:
+    """A module as a function from one input to the numbers that it gives."""
     there = module.to(device)
 
     def forward(inputs: Floats) -> NDArray[Any]:
@@ -141,14 +142,14 @@ def open_user_network(declared: UserNetwork, device: str) -> DeclaredNetwork:
     """
     network = _made(declared)
     try:
-        network.load_state_dict(_weights(declared.weights))
+        network.load_state_dict(read_weights(declared.weights))
     except (RuntimeError, TypeError) as error:
         text = " ".join(str(error).split())[:300]
         what = f"does not fit {declared.network} ({text})"
         raise BadCheckpoint(
             declared.weights, what, "Give the weights of this class, made with these arguments"
         ) from error
-    forward = _through_torch(network.eval(), device)
+    forward = through_torch(network.eval(), device)
     return DeclaredNetwork(declared.name, (declared.input, declared.output), forward)
 
 
@@ -179,8 +180,12 @@ def _importable(folder: Path | None) -> Any:
             sys.path.remove(str(folder))
 
 
-def _weights(file: Path) -> dict[str, Tensor]:
-    """A state dict; a checkpoint that holds one under "state_dict" or "model" is taken apart."""
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict; a checkpoint that holds one under "state_dict" or "model" is taken apart.
+
+    Raises:
+        BadCheckpoint: the file cannot be read, or holds more than weights.
+    """
     then = "Save the state dict with torch.save or safetensors"
     try:
         found: Any = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)

@@ -45,7 +45,7 @@ class LoadedOwnNetwork:
         for part in ("preparation", "sample"):
             if part not in record:
                 raise BadCheckpoint(stem, f"does not say `{part}`", "Give a checkpoint that `elsewhere train` wrote")
-        self._preparation = TypeAdapter(Preparation).validate_python(record["preparation"])
+        self.preparation = TypeAdapter(Preparation).validate_python(record["preparation"])
         self._sample = TypeAdapter(SampleSettings).validate_python(record["sample"])
         self._stride = declared.stride
 
@@ -62,8 +62,8 @@ class LoadedOwnNetwork:
         return find_saliency(self._network, *self._case(given), self._sample, self._stride)
 
     def _case(self, given: GivenScan) -> tuple[Case, Read]:
-        window = given.relative_window or self._preparation.relative_window
-        voxels, _ = prepare(given.volume, replace(self._preparation, relative_window=window))
+        window = given.relative_window or self.preparation.relative_window
+        voxels, _ = prepare(given.volume, replace(self.preparation, relative_window=window))
 
         def read(_: Case, start: int, stop: int) -> NDArray[Any]:
             return voxels[start:stop]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.model.saliency import Saliency
-from elsewhere.scans.volume import Volume, to_hu
+from elsewhere.scans.volume import Preparation, Volume, to_hu
 
 Ability = Literal["features", "gradients"]
 USUAL_WINDOW = (-1350.0, 150.0)
@@ -61,6 +61,11 @@ class RunnableModel(Protocol):
         ...
 
     @property
+    def preparation(self) -> Preparation | None:
+        """How it prepares scans, where `saliency` lies on the grid of scans prepared so; else None."""
+        ...
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What whoever reads its scores should know, a sentence each."""
         ...
@@ -83,7 +88,7 @@ class RunnableModel(Protocol):
         ...
 
     def saliency(self, given: GivenScan) -> Saliency:
-        """Where its evidence comes from, on the grid of its own input.
+        """Where its evidence comes from, on the grid of `preparation`.
 
         Raises:
             NotImplementedError: "gradients" is not among its abilities.
@@ -95,6 +100,7 @@ class ScoresOnly:
     """A model that gives scores and nothing else: the part of the protocol that such kinds share."""
 
     abilities: frozenset[Ability] = frozenset()
+    preparation: Preparation | None = None
     remarks: tuple[str, ...] = ()
 
     def features(self, given: GivenScan) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ def section(study: Study, slug: str, out: Folder) -> StressPart | None:
     silent = [f"{spaced(r.model)}: {r.words}." for r in s.curves if r.shift == UNLEARNED]
     return StressPart(
         words=sentence(s.curves),
-        sample=sample_sentence(study),
+        sample=" ".join(filter(None, (stand_in_sentence(study), sample_sentence(study)))),
         silent=list(dict.fromkeys(silent)),
         best=best,
         pictures=[(several, out.add_picture(canvas)) for several, canvas in _pictures(study, slug)],
@@ -125,6 +125,13 @@ def _step_words(fall: float, row: DoseRow) -> str:
     """From which AUC to which, and by what."""
     after = number(row.auc)
     return f"{'' if after is None else f'{figure(after + fall)} → {figure(after)}, '}{row.words}"
+
+
+def stand_in_sentence(study: Study) -> str:
+    """Which site stands in for the home of models that were not trained here; "" where none was stressed."""
+    pairs = dict.fromkeys((r.model, r.home) for r in study.stress.curves if r.model in study.products)
+    told = "; ".join(f"{home} stands in for the home of {spaced(model)}" for model, home in pairs)
+    return f"What was not trained here has no home that is known: {told}." if told else ""
 
 
 def sample_sentence(study: Study) -> str:

@@ -129,9 +129,9 @@ class Occasion:
         study: name of the study.
         origin: "real", "repacked" or "simulated" data.
         model: name of the model; "" without one.
-        trained_on: its training sites.
+        trained_on: its training sites; none of a model that was not trained here.
         threshold: from this probability on it says positive; None where unknown.
-        checkpoint: hash of its weights.
+        checkpoint: hash of its weights, or of the files and declaration of a model that was not trained here.
         command: how the page was made.
     """
 

@@ -101,7 +101,7 @@ def find(
         separations: rows of `home`, `site`, `view`, `model`, `auc`, `low`, `high`, `p`.
         shortcuts: rows of `model`, `site`, `view`, `auc`, `low`, `high`, `p`.
         saliency: rows of `model`, `site`, `patient`, `inside`, `expected`.
-        homes: training sites of each model.
+        homes: training sites of each model; none where they are not known.
         degenerate: model -> why, for those that did not learn: nothing is said of what they use.
 
     Returns:
@@ -186,7 +186,8 @@ def _used(battery: Rows, shortcuts: Rows, causes: Rows, homes: Mapping[str, Sequ
         known = [r for r in causes if r["site"] == row["site"] and r["view"] in IN_THE_PICTURE and is_cause(r)]
         best = max(known, key=lambda r: r["auc"], default=None)
         cause = best["view"] if best and at_home and row["auc"] > 0.5 else row["view"]
-        where = "its own site" if at_home else "a site it has not seen"
+        elsewhere = "a site it has not seen" if homes[row["model"]] else "which it may or may not have seen"
+        where = "its own site" if at_home else elsewhere
         tail = _tail(row, best, at_home=at_home)
         sentence = f"Model {row['model']} at {row['site']}, {where}, {part}: {_numbers(row)}{compare}: {tail}."
         yield _finding(row["model"], "+".join(homes[row["model"]]), row["site"], {**row, "view": cause}, sentence)
