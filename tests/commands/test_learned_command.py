@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.special import expit
 from elsewhere.errors import BadStudy
 from elsewhere.statistics.learned import judge_learned
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.learned import learned_models
+from elsewhere.studies.learned import learned_models, read_learned, write_learned
 from elsewhere.studies.predictions import write_predictions
 from elsewhere.studies.records import SCANS
 from study_rows import a_prediction, a_scan
@@ -65,3 +66,36 @@ def test_a_model_without_validation_scans_is_refused(tmp_path: Path) -> None:
         learned_models(folder, {"A": ("A",)})
     with pytest.raises(BadStudy, match="does not exist"):
         learned_models(folder, {"B": ("B",)})
+
+
+def checkpoint(folder: Folder, p: float | None) -> Path:
+    """The record of model A's weights, chosen among eight checks."""
+    path = folder.checkpoint("A").with_suffix(".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chosen = {} if p is None else {"by_chance": {"checks": 8, "p": p}}
+    path.write_text(json.dumps({"format": 1, "sha256": "", "selection": {"checks": 8}} | chosen), encoding="utf-8")
+    return path
+
+
+def test_the_choice_of_the_weights_counts(tmp_path: Path) -> None:
+    folder, models = Folder(tmp_path), {"A": ("A",)}
+    write(folder, "A", "A", 4.0)
+    checkpoint(folder, 0.3)
+    assert "as the best of 8 checks" in learned_models(folder, models)["A"].reasons[0]
+    checkpoint(folder, 0.001)
+    assert not learned_models(folder, models)["A"].degenerate
+    checkpoint(folder, None)
+    found = learned_models(folder, models)["A"]
+    assert not found.degenerate
+    assert "best of 8 checks" in found.remarks[-1]
+
+
+def test_a_kept_judgement_holds_while_the_choice_is_the_same_and_when_the_weights_are_gone(tmp_path: Path) -> None:
+    folder, models = Folder(tmp_path), {"A": ("A",)}
+    write(folder, "A", "A", 4.0)
+    path = checkpoint(folder, 0.3)
+    write_learned(folder, learned_models(folder, models), models)
+    path.unlink()
+    assert read_learned(folder, models)["A"].degenerate
+    checkpoint(folder, 0.001)
+    assert not read_learned(folder, models)["A"].degenerate

@@ -30,7 +30,7 @@ def learned_models(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[
 
     Raises:
         BadStudy: predictions are missing or damaged, or no validation scan of a model's training sites was predicted.
-        BadCheckpoint: the record of a model's weights is missing or damaged.
+        BadCheckpoint: the record of a model's weights is damaged.
     """
     return {name: _judge(folder, name, sites) for name, sites in models.items()}
 
@@ -50,20 +50,26 @@ def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
 def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:
     """Keep the judgements of models, whose training sites are given, one row per model (`learned.parquet`)."""
     rows = [
-        LearnedRow(model=name, degenerate=found.degenerate, **vars(found), made_from=_key(folder, name, models[name]))
+        LearnedRow(
+            model=name, degenerate=found.degenerate, **vars(found), made_from=_key(folder, name, models[name], found)
+        )
         for name, found in judged.items()
     ]
     LEARNED.write(folder.learned, rows)
 
 
-def _key(folder: Folder, model: str, sites: Sequence[str]) -> str:
-    selected = _selected(folder, model)
+def _key(folder: Folder, model: str, sites: Sequence[str], judged: Learned) -> str:
+    """Of the predictions and of the choice of the weights; of the choice that was judged where the weights are gone."""
+    if (selected := _selected(folder, model)) is None and judged.checks:
+        selected = Selected(judged.checks, judged.by_chance)
     chosen = None if selected is None else [selected.checks, selected.p]
     return key("learned", model, list(sites), [folder.predictions(model, site) for site in sites], chosen)
 
 
 def _selected(folder: Folder, model: str) -> Selected | None:
-    return chosen_among(read_checkpoint_record(folder.checkpoint(model)))
+    """None where the model's record is gone; predictions can be judged without it."""
+    stem = folder.checkpoint(model)
+    return chosen_among(read_checkpoint_record(stem)) if stem.with_suffix(".json").is_file() else None
 
 
 def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[str, Learned]:
@@ -73,7 +79,9 @@ def read_learned(folder: Folder, models: Mapping[str, Sequence[str]]) -> dict[st
         BadStudy: as `learned_models`, for a model without a kept judgement.
     """
     kept = {row.model: row for row in (LEARNED.read(folder.learned) if folder.learned.is_file() else [])}
-    current = {n: r.learned for n, r in kept.items() if n in models and r.made_from == _key(folder, n, models[n])}
+    current = {
+        n: r.learned for n, r in kept.items() if n in models and r.made_from == _key(folder, n, models[n], r.learned)
+    }
     return current | learned_models(folder, {name: sites for name, sites in models.items() if name not in current})
 
 
