@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo real test test-all check wheel sanitize bench kills fuzz evidence-bench niivue docs clean
+.PHONY: demo real test test-all cluster check wheel sanitize bench kills fuzz evidence-bench niivue docs clean
 
 KERNEL_TESTS := model/kernels model/test_fast_prediction.py model/test_fast_training.py model/test_sample.py
 KERNEL := setup.py $(wildcard src/elsewhere/model/kernels/*.cpp src/elsewhere/model/kernels/*.h)
@@ -22,10 +22,14 @@ real: .venv/installed           ## the same commands on the real CT of ELSEWHERE
 	$(BIN)/python benchmarks/real.py runs/real
 
 test: .venv/installed           ## the fast tests (about 20 minutes on 2 cores)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not cluster"
 
 test-all: .venv/installed       ## every test, the slow ones too
-	$(PYTEST)
+	$(PYTEST) -m "not cluster"
+
+cluster: .venv/installed        ## the engines on Ray, and on Slurm where its daemons are (apt install slurmctld slurmd slurm-client munge)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray,slurm]'
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
 check: .venv/installed          ## lint, format, types, import contracts
 	$(BIN)/ruff check src tests benchmarks

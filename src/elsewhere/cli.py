@@ -30,7 +30,8 @@ STOPPED = 130  # as the shell says it of Ctrl-C
 
 
 ANYWHERE = ("--json", "--quiet", "--verbose")
-"""Options of every command, with `--log-file FILE`; they may stand before it or behind it."""
+WITH_VALUE = ("--log-file", "--engine")
+"""Options of every command; they may stand before it or behind it."""
 
 TAKES_A_STUDY = ("prepare", "audit", "train", "predict", "study", "diagnose", "stress", "view")
 """Commands whose first word is a study: its file is checked before anything large is imported."""
@@ -98,10 +99,10 @@ def _hoist(words: list[str]) -> tuple[list[str], list[str]]:
         word = left.pop(0)
         if word == "--":
             return front, [*rest, word, *left]
-        if word == "--log-file":
+        if word in WITH_VALUE:
             front += [word, *left[:1]]
             left = left[1:]
-        elif word in ANYWHERE or word.startswith("--log-file="):
+        elif word in ANYWHERE or word.startswith(tuple(f"{name}=" for name in WITH_VALUE)):
             front.append(word)
         else:
             rest.append(word)
@@ -168,6 +169,10 @@ def elsewhere(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but results and errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say where the time went, and where errors are.")] = False,
     log_file: Annotated[Path | None, typer.Option("--log-file", help="Add all that is said to this file.")] = None,
+    *,
+    engine_name: Annotated[
+        str | None, typer.Option("--engine", help="Where work is done: cores, ray, ray:HOST:PORT or slurm [cores].")
+    ] = None,
 ) -> None:
     """Will your CT classifier work elsewhere? External validation of chest-CT classifiers across hospitals.
 
@@ -175,16 +180,18 @@ def elsewhere(
 
     Research use only. Not a medical device.
     """
-    if not (as_json or quiet or verbose or log_file):
+    if not (as_json or quiet or verbose or log_file or engine_name):
         if "elsewhere.engine" in sys.modules:  # another command ran in this process
             from elsewhere import engine  # noqa: PLC0415
 
             engine.speak(engine.Voice())
+            engine.choose(None)
         return
     from elsewhere import engine  # noqa: PLC0415 - its console takes its time to import
 
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose say the opposite: give one of them")
+    engine.choose(engine_name)
     engine.speak(engine.Voice(quiet=quiet, json=as_json, verbose=verbose, log=log_file))
     engine.log(f"elsewhere {__version__}: {shlex.join(sys.argv[1:])}", soft_wrap=True)
 

@@ -31,6 +31,7 @@ from elsewhere.studies.file import Site, Study, load_study
 from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.kept import VERSIONS, key
 from elsewhere.studies.known_model import METADATA, KnownModel
+from elsewhere.studies.needs import study_needs
 from elsewhere.studies.new_scans import first_bad
 from elsewhere.studies.new_site import find_scans, new_site, read_options
 from elsewhere.studies.predictions import PREDICTED, PREDICTIONS, PredictionRow, prediction_rows, write_predictions
@@ -70,7 +71,9 @@ def predict(
             plan, place = open_study(study, folder)
             check_device(plan)
             task = (study, place.root, model, scans)
-            for _ in engine.run(predict_site, [task], workers=1, describe=f"{model} on {scans}", ticks=True):
+            needs = study_needs(plan, place, accelerator=plan.training.accelerator, also=[study.resolve()])
+            words = f"{model} on {scans}"
+            for _ in engine.run(predict_site, [task], workers=1, describe=words, ticks=True, needs=needs):
                 engine.say(place.predictions(model, scans))
             return None
         if out is not None and out.suffix.lower() not in ENDS:

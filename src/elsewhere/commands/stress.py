@@ -35,6 +35,7 @@ from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.kept import kept_record
 from elsewhere.studies.learned import learned_models
+from elsewhere.studies.needs import study_needs, workers_on
 from elsewhere.studies.predictions import fitting_predictions, validation_at_home
 from elsewhere.studies.products import read_products
 from elsewhere.studies.records import DOSES, EXPLANATIONS, ProductRow, ScanRow, usable_rows
@@ -140,11 +141,11 @@ def run_stress(
     others = dict.fromkeys(s for home in homes for s in _others(plan, folder, home))
     looks, gone = looks_of(plan, folder, {s: [r.scan for r in _chosen(rows, s, scans)] for s in others})
     bad += gone
-    if device_of(plan.training.accelerator) == "cuda":
-        workers = workers or 1  # processes side by side on one card only slow each other down
-    bad += _carried_out(stress_scan, [t for t in tasks if missing(t)], workers, f"Shifting ({plan.name})")
+    device = device_of(plan.training.accelerator)  # which the tasks name
+    workers, needs = workers_on(workers, device), study_needs(plan, folder, accelerator=device)
+    bad += _carried_out(stress_scan, [t for t in tasks if missing(t)], workers, f"Shifting ({plan.name})", needs)
     unseen = [look for look in looks if not kept_record(look.place)]
-    bad += _carried_out(measure_scan, unseen, workers, f"Measuring ({plan.name})")
+    bad += _carried_out(measure_scan, unseen, workers, f"Measuring ({plan.name})", replace(needs, accelerator="cpu"))
     seen = {s: _columns([kept_record(look.place) for look in looks if look.scan.site == s], ALL) for s in others}
     curves: list[DoseRow] = []
     explanations: list[ExplanationRow] = []
@@ -168,7 +169,9 @@ def run_stress(
     _print(curves, explanations, bad)
 
 
-def _carried_out(function: Any, tasks: Sequence[Task] | Sequence[Look], workers: int | None, words: str) -> Bad:
+def _carried_out(
+    function: Any, tasks: Sequence[Task] | Sequence[Look], workers: int | None, words: str, needs: engine.Needs
+) -> Bad:
     """What could not be read; a scan that ends its process costs itself and no other."""
 
     def died(index: int, how: engine.Ended) -> BadScan:
@@ -176,7 +179,7 @@ def _carried_out(function: Any, tasks: Sequence[Task] | Sequence[Look], workers:
 
     bad: Bad = []
     one_by_one = [(task,) for task in tasks]
-    for index, result in engine.run(function, one_by_one, workers=workers, describe=words, died=died):
+    for index, result in engine.run(function, one_by_one, workers=workers, describe=words, died=died, needs=needs):
         if isinstance(result, BadScan):
             scan = tasks[index].scan
             bad.append((scan.site, scan.scan, result))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from elsewhere import engine
 from elsewhere.commands import Workers
 from elsewhere.commands.predict import predict_site
 from elsewhere.commands.report import report
-from elsewhere.commands.train import print_warnings, train_model
+from elsewhere.commands.train import print_warnings, train_model, training_needs
 from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
 from elsewhere.model.network import amend_checkpoint, checkpoint_is_whole, versions
@@ -30,6 +30,7 @@ from elsewhere.studies.auditing import audit_study
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, open_study, put_aside
 from elsewhere.studies.learned import learned_models, say_unlearned, write_learned
+from elsewhere.studies.needs import workers_on
 from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
 from elsewhere.studies.preparing import prepare_study
 from elsewhere.studies.products import score_products
@@ -70,7 +71,8 @@ def study(
         engine.say(folder.root, "Results go to")
     if restart and (aside := put_aside(folder)) is not None:
         engine.say(aside, "Put aside:")
-    if plan.training.accelerator == "auto" and device_of("auto") == "cpu" and _untrained(plan, folder):
+    without = engine.is_here() and plan.training.accelerator == "auto" and device_of("auto") == "cpu"
+    if without and _untrained(plan, folder):
         engine.say(
             f'{_pace(plan)}; `[network] preset = "small"` takes minutes and shows the whole path', "No GPU found:"
         )
@@ -134,8 +136,9 @@ def run_studies(studies: Sequence[tuple[Path, Folder]], workers: int | None = No
     plans = [load_study(file) for file, _ in studies]
     for plan, (_, folder) in zip(plans, studies, strict=True):
         _begin(plan, folder, workers)
-    if any(device_of(plan.training.accelerator) == "cuda" for plan in plans):
-        workers = workers or 1  # trainings side by side on one card only slow each other down
+    for plan in plans:
+        workers = workers_on(workers, plan.training.accelerator)
+    needs = training_needs([(plan, *places) for plan, places in zip(plans, studies, strict=True)])
     of = ", ".join(plan.name for plan in plans)
     named = [
         (plan, file, folder, name)
@@ -143,11 +146,13 @@ def run_studies(studies: Sequence[tuple[Path, Folder]], workers: int | None = No
         for name in (*plan.models, *plan.repeats)
     ]
     jobs = [(file, folder.root, name) for _, file, folder, name in named]
-    for index, warnings in engine.run(train_model, jobs, workers=workers, describe=f"Training ({of})", ticks=True):
+    training = engine.run(train_model, jobs, workers=workers, describe=f"Training ({of})", ticks=True, needs=needs)
+    for index, warnings in training:
         plan, _, _, name = named[index]
         print_warnings(name if len(plans) == 1 else f"{name} ({plan.name})", warnings)
     cells = [(file, folder.root, name, site.name) for plan, file, folder, name in named for site in plan.sites]
-    for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({of})", ticks=True):
+    needs = replace(needs, devices=1)
+    for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({of})", ticks=True, needs=needs):
         pass
     for plan, (_, folder) in zip(plans, studies, strict=True):
         _finish(plan, folder)

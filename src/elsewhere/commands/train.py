@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,9 @@ from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.model import training
 from elsewhere.model.network import read_checkpoint_record
-from elsewhere.studies.file import load_study
+from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, open_study
+from elsewhere.studies.needs import study_needs
 from elsewhere.studies.records import usable_rows
 from elsewhere.studies.trainings import check_device, training_job
 
@@ -30,11 +31,38 @@ def train(
     check_device(plan)
     with engine.profiled(profile):
         for _, warnings in engine.run(
-            train_model, [(study, folder.root, model)], workers=1, describe=model, ticks=True
+            train_model,
+            [(study, folder.root, model)],
+            workers=1,
+            describe=model,
+            ticks=True,
+            needs=training_needs([(plan, study, folder)]),
         ):
             engine.say(folder.model(model), f"{model}:")
             print_warnings(model, warnings)
     return folder.model(model)
+
+
+def training_needs(studies: Sequence[tuple[Study, Path, Folder]]) -> engine.Needs:
+    """What the trainings and predictions of some studies need of a machine: of all of them together.
+
+    Args:
+        studies: each study, its file and its folder.
+    """
+    parts = [
+        study_needs(
+            plan, folder, accelerator=plan.training.accelerator, devices=plan.training.devices, also=[file.resolve()]
+        )
+        for plan, file, folder in studies
+    ]
+    asked = {part.accelerator for part in parts}
+    accelerator = "cuda" if "cuda" in asked else "auto" if "auto" in asked else "cpu"
+    return engine.Needs(
+        tuple(path for part in parts for path in part.reads),
+        tuple(path for part in parts for path in part.writes),
+        accelerator,
+        max(part.devices for part in parts),
+    )
 
 
 def print_warnings(model: str, warnings: Collection[str]) -> None:

@@ -115,7 +115,10 @@ def _versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
-    spec = util.find_spec("elsewhere")
+    try:
+        spec = util.find_spec("elsewhere")
+    except ValueError:  # a module without one
+        spec = None
     if spec is not None and spec.origin is not None:
         code, root = hashlib.sha256(), Path(spec.origin).parent
         for file in sorted(root.rglob("*.py")):

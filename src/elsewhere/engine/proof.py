@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from elsewhere.engine import canary
 from elsewhere.engine.tasks import BadWorker, Needs
@@ -17,7 +18,8 @@ SAME = "Install the same there as here, or leave that machine out"
 @contextmanager
 def asked_of(needs: Needs) -> Iterator[str]:
     """What a machine is asked to prove, while the marks by which it can prove it lie in the folders."""
-    reads, writes = ([os.path.abspath(path) for path in dict.fromkeys(paths)] for paths in (needs.reads, needs.writes))
+    reads, writes = (list(dict.fromkeys(map(os.path.abspath, paths))) for paths in (needs.reads, needs.writes))
+    reads = [path for path in reads if not any(Path(path).is_relative_to(folder) for folder in writes)]
     asked = canary.ask(reads, writes, os.getcwd())
     try:
         yield asked

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,7 +82,10 @@ def run_on_ray(  # noqa: PLR0917 - called from one place
 
 def _connected(choice: Choice) -> Any:
     """Ray, connected to the cluster that is chosen; kept for the next call."""
+    address = choice.address or os.environ.get("RAY_ADDRESS", "") or ("auto" if "SLURM_JOB_ID" in os.environ else "")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not address and "ray" not in sys.modules and not any(name.startswith("RAY_AUTH") for name in os.environ):
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # read as Ray is imported
     os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are too few on a busy machine
     try:
         import ray  # noqa: PLC0415 - a second
@@ -89,7 +94,6 @@ def _connected(choice: Choice) -> Any:
         raise BadInstallation("ray", what, "pip install 'elsewhere[ray]'") from error
     if ray.is_initialized():
         return ray
-    address = choice.address or os.environ.get("RAY_ADDRESS", "") or ("auto" if "SLURM_JOB_ID" in os.environ else "")
     handler = signal.getsignal(signal.SIGTERM)
     try:
         _start(ray, address)

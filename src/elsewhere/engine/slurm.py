@@ -127,9 +127,9 @@ class _Jobs:
             time=None,
             cpus_per_task=cpus,
             array_parallelism=most,
-            additional_parameters={"requeue": ""},
             **card,
         )
+        self.refused = submitit.core.utils.FailedJobError
         self.arrays: list[str] = []
         self.shares = 0
         self.asked_at = 0.0
@@ -142,7 +142,14 @@ class _Jobs:
             self.board.share(names[-1]).write_bytes(pickle.dumps(list(indices[first::number])))
             self.shares += 1
         given = [self.asked] * len(names), [str(self.board.root)] * len(names), names
-        handed = self.executor.map_array(canary.do_share, *given)
+        os.environ.setdefault("SBATCH_REQUEUE", "1")
+        try:
+            handed = self.executor.map_array(canary.do_share, *given)
+        except self.refused as error:
+            what = f"took no job ({' '.join(str(error).split())})"
+            raise BadOption(
+                "sbatch", what, "Set SBATCH_PARTITION, SBATCH_ACCOUNT and the like as this cluster wants"
+            ) from error
         self.arrays.append(handed[0].job_id.split("_")[0])
         say(f"job {self.arrays[-1]}, an array of {len(names)}", "Slurm:")
 

@@ -24,6 +24,7 @@ from elsewhere.model.sample import Case, Read, SampleSettings, seed_of
 from elsewhere.stages import stage
 from elsewhere.studies.adapting_scans import AdaptingScan, reader_of
 from elsewhere.studies.kept import key
+from elsewhere.studies.needs import workers_on
 from elsewhere.table_format import TableFormat
 
 ALL = 0
@@ -141,13 +142,18 @@ def carry_out(
         BadStudy: a folder in use by another run.
     """
     lacking = [fit for fit in fits if not _is_kept(bench, fit)]
-    if device_of(bench.settings.accelerator) == "cuda":
-        workers = workers or 1  # processes side by side on one card only slow each other down
+    workers = workers_on(workers, bench.settings.accelerator)
     tasks = [(bench, fit, dict(features)) for fit in lacking]
-    for _ in engine.run(make_fit, tasks, workers=workers, describe=describe):
+    scans = [scan for fit in lacking for scan in (*fit.fitted, *fit.asked)]
+    for _ in engine.run(make_fit, tasks, workers=workers, describe=describe, needs=_needs(bench, scans)):
         pass
     tables = (FIT_SCORES.read(bench.table(fit)) for fit in fits)
     return [{(row.site, row.scan): row.probability for row in rows} for rows in tables]
+
+
+def _needs(bench: Bench, scans: Sequence[AdaptingScan]) -> engine.Needs:
+    stores = dict.fromkeys(Path(scan.file).parent for scan in (*scans, *bench.home))
+    return engine.Needs((bench.stem.parent, *stores), (bench.folder,), bench.settings.accelerator)
 
 
 def _is_kept(bench: Bench, fit: Fit) -> bool:
@@ -229,7 +235,7 @@ def keep_features(
         groups += [tuple(own[i : i + together]) for i in range(0, len(own), together)]
     paths = {str(i): bench.features(group) for i, group in enumerate(groups)}
     tasks = [(bench, group) for i, group in enumerate(groups) if not paths[str(i)].is_file()]
-    for _ in engine.run(make_features, tasks, workers=workers, describe="Features"):
+    for _ in engine.run(make_features, tasks, workers=workers, describe="Features", needs=_needs(bench, scans)):
         pass
     return paths
 

@@ -18,12 +18,15 @@ def announce_store(store: Path) -> None:
         engine.say(f"{store} (patient data: keep it where such data may lie)", "Prepared scans are kept in")
 
 
-def take_in_all(tasks: Sequence[tuple[Any, ...]], workers: int | None) -> Iterator[tuple[int, Stored | BadScan]]:
+def take_in_all(
+    tasks: Sequence[tuple[Any, ...]], workers: int | None, needs: engine.Needs
+) -> Iterator[tuple[int, Stored | BadScan]]:
     """(index, result) of `take_in` for every task, in any order; a scan that ends its process is a bad scan.
 
     Args:
         tasks: arguments of `take_in`.
         workers: processes; None means one per core.
+        needs: of another machine, where the chosen engine uses some.
     """
 
     def crashed(index: int, how: engine.Ended) -> BadScan:
@@ -34,4 +37,4 @@ def take_in_all(tasks: Sequence[tuple[Any, ...]], workers: int | None) -> Iterat
             return error
         return note_crash(scan, path, str(how))
 
-    yield from engine.run(take_in, tasks, workers=workers, describe="Preparing scans", died=crashed)
+    yield from engine.run(take_in, tasks, workers=workers, describe="Preparing scans", died=crashed, needs=needs)

@@ -160,7 +160,7 @@ def _take_in(
     tasks = [(site.kind, scan, site.root, store, preparation, examine) for scan in found.scans]
     stored: list[tuple[Scan, Stored]] = []
     bad: list[Bad] = [(error.where, error.what, error.next_step) for error in found.bad]
-    for index, result in take_in_all(tasks, workers):
+    for index, result in take_in_all(tasks, workers, engine.Needs((site.root,), (store,))):
         scan = found.scans[index]
         if isinstance(result, BadScan):
             bad.append((scan.scan, f"{result.where}: {result.what}", _with_option_hint(result.next_step)))

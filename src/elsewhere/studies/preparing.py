@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -21,6 +20,7 @@ from elsewhere.statistics.audit import audit
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder, forget
 from elsewhere.studies.ingest import announce_store, take_in_all
+from elsewhere.studies.needs import study_needs, study_store
 from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audit
 from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
@@ -93,18 +93,13 @@ def _take_in_all(
         tasks.append((site.kind, scan, site.root, study_store(study, folder), study.preparation, examine))
     rows: dict[int, ScanRow] = {}
     bad: dict[int, tuple[str, str, BadScan]] = {}
-    for index, result in take_in_all(tasks, workers):
+    for index, result in take_in_all(tasks, workers, study_needs(study, folder)):
         scan = scans[index]
         if isinstance(result, BadScan):
             bad[index] = (scan.site, scan.scan, result)
         else:
             rows[index] = _row(scan, result, folder, subsets[scan.site, scan.scan])
     return [rows[i] for i in sorted(rows)], [bad[i] for i in sorted(bad)]
-
-
-def study_store(study: Study, folder: Folder) -> Path:
-    """Folder of the prepared volumes of a study."""
-    return study.store or folder.store
 
 
 def _row(scan: Scan, stored: Stored, folder: Folder, subset: str) -> ScanRow:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from elsewhere.engine import is_here
 from elsewhere.errors import BadStudy
 from elsewhere.model import training
 from elsewhere.model.cuda import device_of
@@ -19,8 +20,11 @@ from elsewhere.studies.records import ScanRow
 
 
 def check_device(plan: Study) -> None:
-    """Refuse at once what would fail after preparing. Raises BadStudy where CUDA is asked for and there is none."""
-    if plan.training.accelerator == "cuda" and device_of("cuda") == "cpu":
+    """Refuse at once what would fail after preparing. Raises BadStudy where CUDA is asked for and there is none.
+
+    Other machines than this one are asked for a card when they are needed.
+    """
+    if is_here() and plan.training.accelerator == "cuda" and device_of("cuda") == "cpu":
         what = "is 'cuda', but this machine has no CUDA device that torch sees"
         raise BadStudy("training.accelerator", what, 'Use "auto" or "cpu", or run it where there is a GPU')
 

@@ -31,6 +31,7 @@ from elsewhere.scans.regions import (
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, read_table, write_table
 from elsewhere.studies.kept import key
+from elsewhere.studies.needs import study_needs
 from elsewhere.studies.prepared import case_of, shelf_reader
 from elsewhere.studies.records import ScanRow
 
@@ -87,7 +88,9 @@ def probe_scans(
     parts = [home / f"{_key(plan, [*models, *weights, *sorted(ranked)], chunk)}.parquet" for chunk in chunks]
     missing = [i for i, part in enumerate(parts) if not part.is_file()]
     tasks = [(Chunk(file, folder.root, tuple(models), tuple(chunks[i]), ranked),) for i in missing]
-    for index, table in engine.run(probe, tasks, workers=workers, describe="Looking at scans without their lungs"):
+    needs = study_needs(plan, folder, accelerator=plan.training.accelerator, also=[file.resolve()])
+    words = "Looking at scans without their lungs"
+    for index, table in engine.run(probe, tasks, workers=workers, describe=words, needs=needs):
         write_table(parts[missing[index]], table)
     for old in set(home.glob("*.parquet")) - set(parts):
         old.unlink()

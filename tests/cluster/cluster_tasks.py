@@ -1,0 +1,72 @@
+"""Work for the tests of engines: importable by name on every machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from elsewhere import engine
+from elsewhere.errors import BadScan
+from elsewhere.files import write_whole
+from elsewhere.stages import stage
+
+
+def square(x: int) -> int:
+    with stage("square"):
+        return x * x
+
+
+def talk(x: int, tick: Callable[[float, str], None]) -> int:
+    engine.say(f"word {x}")
+    tick(0.5, "half")
+    return x
+
+
+def fail(x: int) -> int:
+    raise BadScan("scan.dcm", "is broken", "Mend it")
+
+
+def fill(path: str) -> None:
+    raise OSError(28, "No space left on device", path)
+
+
+def die_on_one(x: int) -> int:
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return x * x
+
+
+def lose_its_agent_once(folder: str, x: int) -> int:
+    """The first time, end the process that stands for the worker: a Ray worker, or a Slurm job's."""
+    mark = Path(folder, f"{x}.killed")
+    if x == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return x * x
+
+
+def stay_until(folder: str, x: int) -> str:
+    """Leave a mark, and stay where it was left; on another machine, or with the word to go on, end at once."""
+    here = os.environ.get("RAY_NODE_ID", "") or str(os.getppid())
+    mark = Path(folder, f"{x}.began")
+    if not mark.exists():
+        write_whole(mark, here)
+        while not Path(folder, "go").exists():
+            time.sleep(0.1)
+    return mark.read_text()
+
+
+def stay(folder: str, x: int) -> None:
+    """Hold a half-written file for an hour."""
+
+    def content(path: Path) -> None:
+        path.write_text("half")
+        Path(folder, f"{x}.pid").write_text(f"{os.getpid()} {socket.gethostname()}")
+        time.sleep(3600)
+
+    write_whole(Path(folder, f"{x}.result"), content)

@@ -1,0 +1,177 @@
+"""The engine on Slurm: arrays on two nodes give what one process gives, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cluster_tasks as work
+import pytest
+import slurm_cluster
+
+import elsewhere
+from elsewhere import engine, stages
+from elsewhere.commands.study import run_study
+from elsewhere.errors import BadScan
+from elsewhere.studies.folder import Folder
+
+pytest.importorskip("submitit", reason="submitit is not installed: pip install 'elsewhere[slurm]'")
+LACKS = slurm_cluster.missing()
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(bool(LACKS), reason=LACKS),
+    pytest.mark.filterwarnings("default"),
+]
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_cluster.SlurmCluster]:
+    """A slurmctld with two node names."""
+    kept = dict(os.environ)
+    paths = [str(Path(elsewhere.__file__).parents[1]), str(Path(__file__).parent)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    with slurm_cluster.slurm_cluster(tmp_path_factory.mktemp("slurm") / "two") as cluster:
+        os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+        yield cluster
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True)
+def on_slurm(slurm: slurm_cluster.SlurmCluster) -> Iterator[None]:
+    engine.choose("slurm")
+    yield
+    engine.choose(None)
+
+
+def in_words(index: int, how: engine.Ended) -> str:
+    return f"{index} {how}"
+
+
+def needs(folder: Path) -> engine.Needs:
+    return engine.Needs((), (folder,))
+
+
+def test_answers_words_and_times_come_back_as_from_cores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages.start()
+    tasks = [(i,) for i in range(6)]
+    found = dict(engine.run(work.square, tasks, workers=2, describe="Squares", needs=needs(tmp_path)))
+    assert found == {i: i * i for i in range(6)}
+    spent = stages.stop()
+    assert spent["square"].count == spent["Squares"].count == 6
+    assert dict(engine.run(work.talk, [(1,), (2,)], ticks=True, workers=1, needs=needs(tmp_path))) == {0: 1, 1: 2}
+    assert {"word 1", "word 2"} <= set(capsys.readouterr().err.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_ends_the_array_and_keeps_the_logs(tmp_path: Path) -> None:
+    with pytest.raises(BadScan, match=r"scan\.dcm: is broken\. Mend it"):
+        list(engine.run(work.fail, [(1,), (2,)], needs=needs(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
+    wait_for(lambda: not queue())
+
+
+def test_a_worker_that_dies_twice_is_one_answer_among_the_others(tmp_path: Path) -> None:
+    tasks = [(i,) for i in range(4)]
+    found = dict(engine.run(work.die_on_one, tasks, workers=2, died=in_words, needs=needs(tmp_path)))
+    assert found == {0: 0, 1: "1 was ended by signal 11 (SIGSEGV)", 2: 4, 3: 9}
+
+
+def test_a_killed_job_costs_its_task_a_second_try(tmp_path: Path) -> None:
+    tasks = [(str(tmp_path), i) for i in range(4)]
+    found = dict(engine.run(work.lose_its_agent_once, tasks, workers=2, needs=needs(tmp_path / "work")))
+    assert found == {0: 0, 1: 1, 2: 4, 3: 9}
+
+
+def test_a_requeued_job_goes_on_and_both_copies_are_one_answer(tmp_path: Path) -> None:
+    def requeue() -> None:
+        wait_for(lambda: len(list(tmp_path.glob("*.began"))) == 2)
+        job = jobs("%i")[0]
+        subprocess.run(["scontrol", "requeue", job], check=True)
+        wait_for(lambda: "PENDING" in jobs("%T"))
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # and not in two minutes
+        (tmp_path / "go").touch()
+
+    thread = threading.Thread(target=requeue)
+    thread.start()
+    found = dict(engine.run(work.stay_until, [(str(tmp_path), 0), (str(tmp_path), 1)], needs=needs(tmp_path / "work")))
+    thread.join()
+    assert sorted(found) == [0, 1]
+
+
+def test_ctrl_c_cancels_its_own_jobs_and_leaves_no_half_file(tmp_path: Path) -> None:
+    words = ["sbatch", "--parsable", "--hold", "--wrap", "true"]
+    other = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    line = (
+        "import pathlib, cluster_tasks; from elsewhere import engine; folder = pathlib.Path('work').absolute();"
+        "engine.choose('slurm');"
+        "list(engine.run(cluster_tasks.stay, [(str(folder), 1), (str(folder), 2)], needs=engine.Needs((), (folder,))))"
+    )
+    run = subprocess.Popen([sys.executable, "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for(lambda: len(list(tmp_path.glob("work/*.pid"))) == 2)
+    run.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in run.communicate(timeout=60)[1]
+    wait_for(lambda: queue() == [other.stdout.strip()])
+    wait_for(lambda: not list((tmp_path / "work").glob("*.part")))
+    subprocess.run(["scancel", other.stdout.strip()], check=True)
+    assert not list((tmp_path / "work").glob("*.result"))
+
+
+def test_a_cancelled_array_is_an_error(tmp_path: Path) -> None:
+    def cancel() -> None:
+        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 1)
+        subprocess.run(["scancel", *queue()], check=True)
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(engine.WorkerDied, match=r"Slurm job \d+: was cancelled"):
+        list(engine.run(work.stay, [(str(tmp_path), 1)], needs=needs(tmp_path / "work")))
+    thread.join()
+
+
+def test_a_full_disk_is_refused_by_its_host_and_path(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "none", tmp_path / "full"], check=True)
+    try:
+        asked = engine.Needs((), (tmp_path / "work", tmp_path / "full"))
+        with pytest.raises(engine.BadWorker, match=f"{tmp_path / 'full'}: cannot be written there .No space left"):
+            list(engine.run(work.square, [(1,)], needs=asked))
+    finally:
+        subprocess.run(["umount", tmp_path / "full"], check=True)
+
+
+def test_a_study_is_that_of_one_process_to_the_last_bit(
+    tiny_study_file: Path, finished_study: Path, tmp_path: Path
+) -> None:
+    run_study(tiny_study_file, Folder(tmp_path / "out"), workers=2)
+    names = [
+        sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file() and "state" not in p.parts)
+        for root in (finished_study, tmp_path / "out")
+    ]
+    assert names[0] == names[1]
+    pairs = [(finished_study / name, tmp_path / "out" / name) for name in names[0]]
+    assert [str(one) for one, other in pairs if one.read_bytes() != other.read_bytes()] == []
+
+
+def jobs(form: str) -> list[str]:
+    words = ["squeue", "--noheader", "--array", f"--format={form}"]
+    return sorted(set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()))
+
+
+def queue() -> list[str]:
+    """Arrays and jobs that wait or run."""
+    return jobs("%F")
+
+
+def wait_for(look: Callable[[], bool]) -> None:
+    for _ in range(900):
+        if look():
+            return
+        time.sleep(0.1)
+    raise AssertionError("waited for 90 s in vain")
