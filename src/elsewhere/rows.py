@@ -152,8 +152,7 @@ class LearnedRow:
     Attributes:
         model: its name.
         degenerate: whether nothing may be concluded from its scores.
-        auc, auc_low, auc_high, accuracy, majority, spread, scans, reasons, remarks, detectable: as in `Learned`.
-        checks, by_chance: the same.
+        auc to detectable, checks, by_chance: as in `Learned`.
         made_from: key of the predictions; None in tables of early versions.
     """
 
@@ -176,8 +175,7 @@ class LearnedRow:
     @property
     def learned(self) -> Learned:
         """The judgement itself."""
-        values = {name: value for name, value in vars(self).items() if name not in {"model", "degenerate", "made_from"}}
-        return Learned(**values)
+        return Learned(**{n: v for n, v in vars(self).items() if n not in {"model", "degenerate", "made_from"}})
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,15 @@ class Job:
         }
 
 
-def deciding(training: Mapping[str, Any]) -> dict[str, Any]:
+def lengthened(before: Mapping[str, object], now: Mapping[str, object]) -> Mapping[str, object]:
+    """A training's settings as of one of more iterations, where its learning rate does not depend on them."""
+    old, new = before.get("iterations"), now.get("iterations")
+    if before.get("schedule") != "constant" or not isinstance(old, int) or not isinstance(new, int) or old >= new:
+        return before
+    return {**before, "iterations": new}
+
+
+def deciding(training: Mapping[str, object]) -> dict[str, object]:
     """The settings of a training that decide its result; without a patience, as trainings were known before it."""
     kept = {name: value for name, value in training.items() if name not in WITHOUT_EFFECT}
     return kept if kept.get("patience") else {name: value for name, value in kept.items() if name != "patience"}

@@ -190,12 +190,12 @@ def by_chance(
     )
 
 
-def chosen_among(record: Mapping[str, Any]) -> Selected | None:
+def chosen_among(record: Mapping[str, object]) -> Selected | None:
     """The choice of weights that a checkpoint's record tells of; None where it tells nothing."""
-    if "by_chance" in record:
-        return Selected(**record["by_chance"])
-    checks = record.get("selection", {}).get("checks")
-    return None if checks is None else Selected(int(checks), None)
+    chance, selection = record.get("by_chance"), record.get("selection")
+    if isinstance(chance, dict):
+        return Selected(int(chance["checks"]), None if chance["p"] is None else float(chance["p"]))
+    return Selected(int(selection["checks"]), None) if isinstance(selection, dict) else None
 
 
 def _warnings(

@@ -25,7 +25,7 @@ from elsewhere.model.cuda_loader import DeviceBatches
 from elsewhere.model.curves import Curves
 from elsewhere.model.fast_training import Trained
 from elsewhere.model.features import FeatureBatches, Head
-from elsewhere.model.job import SCANS, Batches, Job, Progress, deciding, make_batches
+from elsewhere.model.job import SCANS, Batches, Job, Progress, deciding, lengthened, make_batches
 from elsewhere.model.network import (
     Network,
     NetworkSettings,
@@ -48,6 +48,7 @@ from elsewhere.model.selection import (
 )
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.stages import stage
+from elsewhere.statistics.selected import Selected
 
 
 def train(  # noqa: PLR0917 - the settings first, then the scans, then where to: called from one place
@@ -128,7 +129,7 @@ def check_kept(job: Job, *, whole: bool) -> None:
     begun = _begun(job, now)
     if begun is None:
         return
-    before = _lengthened(begun, now)
+    before = {**begun, "training": lengthened(begun["training"], now["training"])}
     if any(before.get(name) != now[name] for name in SCANS):
         raise BadStudy(
             job.folder,
@@ -196,7 +197,8 @@ def _saved_state(job: Job) -> State:
     state, fresh = read_state(job.state_path), State(json.loads(json.dumps(job.identity())))
     if state is None:
         return fresh
-    check_job(job.folder, _lengthened(state.job, fresh.job), fresh.job)
+    begun = {**state.job, "training": lengthened(state.job["training"], fresh.job["training"])}
+    check_job(job.folder, begun, fresh.job)
     state.job = fresh.job
     if _is_over(job, state):
         return state if checkpoint_is_whole(job.stem) else fresh
@@ -205,14 +207,6 @@ def _saved_state(job: Job) -> State:
     if state.best_iteration:
         read_checkpoint_record(job.stem)  # raises where it is damaged: now, not at the end
     return state
-
-
-def _lengthened(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a training was begun with, as one of more iterations: where its learning rate does not depend on them."""
-    old, new = before["training"], now["training"]
-    if old.get("schedule") != "constant" or old.get("iterations", 0) >= new["iterations"]:
-        return before
-    return {**before, "training": {**old, "iterations": new["iterations"]}}
 
 
 def _is_over(job: Job, state: State) -> bool:
@@ -353,7 +347,8 @@ def _validate(run: _Run) -> None:
         if state.best_iteration == state.iteration:
             save_checkpoint(job.stem, run.validated, _describe(job, state))
         elif _is_over(job, state):
-            amend_checkpoint(job.stem, selection=_selection(job, state), **_by_chance(job, state))
+            chance = _by_chance(job, state)
+            amend_checkpoint(job.stem, selection=_selection(job, state), by_chance=chance and asdict(chance))
         run.curves.add(state.curves)
 
 
@@ -388,7 +383,7 @@ def _describe(job: Job, state: State) -> dict[str, Any]:
         "iteration": state.best_iteration,
         "validation_accuracy": selection["kept"]["accuracy"],
         "selection": selection,
-        **_by_chance(job, state),
+        **({} if (chance := _by_chance(job, state)) is None else {"by_chance": asdict(chance)}),
         **({"start": job.start.identity()} if job.start else {}),
     }
 
@@ -398,14 +393,12 @@ def _selection(job: Job, state: State) -> dict[str, Any]:
     return describe_selection(state.curves, settings.select, job.validation, balanced=settings.balanced_classes)
 
 
-def _by_chance(job: Job, state: State) -> dict[str, Any]:
-    """Of the finished training: until then the choice is not made."""
-    settings = job.settings
+def _by_chance(job: Job, state: State) -> Selected | None:
+    """Of the training that is over: until then the choice is not made."""
     if not _is_over(job, state):
-        return {}
-    balanced = settings.balanced_classes
-    found = by_chance(state.curves, settings.select, job.validation, state.probabilities, balanced=balanced)
-    return {"by_chance": asdict(found)}
+        return None
+    settings, said = job.settings, state.probabilities
+    return by_chance(state.curves, settings.select, job.validation, said, balanced=settings.balanced_classes)
 
 
 def _text(job: Job, state: State) -> str:

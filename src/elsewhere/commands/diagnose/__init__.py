@@ -103,7 +103,10 @@ def diagnose_study(
     labels = adjust(labels)
     saliency = [row for model in tried for row in _saliency(scans, model)]
     homes = {model: plan.models.get(model, ()) for model in names}
-    battery, apart, saliency = (_marked(table, degenerate) for table in (battery, apart, saliency))
+    battery, apart, saliency = (
+        [row | {"degenerate": degenerate.get(row["model"], "")} for row in table]
+        for table in (battery, apart, saliency)
+    )
     views = [r for r in labels if r["view"] in CAUSES]
     found = {
         "scans": [{key: row[key] for key in SCAN_COLUMNS} for row in scans],
@@ -154,11 +157,6 @@ def _show_parts(
         if reasons := [answer.reason for answer in whole_scans if answer.probability is None]:
             words = f"to {len(reasons)} of {numbered(len(rows), 'scan')}; the first: {reasons[0]}"
             engine.say(words, f"{model.name} gave no answer", "yellow")
-
-
-def _marked(rows: list[Row], degenerate: Mapping[str, str]) -> list[Row]:
-    """Rows with `degenerate`: why their model did not learn, or ""."""
-    return [{**row, "degenerate": degenerate.get(row["model"], "")} for row in rows]
 
 
 def _chosen(file: Path, what: str, asked: Sequence[str] | None, known: Sequence[str]) -> list[str]:

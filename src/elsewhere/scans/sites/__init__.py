@@ -58,7 +58,7 @@ MOST_LISTINGS = 8
 _listings: dict[tuple[object, ...], tuple[str, Found]] = {}
 
 
-def list_site(kind: str, root: Path, site: str, labels: Path | None, options: Mapping[str, Any]) -> Found:
+def list_site(kind: str, root: Path, site: str, labels: Path | None, options: Mapping[str, object]) -> Found:
     """A site's scans without decoding a pixel; the listing before where no file has changed since in this process.
 
     Args:
