@@ -1,9 +1,9 @@
 """How often a product that meets its requirements everywhere is doubted for a site or a subgroup, and a bad site found.
 
 `python benchmarks/doubts.py [runs] [seed] [first row]` prints the table of docs/how-to/acceptance-test.md. Scores are
-binormal around the threshold of 0; sensitivity and specificity are what the row says, the required ones 0.70 each. Sites and
-groups of one row are of equal size but for the bad site of the lower rows. Runs are those that all scans together call
-"works". The seed of the document was first used for it.
+binormal around the threshold of 0; sensitivity and specificity are what the row says, the required ones 0.70 each.
+Sites and groups of one row are of equal size but for the bad site of the lower rows. Runs are those that all scans
+together call "works". The seed of the document was first used for it.
 """
 
 from __future__ import annotations
