@@ -14,26 +14,11 @@ from elsewhere import stages
 from elsewhere.engine.choice import ENGINE
 from elsewhere.engine.processes import Process
 from elsewhere.engine.speech import Voice, voice
-from elsewhere.engine.tasks import sendable
+from elsewhere.engine.tasks import Needs, sendable
 
 PAUSE = 0.3  # seconds between two words on how far a task is
-MACHINES = (
-    "SLURM",
-    "SBATCH",
-    "RAY_",
-    "CUDA_",
-    "NVIDIA_",
-    "LD_",
-    "LC_",
-    "PYTHON",
-    "XDG_",
-    "SSH",
-    "OMP_",
-    "OPENBLAS",
-    "MKL_",
-)
-OWN = ("PATH", "HOME", "HOSTNAME", "TMPDIR", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "SHLVL", "TERM", "LANG", "_")
-"""Variables that say something of a machine, and are never carried to another one."""
+CARRIED = ("ELSEWHERE_", "MLFLOW_TRACKING_URI")
+"""Beginnings of the names of variables that mean the same on every machine."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +44,22 @@ class Order:
     variables: Mapping[str, str]
 
 
-def order(work: Callable[..., Any], ticks: bool, threads: int) -> bytes:
-    """An order of this process, ready to be sent; where the log lies stays a matter of this machine."""
-    variables = {n: v for n, v in os.environ.items() if not n.startswith(MACHINES) and n not in OWN and n != ENGINE}
+def order(work: Callable[..., Any], ticks: bool, threads: int, needs: Needs | None = None) -> bytes:
+    """An order of this process, ready to be sent; where the log lies stays a matter of this machine.
+
+    Args:
+        work: what is done with each task.
+        ticks: whether it says how far it is.
+        threads: CPU threads of it.
+        needs: whose folders a study file may name by variables; these go along. None where what hands the order over
+            brings the environment itself. No other variable goes: a shell's may hold secrets.
+    """
+    paths = [] if needs is None else [os.path.abspath(path) for path in (*needs.reads, *needs.writes)]
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name != ENGINE and (name.startswith(CARRIED) or (len(value) > 1 and any(value in path for path in paths)))
+    }
     quiet = replace(voice(), log=None)
     return pickle.dumps(Order(work, ticks, threads, quiet, stages.measuring(), os.getcwd(), variables))
 

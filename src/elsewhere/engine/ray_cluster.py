@@ -24,6 +24,7 @@ from elsewhere.engine.tasks import BadWorker, Died, Ended, Needs
 from elsewhere.errors import BadInstallation, BadOption
 
 MEMORY = 128 * 2**20  # bytes for Ray's own store: what travels is small
+LOOPBACK = "127.1"  # 127.0.0.1, so spelt that Ray leaves it alone
 STARTS = "Give the address of a running cluster (`--engine ray:HOST:PORT`), or start one with `ray start --head`"
 
 
@@ -66,7 +67,7 @@ def run_on_ray(  # noqa: PLR0917 - called from one place
     share = _share(ray, choice, needs, workers, len(tasks))
     with asked_of(needs) as asked:
         agent = _agent(ray).options(num_cpus=share.cpus, num_gpus=share.gpus, scheduling_strategy="SPREAD")
-        given = order(work, ticks, share.cpus)
+        given = order(work, ticks, share.cpus, needs)
 
         def fresh(_: int) -> _RayWorker:
             return _RayWorker(ray, agent, asked, given)
@@ -114,7 +115,10 @@ def _connected(choice: Choice) -> Any:
 def _start(ray: Any, address: str) -> None:
     """Connect to the cluster at an address; without one, start a cluster of this machine alone, seen by nobody else."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    if address:
+    host, _, port = address.rpartition(":")
+    if host in {"127.0.0.1", "localhost"}:  # which Ray would take for the address that others see
+        ray.init(f"{LOOPBACK}:{port}", _node_ip_address="127.0.0.1", **quiet)
+    elif address:
         ray.init(address, **quiet)
     else:
         size = {"num_cpus": cores(), "object_store_memory": MEMORY}
