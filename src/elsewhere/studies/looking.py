@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -101,7 +100,8 @@ def look_at(look: Look) -> Looked | BadScan:
             slices = len(prepare(given.volume, model.preparation)[0])
             return Looked(model.saliency(given), model.preparation, slices)
         if record := kept_record(look.place):
-            return _looked(_read(record))
+            cells, features = np.array(record["cells"], np.float32), np.zeros(0, np.float32)
+            return _looked(Saliency(**{**record, "cells": cells, "features": features}))
         saliency = occlusion_map(model, given)
     except BadScan as error:
         return error
@@ -111,8 +111,3 @@ def look_at(look: Look) -> Looked | BadScan:
 
 def _looked(saliency: Saliency) -> Looked:
     return Looked(saliency, None, saliency.length)
-
-
-def _read(record: dict[str, Any]) -> Saliency:
-    cells, features = np.array(record["cells"], np.float32), np.zeros(0, np.float32)
-    return Saliency(**{**record, "cells": cells, "features": features})
