@@ -100,8 +100,8 @@ def look_at(look: Look) -> Looked | BadScan:
             slices = len(prepare(given.volume, model.preparation)[0])
             return Looked(model.saliency(given), model.preparation, slices)
         if record := kept_record(look.place):
-            cells = np.array(record.pop("cells"), np.float32)
-            return _looked(Saliency(**{**record, "cells": cells, "features": np.zeros(0, np.float32)}))
+            cells, features = np.array(record["cells"], np.float32), np.zeros(0, np.float32)
+            return _looked(Saliency(**{**record, "cells": cells, "features": features}))
         saliency = occlusion_map(model, given)
     except BadScan as error:
         return error

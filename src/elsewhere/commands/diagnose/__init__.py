@@ -95,7 +95,10 @@ def diagnose_study(
     rows = [row for row in examined_scans(folder) if row.site in places and row.label is not None]
     facts = [{"facts": row.facts} for row in rows]
     scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
-    _show_parts(plan, folder, foreign, scans, workers)
+    shown = {(row["site"], row["scan"]): row for row in scans if row["subset"] == "test" and row["lungs_found"]}
+    for (model, *place), seen in _seen_parts(plan, folder, foreign, set(shown), workers).items():
+        nothing = {"features": [], "inside": None, "expected": None}  # what such a model looks at is not known
+        shown[place[0], place[1]]["models"].append({"model": model, **nothing, **seen})
     settings = SeparationSettings(permutations=permutations, seed=plan.seed)
     names = [*tried, *(model.name for model in foreign)]
     battery = [row for model in names for site in places for row in shortcuts(scans, model, site, settings)]
@@ -135,28 +138,28 @@ def _foreign(plan: Study, names: Sequence[str] | None) -> list[Declared]:
     return found
 
 
-def _show_parts(
-    plan: Study, folder: Folder, models: Sequence[Declared], scans: Sequence[Row], workers: int | None
-) -> None:
-    """Add to each test scan what models that were not trained here say of it and of its parts.
-
-    What such a model looks at inside is not known, so that it has no features and no saliency.
-    """
-    kept = {(row["site"], row["scan"]): row for row in scans if row["subset"] == "test" and row["lungs_found"]}
-    rows: list[ScanRow] = [row for row in usable_rows(folder) if (row.site, row.scan) in kept]
+def _seen_parts(
+    plan: Study, folder: Folder, models: Sequence[Declared], scans: set[tuple[str, str]], workers: int | None
+) -> dict[tuple[str, str, str], dict[str, float | None]]:
+    """(model, site, scan) -> probability of the test scan ("probability") and of each part, for those answered."""
+    rows: list[ScanRow] = [row for row in usable_rows(folder) if (row.site, row.scan) in scans]
     if not models or not rows:
-        return
+        return {}
     answers = {part: ask_models(plan, folder, rows, models, workers, part=part) for part in ("", *SHOWN)}
+    found: dict[tuple[str, str, str], dict[str, float | None]] = {}
     for model in models:
-        for row in rows:
-            whole, *parts = (answers[part][model.name, row.site, row.scan].probability for part in ("", *SHOWN))
-            if whole is not None:
-                seen = {"model": model.name, "features": [], "probability": whole}
-                kept[row.site, row.scan]["models"].append(seen | dict(zip(SHOWN, parts, strict=True)))
-        whole_scans = [answers[""][model.name, row.site, row.scan] for row in rows]
-        if reasons := [answer.reason for answer in whole_scans if answer.probability is None]:
+        reasons = []
+        for place in [(model.name, row.site, row.scan) for row in rows]:
+            whole = answers[""][place]
+            if whole.probability is None:
+                reasons.append(whole.reason)
+                continue
+            found[place] = {"probability": whole.probability}
+            found[place] |= {part: answers[part][place].probability for part in SHOWN}
+        if reasons:
             words = f"to {len(reasons)} of {numbered(len(rows), 'scan')}; the first: {reasons[0]}"
             engine.say(words, f"{model.name} gave no answer", "yellow")
+    return found
 
 
 def _chosen(file: Path, what: str, asked: Sequence[str] | None, known: Sequence[str]) -> list[str]:
