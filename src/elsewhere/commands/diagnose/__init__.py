@@ -97,7 +97,11 @@ def diagnose_study(
     scans = [row | known for row, known in zip(probe_scans(file, folder, tried, rows, workers), facts, strict=True)]
     shown = {(row["site"], row["scan"]): row for row in scans if row["subset"] == "test" and row["lungs_found"]}
     for (model, *place), seen in _seen_parts(plan, folder, foreign, set(shown), workers).items():
-        nothing = {"features": [], "inside": None, "expected": None}  # what such a model looks at is not known
+        nothing: dict[str, object] = {
+            "features": [],
+            "inside": None,
+            "expected": None,
+        }  # what such a model looks at is not known
         shown[place[0], place[1]]["models"].append({"model": model, **nothing, **seen})
     settings = SeparationSettings(permutations=permutations, seed=plan.seed)
     names = [*tried, *(model.name for model in foreign)]
