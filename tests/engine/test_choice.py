@@ -18,6 +18,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("ELSEWHERE_ENGINE", "ELSEWHERE_CPUS", "ELSEWHERE_TASKS_PER_GPU"):
         monkeypatch.delenv(name, raising=False)
     yield
+    monkeypatch.undo()
     engine.choose(None)
 
 

@@ -58,6 +58,52 @@ def test_a_site_or_scanner_where_nearly_all_are_missed_is_no_place_where_it_work
     assert judged(made(0.95)).answer.action == "nothing"
 
 
+@pytest.mark.parametrize(
+    ("followed", "action", "better"),
+    [(0.25, "cannot tell", "sensitivity"), (1.0, "nothing", ""), (None, "nothing", "")],
+)
+def test_labels_that_follow_the_calls_do_not_show_that_it_works(followed, action, better) -> None:
+    """Scans that it does not call are labelled less often; or as often as the others, at random (None)."""
+    random = np.random.default_rng(11)
+    given = rows(0.85, 1500)
+    called = given.scores >= 0.5
+    share = np.full(1500, 0.6) if followed is None else np.where(called, 1.0, followed)
+    answer = judged(replace(given, labels=np.where(random.random(1500) < share, given.labels, -1))).answer
+    assert answer.action == action
+    assert (f"{better} on the labelled scans looks better" in answer.reason) == bool(better)
+
+
+@pytest.mark.parametrize(("single", "action"), [(0.5, "cannot tell"), (0.97, "nothing")])
+def test_a_share_must_be_reached_over_patients_too(single, action) -> None:
+    """14 positive patients of ten scans each are found; 48 of one scan each are found, or half of them."""
+    random = np.random.default_rng(5)
+    patients = np.concatenate([np.repeat(np.arange(14), 10), 14 + np.arange(48), 100 + np.arange(300)])
+    labels = np.concatenate([np.ones(188, int), np.zeros(300, int)])
+    right = np.concatenate([random.random(140) < 0.99, random.random(48) < single, random.random(300) < 0.95])
+    scores = np.where(right == (labels == 1), 0.9, 0.1) + 0.05 * random.random(488)
+    given = ProductRows(labels, patients, scores, None, [""] * 488, threshold=0.5)
+    answer = judged(given).answer
+    assert answer.action == action
+    assert ("over patients, each counted once" in answer.reason) == (action == "cannot tell")
+
+
+@pytest.mark.parametrize(("scans", "action"), [(80, "cannot tell"), (1, "nothing")])
+def test_one_patient_with_most_of_the_scans_is_no_sample(scans, action) -> None:
+    given = rows(0.95, 100 + scans - 1)
+    patients = np.arange(given.labels.size)
+    positive = np.flatnonzero(given.labels == 1)
+    patients[positive[: min(scans, positive.size - 15)]] = positive[0]
+    answer = judged(replace(given, patients=patients)).answer
+    assert answer.action == action
+    assert ("A few patients have most of the scans" in answer.reason) == (action == "cannot tell")
+
+
+def test_one_class_at_each_site_is_said_as_it_is() -> None:
+    given = rows(0.95, 400)
+    answer = judged(replace(given, sites=np.where(given.labels == 1, "A", "B").tolist())).answer
+    assert (answer.action, "No site has scans of both classes" in answer.reason) == ("cannot tell", True)
+
+
 def test_many_groups_do_not_doubt_a_good_product_by_chance() -> None:
     """Six subgroups of a product whose sensitivity is 0.80 everywhere, required 0.70: none is surely below."""
     random = np.random.default_rng(20261128)

@@ -96,11 +96,21 @@ def test_labels_move_with_their_patients_and_stay_at_their_site():
     assert chance_of_selection(labels, patients, sites, scores, 1, "auc") == Selected(3, None)
 
 
-def test_a_patient_with_both_labels_keeps_them():
+def test_scans_of_a_patient_with_both_labels_are_exchanged_too():
     labels, patients = np.array([0, 1, 0, 0, 1, 1]), [0, 0, 1, 2, 3, 4]
     scores = np.array([0.1, 0.9, 0.2, 0.3, 0.8, 0.7])
     found = chance_of_selection(labels, patients, [0] * 6, scores, 0, "auc", permutations=5000)
-    assert found.p == pytest.approx(1 / 6, abs=0.02)  # two of four patients are positive: 1 of 6 exchanges is best
+    assert found.p == pytest.approx(1 / 12, abs=0.015)  # two of four patients are positive, and two orders of two scans
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_perfect_scores_of_patients_with_both_labels_are_no_chance(others):
+    labels = np.concatenate([np.tile([0, 1], 30), np.arange(2 * others) % 2])
+    patients = np.concatenate([np.repeat(np.arange(30), 2), 30 + np.arange(2 * others)])
+    scores = 0.1 + 0.8 * labels + 0.001 * np.arange(labels.size)
+    selected = chance_of_selection(labels, patients, [0] * labels.size, scores, 0, "auc")
+    assert selected.p < 0.01
+    assert not judge_learned(labels, patients, [0] * labels.size, scores, selected=selected).degenerate
 
 
 def test_the_reason_says_what_chance_does():

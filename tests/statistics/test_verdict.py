@@ -347,7 +347,8 @@ def test_predictive_values_at_the_local_and_at_a_given_prevalence() -> None:
 
 def test_ties_and_perfection() -> None:
     tied = _judge(Scans([0, 1] * 30, range(60), [0.5] * 60))
-    assert (tied.action, tied.auc.estimate if tied.auc else None) == ("do not use", 0.5)
+    assert (tied.action, tied.auc.estimate if tied.auc else None) == ("cannot tell", 0.5)
+    assert "All 60 probabilities are the same" in tied.reason
     perfect = _judge(Scans([0, 1] * 100, range(200), [0.01, 0.99] * 100))
     assert perfect.exit_code in {0, 10}
     for found in (tied, perfect):

@@ -192,6 +192,21 @@ def test_few_patients_show_no_difference_however_many_their_scans(margin):
     assert compare_versions(replace(few, new=few.old, new_calls=few.old_calls), 0.05).outcome == "not worse"
 
 
+def test_patients_are_counted_behind_the_difference_and_not_beside_it():
+    rows = versions(400, drop=2.0)
+    positive = np.flatnonzero(rows.labels == 1)
+    refused = np.isin(np.arange(400), positive[4:])
+    new, old = (np.where(refused, np.nan, s) for s in (rows.new, rows.old))
+    calls = [np.where(refused, -1, c) for c in (rows.new_calls, rows.old_calls)]
+    found = compare_versions(replace(rows, new=new, old=old, new_calls=calls[0], old_calls=calls[1]))
+    assert {d.measure: d.status for d in found.differences if d.measure != "specificity"} == {
+        "discrimination (AUC)": "too few",
+        "sensitivity": "too few",
+    }
+    apart = np.where(np.isin(np.arange(400), positive[4:]), "only positives", "both").tolist()
+    assert measure(compare_versions(replace(rows, sites=apart)), "discrimination").patients == 4
+
+
 def test_patients_are_the_unit():
     one, many = versions(scans=400), versions(scans=400, patients=np.arange(400) // 10)
     widths = [measure(compare_versions(r), "discrimination").difference for r in (one, many)]

@@ -58,6 +58,7 @@ from elsewhere.statistics.verdict_rule import (
     SEEN,
     Answer,
     brief,
+    few_words,
     is_notable,
 )
 from elsewhere.wording import decimals, numbered, verb
@@ -113,8 +114,14 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
     few, auc = t.class_patients, discrimination(t)
     steps.append(f"Labelled patients: {few[0]} positive, {few[1]} negative (least: {LEAST_PATIENTS} of each).")
     steps += [r.finding for r in requirements]
+    if auc is None and min(few) >= LEAST_PATIENTS:
+        words = "No site has scans of both classes: discrimination cannot be measured, only that the sites differ."
+        return Answer("cannot tell", words, "Label scans of both classes at one site at least.", (*steps, words))
     if min(few) < LEAST_PATIENTS or auc is None:
         return _too_few(few, requirements, steps)
+    if min(t.class_worth) < LEAST_PATIENTS:
+        words = few_words(t.class_worth)
+        return Answer("cannot tell", words, "Judge one scan of each patient, or label more patients.", (*steps, words))
     seen = f"Discrimination (AUC) is {brief(auc)}"
     if auc.high < CHANCE:
         words = f"{seen}: the scores point the wrong way, positive scans get the lower ones."

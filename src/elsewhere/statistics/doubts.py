@@ -4,7 +4,8 @@ It works only where nothing that the pooled numbers hide speaks against it:
 
 * a site or a subgroup where a requirement is surely not met (intervals for all of them together, Bonferroni);
 * patients: counted once each, whatever their number of scans, a share is surely below its requirement;
-* a site of which no scan has both a score and a label.
+* a site of which no scan has both a score and a label;
+* labels that depend on what it said: scans that it calls are labelled more often, or less often, than the others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import fisher_exact
 
 from elsewhere.statistics.acceptance import at_level
 from elsewhere.statistics.adaptation import clustered_mean
@@ -26,6 +28,9 @@ from elsewhere.statistics.scored import Scored
 from elsewhere.statistics.subgroups import Subgroup
 from elsewhere.statistics.verdict_rule import HOLDS, Answer, brief
 from elsewhere.wording import numbered
+
+LABELS_ALIKE = 0.01
+"""p-value (Fisher's exact test) below which the shares of labelled scans among called and other ones differ."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,10 @@ def doubt_parts(answer: Answer, requirements: Sequence[Requirement], parts: Sequ
 
 
 def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: Scored) -> Answer:
-    """The answer, or "cannot tell" where a share over patients, each counted once, is surely below its requirement.
+    """The answer, or "cannot tell" where a share over patients, each counted once, does not surely reach it too.
 
-    Over scans, patients with many scans that are called rightly hide those with one that is not.
+    Asked where patients have unequal numbers of scans: over scans, those with many that are called rightly hide those
+    with one that is not.
     """
     if answer.action not in HOLDS or scans.called is None:
         return answer
@@ -120,16 +126,49 @@ def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: S
         if r.against or r.measure not in kinds or r.here is None:
             continue
         own = scans.labels == kinds[r.measure]
+        if np.ptp(np.unique(scans.patients[own], return_counts=True)[1]) == 0:
+            continue
         found = over_patients((scans.called[own] == kinds[r.measure]).astype(np.float64), scans.patients[own])
-        if found.high < r.limit:
+        if found.low < r.limit:
             words = (
                 f"Over scans {r.measure} is {brief(r.here)}; but over patients, each counted once, it is "
-                f"{brief(found)}, surely below the required {r.limit:.2f}: patients with many scans hide those "
-                "with few."
+                f"{brief(found)}, {'surely below' if found.high < r.limit else 'not surely'} the required "
+                f"{r.limit:.2f}: patients with many scans may hide those with few."
             )
             advice = "Decide what counts, a scan or a patient, and judge one scan of each patient."
             return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
     return answer
+
+
+def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
+    """The answer, or "cannot tell" where labels depend on the product's own call (verification bias).
+
+    Where only what it calls is followed up, missed patients have no label, and sensitivity looks better than it is
+    (Begg & Greenes 1983).
+
+    Args:
+        answer: what the rule says of the labelled scans.
+        answered: all scans with a score; labels 1, 0, or -1 where not known.
+    """
+    if answer.action not in (*HOLDS, "re-threshold") or answered.called is None:
+        return answer
+    known, called = answered.labels >= 0, answered.called
+    if known.all() or called.all() or not called.any():
+        return answer
+    table = [[int((known & side).sum()), int((~known & side).sum())] for side in (called, ~called)]
+    if fisher_exact(table).pvalue >= LABELS_ALIKE:
+        return answer
+    shares = [row[0] / sum(row) for row in table]
+    better = "sensitivity" if shares[0] > shares[1] else "specificity"
+    words = (
+        f"Of the {sum(table[0])} scans that it calls positive {shares[0]:.0%} have a label, of the {sum(table[1])} "
+        f"others {shares[1]:.0%}: where labels depend on what it says, {better} on the labelled scans looks better "
+        "than it is."
+    )
+    advice = (
+        "Label a random part of the scans without a label, and judge scans whose labels do not depend on its calls."
+    )
+    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
 
 
 def over_patients(right: Floats, patients: Ints) -> Interval:

@@ -30,7 +30,7 @@ from elsewhere.statistics.calibration import (
 )
 from elsewhere.statistics.columns import Floats, Ints, check_groups
 from elsewhere.statistics.decision import OperatingPoint
-from elsewhere.statistics.doubts import by_measure, doubt, parts_of, silent_sites
+from elsewhere.statistics.doubts import by_measure, doubt, doubt_unlabelled, parts_of, silent_sites
 from elsewhere.statistics.intervals import Interval, proportion_interval
 from elsewhere.statistics.over_sites import OverSites
 from elsewhere.statistics.predictive import (
@@ -285,6 +285,7 @@ def evaluate_product(
     names = np.array(rows.sites)[used] if rows.sites is not None else None
     sites = site_rows(scans, names)
     answer = doubt(answer, requirements, scans, parts_of(sites, groups), silent_sites(rows.sites or (), used))
+    answer = doubt_unlabelled(answer, _scored(rows, np.isfinite(rows.scores)))
     probabilities = scans.scores if rows.is_probability else None
     return Section(
         name=name,

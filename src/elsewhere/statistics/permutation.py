@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def p_words(p: float, floor: float = 0.0) -> str:
     """A p-value in words.
@@ -20,13 +22,15 @@ def p_words(p: float, floor: float = 0.0) -> str:
 
 
 def p_value(p: float, floor: float = 0.0) -> str:
-    """The same as a table prints it: "0.200", "≤ 0.0005", "< 0.001".
+    """The same as a table prints it: "0.200", "≤ 0.0005", "< 0.001"; a bound is rounded up.
 
-    >>> p_value(0.2), p_value(0.0005, 0.0005), p_value(0.002, 0.0005)
-    ('0.200', '≤ 0.0005', '0.002')
+    >>> p_value(0.2), p_value(0.0005, 0.0005), p_value(0.002, 0.0005), p_value(0.00625, 0.00625)
+    ('0.200', '≤ 0.0005', '0.002', '≤ 0.007')
     """
     if floor and p <= floor * (1 + 1e-9):
-        return f"≤ {p:.1g}" if p < 0.001 else f"≤ {p:.3f}"
+        digit = min(10.0 ** math.floor(math.log10(p)), 0.001)
+        up = math.ceil(p / digit - 1e-6) * digit
+        return f"≤ {up:.1g}" if up < 0.001 else f"≤ {up:.3f}"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -46,6 +46,26 @@ class Scored:
         positive, negative = (count_groups(self.patients[self.labels == c]) for c in (1, 0))
         return positive, negative
 
+    @property
+    def class_worth(self) -> tuple[float, float]:
+        """The same, as so many patients with equal numbers of scans (`worth_of`)."""
+        positive, negative = (worth_of(self.patients[self.labels == c]) for c in (1, 0))
+        return positive, negative
+
+
+def worth_of(patients: Ints) -> float:
+    """How many patients with equal numbers of scans these scans (scans,) are worth, (Σ m)² / Σ m² (Kish 1965).
+
+    Where one patient has most of the scans that is near 1, and no interval over patients holds.
+
+    >>> worth_of(np.array([0, 0, 1, 1])), round(worth_of(np.array([0, 0, 0, 0, 0, 0, 0, 1])), 2)
+    (2.0, 1.28)
+    """
+    if not patients.size:
+        return 0.0
+    scans = np.unique(patients, return_counts=True)[1].astype(np.float64)
+    return float(scans.sum() ** 2 / (scans**2).sum())
+
 
 def discrimination(scans: Scored) -> Interval | None:
     """AUC with its interval; with several sites over pairs of scans of one site. None without a pair to compare."""

@@ -2,7 +2,7 @@
 
 A network's weights are kept from one of many checks on the same validation scans, and its discrimination on these
 scans is then the best of many: an interval that knows nothing of that calls noise real more often than it says.
-Measured: docs/verdict-tables.md.
+Measured: docs/selection-tables.md.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def chance_of_selection(  # noqa: PLR0917 - columns of equal length, then which 
 ) -> Selected:
     """Whether the AUC of the kept check is more than the best of all checks has by chance.
 
-    Labels are exchanged among the patients of each site; patients whose scans have both labels keep theirs. For every
+    Labels are exchanged among the patients of each site, and among the scans of a patient who has both. For every
     exchange the check that the criterion would keep is found anew, and its AUC within sites is compared with that of
     the check that was kept. The share of exchanges that reach it is the p-value of a permutation test whose statistic
     includes the selection (Westfall & Young 1993), right however alike the checks are.
@@ -99,7 +99,7 @@ def chance_of_selection(  # noqa: PLR0917 - columns of equal length, then which 
 
 
 class _Exchange:
-    """Exchanges labels among the patients of each site."""
+    """Exchanges labels among the patients of each site, and among the scans of patients who have both."""
 
     def __init__(self, labels: Ints, people: Ints, sites: Ints) -> None:
         self.labels, self.people = labels, people
@@ -109,13 +109,17 @@ class _Exchange:
         np.logical_or.at(both, people, labels != self.own[people])
         self.free = ~both[people]
         self.parts = [np.flatnonzero((sites[first] == site) & ~both) for site in np.unique(sites)]
+        self.mixed = [np.flatnonzero(people == person) for person in np.flatnonzero(both)]
 
     def draw(self, count: int, random: np.random.Generator) -> Ints:
         """Labels (count, scans)."""
         new = np.tile(self.own, (count, 1))
         for part in self.parts:
             new[:, part] = random.permuted(new[:, part], axis=1)
-        return np.where(self.free, new[:, self.people], self.labels)
+        labels = np.where(self.free, new[:, self.people], self.labels)
+        for scans in self.mixed:
+            labels[:, scans] = random.permuted(labels[:, scans], axis=1)
+        return labels
 
 
 class _Ranks:

@@ -17,6 +17,7 @@ from elsewhere.statistics.calibration import CalibrationLine, calibration_line
 from elsewhere.statistics.columns import Ints, check_groups, check_labels, check_probabilities
 from elsewhere.statistics.decision import OperatingPoint, decide
 from elsewhere.statistics.decomposition import Decomposition, Relearned, decompose, local_gain, relearn
+from elsewhere.statistics.doubts import doubt_patients
 from elsewhere.statistics.estimate import Estimate, KnownSite, estimate_auc, outside
 from elsewhere.statistics.intervals import Interval, auc_interval, proportion_interval
 from elsewhere.statistics.learned import Learned, auc_within_sites, judge_learned
@@ -37,6 +38,7 @@ from elsewhere.statistics.requirements import (
     class_shares,
     subtract,
 )
+from elsewhere.statistics.scored import Scored, worth_of
 from elsewhere.statistics.verdict_rule import (
     EXIT_CODES,
     LEAST_PATIENTS,
@@ -45,6 +47,7 @@ from elsewhere.statistics.verdict_rule import (
     Measured,
     decide_with_labels,
     decide_without_labels,
+    few_words,
     scans_to_prove,
 )
 
@@ -276,6 +279,13 @@ def judge(
     answer = _not_learned(home, validation)
     if answer is None and (min(few) < LEAST_PATIENTS or numbers["home_auc"] is None):
         answer = _too_few(numbers, few, home, labels)
+    worth = tuple(worth_of(groups[labels == c]) for c in (1, 0))
+    if answer is None and min(worth) < LEAST_PATIENTS:
+        words = few_words((worth[0], worth[1]))
+        answer = Answer("cannot tell", words, "Judge one scan of each patient, or label more patients.", (words,))
+    if answer is None and np.ptp(values) == 0:
+        words = f"All {values.size} probabilities are the same ({values[0]:.2g}): they tell nothing here."
+        answer = Answer("cannot tell", words, "Look whether the scans were read and prepared rightly.", (words,))
     if answer is not None:
         return Verdict(**numbers, **vars(answer))
     strata = None if home.strata is None or here.strata is None else (home.strata, here.strata)
@@ -308,7 +318,9 @@ def judge(
         seed=seed,
         prevalence=prevalence,
     )
-    return Verdict(**numbers, **vars(decide_with_labels(measured)))
+    told = Scored(labels, groups, values, decide(values, point).astype(bool))
+    answer = doubt_patients(decide_with_labels(measured), numbers["requirements"], told)
+    return Verdict(**numbers, **vars(answer))
 
 
 def _numbers(

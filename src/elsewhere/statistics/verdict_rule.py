@@ -3,7 +3,8 @@
 With labels, in this order ("surely": the whole 95 % interval, clustered by patient; requirements: requirements.py):
     1. discrimination at home is not surely above chance, or the scores hardly vary, on scans that could show it (the
        internal test set, or the validation scans where it has fewer than 10 patients of a class): **not learned**;
-    2. fewer than 10 patients of a class here: **cannot tell**;
+    2. fewer than 10 patients of a class here, or scans of so unequal numbers a patient that they are worth fewer:
+       **cannot tell**; so too where all probabilities are the same;
     3. the AUC is surely below 0.5, where the scores point the wrong way: **do not use**;
     4. a requirement on the AUC is surely not met: **do not use** where the AUC is not distinguishable from chance or
        surely not even home reaches the requirement, else **adapt**; **adapt** too where one is open and the AUC is
@@ -153,6 +154,15 @@ class Answer:
     local_threshold: float | None = None
     local_intercept: float | None = None
     local_slope: float | None = None
+
+
+def few_words(worth: tuple[float, float]) -> str:
+    """Why scans (positive, negative; worth so many patients, `worth_of`) are too few patients for a verdict."""
+    return (
+        f"A few patients have most of the scans: the positive ones are worth {worth[0]:.0f} patients with equal "
+        f"numbers of scans, the negative ones {worth[1]:.0f}; {LEAST_PATIENTS} of each are the least for a verdict: "
+        "intervals do not hold with fewer."
+    )
 
 
 def brief(interval: Interval) -> str:

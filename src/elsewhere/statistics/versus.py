@@ -321,8 +321,7 @@ def _differences(
 ) -> tuple[Difference, ...]:
     found: list[tuple[Measure, int, float, float, Interval, float | None]] = []
     shares: tuple[tuple[Measure, int], ...] = (("sensitivity", 1), ("specificity", 0))
-    people = {measure: np.unique(groups[rows.labels == label]).size for measure, label in shares}
-    rarer = min(people.values())
+    people: dict[Measure, int] = {"discrimination (AUC)": _rarer(rows, groups, both & (rows.labels >= 0))}
     compared = _compare_auc(rows, groups, both & (rows.labels >= 0))
     if compared is not None:
         c, scans = compared
@@ -342,6 +341,7 @@ def _differences(
             kept = given & (rows.labels == label)
             if not kept.any():
                 continue
+            people[measure] = np.unique(groups[kept]).size
             new, old = ((calls[kept] == label).astype(np.int64) for calls in (rows.new_calls, rows.old_calls))
             gap = paired_share_difference(new, old, groups[kept])
             if _same_answers(rows, given):
@@ -349,10 +349,18 @@ def _differences(
             found.append((measure, int(kept.sum()), float(new.mean()), float(old.mean()), gap, None))
     level = 1 - 0.05 / max(len(found), 1)
     return tuple(
-        Difference(measure, scans, new, old, gap, p, _status(gap, margin, level, few), margin, few)
+        Difference(
+            measure, scans, new, old, gap, p, _status(gap, margin, level, people[measure]), margin, people[measure]
+        )
         for measure, scans, new, old, gap, p in found
-        for few in [people.get(measure, rarer)]
     )
+
+
+def _rarer(rows: PairedRows, groups: Ints, used: NDArray[np.bool_]) -> int:
+    """Patients of the rarer class behind the AUC: of sites that have both classes."""
+    sites = np.zeros(used.size) if rows.sites is None else np.array(rows.sites)
+    pairs = used & np.isin(sites, np.intersect1d(sites[used & (rows.labels == 1)], sites[used & (rows.labels == 0)]))
+    return min(np.unique(groups[pairs & (rows.labels == c)]).size for c in (0, 1))
 
 
 def _same_answers(rows: PairedRows, given: NDArray[np.bool_]) -> bool:

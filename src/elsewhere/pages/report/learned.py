@@ -8,6 +8,8 @@ from typing import Any
 from elsewhere.pages.report.content import Model, Record, Study
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, spaced
+from elsewhere.statistics.permutation import p_value
+from elsewhere.statistics.selected import PERMUTATIONS
 
 MARK = "did not learn"
 
@@ -29,6 +31,7 @@ def learned_table(study: Study, name: str) -> Table:
         Column("model", "Trained on", marked_names(study)),
         Column("scans", "Validation scans", None, numeric=True),
         Column("auc", "Discrimination (AUC, sites apart)", _auc_words, numeric=True),
+        Column("by_chance", "By chance", _chance_words, numeric=True),
         Column("accuracy", "Best accuracy", lambda v, _: figure(v), numeric=True),
         Column("majority", "Majority class", lambda v, _: figure(v), numeric=True),
         Column("spread", "SD of the log-odds", lambda v, _: figure(v), numeric=True),
@@ -40,9 +43,17 @@ def learned_table(study: Study, name: str) -> Table:
     ]
     note = (
         "Judged by the validation scans of its own training sites, pairs of scans of one site only. A network did not "
-        "learn where the interval of its discrimination reaches 0.50 or below, or its scores hardly differ."
+        "learn where the interval of its discrimination reaches 0.50 or below, its scores hardly differ, or the best "
+        "of as many checks as its weights were chosen from would discriminate as well by chance in 2.5 % of trainings "
+        "or more (“By chance”: labels exchanged among the patients of each site)."
     )
     return Table(name, "Did each network learn?", columns, study.learned, note)
+
+
+def _chance_words(value: Any, row: Record) -> str:
+    if value is None:
+        return "not measured"
+    return f"{p_value(value, 1 / (1 + PERMUTATIONS))} (best of {row['checks']})"
 
 
 def _auc_words(value: Any, row: Record) -> str:
