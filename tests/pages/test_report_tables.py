@@ -49,7 +49,7 @@ def test_columns_that_no_rule_fills_are_left_out() -> None:
 
 def test_a_p_that_no_shuffle_reached_is_at_most_that() -> None:
     rules = a_rule(), a_rule(p_value=0.02), a_rule(p_value=0.0083, permutations=119), a_rule(permutations=None)
-    assert printed(rules_table(*rules), "p_value") == ["≤ 0.010", "0.020", "≤ 0.008", "0.010"]
+    assert printed(rules_table(*rules), "p_value") == ["≤ 0.010", "0.020", "≤ 0.009", "0.010"]
 
 
 def test_findings_on_single_scans_and_pairs_are_counted_apart() -> None:

@@ -14,6 +14,9 @@ from elsewhere.statistics.selected import PERMUTATIONS
 MARK = "did not learn"
 
 
+FLOOR = 1 / (1 + PERMUTATIONS)
+
+
 def marked_name(model: Model) -> str:
     """A model's name as it stands at the head of a row: "A + B", or "A + B (did not learn)"."""
     return spaced(model.name) + (f" ({MARK})" if model.degenerate else "")
@@ -31,7 +34,12 @@ def learned_table(study: Study, name: str) -> Table:
         Column("model", "Trained on", marked_names(study)),
         Column("scans", "Validation scans", None, numeric=True),
         Column("auc", "Discrimination (AUC, sites apart)", _auc_words, numeric=True),
-        Column("by_chance", "By chance", _chance_words, numeric=True),
+        Column(
+            "by_chance",
+            "By chance",
+            lambda v, r: "not measured" if v is None else f"{p_value(v, FLOOR)} (best of {r['checks']})",
+            numeric=True,
+        ),
         Column("accuracy", "Best accuracy", lambda v, _: figure(v), numeric=True),
         Column("majority", "Majority class", lambda v, _: figure(v), numeric=True),
         Column("spread", "SD of the log-odds", lambda v, _: figure(v), numeric=True),
@@ -48,12 +56,6 @@ def learned_table(study: Study, name: str) -> Table:
         "or more (“By chance”: labels exchanged among the patients of each site)."
     )
     return Table(name, "Did each network learn?", columns, study.learned, note)
-
-
-def _chance_words(value: Any, row: Record) -> str:
-    if value is None:
-        return "not measured"
-    return f"{p_value(value, 1 / (1 + PERMUTATIONS))} (best of {row['checks']})"
 
 
 def _auc_words(value: Any, row: Record) -> str:
