@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from elsewhere.engine.choice import Choice, choose, chosen, is_here
-from elsewhere.engine.processes import START, cores, kept, run_here, run_in_processes
+from elsewhere.engine.processes import START, cores, is_of_main, kept, run_here, run_in_processes
 from elsewhere.engine.progress import Tick, profiled, progress
 from elsewhere.engine.speech import Voice, console, log, say, sheet, speak, tell, voice
 from elsewhere.engine.tasks import BadWorker, Ended, Needs, WorkerDied, give_up, measure
+from elsewhere.errors import BadOption
 
 __all__ = [
     "START",
@@ -73,11 +74,15 @@ def run(
     Raises:
         WorkerDied: the worker of a task died twice, for example ended by the kernel for lack of memory.
         BadWorker: another machine has not what `needs` says, or other versions.
+        BadOption: another machine would need a function that is defined in the script itself.
         BadInstallation: the chosen engine's library is not installed.
         Exception: whatever a task raised; the workers of the others are ended at once.
     """
     engine = chosen() if needs is not None and tasks else Choice()
     work = partial(measure, describe, function)
+    if engine.name != "cores" and is_of_main(function):
+        what = "does not take work that is defined in the script itself"
+        raise BadOption("--engine", what, "Put that function into a module that all machines have, or use cores")
     given_up = died or partial(give_up, function.__name__)
     with progress(describe, len(tasks)) as advance:
         if needs is not None and engine.name == "ray":

@@ -16,7 +16,7 @@ from elsewhere.engine import canary
 from elsewhere.engine.attendant import order
 from elsewhere.engine.choice import Choice
 from elsewhere.engine.crew import Crew
-from elsewhere.engine.processes import ENDING, cores, is_of_main
+from elsewhere.engine.processes import ENDING, cores
 from elsewhere.engine.progress import Tick
 from elsewhere.engine.proof import asked_of, check_proof
 from elsewhere.engine.speech import say
@@ -61,9 +61,6 @@ def run_on_ray(  # noqa: PLR0917 - called from one place
         BadOption: no cluster answers at the address.
     """
     ray = _connected(choice)
-    if is_of_main(work):
-        what = "does not take work that is defined in the script itself"
-        raise BadOption("--engine", what, "Put that function into a module that all machines have, or use cores")
     share = _share(ray, choice, needs, workers, len(tasks))
     with asked_of(needs) as asked:
         agent = _agent(ray).options(num_cpus=share.cpus, num_gpus=share.gpus, scheduling_strategy="SPREAD")

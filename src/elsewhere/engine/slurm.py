@@ -18,7 +18,6 @@ from elsewhere import stages
 from elsewhere.engine import canary
 from elsewhere.engine.attendant import order
 from elsewhere.engine.choice import Choice
-from elsewhere.engine.processes import is_of_main
 from elsewhere.engine.progress import Tick
 from elsewhere.engine.proof import asked_of, check_proof
 from elsewhere.engine.share import Board
@@ -62,13 +61,10 @@ def run_on_slurm(  # noqa: PLR0917 - called from one place
     Raises:
         BadWorker: a machine has not what the tasks need.
         BadInstallation: submitit or Slurm is not installed.
-        BadOption: the work is a script's own, or cannot be shared out so.
+        BadOption: the work cannot be shared out so.
         WorkerDied: jobs ended before they could begin, or were cancelled.
     """
     submitit = _library()
-    if is_of_main(work):
-        what = "does not take work that is defined in the script itself"
-        raise BadOption("--engine", what, "Put that function into a module that all machines have, or use cores")
     if choice.tasks_per_gpu > 1:
         what = f"is {choice.tasks_per_gpu}: a Slurm job has its cards for itself"
         raise BadOption("ELSEWHERE_TASKS_PER_GPU", what, "Leave it unset, or use Ray inside an allocation")
