@@ -104,6 +104,19 @@ def test_one_class_at_each_site_is_said_as_it_is() -> None:
     assert (answer.action, "No site has scans of both classes" in answer.reason) == ("cannot tell", True)
 
 
+def test_copies_do_not_make_it_sure() -> None:
+    given = rows(0.95, 60)
+    times = np.repeat(np.arange(60), 8)
+    copied = replace(
+        given, labels=given.labels[times], scores=given.scores[times], patients=np.arange(480), refused=[""] * 480
+    )
+    answer = judged(copied).answer
+    assert (answer.action, "420 of 480 scans repeat another's score" in answer.reason) == ("cannot tell", True)
+    random = np.random.default_rng(2)
+    clipped = np.where(random.random(600) < 0.7, np.where(rows().scores > 0.5, 0.999987, 0.000013), rows().scores)
+    assert judged(replace(rows(), scores=clipped)).answer.action == "nothing"
+
+
 def test_many_groups_do_not_doubt_a_good_product_by_chance() -> None:
     """Six subgroups of a product whose sensitivity is 0.80 everywhere, required 0.70: none is surely below."""
     random = np.random.default_rng(20261128)

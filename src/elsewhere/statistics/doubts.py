@@ -5,6 +5,7 @@ It works only where nothing that the pooled numbers hide speaks against it:
 * a site or a subgroup where a requirement is surely not met (intervals for all of them together, Bonferroni);
 * patients: counted once each, whatever their number of scans, a share is surely below its requirement;
 * a site of which no scan has both a score and a label;
+* many scans repeat another's score, label and every further column, as copies do;
 * labels that depend on what it said: scans that it calls are labelled more often, or less often, than the others.
 """
 
@@ -31,6 +32,10 @@ from elsewhere.wording import numbered
 
 LABELS_ALIKE = 0.01
 """p-value (Fisher's exact test) below which the shares of labelled scans among called and other ones differ."""
+
+
+REPEATED = 0.2
+"""Share of the rows that must recur, with scores of more than three digits, before copies are suspected."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,43 @@ def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
     advice = (
         "Label a random part of the scans without a label, and judge scans whose labels do not depend on its calls."
     )
+    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+
+
+def repeated_rows(scores: Floats, labels: Ints, columns: Sequence[Sequence[str]]) -> int:
+    """Scans that repeat another in all but their names; 0 where they are few, or scores too coarse to tell.
+
+    Scores that a product clips repeat too, but only two of them: where half of the repeats share two values, none is
+    suspected.
+
+    Args:
+        scores: (scans,).
+        labels: (scans,).
+        columns: further columns, one value of each scan.
+
+    >>> repeated_rows(np.array([0.12345, 0.12345, 0.2]), np.array([1, 1, 0]), [])
+    1
+    """
+    seen = Counter(zip(scores.tolist(), labels.tolist(), *columns, strict=True))
+    again, by_score = scores.size - len(seen), Counter[float]()
+    for (score, *_), times in seen.items():
+        by_score[score] += times - 1
+    clipped = sum(times for _, times in by_score.most_common(2)) > again / 2 and len(by_score) > 2
+    fine = sum(f"{score:.6g}" != f"{score:.3g}" for score in scores.tolist())
+    return again if again >= REPEATED * scores.size and fine > scores.size / 2 and not clipped else 0
+
+
+def repeated_words(again: int, scans: int) -> str:
+    """What was seen of scans that repeat others."""
+    return f"{again} of {scans} scans repeat another's score, label and every further column"
+
+
+def doubt_copies(answer: Answer, again: int, scans: int) -> Answer:
+    """The answer, or "cannot tell" where so many of the scans (`again` of `scans`) repeat another as copies would."""
+    if answer.action not in HOLDS or not again:
+        return answer
+    words = f"{repeated_words(again, scans)}: copies of one scan say nothing new, and with them it only seems sure."
+    advice = "Look whether they are copies; leave one row of each scan, and judge again."
     return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
 
 

@@ -30,7 +30,16 @@ from elsewhere.statistics.calibration import (
 )
 from elsewhere.statistics.columns import Floats, Ints, check_groups
 from elsewhere.statistics.decision import OperatingPoint
-from elsewhere.statistics.doubts import by_measure, doubt, doubt_unlabelled, parts_of, silent_sites
+from elsewhere.statistics.doubts import (
+    by_measure,
+    doubt,
+    doubt_copies,
+    doubt_unlabelled,
+    parts_of,
+    repeated_rows,
+    repeated_words,
+    silent_sites,
+)
 from elsewhere.statistics.intervals import Interval, proportion_interval
 from elsewhere.statistics.over_sites import OverSites
 from elsewhere.statistics.predictive import (
@@ -52,8 +61,6 @@ DRAWS = 4_000_000
 """Scans drawn in all resamples of a bootstrap together: fewer resamples where there are very many scans."""
 MOST_RESAMPLES, LEAST_RESAMPLES = 2000, 100
 THRESHOLDS = 9
-REPEATED = 0.2
-"""Share of the rows that must recur, with scores of more than three digits, before copies are suspected."""
 MOST_POINTS = 400
 """Thresholds of the what-if table, besides the product's own."""
 
@@ -286,6 +293,8 @@ def evaluate_product(
     sites = site_rows(scans, names)
     answer = doubt(answer, requirements, scans, parts_of(sites, groups), silent_sites(rows.sites or (), used))
     answer = doubt_unlabelled(answer, _scored(rows, np.isfinite(rows.scores)))
+    again = repeated_rows(scans.scores, scans.labels, list(metadata.values()))
+    answer = doubt_copies(answer, again, scans.labels.size)
     probabilities = scans.scores if rows.is_probability else None
     return Section(
         name=name,
@@ -310,7 +319,7 @@ def evaluate_product(
         reliability=None if probabilities is None else reliability_curve(scans.labels, probabilities, scans.patients),
         benefit=None if probabilities is None or not two else decision_curve(scans.labels, probabilities),
         cells=_cells(scans, rows, names, name, seed),
-        notes=_notes(rows, scans, used),
+        notes=_notes(rows, scans, used, again),
     )
 
 
@@ -429,7 +438,7 @@ def _cells(
     return tuple(found)
 
 
-def _notes(rows: ProductRows, scans: Scored, used: NDArray[np.bool_]) -> tuple[str, ...]:
+def _notes(rows: ProductRows, scans: Scored, used: NDArray[np.bool_], again: int) -> tuple[str, ...]:
     notes = []
     if scans.sites is not None:
         notes.append("Discrimination (AUC) compares scans of one site only; prevalence differs between sites.")
@@ -450,23 +459,11 @@ def _notes(rows: ProductRows, scans: Scored, used: NDArray[np.bool_]) -> tuple[s
             "Every scan counts as a patient of its own: no patient has two. Where the table has no column of patients "
             "and some have several scans, all intervals here are too narrow."
         )
-    if again := _repeated_rows(rows, used):
+    if again:
         notes.append(
-            f"{again} of {scans.labels.size} scans repeat another's score, label and every further column: if they are "
-            "copies of one scan, all intervals here are too narrow."
+            f"{repeated_words(again, scans.labels.size)}: if they are copies, all intervals here are too narrow."
         )
     return tuple(notes)
-
-
-def _repeated_rows(rows: ProductRows, used: NDArray[np.bool_]) -> int:
-    """Scans that repeat another in all but their names; 0 where they are few, or scores too coarse to tell."""
-    places = np.flatnonzero(used).tolist()
-    seen = Counter((rows.scores[i], rows.labels[i], *(values[i] for values in rows.metadata.values())) for i in places)
-    again = len(places) - len(seen)
-    if again < REPEATED * len(places):
-        return 0
-    fine = sum(f"{rows.scores[i]:.6g}" != f"{rows.scores[i]:.3g}" for i in places)
-    return again if fine > len(places) / 2 else 0
 
 
 def _against_one_threshold(scores: Floats, called: NDArray[np.bool_]) -> int:
