@@ -64,22 +64,41 @@ def other_patient(alice: Path) -> None:
     table.write_text(table.read_text(encoding="utf-8").replace("P3,", "P4,", 1), encoding="utf-8")
 
 
-def longer_training(alice: Path) -> None:
+def trained(alice: Path, iterations: int) -> None:
     file = alice / "tiny.toml"
-    file.write_text(file.read_text(encoding="utf-8").replace("iterations = 6", "iterations = 8"), encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    assert "iterations = 6" in text
+    file.write_text(text.replace("iterations = 6", f"iterations = {iterations}"), encoding="utf-8")
+
+
+def shorter_training(alice: Path) -> None:
+    trained(alice, 4)
 
 
 def no_folder(alice: Path) -> None:
     (alice / "ct" / "UTSW").rename(alice / "away")
 
 
-@pytest.mark.parametrize("change", [other_seed, other_patient, longer_training, no_folder])
+@pytest.mark.parametrize("change", [other_seed, other_patient, shorter_training, no_folder])
 def test_a_run_that_is_refused_leaves_the_finished_one_as_it_was(alice: Path, change: Callable[[Path], None]) -> None:
     before = content(alice / "out")
     change(alice)
     refused = run("study", alice / "tiny.toml", alice / "out", "--workers", "1")
     assert (refused.exit_code, type(refused.exception).__mro__[1].__name__) == (1, "ElsewhereError")
     assert content(alice / "out") == before
+    assert run("report", alice / "out").exit_code == 0
+
+
+def test_a_longer_training_goes_on_and_is_scored_anew(alice: Path) -> None:
+    trained(alice, 8)
+    assert run("study", alice / "tiny.toml", alice / "out", "--workers", "1").exit_code in {
+        0,
+        30,
+    }  # so short a training
+    (curves,) = {path.read_text(encoding="utf-8") for path in (alice / "out" / "models").glob("*/curves.csv")}
+    assert curves.splitlines()[-1].startswith("8,")
+    identity = json.loads((alice / "out" / "study.json").read_text(encoding="utf-8"))
+    assert identity["settings"]["training"]["iterations"] == 8
     assert run("report", alice / "out").exit_code == 0
 
 
