@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from elsewhere import COMMANDS
-from elsewhere.cli import ANYWHERE, WITH_VALUE, app
+from elsewhere.cli import app, hoist
 from elsewhere.model.declared import RUNNABLE
 from elsewhere.scans.labels import COLUMNS, read_labels
 from elsewhere.scans.values import LABELS
@@ -46,17 +46,7 @@ def quoted_commands(page: Path) -> Iterator[list[str]]:
         words = re.split(r" [>|] ", line.partition(" #")[0])[0]
         found = re.match(r"\s*(?:\w+=\S+ )?(?:\S+/bin/)?elsewhere ([a-z-].*)", words)
         if found and "…" not in line:
-            yield list(own_words(shlex.split(found[1])))
-
-
-def own_words(words: list[str]) -> Iterator[str]:
-    """The words of a command line without the options that every command has."""
-    rest = iter(words)
-    for word in rest:
-        if word in WITH_VALUE:
-            next(rest, None)
-        elif word not in ANYWHERE:
-            yield word
+            yield hoist(shlex.split(found[1]))[1]
 
 
 @cache

@@ -46,7 +46,7 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Options of every command are taken wherever they stand."""
-        front, rest = _hoist(args)
+        front, rest = hoist(args)
         return super().parse_args(ctx, [*front, *rest])
 
     def invoke(self, ctx: Any) -> Any:
@@ -90,7 +90,7 @@ class Commands(TyperGroup):
                 formatter.write_dl(rows)
 
 
-def _hoist(words: list[str]) -> tuple[list[str], list[str]]:
+def hoist(words: list[str]) -> tuple[list[str], list[str]]:
     """Options of every command, and the other words; nothing is an option behind `--`."""
     front: list[str] = []
     rest: list[str] = []

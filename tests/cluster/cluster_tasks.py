@@ -15,6 +15,14 @@ from elsewhere.files import write_whole
 from elsewhere.stages import stage
 
 
+def in_words(index: int, how: engine.Ended) -> str:
+    return f"{index} {how}"
+
+
+def needs(folder: Path) -> engine.Needs:
+    return engine.Needs((), (folder,))
+
+
 def square(x: int) -> int:
     with stage("square"):
         return x * x

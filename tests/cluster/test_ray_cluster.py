@@ -65,45 +65,37 @@ def on_the_cluster(cluster: Any) -> Iterator[None]:
     engine.choose(None)
 
 
-def in_words(index: int, how: engine.Ended) -> str:
-    return f"{index} {how}"
-
-
-def needs(folder: Path) -> engine.Needs:
-    return engine.Needs((), (folder,))
-
-
 def test_answers_words_and_times_come_back_as_from_cores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stages.start()
-    found = dict(engine.run(work.square, [(i,) for i in range(5)], describe="Squares", needs=needs(tmp_path)))
+    found = dict(engine.run(work.square, [(i,) for i in range(5)], describe="Squares", needs=work.needs(tmp_path)))
     assert found == {i: i * i for i in range(5)}
     spent = stages.stop()
     assert spent["square"].count == spent["Squares"].count == 5
     assert engine.START in spent
-    assert dict(engine.run(work.talk, [(1,), (2,)], ticks=True, needs=needs(tmp_path))) == {0: 1, 1: 2}
+    assert dict(engine.run(work.talk, [(1,), (2,)], ticks=True, needs=work.needs(tmp_path))) == {0: 1, 1: 2}
     assert {"word 1", "word 2"} <= set(capsys.readouterr().err.splitlines())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_come_back_with_their_traceback_and_a_full_disk_with_its_host(tmp_path: Path) -> None:
     with pytest.raises(BadScan, match=r"scan\.dcm: is broken\. Mend it") as caught:
-        list(engine.run(work.fail, [(1,), (2,)], needs=needs(tmp_path)))
+        list(engine.run(work.fail, [(1,), (2,)], needs=work.needs(tmp_path)))
     assert "in fail" in "".join(caught.value.__notes__)
     with pytest.raises(OSError, match=f"{os.uname().nodename}: /data/store"):
-        list(engine.run(work.fill, [("/data/store",)], needs=needs(tmp_path)))
+        list(engine.run(work.fill, [("/data/store",)], needs=work.needs(tmp_path)))
 
 
 def test_a_worker_that_dies_twice_is_one_answer_among_the_others(tmp_path: Path) -> None:
     tasks = [(i,) for i in range(4)]
-    found = dict(engine.run(work.die_on_one, tasks, died=in_words, needs=needs(tmp_path)))
+    found = dict(engine.run(work.die_on_one, tasks, died=work.in_words, needs=work.needs(tmp_path)))
     assert found == {0: 0, 1: "1 was ended by signal 11 (SIGSEGV)", 2: 4, 3: 9}
     with pytest.raises(engine.WorkerDied, match=r"task 2 was ended by signal 11 \(SIGSEGV\), and again"):
-        list(engine.run(work.die_on_one, tasks, needs=needs(tmp_path)))
+        list(engine.run(work.die_on_one, tasks, needs=work.needs(tmp_path)))
 
 
 def test_a_killed_ray_worker_costs_its_task_a_second_try(tmp_path: Path) -> None:
     tasks = [(str(tmp_path), i) for i in range(4)]
-    assert dict(engine.run(work.lose_its_agent_once, tasks, needs=needs(tmp_path))) == {0: 0, 1: 1, 2: 4, 3: 9}
+    assert dict(engine.run(work.lose_its_agent_once, tasks, needs=work.needs(tmp_path))) == {0: 0, 1: 1, 2: 4, 3: 9}
     assert (tmp_path / "1.killed").exists()
 
 
@@ -118,7 +110,7 @@ def test_a_lost_machine_costs_nothing_but_time(cluster: Any, tmp_path: Path) -> 
 
     losing = threading.Thread(target=lose)
     losing.start()
-    found = dict(engine.run(work.stay_until, [(str(folder), i) for i in range(3)], needs=needs(folder)))
+    found = dict(engine.run(work.stay_until, [(str(folder), i) for i in range(3)], needs=work.needs(folder)))
     losing.join()
     assert sorted(found) == [0, 1, 2]
 
@@ -171,7 +163,7 @@ def test_a_machine_with_another_version_is_refused(strange_raylet: Callable[...,
     with pytest.raises(
         engine.BadWorker, match=r"elsewhere: is 0\.1\.0 \(code \w+\) there and 0\.1\.0 \(code \w+\) here"
     ):
-        list(engine.run(work.square, [(i,) for i in range(6)], needs=needs(tmp_path / "work")))
+        list(engine.run(work.square, [(i,) for i in range(6)], needs=work.needs(tmp_path / "work")))
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -180,7 +172,7 @@ def test_a_folder_that_is_not_shared_is_refused(strange_raylet: Callable[..., No
     (tmp_path / "work").mkdir()
     strange_raylet(f"mount -t tmpfs none {tmp_path / 'work'};")
     with pytest.raises(engine.BadWorker, match=f"{os.uname().nodename}: {tmp_path / 'work'}: is another folder there"):
-        list(engine.run(work.square, [(i,) for i in range(6)], needs=needs(tmp_path / "work")))
+        list(engine.run(work.square, [(i,) for i in range(6)], needs=work.needs(tmp_path / "work")))
 
 
 @needs_mounts
@@ -199,7 +191,7 @@ def test_a_full_disk_is_refused_by_its_host_and_path(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "none", full], check=True)
     try:
         with pytest.raises(engine.BadWorker, match=f"{full}: cannot be written there .No space left on device"):
-            list(engine.run(work.square, [(1,), (2,)], needs=needs(full)))
+            list(engine.run(work.square, [(1,), (2,)], needs=work.needs(full)))
         assert list(full.iterdir()) == []
     finally:
         subprocess.run(["umount", full], check=True)
@@ -213,7 +205,7 @@ def test_more_than_any_machine_has_is_an_error_and_no_wait(tmp_path: Path) -> No
 def test_work_of_a_script_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work.square, "__module__", "__main__")
     with pytest.raises(BadOption, match="does not take work that is defined in the script itself"):
-        list(engine.run(work.square, [(1,)], needs=needs(tmp_path)))
+        list(engine.run(work.square, [(1,)], needs=work.needs(tmp_path)))
 
 
 def test_a_study_is_that_of_one_process_to_the_last_bit(
@@ -248,7 +240,7 @@ def test_ctrl_c_ends_what_it_started_and_nothing_else(cluster: Any, tmp_path: Pa
     assert b"KeyboardInterrupt" in run.communicate(timeout=60)[1]
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["1.pid", "2.pid"]
-    assert dict(engine.run(work.square, [(3,)], needs=needs(tmp_path / "more"))) == {0: 9}
+    assert dict(engine.run(work.square, [(3,)], needs=work.needs(tmp_path / "more"))) == {0: 9}
 
 
 def wait_for(look: Callable[[], bool]) -> None:

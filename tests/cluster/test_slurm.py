@@ -50,42 +50,34 @@ def on_slurm(slurm: slurm_cluster.SlurmCluster) -> Iterator[None]:
     engine.choose(None)
 
 
-def in_words(index: int, how: engine.Ended) -> str:
-    return f"{index} {how}"
-
-
-def needs(folder: Path) -> engine.Needs:
-    return engine.Needs((), (folder,))
-
-
 def test_answers_words_and_times_come_back_as_from_cores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stages.start()
     tasks = [(i,) for i in range(6)]
-    found = dict(engine.run(work.square, tasks, workers=2, describe="Squares", needs=needs(tmp_path)))
+    found = dict(engine.run(work.square, tasks, workers=2, describe="Squares", needs=work.needs(tmp_path)))
     assert found == {i: i * i for i in range(6)}
     spent = stages.stop()
     assert spent["square"].count == spent["Squares"].count == 6
-    assert dict(engine.run(work.talk, [(1,), (2,)], ticks=True, workers=1, needs=needs(tmp_path))) == {0: 1, 1: 2}
+    assert dict(engine.run(work.talk, [(1,), (2,)], ticks=True, workers=1, needs=work.needs(tmp_path))) == {0: 1, 1: 2}
     assert {"word 1", "word 2"} <= set(capsys.readouterr().err.splitlines())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_ends_the_array_and_keeps_the_logs(tmp_path: Path) -> None:
     with pytest.raises(BadScan, match=r"scan\.dcm: is broken\. Mend it"):
-        list(engine.run(work.fail, [(1,), (2,)], needs=needs(tmp_path)))
+        list(engine.run(work.fail, [(1,), (2,)], needs=work.needs(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
     wait_for(lambda: not queue())
 
 
 def test_a_worker_that_dies_twice_is_one_answer_among_the_others(tmp_path: Path) -> None:
     tasks = [(i,) for i in range(4)]
-    found = dict(engine.run(work.die_on_one, tasks, workers=2, died=in_words, needs=needs(tmp_path)))
+    found = dict(engine.run(work.die_on_one, tasks, workers=2, died=work.in_words, needs=work.needs(tmp_path)))
     assert found == {0: 0, 1: "1 was ended by signal 11 (SIGSEGV)", 2: 4, 3: 9}
 
 
 def test_a_killed_job_costs_its_task_a_second_try(tmp_path: Path) -> None:
     tasks = [(str(tmp_path), i) for i in range(4)]
-    found = dict(engine.run(work.lose_its_agent_once, tasks, workers=2, needs=needs(tmp_path / "work")))
+    found = dict(engine.run(work.lose_its_agent_once, tasks, workers=2, needs=work.needs(tmp_path / "work")))
     assert found == {0: 0, 1: 1, 2: 4, 3: 9}
 
 
@@ -100,7 +92,9 @@ def test_a_requeued_job_goes_on_and_both_copies_are_one_answer(tmp_path: Path) -
 
     thread = threading.Thread(target=requeue)
     thread.start()
-    found = dict(engine.run(work.stay_until, [(str(tmp_path), 0), (str(tmp_path), 1)], needs=needs(tmp_path / "work")))
+    found = dict(
+        engine.run(work.stay_until, [(str(tmp_path), 0), (str(tmp_path), 1)], needs=work.needs(tmp_path / "work"))
+    )
     thread.join()
     assert sorted(found) == [0, 1]
 
@@ -131,7 +125,7 @@ def test_a_cancelled_array_is_an_error(tmp_path: Path) -> None:
     thread = threading.Thread(target=cancel)
     thread.start()
     with pytest.raises(engine.WorkerDied, match=r"Slurm job \d+: was cancelled"):
-        list(engine.run(work.stay, [(str(tmp_path), 1)], needs=needs(tmp_path / "work")))
+        list(engine.run(work.stay, [(str(tmp_path), 1)], needs=work.needs(tmp_path / "work")))
     thread.join()
 
 

@@ -73,6 +73,19 @@ def test_labels_that_follow_the_calls_do_not_show_that_it_works(followed, action
     assert (f"{better} on the labelled scans looks better" in answer.reason) == bool(better)
 
 
+def test_a_doubted_answer_has_no_threshold_left() -> None:
+    """Specificity is too low at the threshold, and a higher one would do, were the labels not those of its calls."""
+    random = np.random.default_rng(3)
+    labels = np.arange(1000) % 2
+    scores = np.clip(0.35 + 0.4 * labels + 0.12 * random.normal(size=1000), 0, 1)
+    given = ProductRows(labels, np.arange(1000), scores, None, [""] * 1000, threshold=0.3)
+    whole = judged(given).answer
+    assert (whole.action, whole.local_threshold is None) == ("re-threshold", False)
+    kept = (scores >= 0.3) | (random.random(1000) < 0.3)
+    doubted = judged(replace(given, labels=np.where(kept, labels, -1))).answer
+    assert (doubted.action, doubted.local_threshold, doubted.scans_needed) == ("cannot tell", None, None)
+
+
 @pytest.mark.parametrize(("single", "action"), [(0.5, "cannot tell"), (0.97, "nothing")])
 def test_a_share_must_be_reached_over_patients_too(single, action) -> None:
     """14 positive patients of ten scans each are found; 48 of one scan each are found, or half of them."""

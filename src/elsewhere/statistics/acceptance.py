@@ -58,7 +58,8 @@ from elsewhere.statistics.verdict_rule import (
     SEEN,
     Answer,
     brief,
-    few_words,
+    doubted,
+    few_answer,
     is_notable,
 )
 from elsewhere.wording import decimals, numbered, verb
@@ -119,9 +120,8 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
         return Answer("cannot tell", words, "Label scans of both classes at one site at least.", (*steps, words))
     if min(few) < LEAST_PATIENTS or auc is None:
         return _too_few(few, requirements, steps)
-    if min(t.class_worth) < LEAST_PATIENTS:
-        words = few_words(t.class_worth)
-        return Answer("cannot tell", words, "Judge one scan of each patient, or label more patients.", (*steps, words))
+    if (unequal := few_answer(t.class_worth, steps)) is not None:
+        return unequal
     seen = f"Discrimination (AUC) is {brief(auc)}"
     if auc.high < CHANCE:
         words = f"{seen}: the scores point the wrong way, positive scans get the lower ones."
@@ -212,7 +212,7 @@ def count_unanswered(
         f"{first.limit:.2f}."
     )
     advice = "Look at what it does not answer, and decide how such scans are read; then judge both together."
-    return Answer("cannot tell", words, advice, (*answer.rule, words))
+    return doubted(answer, words, advice)
 
 
 def _rethreshold(  # noqa: PLR0917 - what was measured, and how to say it

@@ -27,7 +27,7 @@ from elsewhere.statistics.product_sites import SiteRow
 from elsewhere.statistics.requirements import Measure, Requirement
 from elsewhere.statistics.scored import Scored
 from elsewhere.statistics.subgroups import Subgroup
-from elsewhere.statistics.verdict_rule import HOLDS, Answer, brief
+from elsewhere.statistics.verdict_rule import HOLDS, Answer, brief, doubted
 from elsewhere.wording import numbered
 
 LABELS_ALIKE = 0.01
@@ -115,7 +115,7 @@ def doubt_parts(answer: Answer, requirements: Sequence[Requirement], parts: Sequ
         f"required {limits[measure]:.2f}{also}, by intervals for all {len(asked)} looks at sites and subgroups."
     )
     advice = f"Do not use it for {where} as it is; find out what differs there, and judge that part by itself."
-    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+    return doubted(answer, words, advice)
 
 
 def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: Scored) -> Answer:
@@ -141,7 +141,7 @@ def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: S
                 f"{r.limit:.2f}: patients with many scans may hide those with few."
             )
             advice = "Decide what counts, a scan or a patient, and judge one scan of each patient."
-            return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+            return doubted(answer, words, advice)
     return answer
 
 
@@ -173,7 +173,7 @@ def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
     advice = (
         "Label a random part of the scans without a label, and judge scans whose labels do not depend on its calls."
     )
-    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+    return doubted(answer, words, advice)
 
 
 def repeated_rows(scores: Floats, labels: Ints, columns: Sequence[Sequence[str]]) -> int:
@@ -210,7 +210,7 @@ def doubt_copies(answer: Answer, again: int, scans: int) -> Answer:
         return answer
     words = f"{repeated_words(again, scans)}: copies of one scan say nothing new, and with them it only seems sure."
     advice = "Look whether they are copies; leave one row of each scan, and judge again."
-    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+    return doubted(answer, words, advice)
 
 
 def over_patients(right: Floats, patients: Ints) -> Interval:
@@ -230,4 +230,4 @@ def doubt_silent_sites(answer: Answer, silent: Mapping[str, int]) -> Answer:
     told = ", ".join(f"{name} ({numbered(rows, 'row')})" for name, rows in silent.items())
     words = f"Where it can be judged it meets the requirements; but no scan has both a score and a label at {told}."
     advice = "Get scores and labels from there, or leave these rows out and judge the other sites alone."
-    return replace(answer, action="cannot tell", reason=words, next_step=advice, rule=(*answer.rule, words))
+    return doubted(answer, words, advice)

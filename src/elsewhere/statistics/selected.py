@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels
 
@@ -126,6 +125,8 @@ class _Ranks:
     """Mid-ranks of every check's scores within each site, from which any labels' AUCs are a product of matrices."""
 
     def __init__(self, sites: Ints, scores: Floats) -> None:
+        from scipy.stats import rankdata  # noqa: PLC0415 - takes half a second to import
+
         self.parts = [np.flatnonzero(sites == site) for site in np.unique(sites)]
         self.ranks = [rankdata(scores[:, part], axis=1) for part in self.parts]
         self.checks = len(scores)

@@ -38,7 +38,7 @@ from elsewhere.statistics.requirements import (
     class_shares,
     subtract,
 )
-from elsewhere.statistics.scored import Scored, worth_of
+from elsewhere.statistics.scored import Scored
 from elsewhere.statistics.verdict_rule import (
     EXIT_CODES,
     LEAST_PATIENTS,
@@ -47,7 +47,7 @@ from elsewhere.statistics.verdict_rule import (
     Measured,
     decide_with_labels,
     decide_without_labels,
-    few_words,
+    few_answer,
     scans_to_prove,
 )
 
@@ -279,10 +279,9 @@ def judge(
     answer = _not_learned(home, validation)
     if answer is None and (min(few) < LEAST_PATIENTS or numbers["home_auc"] is None):
         answer = _too_few(numbers, few, home, labels)
-    worth = tuple(worth_of(groups[labels == c]) for c in (1, 0))
-    if answer is None and min(worth) < LEAST_PATIENTS:
-        words = few_words((worth[0], worth[1]))
-        answer = Answer("cannot tell", words, "Judge one scan of each patient, or label more patients.", (words,))
+    scored = Scored(labels, groups, values, decide(values, point).astype(bool))
+    if answer is None:
+        answer = few_answer(scored.class_worth)
     if answer is None and np.ptp(values) == 0:
         words = f"All {values.size} probabilities are the same ({values[0]:.2g}): they tell nothing here."
         answer = Answer("cannot tell", words, "Look whether the scans were read and prepared rightly.", (words,))
@@ -318,8 +317,7 @@ def judge(
         seed=seed,
         prevalence=prevalence,
     )
-    told = Scored(labels, groups, values, decide(values, point).astype(bool))
-    answer = doubt_patients(decide_with_labels(measured), numbers["requirements"], told)
+    answer = doubt_patients(decide_with_labels(measured), numbers["requirements"], scored)
     return Verdict(**numbers, **vars(answer))
 
 

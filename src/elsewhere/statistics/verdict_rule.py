@@ -156,13 +156,21 @@ class Answer:
     local_slope: float | None = None
 
 
-def few_words(worth: tuple[float, float]) -> str:
-    """Why scans (positive, negative; worth so many patients, `worth_of`) are too few patients for a verdict."""
-    return (
+def doubted(answer: Answer, words: str, advice: str) -> Answer:
+    """ "Cannot tell" in place of an answer, whose steps stay and whose threshold and numbers of scans go."""
+    return Answer("cannot tell", words, advice, (*answer.rule, words))
+
+
+def few_answer(worth: tuple[float, float], steps: Sequence[str] = ()) -> Answer | None:
+    """The answer where scans (positive, negative) are worth too few patients (`worth_of`); None where they are not."""
+    if min(worth) >= LEAST_PATIENTS:
+        return None
+    words = (
         f"A few patients have most of the scans: the positive ones are worth {worth[0]:.0f} patients with equal "
         f"numbers of scans, the negative ones {worth[1]:.0f}; {LEAST_PATIENTS} of each are the least for a verdict: "
         "intervals do not hold with fewer."
     )
+    return Answer("cannot tell", words, "Judge one scan of each patient, or label more patients.", (*steps, words))
 
 
 def brief(interval: Interval) -> str:

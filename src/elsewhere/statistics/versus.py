@@ -133,9 +133,6 @@ class Flip:
     effect: str
 
 
-OF_OPEN: Mapping[str, Status] = {"open": "too few"}
-"""Outcome -> a status that counts as it."""
-
 EFFECTS = {
     (1, True): "positive now missed",
     (0, False): "negative now called",
@@ -211,7 +208,8 @@ class Versus:
     def headline(self) -> str:
         """The comparison in a sentence."""
         if self.outcome:
-            told = [d.measure for d in self.differences if d.status in {self.outcome, OF_OPEN.get(self.outcome)}]
+            alike = {"open", "too few"} if self.outcome == "open" else {self.outcome}
+            told = [d.measure for d in self.differences if d.status in alike]
             sure = [d for d in self.differences if d.status not in {"worse", "too few"}]
             fallen = [d.measure for d in sure if d.difference.high < 0]
             lower = f" Surely lower: {', '.join(fallen)}." if fallen else ""

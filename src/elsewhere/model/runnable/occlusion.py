@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from elsewhere.model.runnable.protocol import GivenScan, RunnableModel
 from elsewhere.model.saliency import Saliency
 from elsewhere.scans.volume import Volume
+from elsewhere.statistics.decision import log_odds
 
 BLOCKS = (4, 6, 6)
 """Blocks along slices, rows and columns: the model is asked at most once for each, and once for the whole scan."""
@@ -59,5 +60,4 @@ def _ask(model: RunnableModel, given: GivenScan, volume: Volume) -> float:
 
 
 def _log_odds(probability: float) -> float:
-    inside = min(max(probability, CLOSEST_TO_CERTAIN), 1 - CLOSEST_TO_CERTAIN)
-    return float(np.log(inside / (1 - inside)))
+    return float(log_odds(np.clip(probability, CLOSEST_TO_CERTAIN, 1 - CLOSEST_TO_CERTAIN)))
