@@ -85,7 +85,7 @@ def trial(file: Path, root: Path, arm: str, home: str, tick: Callable[[float, st
     read = shelf_reader(rows)
     job = training.Job(
         study.network, study.sample, settings, cases(rows, [home], "train"), cases(rows, [home], "validation"), read,
-        root / "arms" / f"{arm}-{home}".replace(" ", "_"), checkpoint_record(study, home, rows),
+        root / "arms" / f"{arm}-{home}".replace(" ", "_"), checkpoint_record(study, home, [home], rows),
         lambda done, total, _: tick(done / total, f"{arm}, {home}"), study.prediction.stride,
     )  # fmt: skip
     network, _ = load_checkpoint(training.train_job(job))

@@ -17,6 +17,7 @@ from elsewhere.cli import app
 from elsewhere.model.declared import RUNNABLE, CommandModel, InputSettings, OutputSettings
 from elsewhere.scans.sites import KINDS, reader
 from elsewhere.studies import file as plan
+from elsewhere.studies.sequence_plan import SequenceSettings
 
 MEASURED = (
     "evidence-tables.md",
@@ -132,6 +133,11 @@ def _model_table(form: type) -> str:
     return _table(("Key", "Value", "What it does"), rows)
 
 
+def sequence_keys() -> str:
+    """The keys of `[sequence]`: key, value, meaning."""
+    return _model_table(SequenceSettings)
+
+
 def study_keys() -> str:
     """Every section of the study file: key, type, value under either protocol, meaning."""
     return "\n\n".join(_section(name, kind) for name, kind in plan.SECTIONS.items())
@@ -225,6 +231,7 @@ MARKS = {
     "site-options": site_options,
     "kinds": kinds,
     "models": model_keys,
+    "sequence-keys": sequence_keys,
     "modules": modules,
 }
 """Mark → what stands in its place; `<!-- modules: elsewhere.scans -->` passes an argument."""

@@ -27,7 +27,15 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SITES = "\n[sites]\n" + "".join(
     f'{name} = {{ kind = "volumes", root = "x" }}\n' for name in ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 )
-MADE = {"cli", "study-keys", "site-options", "kinds", "models", "modules"}  # marks that docs/hooks.py fills in
+MADE = {
+    "cli",
+    "study-keys",
+    "site-options",
+    "kinds",
+    "models",
+    "modules",
+    "sequence-keys",
+}  # marks that docs/hooks.py fills in
 FRAGMENT = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -180,6 +188,7 @@ def test_tables_made_from_the_code_are_whole() -> None:
     models = hooks.model_keys()
     assert [kind for kind in RUNNABLE if f'`kind = "{kind}"`' not in models] == []
     assert '| `axes` | `"IPL"` |' in models
+    assert "| `orders` | required |" in hooks.sequence_keys()
     assert "| `run` | required |" in models
     assert "::: elsewhere.statistics.score" in hooks.modules("elsewhere.statistics")
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "stress": "Shift home scans step by step (kernel, noise, …); find which shift explains each other site.",
     "verdict": "Will a study's model work on your scans? One page, three lines, an exit code.",
     "adapt": "Fit a model to a new place with few labelled scans, if that is surely worth it.",
+    "sequence": "Learn a study's sites one after another; what is forgotten, and what helps.",
     "recalibrate": "A model with the threshold or recalibration that a verdict advises.",
     "export": "One model as one file that may leave the house.",
     "kit": "Models for a hospital whose scans may not leave: one file that it runs there.",

@@ -134,3 +134,32 @@ def test_the_reason_says_what_chance_does():
 def test_what_does_not_fit_is_refused(scores, kept):
     with pytest.raises(ValueError, match="probabilities must be finite"):
         chance_of_selection([0, 1], [0, 1], [0, 0], scores, kept, "auc")
+
+
+def unequal(seed: int, tied: bool = False):
+    """12 patients with and 40 without, one of the 12 with 60 scans (or all 12 with 4); a patient's scores are alike."""
+    random = np.random.default_rng(seed)
+    scans = np.ones(52, int)
+    scans[: 12 if tied else 1] = 4 if tied else 60
+    labels = (np.arange(52) < 12).astype(int).repeat(scans)
+    patients = np.arange(52).repeat(scans)
+    scores = random.normal(size=52).repeat(scans) + 0.3 * random.normal(size=labels.size)
+    return labels, patients, 1 / (1 + np.exp(-scores))
+
+
+def test_one_patient_with_most_scans_is_not_exchanged_with_the_others():
+    found = []
+    for seed in range(200):
+        labels, patients, scores = unequal(seed)
+        sites = np.zeros(labels.size, int)
+        found.append(chance_of_selection(labels, patients, sites, scores, 0, "auc", permutations=199).p)
+    assert np.mean(np.array(found) < 0.05) <= 0.09
+    assert np.mean(np.array(found) < 0.5) == pytest.approx(0.5, abs=0.1)
+
+
+def test_where_only_positives_have_many_scans_all_are_exchanged():
+    labels, patients, scores = unequal(3, tied=True)
+    sites = np.zeros(labels.size, int)
+    learned = (scores + 9 * labels) / 10
+    assert chance_of_selection(labels, patients, sites, learned, 0, "auc").p == pytest.approx(1 / 2000)
+    assert chance_of_selection(labels, patients, sites, scores, 0, "auc").p > 0.02

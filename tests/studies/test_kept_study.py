@@ -75,10 +75,10 @@ def test_the_finding_names_the_positive_class(tmp_path: Path) -> None:
     file.write_text(site)
     plain = load_study(file)
     assert (plain.finding, "finding" in plain.settings()) == ("", False)
-    assert "finding" not in checkpoint_record(plain, "A", [])
+    assert "finding" not in checkpoint_record(plain, "A", ["A"], [])
     file.write_text(f'finding = "pneumonia"\n{site}')
     named = load_study(file)
-    assert named.settings()["finding"] == checkpoint_record(named, "A", [])["finding"] == "pneumonia"
+    assert named.settings()["finding"] == checkpoint_record(named, "A", ["A"], [])["finding"] == "pneumonia"
     file.write_text(f"finding = 5\n{site}")
     with pytest.raises(BadStudy, match="key `finding` is 5"):
         load_study(file)

@@ -32,6 +32,9 @@ class Start:
             none.
         replay: share of the examples that are scans of home, evenly spread, in [0, 1).
         home: those scans.
+        distil: weight of the distance to what the network said before, on every training input (Li and Hoiem, TPAMI
+            2018); 0 for none.
+        temperature: that softens both answers there.
         views: training inputs of each scan whose features are computed, once, where the convolutional part stays as it
             is.
         features: of all scans, where they are at hand already; else they are computed where they are needed.
@@ -42,6 +45,8 @@ class Start:
     anchor: float = 0.0
     replay: float = 0.0
     home: Sequence[Case] = ()
+    distil: float = 0.0
+    temperature: float = 2.0
     views: int = 8
     features: Features | None = field(default=None, repr=False)
 
@@ -56,6 +61,10 @@ class Start:
             raise BadStudy("replay", f"is {self.replay:g}, but there are no scans of home", "Give them, or no replay")
         if not 0 <= self.anchor < float("inf"):
             raise BadStudy("anchor", f"must be 0 or more, is {self.anchor:g}", "Give a number such as 0.01")
+        if not 0 <= self.distil < float("inf"):
+            raise BadStudy("distil", f"must be 0 or more, is {self.distil:g}", "Give a number such as 1")
+        if not 0 < self.temperature < float("inf"):
+            raise BadStudy("temperature", f"must be above 0, is {self.temperature:g}", "Give a number such as 2")
 
     @property
     def trunk_stays(self) -> bool:
@@ -71,6 +80,7 @@ class Start:
             "replay": self.replay,
             "home": hash_cases(self.home) if self.replay else "",
             "views": self.views if self.trunk_stays else 0,
+            **({"distil": self.distil, "temperature": self.temperature} if self.distil else {}),
         }
 
     def begin(self, network: Network) -> None:

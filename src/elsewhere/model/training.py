@@ -47,6 +47,7 @@ from elsewhere.model.selection import (
     score_check,
 )
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
+from elsewhere.model.teacher import Teacher
 from elsewhere.stages import stage
 from elsewhere.statistics.selected import Selected
 
@@ -247,6 +248,7 @@ class _Run:
     average: Average | None
     curves: Curves | None
     batches: Batches | DeviceBatches | FeatureBatches
+    teacher: Teacher | None
 
     @property
     def averaged(self) -> Network | None:
@@ -284,12 +286,21 @@ def _run(fabric: Any, job: Job, state: State) -> None:
             if stays
             else make_batches(job, *place, fabric.device) as batches
         ):
-            run = _Run(fabric, job, state, network, optimizer, average, curves, batches)
+            teacher = _teacher(job, fabric.device)
+            run = _Run(fabric, job, state, network, optimizer, average, curves, batches, teacher)
             while not _is_over(job, state):
                 _step(run, module)
                 _keep(run)
         if curves:
             curves.close()
+
+
+def _teacher(job: Job, device: torch.device) -> Teacher | None:
+    """The network as it was, where the training holds on to what it said; its weights come from the start."""
+    if job.start is None or not job.start.distil:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        return Teacher(Network(job.network).to(device), job.start)
 
 
 def _step(run: _Run, module: Any) -> None:
@@ -301,7 +312,10 @@ def _step(run: _Run, module: Any) -> None:
     seed_torch(seed_of(settings.seed, "dropout", done, fabric.global_rank), fabric.device)
     module.train()
     with stage("forward", wait):
-        loss = F.cross_entropy(module(inputs), labels)
+        logits = module(inputs)
+        loss = F.cross_entropy(logits, labels)
+        if run.teacher:
+            loss = loss + run.teacher.loss(logits, inputs)
         run.state.loss_sum += _finite(loss, cases, done)
     run.optimizer.zero_grad()
     with stage("backward", wait):

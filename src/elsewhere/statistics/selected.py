@@ -7,6 +7,7 @@ Measured: docs/selection-tables.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,8 @@ Criterion = Literal["accuracy", "log_loss", "auc"]
 PERMUTATIONS = 1999
 EDGE = 1e-12
 """Probabilities are kept so far from 0 and 1; AUCs that differ by less are equal."""
+ARRANGEMENTS = 2000
+"""So many ways to exchange labels there must be among patients with about as many scans."""
 AT_ONCE = 1 << 24
 """Numbers of one array of scores at the most, (permutations, checks)."""
 
@@ -50,10 +53,13 @@ def chance_of_selection(  # noqa: PLR0917 - columns of equal length, then which 
 ) -> Selected:
     """Whether the AUC of the kept check is more than the best of all checks has by chance.
 
-    Labels are exchanged among the patients of each site, and among the scans of a patient who has both. For every
-    exchange the check that the criterion would keep is found anew, and its AUC within sites is compared with that of
-    the check that was kept. The share of exchanges that reach it is the p-value of a permutation test whose statistic
-    includes the selection (Westfall & Young 1993), right however alike the checks are.
+    Labels are exchanged among the patients of each site who have about as many scans (up to twice as many), and among
+    the scans of a patient who has both: one patient with most of a class's scans is exchanged with none of the others
+    (Good 2005, restricted permutations). Where that leaves fewer than `ARRANGEMENTS` ways, as where all positives and
+    no negatives have many scans, they are exchanged whatever their number of scans. For every exchange the check that
+    the criterion would keep is found anew, and its AUC within sites is compared with that of the check that was kept.
+    The share of exchanges that reach it is the p-value of a permutation test whose statistic includes the selection
+    (Westfall & Young 1993), right however alike the checks are.
 
     Args:
         labels: 1 or 0 (scans,).
@@ -107,8 +113,17 @@ class _Exchange:
         both = np.zeros(first.size, bool)
         np.logical_or.at(both, people, labels != self.own[people])
         self.free = ~both[people]
-        self.parts = [np.flatnonzero((sites[first] == site) & ~both) for site in np.unique(sites)]
+        bits = np.frexp(np.bincount(people))[1].astype(np.int64)
+        alike, place = sites[first] * (bits.max() + 1) + bits, sites[first]
+        self.parts = self._split(alike, ~both)
+        if sum(_ways(self.own[part]) for part in self.parts) < np.log(ARRANGEMENTS):
+            self.parts = self._split(place, ~both)
         self.mixed = [np.flatnonzero(people == person) for person in np.flatnonzero(both)]
+
+    @staticmethod
+    def _split(kinds: Ints, free: NDArray[np.bool_]) -> list[Ints]:
+        """Places of the free patients of each kind (patients,)."""
+        return [np.flatnonzero((kinds == kind) & free) for kind in np.unique(kinds)]
 
     def draw(self, count: int, random: np.random.Generator) -> Ints:
         """Labels (count, scans)."""
@@ -119,6 +134,11 @@ class _Exchange:
         for scans in self.mixed:
             labels[:, scans] = random.permuted(labels[:, scans], axis=1)
         return labels
+
+
+def _ways(labels: Ints) -> float:
+    """Logarithm of the number of ways to order these labels (patients,)."""
+    return math.log(math.comb(labels.size, int(labels.sum())))
 
 
 class _Ranks:

@@ -23,6 +23,7 @@ from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, n
 from elsewhere.studies.keys import check_keys, path_of, typed
 from elsewhere.studies.models import StudyModel, kept_model, read_models
 from elsewhere.studies.presets import NETWORKS, network_keys
+from elsewhere.studies.sequence_plan import SequenceSettings, check_sequence
 from elsewhere.studies.toml_text import read_toml
 
 # Names of studies and sites become names of folders and files.
@@ -113,7 +114,7 @@ SECTIONS: dict[str, type] = {
 }
 TOP_KEYS = (
     *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
-    *("combinations", "sites", "models", "finding"),
+    *("combinations", "sites", "models", "finding", "sequence"),
     *SECTIONS,
 )
 
@@ -138,6 +139,7 @@ class Study:
         seeds: of the training alone: every model is trained once with each, for the spread over trainings. The first
             is the model of all other results; without, `[training] seed` is the only one.
         finding: what positive scans show, as "pneumonia"; "" where the study file does not say.
+        sequence: sites to be learned one after another, for `elsewhere sequence`.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Study:
     seeds: tuple[int, ...] = ()
     products: tuple[StudyModel, ...] = ()
     finding: str = ""
+    sequence: SequenceSettings | None = None
 
     @cached_property
     def models(self) -> dict[str, tuple[str, ...]]:
@@ -194,6 +197,8 @@ class Study:
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         if not self.finding:
             del content["finding"]
+        if self.sequence is None:
+            del content["sequence"]
         if not self.products:
             del content["products"]  # likewise those without
         if not self.seeds:
@@ -266,6 +271,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     combinations = _combinations(path, content, [s.name for s in sites if s.use == "split"], products)
     if (clash := next((p.name for p in products if p.name in map("+".join, combinations)), None)) is not None:
         raise BadStudy(path, f"key `models.{clash}` has the name of a trained network", "Give it another name")
+    sequence = _sequence(path, content.get("sequence"), [s.name for s in sites if s.use == "split"], combinations)
     return Study(
         name=name,
         title=typed(path, "title", str, content.get("title", name)),
@@ -281,6 +287,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         seeds=seeds,
         products=products,
         finding=typed(path, "finding", str, content.get("finding", "")).strip(),
+        sequence=sequence,
         **sections,
     )
 
@@ -292,6 +299,19 @@ def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
     if seeds and "seed" in content.get("training", {}):
         raise BadStudy(path, "key `training.seed` is given beside `seeds`", "Leave it out: the first of `seeds` is it")
     return seeds
+
+
+def _sequence(
+    path: Path, given: object, names: Sequence[str], combinations: Sequence[tuple[str, ...]]
+) -> SequenceSettings | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict) or "orders" not in given:
+        raise BadStudy(path, "key `sequence` has no `orders`", 'Write [sequence] with orders = [["A", "B"]]')
+    _known(path, "sequence.", given, [f.name for f in fields(SequenceSettings)])
+    found: SequenceSettings = typed(path, "sequence", SequenceSettings, given)
+    check_sequence(path, found, names, combinations)
+    return found
 
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:

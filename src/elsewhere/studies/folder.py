@@ -128,6 +128,24 @@ class Folder:
         """Folder of one adaptation."""
         return self.adaptations / short_name(model) / short_name(site)
 
+    @property
+    def sequence(self) -> Path:
+        """Folder of sites learned one after another: the page, and the steps."""
+        return self.root / "sequence"
+
+    @property
+    def transfer(self) -> Path:
+        """One row per way, order, step and site."""
+        return self.sequence / "transfer.parquet"
+
+    def step(self, name: str) -> Path:
+        """Training of one step of a sequence."""
+        return self.sequence / "steps" / short_name(name)
+
+    def step_scores(self, name: str, site: str) -> Path:
+        """What the network of one step said of one site's test scans."""
+        return self.sequence / "scores" / short_name(name) / f"{short_name(site)}.parquet"
+
     def view(self, name: str) -> Path:
         """One page of `elsewhere view`."""
         return self.root / "views" / f"{name}.html"

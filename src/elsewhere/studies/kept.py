@@ -37,6 +37,7 @@ VERSIONS = {
     "marks": 1,  # the same
     "adapted fits": 1,  # studies/adapting_fits.py, model/adapting.py
     "features": 1,  # model/features.py
+    "sequence scores": 1,  # studies/sequences.py
 }
 """Version of the code that makes each result and where that is; to be raised where the same inputs give another one.
 

@@ -31,6 +31,7 @@ from elsewhere.rows import (
 )
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Units
+from elsewhere.sequence_rows import SequenceRow
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, content, key
 from elsewhere.table_format import RecordFormat, TableFormat, column
@@ -51,6 +52,9 @@ FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` 
 ADAPTED_ANEW = "Run `elsewhere adapt` again: fits that are kept are not made again"
 ADAPTATION = RecordFormat("adaptation", 1, ("model", "site", "checkpoint", "decision", "how_many"), ADAPTED_ANEW)
 ADAPT_ROWS = TableFormat("adapted fits", 1, AdaptRow, ADAPTED_ANEW)
+SEQUENCE_ROWS = TableFormat(
+    "transfer of a sequence", 1, SequenceRow, "Run `elsewhere sequence` again: finished steps are kept"
+)
 VERDICT = RecordFormat("verdict", 1, (), "Run `elsewhere verdict` again")
 
 OK, COPY = "ok", "copy"

@@ -40,7 +40,7 @@ def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanR
         cases(rows, sites, "validation"),
         shelf_reader(rows),
         folder.model(name),
-        checkpoint_record(study, name, rows),
+        checkpoint_record(study, name, sites, rows),
         None,
         study.prediction.stride,
     )
@@ -92,18 +92,18 @@ def check_trained_scans(
             )
 
 
-def checkpoint_record(study: Study, name: str, rows: Collection[ScanRow]) -> dict[str, Any]:
+def checkpoint_record(study: Study, name: str, sites: Sequence[str], rows: Collection[ScanRow]) -> dict[str, Any]:
     """What a checkpoint says of itself, besides its network and sample settings.
 
     The split hash is that of the training sites alone, so that adding a hospital leaves finished trainings valid.
     """
-    own = [r for r in rows if r.site in study.trained_on(name)]
+    own = [r for r in rows if r.site in sites]
     return {
         "model": name,
         "study": study.name,
         "origin": study.origin,
         "protocol": study.protocol,
-        "training_sites": list(study.trained_on(name)),
+        "training_sites": list(sites),
         "preparation": asdict(study.preparation),
         "split_hash": split_hash({(r.site, r.scan): r.subset for r in own}),
         "versions": versions(),
