@@ -1,6 +1,7 @@
-"""How often a product that meets its requirements everywhere is doubted for a site or a subgroup, and a bad site found.
+"""How often a good product is doubted for a site, a subgroup, its labels or copies, and how often a bad one is.
 
-`python benchmarks/doubts.py [runs] [seed] [first row]` prints the table of docs/how-to/acceptance-test.md. Scores are
+`python benchmarks/doubts.py [runs] [seed] [first row]` prints the tables of docs/how-to/acceptance-test.md; with
+`data` for the first row only those of labels, copies and unequal patients. Scores are
 binormal around the threshold of 0; sensitivity and specificity are what the row says, the required ones 0.70 each.
 Sites and groups of one row are of equal size but for the bad site of the lower rows. Runs are those that all scans
 together call "works". The seed of the document was first used for it.
@@ -12,14 +13,15 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import expit, ndtri
 
 from elsewhere.statistics.acceptance import assess, decide_acceptance
-from elsewhere.statistics.doubts import doubt, parts_of
+from elsewhere.statistics.doubts import LABELS_ALIKE, doubt, labels_follow, parts_of, repeated_rows
 from elsewhere.statistics.product_sites import site_rows
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.scored import Scored
 from elsewhere.statistics.subgroups import find_subgroups
+from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
 
 RUNS, SEED = 400, 20_261_128
 NEEDED = 0.70
@@ -79,6 +81,80 @@ def doubted(row: Row, runs: int, seed: int) -> tuple[int, int]:
     return works, lost
 
 
+LABELLING = (  # name, patients, scans of each, share labelled and prevalence at each site, more labels of called ones
+    ("at random, one site", 300, 1, (0.6,), (0.3,), 0.0),
+    ("at random, one site, little disease", 300, 1, (0.6,), (0.05,), 0.0),
+    ("at random, nearly all", 300, 1, (0.95,), (0.1,), 0.0),
+    ("at random, patients of five scans", 100, 5, (0.6,), (0.3,), 0.0),
+    ("a site with more disease labels more", 300, 1, (0.9, 0.4), (0.6, 0.1), 0.0),
+    ("called patients more, +0.3", 100, 1, (0.6,), (0.3,), 0.3),
+    ("called patients more, +0.3", 300, 1, (0.6,), (0.3,), 0.3),
+    ("called patients more, +0.1", 1000, 1, (0.6,), (0.3,), 0.1),
+    ("called patients more, +0.3, patients of five scans", 100, 5, (0.6,), (0.3,), 0.3),
+)
+
+
+def labelled(
+    row: tuple[str, int, int, tuple[float, ...], tuple[float, ...], float], random: np.random.Generator
+) -> float:
+    """The p-value of labels that follow calls, of one product."""
+    _, people, each, share, prevalence, follows = row
+    site, patients = np.arange(people) % len(share), np.arange(people).repeat(each)
+    positive = random.random(people) < np.array(prevalence)[site]
+    noise = np.sqrt(0.5) * (random.normal(size=patients.size) + random.normal(size=people)[patients])
+    called = noise + np.where(positive[patients], 1.0, -1.0) > 0
+    ever = np.bincount(patients, called) > 0
+    known = (random.random(people) < np.array(share)[site] + follows * (ever - 0.5))[patients]
+    return labels_follow(known, called, patients, site[patients])[1]
+
+
+def repeated(scans: int, digits: int, copies: float, random: np.random.Generator) -> bool:
+    """Whether copies are suspected among binormal probabilities of so many digits, a share of them copied rows."""
+    labels = (random.random(scans) < 0.3).astype(np.int64)
+    scores = np.round(expit(2 * random.normal(size=scans) + 3 * labels - 1.5), digits)
+    again = random.integers(0, scans, round(copies * scans))
+    scores[: again.size], labels[: again.size] = scores[again], labels[again]
+    return repeated_rows(scores, labels, []) > 0
+
+
+def unequal(positives: int, tail: float, random: np.random.Generator) -> tuple[bool, bool]:
+    """Whether a product exactly at the required sensitivity is said to work, and whether its patients are too unequal.
+
+    Patients' own sensitivities are beta-distributed around it, scans of a patient log-normal of this spread.
+    """
+    counts = np.maximum(np.exp(tail * random.normal(size=2 * positives)).round().astype(int), 1)
+    own = random.beta(2 * NEEDED, 2 * (1 - NEEDED), 2 * positives)
+    labels = (np.arange(2 * positives) < positives).astype(np.int64).repeat(counts)
+    patients = np.arange(2 * positives).repeat(counts)
+    right = random.random(patients.size) < np.where(labels == 1, own[patients], 0.95)
+    called = np.where(right, labels == 1, labels == 0)
+    scores = np.where(called, 1.0, -1.0) + 0.1 * random.normal(size=patients.size)
+    scans = Scored(labels, patients, scores, called)
+    answer = decide_acceptance(scans, STATED)
+    found = doubt(answer, assess(scans, STATED), scans, [], {})
+    return found.action == "nothing", min(scans.class_worth) < LEAST_PATIENTS
+
+
+def data_tables(runs: int, seed: int) -> None:
+    """Print the tables of doubts about the data."""
+    print("\n| labels are given | patients | scans of each | products | doubted |\n|---|---|---|---|---|")
+    for place, row in enumerate(LABELLING):
+        doubted = np.mean(
+            [labelled(row, np.random.default_rng([seed, 1, place, i])) < LABELS_ALIKE for i in range(runs)]
+        )
+        print(f"| {row[0]} | {row[1]} | {row[2]} | {runs} | {doubted:.1%} |", flush=True)
+    print("\n| scans | digits of the scores | copied rows | products | copies suspected |\n|---|---|---|---|---|")
+    for place, row in enumerate(((300, 2, 0.0), (300, 4, 0.0), (5000, 4, 0.0), (5000, 6, 0.0), (300, 6, 0.1),
+                                 (300, 6, 0.3), (5000, 6, 0.3), (300, 3, 0.3))):  # fmt: skip
+        found = np.mean([repeated(*row, np.random.default_rng([seed, 2, place, i])) for i in range(runs)])
+        print(f"| {row[0]} | {row[1]} | {row[2]:.0%} | {runs} | {found:.1%} |", flush=True)
+    print("\n| patients of a class | spread of their scans | products | too unequal | works |\n|---|---|---|---|---|")
+    for place, (positives, tail) in enumerate(((20, 0.0), (40, 0.0), (40, 1.0), (40, 1.5), (100, 1.0), (100, 1.5))):
+        found = [unequal(positives, tail, np.random.default_rng([seed, 3, place, i])) for i in range(runs)]
+        works, apart = (np.mean([one[i] for one in found]) for i in (0, 1))
+        print(f"| {positives} | {tail:g} | {runs} | {apart:.1%} | {works:.1%} |", flush=True)
+
+
 def main(runs: int, seed: int, first: int) -> None:
     """Print the table from a row on."""
     print(
@@ -94,5 +170,8 @@ def main(runs: int, seed: int, first: int) -> None:
 
 
 if __name__ == "__main__":
-    asked = [int(text) for text in sys.argv[1:]]
-    main(*asked, *(RUNS, SEED, 0)[len(asked) :])
+    asked = [len(ROWS) if text == "data" else int(text) for text in sys.argv[1:]]
+    given = (*asked, *(RUNS, SEED, 0)[len(asked) :])
+    if given[2] < len(ROWS):
+        main(*given)
+    data_tables(*given[:2])

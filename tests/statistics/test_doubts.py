@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from elsewhere.statistics.doubts import over_patients
+from elsewhere.statistics.doubts import labels_follow, over_patients, repeated_rows
 from elsewhere.statistics.evaluation import ProductRows, Section, evaluate_product
 from elsewhere.statistics.requirements import Requirements
 
@@ -213,3 +213,57 @@ def test_probabilities_of_an_enriched_set_are_not_called_off() -> None:
     told = judged(given, asked, prevalence=float(labels.mean()))
     assert told.answer.action == "nothing"
     assert any("is not judged: 50% of these scans are positive" in step for step in told.answer.rule)
+
+
+def asked(
+    seed: int, share: list[float], prevalence: list[float], follows: float = 0.0, each: int = 1, people: int = 200
+):
+    """Who has a label, who is called, whose scan it is and where: whole patients are labelled, at each site alike."""
+    random = np.random.default_rng([seed, 31])
+    site = np.arange(people) % len(share)
+    positive = random.random(people) < np.array(prevalence)[site]
+    patients = np.arange(people).repeat(each)
+    noise = random.normal(size=patients.size) + random.normal(size=people)[patients]
+    called = noise + np.where(positive[patients], 1.4, -1.4) > 0
+    ever = np.bincount(patients, called) > 0
+    known = (random.random(people) < np.array(share)[site] + follows * (ever - 0.5))[patients]
+    return known, called, patients, site[patients]
+
+
+@pytest.mark.parametrize(
+    ("share", "prevalence", "follows", "each", "least", "most"),
+    [
+        ([0.6], [0.3], 0.0, 1, 0, 0.025),
+        ([0.6], [0.3], 0.0, 5, 0, 0.025),  # five scans of a patient get their labels together
+        ([0.9, 0.4], [0.6, 0.1], 0.0, 1, 0, 0.025),  # one site labels more, and has more disease
+        ([0.95], [0.1], 0.0, 1, 0, 0.025),  # hardly any scan without a label
+        ([0.6], [0.3], 0.4, 1, 0.95, 1),
+        ([0.7, 0.4], [0.1, 0.6], 0.4, 1, 0.9, 1),  # over all sites called ones are labelled about as often
+    ],
+)
+def test_labels_follow_calls_only_where_they_do(share, prevalence, follows, each, least, most) -> None:
+    found = [labels_follow(*asked(seed, share, prevalence, follows, each)) for seed in range(400)]
+    assert least <= np.mean([p < 0.01 for _, p in found]) <= most
+    if follows:
+        assert np.mean([more > 0 for more, _ in found]) > 0.99
+
+
+def test_fewer_labels_of_called_scans_point_the_other_way() -> None:
+    known, called, patients, sites = asked(1, [0.6], [0.3], 0.4)
+    more, p = labels_follow(known, called, patients, sites)
+    less, same = labels_follow(~known, called, patients, sites)
+    assert less == pytest.approx(-more)
+    assert same == pytest.approx(p)
+    assert labels_follow(np.ones(40, bool), np.arange(40) % 2 == 0, np.arange(40)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("scans", "digits", "copied", "suspected"), [
+    (5000, 4, 0.0, False), (5000, 6, 0.3, True), (400, 4, 0.3, True), (400, 4, 0.05, False), (400, 3, 0.3, False)
+])  # fmt: skip
+def test_scores_that_meet_by_chance_are_no_copies(scans, digits, copied, suspected) -> None:
+    """5000 scores of four digits repeat in a fifth of the rows without a single copy."""
+    random = np.random.default_rng(8)
+    scores, labels = np.round(random.random(scans), digits), random.integers(0, 2, scans)
+    again = random.integers(0, scans, round(copied * scans))
+    scores[: again.size], labels[: again.size] = scores[again], labels[again]
+    assert (repeated_rows(scores, labels, []) > 0) == suspected

@@ -6,7 +6,8 @@ It works only where nothing that the pooled numbers hide speaks against it:
 * patients: counted once each, whatever their number of scans, a share is surely below its requirement;
 * a site of which no scan has both a score and a label;
 * many scans repeat another's score, label and every further column, as copies do;
-* labels that depend on what it said: scans that it calls are labelled more often, or less often, than the others.
+* labels that depend on what it said: scans that it calls are labelled more often, or less often, than others of their
+  site.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
+from scipy.stats import t
 
 from elsewhere.statistics.acceptance import at_level
 from elsewhere.statistics.adaptation import clustered_mean
-from elsewhere.statistics.columns import Floats, Ints
+from elsewhere.statistics.columns import Floats, Ints, count_groups
 from elsewhere.statistics.intervals import LEVEL, Interval
 from elsewhere.statistics.product_sites import SiteRow
 from elsewhere.statistics.requirements import Measure, Requirement
@@ -31,11 +32,13 @@ from elsewhere.statistics.verdict_rule import HOLDS, Answer, brief, doubted
 from elsewhere.wording import numbered
 
 LABELS_ALIKE = 0.01
-"""p-value (Fisher's exact test) below which the shares of labelled scans among called and other ones differ."""
+"""p-value (`labels_follow`) below which the shares of labelled scans among called and other ones differ."""
 
+LEAST_EXPECTED = 5
+"""Patients expected in each cell of labelled by called."""
 
 REPEATED = 0.2
-"""Share of the rows that must recur, with scores of more than three digits, before copies are suspected."""
+"""Share of the rows that must recur beyond chance, scores of more than three digits, before copies are suspected."""
 
 
 @dataclass(frozen=True)
@@ -160,15 +163,15 @@ def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
     known, called = answered.labels >= 0, answered.called
     if known.all() or called.all() or not called.any():
         return answer
-    table = [[int((known & side).sum()), int((~known & side).sum())] for side in (called, ~called)]
-    if fisher_exact(table).pvalue >= LABELS_ALIKE:
+    more, p = labels_follow(known, called, answered.patients, answered.sites)
+    if p >= LABELS_ALIKE:
         return answer
-    shares = [row[0] / sum(row) for row in table]
-    better = "sensitivity" if shares[0] > shares[1] else "specificity"
+    better = "sensitivity" if more > 0 else "specificity"
     words = (
-        f"Of the {sum(table[0])} scans that it calls positive {shares[0]:.0%} have a label, of the {sum(table[1])} "
-        f"others {shares[1]:.0%}: where labels depend on what it says, {better} on the labelled scans looks better "
-        "than it is."
+        f"Of the {int(called.sum())} scans that it calls positive {known[called].mean():.0%} have a label, of the "
+        f"{int((~called).sum())} others {known[~called].mean():.0%}"
+        f"{', and they differ within sites' if answered.sites is not None else ''}: where labels depend on what it "
+        f"says, {better} on the labelled scans looks better than it is."
     )
     advice = (
         "Label a random part of the scans without a label, and judge scans whose labels do not depend on its calls."
@@ -176,11 +179,45 @@ def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
     return doubted(answer, words, advice)
 
 
+def labels_follow(
+    known: NDArray[np.bool_], called: NDArray[np.bool_], patients: Ints, sites: Ints | None = None
+) -> tuple[float, float]:
+    """Whether scans that are called have a label more often than others of their site, and the p-value of that.
+
+    The statistic is Mantel and Haenszel's over sites (1959), its variance that of the sums of patients, whose scans
+    often get their labels together; two-sided, t with as many degrees of freedom as there are patients less one. Where
+    fewer than 5 patients are expected in one of the four cells nothing is told (Cochran 1954).
+
+    Args:
+        known: scans with a label (scans,).
+        called: scans that the product calls positive (scans,).
+        patients: patient of each scan (scans,).
+        sites: site of each scan (scans,); None for one.
+
+    Returns:
+        The statistic, above 0 where called scans are labelled more often, and p; (0, 1) where nothing can be told.
+    """
+    place = np.zeros(known.size, np.int64) if sites is None else sites
+    counts = np.maximum(np.bincount(place), 1)
+    shares = [(np.bincount(place, one) / counts)[place] for one in (known, called)]
+    each = known.size / max(count_groups(patients), 1)
+    cells = [(a * b).sum() / each for a in (shares[0], 1 - shares[0]) for b in (shares[1], 1 - shares[1])]
+    if min(cells) < LEAST_EXPECTED:
+        return 0.0, 1.0
+    by_patient = np.bincount(patients, (known - shares[0]) * (called - shares[1]))
+    by_patient = by_patient[np.bincount(patients, minlength=by_patient.size) > 0]
+    spread = float(np.sqrt((by_patient**2).sum()))
+    if by_patient.size < 2 or spread == 0:
+        return 0.0, 1.0
+    found = float(by_patient.sum())
+    return found, float(2 * t.sf(abs(found) / spread, by_patient.size - 1))
+
+
 def repeated_rows(scores: Floats, labels: Ints, columns: Sequence[Sequence[str]]) -> int:
     """Scans that repeat another in all but their names; 0 where they are few, or scores too coarse to tell.
 
     Scores that a product clips repeat too, but only two of them: where half of the repeats share two values, none is
-    suspected.
+    suspected. So many scores of so few digits also meet by chance: what is expected of that does not count.
 
     Args:
         scores: (scans,).
@@ -196,7 +233,15 @@ def repeated_rows(scores: Floats, labels: Ints, columns: Sequence[Sequence[str]]
         by_score[score] += times - 1
     clipped = sum(times for _, times in by_score.most_common(2)) > again / 2 and len(by_score) > 2
     fine = sum(f"{score:.6g}" != f"{score:.3g}" for score in scores.tolist())
-    return again if again >= REPEATED * scores.size and fine > scores.size / 2 and not clipped else 0
+    beyond = again - sum(_by_chance(scores[labels == label]) for label in np.unique(labels))
+    return again if beyond >= REPEATED * scores.size and fine > scores.size / 2 and not clipped else 0
+
+
+def _by_chance(scores: Floats) -> float:
+    """Scores (scans,) that repeat another by chance, where each falls anywhere within its hundred steps of the grid."""
+    digits = next((d for d in range(1, 13) if np.array_equal(np.round(scores, d), scores)), 13)
+    together = np.unique(np.floor(scores * 10.0 ** (digits - 2)), return_counts=True)[1]
+    return float((together - 100 * (1 - 0.99**together)).sum())
 
 
 def repeated_words(again: int, scans: int) -> str:
