@@ -237,7 +237,10 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     exported = _exported(study, model)
     if exported is None and model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
-    network = load_checkpoint(folder.checkpoint(model))[0] if exported is None else exported.load()
+    if exported is not None and exported.members > 1:
+        what = f"is the mean of {exported.members} networks, and the view shows what one of them looked at"
+        raise BadStudy(exported.where, what, f"Export {exported.name.partition('~')[0]} itself")
+    network = load_checkpoint(folder.checkpoint(model))[0] if exported is None else exported.load()[0]
     read, long = shelf_reader(rows), network.settings.input[0]
     say = float if exported is None else exported.adjusted
 
