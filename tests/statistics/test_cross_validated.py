@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from elsewhere.statistics.cross_validated import cross_validated_auc
-from elsewhere.statistics.intervals import auc_interval
+from elsewhere.statistics.cross_validated import cross_validated_auc, cross_validated_share
+from elsewhere.statistics.intervals import auc_interval, proportion_interval
 from elsewhere.statistics.roc import exact_auc
 
 LABELS = np.array([0, 0, 0, 1, 1, 1] * 2)
@@ -39,7 +39,7 @@ def test_one_fold_has_the_variance_of_any_auc() -> None:
     scores = rng.normal(labels * 1.2)
     for scans_each, apart in ((1, 1e-9), (4, 0.006)):  # four: two scans of either class
         patients = np.arange(200) // scans_each
-        one = cross_validated_auc(labels, patients, np.zeros(200), scores).within
+        one = cross_validated_auc(labels, patients, np.zeros(200), scores, dependence=1.0).within
         usual = auc_interval(labels, patients, scores)
         assert (one.estimate, one.low, one.high) == pytest.approx((usual.estimate, usual.low, usual.high), abs=apart)
 
@@ -87,12 +87,35 @@ def test_refused(labels: list[int], patients: list[int], folds: list[int], words
         cross_validated_auc(labels, patients, folds, [0.1, 0.2, 0.3, 0.4])
 
 
-@pytest.mark.parametrize("auc", [0.5, 0.85])
-def test_the_interval_holds_the_networks_mean_auc(auc: float) -> None:
+def test_the_interval_of_fixed_networks_holds_their_mean_auc() -> None:
     rng, held = np.random.default_rng(20261128), 0
     labels, folds = np.tile([0, 1], 30), np.arange(60) // 12
     for _ in range(400):
-        scores = rng.normal(labels * 2**0.5 * ndtri(auc)) * (1 + folds) + 3 * folds
+        scores = rng.normal(labels * 2**0.5 * ndtri(0.8)) * (1 + folds) + 3 * folds
+        found = cross_validated_auc(labels, np.arange(60), folds, scores, dependence=1.0).within
+        held += found.low <= 0.8 <= found.high
+    assert 0.935 <= held / 400 <= 0.985
+
+
+def test_networks_that_learned_noise_from_each_others_patients_need_the_factor() -> None:
+    rng, held, fixed = np.random.default_rng(20261129), 0, 0
+    labels, folds = np.tile([0, 1], 30), np.arange(60) // 12
+    for _ in range(300):
+        features, scores = rng.normal(size=(60, 30)), np.zeros(60)
+        for fold in range(5):
+            other = folds != fold
+            weights = features[other & (labels == 1)].mean(axis=0) - features[other & (labels == 0)].mean(axis=0)
+            scores[folds == fold] = features[folds == fold] @ weights
         found = cross_validated_auc(labels, np.arange(60), folds, scores).within
-        held += found.low <= auc <= found.high
-    assert 0.935 <= held / 400 <= 0.99
+        alone = cross_validated_auc(labels, np.arange(60), folds, scores, dependence=1.0).within
+        held += found.low <= 0.5 <= found.high
+        fixed += alone.low <= 0.5 <= alone.high
+    assert held / 300 >= 0.935
+    assert fixed / 300 < 0.92
+
+
+def test_shares_are_worth_half_their_scans() -> None:
+    once, twice = cross_validated_share([1] * 9 + [0], range(10)), cross_validated_share([1] * 18 + [0] * 2, range(20))
+    usual = proportion_interval([1] * 9 + [0], range(10))
+    assert (twice.low, twice.high) == pytest.approx((usual.low, usual.high))
+    assert once.high - once.low > usual.high - usual.low

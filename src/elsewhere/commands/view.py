@@ -36,11 +36,12 @@ from elsewhere.scans.display import (
     whole_frame,
 )
 from elsewhere.scans.intake import ended, prepared_as
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import USUAL_OFFSET
-from elsewhere.scans.volume import Preparation, Units, Volume, content_hash, lung_box
+from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
 from elsewhere.studies.asking import model_to_run
 from elsewhere.studies.exported import is_exported, read_model
 from elsewhere.studies.file import Study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +32,7 @@ class Ensemble(nn.Module):
         self.settings = networks[0].settings
 
 
-def save_ensemble(stem: Path, networks: Sequence[Network], record: Mapping[str, Any]) -> None:
+def save_ensemble(stem: Path, networks: Sequence[Network], record: Mapping[str, object]) -> None:
     """Write networks as one checkpoint; `network.load_networks` reads it. Raises BadStudy as `Ensemble`."""
     save_checkpoint(stem, cast(Network, Ensemble(networks)), {**record, MEMBERS: len(networks)})
 

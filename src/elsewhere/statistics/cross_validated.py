@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,21 @@ from elsewhere.statistics.intervals import (
     Scans,
     auc_interval,
     binormal_variance,
+    effective_trials,
     score_ends_of,
+    wilson_ends,
     z_value,
 )
 
-METHOD = "score interval on the variance within folds, clustered by patient"
+METHOD = "score interval on twice the variance within folds, clustered by patient"
+
+DEPENDENCE = 2.0
+"""What the variance within folds is multiplied by, because networks are fitted on the patients whom others score.
+
+Where patient i moves the score of patient j as j moves that of i (networks that have learned next to nothing from their
+patients but their noise, as any kernel machine at chance), each such pair counts twice in one sum: its variance is four
+times that of its half, of which the folds' own variance sees two. Nadeau and Bengio (2003) have 1 + k / (k - 1) for
+subsampling, from another argument. It is too much where networks hardly differ (docs/cross-validation-tables.md)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,14 @@ class CrossValidated:
     skipped: int
 
 
-def cross_validated_auc(labels: ArrayLike, patients: ArrayLike, folds: ArrayLike, scores: ArrayLike) -> CrossValidated:
+def cross_validated_auc(
+    labels: ArrayLike,
+    patients: ArrayLike,
+    folds: ArrayLike,
+    scores: ArrayLike,
+    *,
+    dependence: float = DEPENDENCE,
+) -> CrossValidated:
     """AUC of out-of-fold scores (scans,), within folds and pooled.
 
     Each fold has a network of its own, and the networks' scores need not be on one scale. The pooled AUC compares the
@@ -49,18 +67,20 @@ def cross_validated_auc(labels: ArrayLike, patients: ArrayLike, folds: ArrayLike
 
     Its variance is that of its influence function (LeDell, Petersen and van der Laan 2015): placements of DeLong et al.
     1988 within each fold, summed by patient as in Obuchowski 1997, with the folds' degrees of freedom taken off
-    (n / (n - folds), n the patients of the class). The ends are those of `intervals.score_ends`.
+    (n / (n - folds), n the patients of the class), times `dependence`: what patients score and what they teach others
+    hang together, and no estimate from one cross-validation can tell how much (Bengio and Grandvalet 2004). The ends
+    are those of `intervals.score_ends`.
 
-    The interval is for the mean AUC of *these* networks over new patients of the same site. It does not hold how far
-    the value would move with another draw of the folds or another training (Bengio and Grandvalet 2004 show that no
-    estimate from one cross-validation can), nor is it one for the ensemble, or for one network trained on all patients
-    (Bates, Hastie and Tibshirani 2023).
+    The interval is for the mean AUC of *these* networks over new patients of the same site. It is none for another
+    training on other patients, for the ensemble, or for one network trained on all patients (Bates, Hastie and
+    Tibshirani 2023).
 
     Args:
         labels: 1 or 0 (scans,).
         patients: patient of each scan (scans,); all scans of a patient are in one fold.
         folds: fold of each scan (scans,).
         scores: larger means more positive (scans,).
+        dependence: factor of the variance; 1 takes the networks as fixed.
 
     Raises:
         ValueError: one class only, no fold with both classes, a patient in two folds, NaN, lengths that differ.
@@ -79,7 +99,7 @@ def cross_validated_auc(labels: ArrayLike, patients: ArrayLike, folds: ArrayLike
     paired = [own for own in members if len(set(truth[own].tolist())) == 2]
     if not paired:
         raise ValueError("no fold has scans of both classes")
-    within = _within(truth, groups, values, paired)
+    within = _within(truth, groups, values, paired, dependence)
     aucs = tuple(float(_placed(truth, values, own)[1]) if _two(truth, own) else float("nan") for own in members)
     pooled = auc_interval(truth, groups, values)
     return CrossValidated(within, pooled, aucs, truth.size - int(sum(own.sum() for own in paired)))
@@ -95,7 +115,7 @@ def _placed(truth: Ints, values: Floats, own: np.ndarray) -> tuple[Floats, float
     return placed, float(placed[truth[own] == 1].mean())
 
 
-def _within(truth: Ints, groups: Ints, values: Floats, folds: list[np.ndarray]) -> Interval:
+def _within(truth: Ints, groups: Ints, values: Floats, folds: list[np.ndarray], dependence: float) -> Interval:
     counts = [(int(truth[own].sum()), int((1 - truth[own]).sum())) for own in folds]
     pairs = np.array([up * down for up, down in counts], dtype=np.float64)
     weights = pairs / pairs.sum()
@@ -114,11 +134,34 @@ def _within(truth: Ints, groups: Ints, values: Floats, folds: list[np.ndarray]) 
     variance = float(free[0] * (sums[0] ** 2).sum() + free[1] * (sums[1] ** 2).sum() + 2 * both * (sums[0] @ sums[1]))
     worth = [(_worth(groups[own & (truth == 1)]), _worth(groups[own & (truth == 0)])) for own in folds]
 
+    alike: Counter[Scans] = Counter()  # most folds have as many scans as another
+    for weight, one in zip(weights, worth, strict=True):
+        alike[one] += weight**2
+
     def supposed(value: float) -> float:
-        return float(sum(w**2 * binormal_variance(value, one) for w, one in zip(weights, worth, strict=True)))
+        return float(sum(share * binormal_variance(value, one) for one, share in alike.items()))
 
     total: Scans = (sum(up for up, _ in worth), sum(down for _, down in worth))
-    return Interval(auc, *score_ends_of(auc, max(variance, 0.0), total, z_value(LEVEL), supposed), METHOD)
+    reach = z_value(LEVEL) * dependence**0.5
+    return Interval(auc, *score_ends_of(auc, max(variance, 0.0), total, reach, supposed), METHOD)
+
+
+def cross_validated_share(right: ArrayLike, patients: ArrayLike) -> Interval:
+    """Share of right calls (scans,), each by a network that never saw the patient, as `intervals.proportion_interval`.
+
+    The effective scans are divided by `DEPENDENCE`, for the same reason as the variance of the AUC.
+
+    Raises:
+        ValueError: no scan, answers other than 0 and 1, lengths that differ.
+
+    >>> found = cross_validated_share([1] * 9 + [0], range(10))
+    >>> found.estimate, round(found.low, 2), round(found.high, 2)
+    (0.9, 0.49, 0.99)
+    """
+    values = check_labels(right)
+    groups, share = check_groups(patients, values.size), float(values.mean())
+    ends = wilson_ends(share, effective_trials(values, groups) / DEPENDENCE)
+    return Interval(share, *ends, "Wilson, half the effective sample size by patient")
 
 
 def _freedom(groups: Ints, folds: list[np.ndarray], of: np.ndarray) -> float:

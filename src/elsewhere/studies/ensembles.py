@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
 from elsewhere.model.ensemble import mean_probability, save_ensemble
 from elsewhere.model.network import checkpoint_is_whole, load_checkpoint, read_checkpoint_record
 from elsewhere.rows import ScoreRow
-from elsewhere.statistics.cross_validated import cross_validated_auc
+from elsewhere.statistics.cross_validated import cross_validated_auc, cross_validated_share
 from elsewhere.statistics.decision import OperatingPoint, choose_threshold, decide
-from elsewhere.statistics.intervals import Interval, proportion_interval
+from elsewhere.statistics.intervals import Interval
 from elsewhere.studies.file import Study
 from elsewhere.studies.fold_names import fold_of
 from elsewhere.studies.folder import Folder
@@ -36,6 +35,7 @@ from elsewhere.studies.records import (
     SCORED_ANEW,
     ScanRow,
     cross_validation_key,
+    read_identity,
     usable_rows,
 )
 from elsewhere.studies.trainings import checkpoint_record
@@ -117,7 +117,7 @@ def write_cross_validation(study: Study, folder: Folder, scores: Collection[Scor
     rows = []
     for model, sites in study.models.items():
         own = _out_of_fold(study, folder, model)
-        made_from = cross_validation_key(folder, model, sites, study.split.folds, asdict(study.evaluation))
+        made_from = cross_validation_key(folder, model, sites, study.split.folds, study.evaluation.ties)
         for site in sites:
             of_site = [row for row in own if row.site == site]
             rows.append(_cross_validated(of_site, study.split.folds, single.get((model, site)), made_from))
@@ -163,7 +163,7 @@ def _cross_validated(
     for label in (1, 0):
         own = labels == label
         right = [row.call == label for row, is_own in zip(rows, own, strict=True) if is_own]
-        shares.append(proportion_interval(right, patients[own]) if right else None)
+        shares.append(cross_validated_share(right, patients[own]) if right else None)
     alone = None if single is None or single.auc is None else single
     return CrossValidatedRow(
         rows[0].model,
@@ -194,7 +194,7 @@ def _columns(name: str, found: Interval | None) -> dict[str, float | None]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
-def read_cross_validation(folder: Folder, identity: Mapping[str, Any]) -> list[CrossValidatedRow]:
+def read_cross_validation(folder: Folder) -> list[CrossValidatedRow]:
     """The rows of cross_validation.parquet, which must be made from the predictions that lie beside it.
 
     None where the study has no folds.
@@ -202,6 +202,7 @@ def read_cross_validation(folder: Folder, identity: Mapping[str, Any]) -> list[C
     Raises:
         BadStudy: the table is missing, damaged, or made from other predictions.
     """
+    identity = read_identity(folder)
     if not identity.get("ensembles"):
         return []
     settings = identity["settings"]
@@ -209,7 +210,7 @@ def read_cross_validation(folder: Folder, identity: Mapping[str, Any]) -> list[C
     for row in rows:
         sites = identity["models"].get(row.model, ())
         folds = settings["split"]["folds"]
-        if row.made_from != cross_validation_key(folder, row.model, sites, folds, settings["evaluation"]):
+        if row.made_from != cross_validation_key(folder, row.model, sites, folds, settings["evaluation"]["ties"]):
             what = f"does not belong to the predictions of {row.model}'s folds, or to [evaluation], in this folder"
             raise BadStudy(folder.cross_validation, what, SCORED_ANEW)
     return rows

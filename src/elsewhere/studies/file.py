@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
 from elsewhere.model.settings import NetworkSettings, PredictionSettings, SampleSettings, TrainingSettings
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import SplitSettings
-from elsewhere.scans.sites import KINDS, kind_of, reader
-from elsewhere.scans.volume import Preparation
+from elsewhere.scans.sites import KINDS, kind_of, option_names, reader
 from elsewhere.studies.fold_names import ensemble_name, fold_name
 from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets
 from elsewhere.studies.keys import check_keys, path_of, typed
@@ -385,8 +385,9 @@ def _site(path: Path, name: str, given: Any) -> Site:
     wanted = typed(path, f"sites.{name}.kind", str, given["kind"])
     if (kind := kind_of(wanted)) is None:
         raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
-    options = _options(kind)
-    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
+    names = option_names(kind)
+    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *names))
+    options = _options(kind) if set(names) & set(given) else {}
     return Site(
         name=name,
         kind=kind,

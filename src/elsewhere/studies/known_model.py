@@ -22,8 +22,8 @@ from elsewhere.model.network import MEMBERS, Network, copy_checkpoint, load_netw
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.sample import SampleSettings
 from elsewhere.model.selection import chosen_among
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Fact
-from elsewhere.scans.volume import Preparation
 from elsewhere.statistics.decision import OperatingPoint, Recalibration, Ties, choose_threshold, log_odds, recalibrate
 from elsewhere.statistics.estimate import KnownSite
 from elsewhere.statistics.learned import Learned, judge_learned
@@ -321,7 +321,7 @@ def trained_model(study: Path, name: str) -> KnownModel:
         if kinds[name] != "scores":
             what = f"did not train {name}: only `elsewhere verdict` runs it on other scans"
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
-    models = trained_models(identity)
+    models = trained_models(folder)
     if name not in models:
         raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(models)}")
     trained_on = models[name]

@@ -18,10 +18,10 @@ from elsewhere.model.network import Network
 from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.store import Stored
-from elsewhere.scans.volume import Preparation
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.file import Site

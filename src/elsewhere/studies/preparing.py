@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
@@ -66,7 +67,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
             findings = _audit(folder, rows, found, left_out)
             _print_audit(findings, bad)
             _check_leaks(study, findings)
-            _check_folds(study, rows, findings)
+            _check_folds(study, rows, findings["duplicates"])
             check_trainings(study, folder, [r for r in rows if r.usable], whole=whole)
         except ElsewhereError as error:
             raise _refuse(error, folder, rows, bad, findings) from error
@@ -191,15 +192,15 @@ def _check_leaks(study: Study, findings: Row) -> None:
         )
 
 
-def _check_folds(study: Study, rows: Sequence[ScanRow], findings: Row) -> None:
+def _check_folds(study: Study, rows: Sequence[ScanRow], duplicates: Sequence[Sequence[Mapping[str, str]]]) -> None:
     """No volume may stand in two folds, under whatever patient, and each fold must have kept what its network needs."""
     if not study.split.folds:
         return
     folds = {(row.site, row.scan): row.fold for row in rows}
-    for group in () if study.allow_leak else findings["duplicates"]:
-        one, *others = [scan for scan in group if folds[scan["site"], scan["scan"]]] or [None]
-        for other in others:
-            if one and folds[one["site"], one["scan"]] != folds[other["site"], other["scan"]]:
+    for group in () if study.allow_leak else duplicates:
+        inside = [scan for scan in group if folds[scan["site"], scan["scan"]]]
+        for one, other in pairwise(inside):
+            if folds[one["site"], one["scan"]] != folds[other["site"], other["scan"]]:
                 what = f"scans {one['scan']} and {other['scan']} of {one['site']} and {other['site']} have equal voxels"
                 raise BadStudy(
                     study.name,

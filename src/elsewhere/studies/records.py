@@ -240,8 +240,9 @@ def read_identity(folder: Folder) -> dict[str, Any]:
     return IDENTITY.read(folder.study)
 
 
-def trained_models(identity: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Name of each model that a study trained, ensembles of folds last -> its training sites; from its study.json."""
+def trained_models(folder: Folder) -> dict[str, tuple[str, ...]]:
+    """Name of each model that a study trained, ensembles of folds last -> its sites. Raises as `read_identity`."""
+    identity = read_identity(folder)
     found = {**identity["models"], **identity.get("ensembles", {})}
     return {name: tuple(sites) for name, sites in found.items()}
 
@@ -285,13 +286,11 @@ def scores_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any
     return key("scores", *_scored_from(folder, models, settings))
 
 
-def cross_validation_key(
-    folder: Folder, model: str, sites: Iterable[str], folds: int, evaluation: Mapping[str, Any]
-) -> str:
+def cross_validation_key(folder: Folder, model: str, sites: Iterable[str], folds: int, ties: str) -> str:
     """Key of a model's cross-validation: of its folds' predictions, and its own, at its training sites."""
     names = [model, *(fold_name(model, number) for number in range(1, folds + 1))]
     predictions = [folder.predictions(name, site) for name in names for site in sites]
-    return key("cross-validation", names, predictions, dict(evaluation))
+    return key("cross-validation", names, predictions, ties)
 
 
 def _scored_from(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> list[Any]:

@@ -88,7 +88,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     for name, sites in identity["models"].items():
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
     models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
-    validated = read_cross_validation(folder, identity)
+    validated = read_cross_validation(folder)
     able = [model for model in models if not model.degenerate]
     returned = read_returns(folder)
     scores = [*scores, *(row for one in returned for row in one.scores)]
@@ -132,8 +132,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         trainings=read_seed_scores(folder, identity),
         learned=[_learned(name, found) for name, found in learned.items()],
         cross_validation=validated,
-        ensembles=ensembles(folder, identity, validated),
-        ensembles_elsewhere=list(ensembles_elsewhere(folder, identity, cells)),
+        ensembles=ensembles(folder, validated),
+        ensembles_elsewhere=list(ensembles_elsewhere(folder, cells)),
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from elsewhere.commands.report.cells import Cells, read_cells
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
@@ -13,14 +12,15 @@ from elsewhere.statistics.comparison import compare_models
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.studies.fold_names import fold_name
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.records import read_identity
 
 UNSURE = ("the discrimination of its networks on patients that they never saw is not distinguishable from chance",)
 
 
-def ensembles(folder: Folder, identity: Mapping[str, Any], validated: Sequence[CrossValidatedRow]) -> list[page.Model]:
+def ensembles(folder: Folder, validated: Sequence[CrossValidatedRow]) -> list[page.Model]:
     """The ensembles of a study; one whose networks are at no training site surely above chance is marked."""
     found = []
-    for name, sites in identity.get("ensembles", {}).items():
+    for name, sites in read_identity(folder).get("ensembles", {}).items():
         record = read_checkpoint_record(folder.checkpoint(name))
         lows = [r.auc_low for r in validated if r.model == name.partition("~")[0] and r.auc_low is not None]
         reasons = () if any(low > 0.5 for low in lows) else UNSURE
@@ -28,14 +28,14 @@ def ensembles(folder: Folder, identity: Mapping[str, Any], validated: Sequence[C
     return found
 
 
-def ensembles_elsewhere(folder: Folder, identity: Mapping[str, Any], cells: Cells) -> Iterable[EnsembleRow]:
+def ensembles_elsewhere(folder: Folder, cells: Cells) -> Iterable[EnsembleRow]:
     """Each ensemble beside the one network of the study's split, at sites of two classes that neither saw.
 
     Args:
         folder: the study's.
-        identity: its study.json.
         cells: the test scans as its networks score them.
     """
+    identity = read_identity(folder)
     for name, sites in identity.get("ensembles", {}).items():
         model = name.partition("~")[0]
         members = [fold_name(model, i + 1) for i in range(identity["settings"]["split"]["folds"])]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
 from elsewhere.pages.report import words
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.learned import marked_names
 from elsewhere.pages.report.records import record_of
@@ -60,9 +59,9 @@ def _words(folds: int) -> str:
         "fitted, and its weights and threshold chosen, on patients of other folds. The main value counts pairs of a "
         "positive and a negative scan of one fold, which one network scored; the pooled AUC also compares scores of "
         "different networks, which need not be on one scale. The interval is for these networks and other patients of "
-        "the same site. It does not hold how far the value moves with another draw of the folds or another training: "
-        "the networks share most of their patients, and no estimate from one cross-validation can tell. Nor is it an "
-        "interval for the mean of the networks."
+        "the same site; it rests on twice the variance that the folds show, because each network learned from patients "
+        "whom others score, which no single cross-validation can measure. It is none for one network trained on all "
+        "patients, for the mean of the networks, or for another hospital."
     )
 
 
@@ -127,21 +126,26 @@ def _table(study: Study, name: str) -> Table:
         Column("model", "Trained on", marked_names(study)),
         Column("site", "Patients of"),
         Column("patients", "Patients", lambda v, r: f"{v} ({r['positive_patients']} positive)", numeric=True),
-        Column("auc", "AUC within folds (95 %)", _ends("auc"), numeric=True),
-        Column("pooled", "Pooled AUC (95 %)", _ends("pooled"), numeric=True),
+        _estimate("auc", "AUC within folds (95 %)"),
+        _estimate("pooled", "Pooled AUC (95 %)"),
         Column("fold_aucs", "Single folds", lambda v, _: ", ".join(words.figure(auc) for auc in v) or "–"),
-        Column("sensitivity", "Sensitivity (95 %)", _ends("sensitivity"), numeric=True),
-        Column("specificity", "Specificity (95 %)", _ends("specificity"), numeric=True),
-        Column("single", "The split's test AUC (95 %)", _ends("single"), numeric=True),
+        _estimate("sensitivity", "Sensitivity (95 %)"),
+        _estimate("specificity", "Specificity (95 %)"),
+        _estimate("single", "The split's test AUC (95 %)"),
         Column("note", "Note"),
     ]
-    note = "Patients as the unit. Sensitivity and specificity at each fold's own threshold, chosen on other patients."
+    note = (
+        "Patients as the unit. Sensitivity and specificity at each fold's own threshold, chosen on other patients. The "
+        "pooled interval is as of one network's scores and too narrow: it stands there to be compared, not reported."
+    )
     rows = [record_of(row) for row in study.cross_validation]
     return Table(name, "Every patient scored by a network that never saw him.", columns, rows, note)
 
 
-def _ends(name: str) -> Callable[[Any, Record], str]:
-    return lambda value, row: words.estimate(value, row[f"{name}_low"], row[f"{name}_high"])
+def _estimate(name: str, heading: str) -> Column:
+    """A column with an estimate and its interval."""
+    ends = f"{name}_low", f"{name}_high"
+    return Column(name, heading, lambda v, r: words.estimate(v, *(r[end] for end in ends)), numeric=True)
 
 
 def _ensembles(study: Study, name: str) -> Table:
