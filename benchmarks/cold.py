@@ -1,4 +1,4 @@
-"""A cold process in; seconds until `elsewhere --help` is there, and until a first full-size prediction, out.
+"""A cold process in; seconds until `elsewhere --help` or a typo's message is there, and until a first prediction, out.
 
     python benchmarks/cold.py [--rounds 5]
 
@@ -9,6 +9,7 @@ and predicts it. What it takes above the prediction itself (a second one in the 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -20,17 +21,37 @@ from pathlib import Path
 from measure import FIGURE_HEAD, Figure, Part, in_subprocess, table
 
 SLICES = 128
+MAIN = ("-c", "from elsewhere.cli import main; main()")
+TYPOS = {
+    "command": "",
+    "section": "[trainig]\n",
+    "option of the training": "[training]\niteration = 5\n",
+    "option of a site": 'lables = "b"\n',
+}
+"""What is mistyped -> the line of the study file that has it."""
 
 
 def measure(rounds: int) -> Part:
-    helps = [seconds(["-c", "from elsewhere.cli import main; main()", "--help"]) for _ in range(rounds)]
+    helps = [seconds([*MAIN, "--help"]) for _ in range(rounds)]
     with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "study.toml"
+        typos = {}
+        for name, line in TYPOS.items():
+            file.write_text(f'[sites.A]\nkind = "dicom"\nroot = "a"\n{line}')
+            words = ["stduy"] if name == "command" else ["study", str(file)]
+            typos[name] = [processor_seconds([*MAIN, *words]) for _ in range(rounds)]
         in_subprocess(__file__, "--write", folder)
         whole, again = zip(*(first_prediction(Path(folder)) for _ in range(max(3, rounds // 2))), strict=True)
     above = [a - b for a, b in zip(whole, again, strict=True)]
     return Part(
         figures=[
             Figure("`elsewhere --help`, cold process", statistics.median(helps), "s", 0.5, spread(helps)),
+            *(
+                Figure(
+                    f"message on a mistyped {name}, processor time", statistics.median(found), "s", 0.5, spread(found)
+                )
+                for name, found in typos.items()
+            ),
             Figure(
                 "import, load, first window: above the prediction", statistics.median(above), "s", 3.0, spread(above)
             ),
@@ -48,6 +69,14 @@ def seconds(arguments: Sequence[str]) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
     return time.perf_counter() - start
+
+
+def processor_seconds(arguments: Sequence[str]) -> float:
+    """Processor time of a fresh interpreter that ends with an error, as it should."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert subprocess.run([sys.executable, *arguments], check=False, capture_output=True).returncode in {1, 2}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def first_prediction(folder: Path) -> tuple[float, float]:

@@ -175,17 +175,32 @@ sys.argv = ["elsewhere", *sys.argv[1:]]
 try:
     main()
 except SystemExit as end:
-    print(end.code, [m for m in ("torch", "lightning", "matplotlib", "scipy") if m in sys.modules])
+    print(end.code, [m for m in ("torch", "lightning", "matplotlib", "scipy", "numpy", "pydicom") if m in sys.modules])
 """
 
 
-def test_a_typo_in_a_study_file_is_met_before_anything_large_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[training]\niteration = 5\n", "`training.iteration` is unknown. Did you mean `training.iterations`"),
+        ("[splitt]\nfolds = 5\n", "`splitt` is unknown. Did you mean `split`"),
+        ("[split]\nfold = 5\n", "`split.fold` is unknown. Did you mean `split.folds`"),
+        ('[sites.B]\nkind = "dicom"\nroot = "b"\nlables = "l"\n', "`sites.B.lables` is unknown. Did you mean"),
+    ],
+)
+def test_a_typo_in_a_study_file_is_met_before_anything_large_is_loaded(text: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
-    file.write_text('[sites.A]\nkind = "volumes"\nroot = "a"\n[training]\niteration = 5\n')
+    file.write_text('[sites.A]\nkind = "volumes"\nroot = "a"\n' + text)
     command = [sys.executable, "-c", TYPO, "study", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "key `training.iteration` is unknown. Did you mean `training.iterations`" in done.stderr
+    assert words in done.stderr
     assert done.stdout.strip() == "1 []"
+
+
+def test_a_mistyped_command_loads_nothing_large() -> None:
+    done = subprocess.run([sys.executable, "-c", TYPO, "stduy", "x"], capture_output=True, text=True, check=True)
+    assert "Did you mean 'study'" in done.stderr
+    assert done.stdout.strip() == "2 []"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,8 @@ from elsewhere.commands import LeastAuc, LeastSensitivity, LeastSpecificity, Net
 from elsewhere.errors import BadOption, BadTable
 from elsewhere.files import short_name
 from elsewhere.scans.frozen_scans import with_frozen_labels
-from elsewhere.scans.score_columns import Role
+from elsewhere.scans.score_columns import SCALES, Role, Scale
 from elsewhere.scans.score_table import check_table, read_score_table
-from elsewhere.scans.score_values import SCALES, Scale
 from elsewhere.statistics.requirements import Measure, Requirements
 from elsewhere.statistics.stopping import CAP, MEASURES, Stop, StopMeasure, StopRule
 from elsewhere.studies.evaluation import Evaluation, evaluate_table, load_claims, next_scans

@@ -20,7 +20,7 @@ from elsewhere.files import write_whole
 from elsewhere.model.batch import predict_spread, side_by_side
 from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.network import load_checkpoint
-from elsewhere.model.prediction import measure_fast_error
+from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.records import read_record, write_record
 from elsewhere.scans.sites import KINDS
 from elsewhere.stages import stage
@@ -28,7 +28,9 @@ from elsewhere.statistics.estimate import outside
 from elsewhere.studies import new_scans
 from elsewhere.studies.exported import is_exported
 from elsewhere.studies.file import Site, Study, load_study
+from elsewhere.studies.fold_names import fold_of
 from elsewhere.studies.folder import Folder, open_study
+from elsewhere.studies.folds import as_seen_by
 from elsewhere.studies.kept import VERSIONS, key
 from elsewhere.studies.known_model import METADATA, KnownModel
 from elsewhere.studies.needs import study_needs
@@ -137,10 +139,12 @@ def _leave(found: Scores, out: Path | None) -> None:
 def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callable[[float, str], None]) -> None:
     """Write the predictions of the model `name` at `site`; predictions of the same weights are not made again."""
     study, folder = load_study(study_file), Folder(out)
-    rows = [row for row in usable_rows(folder) if row.site == site]
+    rows = [row for row in as_seen_by(name, usable_rows(folder)) if row.site == site]
     network, record = load_checkpoint(folder.checkpoint(name))
     path = folder.predictions(name, site)
-    inputs = _inputs(study, record, rows)
+    once = replace(study.prediction, passes=0)
+    prediction = once if fold_of(name)[1] else study.prediction  # networks of folds have each other for a spread
+    inputs = _inputs(study, record, rows, prediction)
     if _is_current(path, inputs):
         return
     torch.set_num_threads(study.training.threads or torch.get_num_threads())
@@ -153,12 +157,11 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     if fast:
         engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
     table: list[PredictionRow] = []
-    once = replace(study.prediction, passes=0)
     together = side_by_side(network)
     for first in range(0, len(chosen), together):
         group = chosen[first : first + together]
         with stage("predict"):
-            for subset, settings in (("validation", once), ("test", study.prediction)):
+            for subset, settings in (("validation", once), ("test", prediction)):
                 scans = [(case, read) for of, case in group if of == subset]
                 found = predict_spread(network, scans, study.sample, settings, seed=study.seed)
                 for (case, _), (windows, passes) in zip(scans, found, strict=True):
@@ -171,10 +174,12 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     write_predictions(path, table, key("predictions", *inputs))
 
 
-def _inputs(study: Study, record: Mapping[str, Any], rows: Sequence[ScanRow]) -> list[Any]:
+def _inputs(
+    study: Study, record: Mapping[str, Any], rows: Sequence[ScanRow], prediction: PredictionSettings
+) -> list[Any]:
     """Everything that the predictions depend on."""
     scans = [(row.patient, row.scan, row.subset, row.label, Path(row.file).name) for row in rows]
-    return [record["sha256"], asdict(study.sample), asdict(study.prediction), study.seed, scans]
+    return [record["sha256"], asdict(study.sample), asdict(prediction), study.seed, scans]
 
 
 def _is_current(path: Path, inputs: Sequence[Any]) -> bool:

@@ -27,6 +27,7 @@ from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
 from elsewhere.studies.auditing import audit_study
+from elsewhere.studies.ensembles import write_cross_validation, write_ensembles
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder, open_study, put_aside
 from elsewhere.studies.learned import learned_models, say_unlearned, write_learned
@@ -95,9 +96,10 @@ def print_plan(plan: Study, folder: Folder) -> None:
         for note in found.notes:
             engine.say(note, "Note:", "yellow")
     untrained = _untrained(plan, folder)
-    engine.say(
-        f"{numbered(len(untrained), 'network')} to train of {len(plan.models) + len(plan.repeats)}", "Trainings:"
-    )
+    engine.say(f"{numbered(len(untrained), 'network')} to train of {len(plan.trainings)}", "Trainings:")
+    if plan.folds:
+        words = f"each patient of a training site is scored by a network of {plan.split.folds} that never saw him; "
+        engine.say(f"{words}{numbered(len(plan.folds), 'network')} of those to train", "Cross-validation:")
     if untrained:
         engine.say(_pace(plan), "Time:")
     engine.say("reading, predicting and the page take their own time, which is not estimated. Nothing was run")
@@ -105,8 +107,7 @@ def print_plan(plan: Study, folder: Folder) -> None:
 
 def _untrained(plan: Study, folder: Folder) -> list[str]:
     """The networks that have no finished checkpoint yet."""
-    names = [*plan.models, *plan.repeats]
-    return [name for name in names if not checkpoint_is_whole(folder.checkpoint(name))]
+    return [name for name in plan.trainings if not checkpoint_is_whole(folder.checkpoint(name))]
 
 
 def _pace(plan: Study) -> str:
@@ -143,7 +144,7 @@ def run_studies(studies: Sequence[tuple[Path, Folder]], workers: int | None = No
     named = [
         (plan, file, folder, name)
         for plan, (file, folder) in zip(plans, studies, strict=True)
-        for name in (*plan.models, *plan.repeats)
+        for name in plan.trainings
     ]
     jobs = [(file, folder.root, name) for _, file, folder, name in named]
     training = engine.run(train_model, jobs, workers=workers, describe=f"Training ({of})", ticks=True, needs=needs)
@@ -170,10 +171,12 @@ def _begin(plan: Study, folder: Folder, workers: int | None) -> None:
 def _finish(plan: Study, folder: Folder) -> None:
     """Scores and judgements from the predictions."""
     with stage("statistics"):
+        write_ensembles(plan, folder)
         found = scores(plan, folder)
         if found:
             SCORES.write(folder.scores, found)
         _keep_seed_scores(plan, folder, found)
+        write_cross_validation(plan, folder, found)
         homes = {name: plan.trained_on(name) for name in [*plan.models, *plan.repeats]}
         judged = learned_models(folder, homes)
         if judged:
@@ -186,7 +189,7 @@ def _finish(plan: Study, folder: Folder) -> None:
 def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
     """One idempotent command per unit of work, in an order that a cluster must keep between the three groups."""
     words = [["prepare", file, folder.root]]
-    names = [*plan.models, *plan.repeats]
+    names = plan.trainings
     words += [["train", file, name, folder.root] for name in names]
     words += [["predict", file, name, site.name, folder.root] for name in names for site in plan.sites]
     words += [["study", file, folder.root]]
@@ -198,6 +201,7 @@ def _identity(plan: Study, folder: Folder) -> dict[str, Any]:
     return {
         "settings": _settings(plan, folder),
         "models": {name: list(sites) for name, sites in plan.models.items()},
+        **({"ensembles": {n: list(plan.trained_on(n)) for n in plan.ensembles}} if plan.ensembles else {}),
         "versions": versions(),
         "split_hash": split_hash({(r.site, r.scan): r.subset for r in rows}),
     }
@@ -218,7 +222,7 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
 
 def scores(plan: Study, folder: Folder) -> list[ScoreRow]:
     """One row per model, site and threshold reading (protocol page, "Evaluation")."""
-    return [row for name in plan.models for row in _model_scores(plan, folder, name)]
+    return [row for name in (*plan.models, *plan.ensembles) for row in _model_scores(plan, folder, name)]
 
 
 SEED_SCORES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")

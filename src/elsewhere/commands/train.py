@@ -81,11 +81,11 @@ def train_model(study_file: Path, out: Path, name: str, tick: Callable[[float, s
         BadStudy: there is no such model, or its training sites give too few scans or classes.
     """
     study, folder = load_study(study_file), Folder(out)
-    if name not in {**study.models, **study.repeats}:
+    if name not in study.trainings:
         raise BadStudy(
             study_file,
             f"has no model {name!r}",
-            f"Choose one of its models: {', '.join([*study.models, *study.repeats])}",
+            f"Choose one of its models: {', '.join(study.trainings)}",
         )
     job = training_job(study, folder, name, usable_rows(folder))
     stem = training.train_job(replace(job, progress=lambda done, total, text: tick(done / total, f"{name} {text}")))

@@ -36,11 +36,12 @@ from elsewhere.scans.display import (
     whole_frame,
 )
 from elsewhere.scans.intake import ended, prepared_as
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.store import Shelf
 from elsewhere.scans.units import USUAL_OFFSET
-from elsewhere.scans.volume import Preparation, Units, Volume, content_hash, lung_box
+from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
 from elsewhere.studies.asking import model_to_run
 from elsewhere.studies.exported import is_exported, read_model
 from elsewhere.studies.file import Study
@@ -237,7 +238,10 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     exported = _exported(study, model)
     if exported is None and model not in study.models:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
-    network = load_checkpoint(folder.checkpoint(model))[0] if exported is None else exported.load()
+    if exported is not None and exported.members > 1:
+        what = f"is the mean of {exported.members} networks, and the view shows what one of them looked at"
+        raise BadStudy(exported.where, what, f"Export {exported.name.partition('~')[0]} itself")
+    network = load_checkpoint(folder.checkpoint(model))[0] if exported is None else exported.load()[0]
     read, long = shelf_reader(rows), network.settings.input[0]
     say = float if exported is None else exported.adjusted
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from elsewhere.errors import BadStudy
 from elsewhere.model.settings import WINDOW_STRIDE
-from elsewhere.scans.score_values import ENDS
+from elsewhere.scans.score_columns import ENDS
 
 Edges = tuple[int, int, int]
 Lengths = tuple[float, float, float]

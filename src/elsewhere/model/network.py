@@ -25,6 +25,9 @@ from elsewhere.memory import LARGEST_SMALL, keep_freed_memory
 from elsewhere.model.dropblock import DropBlock
 from elsewhere.model.settings import NetworkSettings, Size, network_settings
 
+MEMBERS = "members"
+"""What a checkpoint of several networks says of their number, and what the names of their weights begin with."""
+
 CHECKPOINT_FORMAT = 2
 READ_FORMATS = (1, CHECKPOINT_FORMAT)
 """1, of elsewhere 0.1.0: the same weights, a record without a checksum of its own and without `selection`."""
@@ -176,7 +179,7 @@ def copy_checkpoint(source: Path, stem: Path, keys: Sequence[str]) -> None:
     record, weights = read_checkpoint_record(source), _checked_weights(source)
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_whole(_weights_path(stem), weights)
-    kept = {name: record[name] for name in (*keys, "sha256", "network") if name in record}
+    kept = {name: record[name] for name in (*keys, "sha256", "network", MEMBERS) if name in record}
     _write_json(_json_path(stem), {**kept, "format": CHECKPOINT_FORMAT})
 
 
@@ -184,15 +187,30 @@ def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
     """The network, in evaluation mode on the processor, and its record.
 
     Raises:
-        BadCheckpoint: a file is missing, damaged, of another version, or does not belong to the other one.
+        BadCheckpoint: a file is missing, damaged, of another version, does not belong to the other one, or holds the
+            networks of an ensemble.
     """
+    networks, record = load_networks(stem)
+    if len(networks) > 1:
+        what = f"is the mean of {len(networks)} networks (folds of a cross-validation), and one is needed here"
+        raise BadCheckpoint(
+            stem, what, "Name the model without ~folds; `predict`, `verdict` and `export` take the mean"
+        )
+    return networks[0], record
+
+
+def load_networks(stem: Path) -> tuple[list[Network], dict[str, Any]]:
+    """The networks of an ensemble (`model.ensemble`), or the one of any other checkpoint; else as `load_checkpoint`."""
     record, weights = read_checkpoint_record(stem), _checked_weights(stem)
     try:
-        network = Network(network_settings(record["network"]))
-        network.load_state_dict(load(weights))
+        tensors, members = load(weights), int(record.get(MEMBERS, 1))
+        networks = [Network(network_settings(record["network"])) for _ in range(members)]
+        for place, network in enumerate(networks):
+            start = f"{MEMBERS}.{place}." if members > 1 else ""
+            network.load_state_dict({n.removeprefix(start): v for n, v in tensors.items() if n.startswith(start)})
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError, BadStudy) as error:
         raise BadCheckpoint(stem, f"weights and settings do not fit ({error})", "Train the model again") from error
-    return network.eval(), record
+    return [network.eval() for network in networks], record
 
 
 def _checked_weights(stem: Path) -> bytes:

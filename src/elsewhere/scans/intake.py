@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from elsewhere.errors import BadScan
 from elsewhere.files import write_whole
 from elsewhere.scans import store
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Fact, Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.units import declared_window
-from elsewhere.scans.volume import Preparation, Volume, measure, prepare
+from elsewhere.scans.volume import Volume, measure, prepare
 from elsewhere.stages import stage
 
 Examine = Callable[[NDArray[Any]], Mapping[str, Any]]

@@ -11,10 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from elsewhere.errors import BadScan, BadStudy
+from elsewhere.wording import numbered
 
 POSITIVE, NEGATIVE = 1, 0
 CLASSES = {POSITIVE: "positive", NEGATIVE: "negative"}
 SUBSETS = ("train", "validation", "test")
+MOST_FOLDS = 10
 
 Fact = str | int | float | bool | None
 
@@ -72,14 +74,17 @@ class SplitSettings:
         train: share of patients for training, rounded to the nearest patient.
         test: share of patients for testing; validation is the rest.
         seed: changes who goes where, never how many.
+        folds: for cross-validation by patient: beside the split, every patient of a training site is in one of so many
+            parts, each scored by a network trained on the others; 0 for none.
 
     Raises:
-        BadStudy: a share is no share, or none is left for validation.
+        BadStudy: a share is no share, none is left for validation, or a number of folds that cannot be.
     """
 
     train: float = 0.72
     test: float = 0.20
     seed: int = 0
+    folds: int = 0
 
     def __post_init__(self) -> None:
         for name in ("train", "test"):
@@ -88,6 +93,9 @@ class SplitSettings:
         if not self.train + self.test < 1:
             what = f"and `split.test` are {self.train} and {self.test}"
             raise BadStudy("split.train", what, "Leave a share for validation: their sum must stay below 1")
+        if self.folds and not 2 <= self.folds <= MOST_FOLDS:
+            then = f"Give 2 to {MOST_FOLDS} for cross-validation by patient (5 is usual), or 0 for none"
+            raise BadStudy("split.folds", f"is {self.folds}", then)
 
 
 def split_counts(patients: int, settings: SplitSettings) -> tuple[int, int, int]:
@@ -123,6 +131,50 @@ def split(scans: Iterable[Scan], settings: SplitSettings = SplitSettings()) -> d
         for name, share in zip(SUBSETS, _cut(ranked, counts), strict=True):
             subset.update({(site, p): name for p in share})
     return {(s.site, s.scan): subset[s.site, s.patient] for s in scans}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Where a patient stands in a cross-validation.
+
+    Attributes:
+        number: the fold whose network scores him and never sees him, from 1.
+        chooses: the fold whose network's weights and threshold are chosen on him; 0 where none is. All other networks
+            are fitted on him.
+    """
+
+    number: int
+    chooses: int
+
+
+def draw_folds(scans: Iterable[Scan], settings: SplitSettings) -> dict[tuple[str, str], Fold]:
+    """Assign every (site, scan id) to a fold, by patient within site and stratum, as `split` does.
+
+    Fold sizes of a stratum differ by one patient at most. The validation patients of a fold are drawn from the next
+    fold, so many that training and validation share the other folds as the split's shares of the two have it, and at
+    least one of each stratum. Who goes where depends on the seed, the site, the stratum and its patients alone.
+
+    Raises:
+        BadStudy: a stratum has too few patients.
+    """
+    scans = list(scans)
+    folds: dict[tuple[str, str], Fold] = {}
+    number = settings.folds
+    for (site, group), patients in sorted(_patients_by_stratum(scans).items()):
+        if len(patients) < max(number, 3):
+            what = f"{numbered(len(patients), 'patient')} in stratum '{group}' cannot fill {number} folds"
+            raise BadStudy(site, what, "Add patients, or give fewer `folds` under [split] in the study file")
+        ranked = sorted(patients, key=lambda p: _rank(settings.seed, "folds", site, group, p))
+        first = int(_rank(settings.seed, "first fold", site, group)[:8], 16)
+        parts = [ranked[i::number] for i in range(number)]
+        for i, part in enumerate(parts):
+            before = len(ranked) - len(parts[i - 1])  # patients that the network of the fold before may see
+            wanted = round((1 - settings.train / (1 - settings.test)) * before)
+            choosing = min(max(wanted, 1), len(part), before - 1)
+            for place, patient in enumerate(part):
+                fold, previous = (first + i) % number + 1, (first + i - 1) % number + 1
+                folds[site, patient] = Fold(fold, previous if place < choosing else 0)
+    return {(s.site, s.scan): folds[s.site, s.patient] for s in scans}
 
 
 def split_hash(subsets: Mapping[tuple[str, str], str]) -> str:

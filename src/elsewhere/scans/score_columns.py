@@ -13,6 +13,10 @@ Role = Literal[
 ]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+Scale = Literal["probability", "percent", "logit", "higher-is-sicker", "lower-is-sicker"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+ENDS: dict[Scale, tuple[float, float]] = {"probability": (0.0, 1.0), "percent": (0.0, 100.0)}
+
 NAMES: dict[Role, tuple[str, ...]] = {
     "score": (
         "score scores probability prob probabilities output logit likelihood confidence p y_score y_prob y_proba "

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, get_args
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.errors import BadTable
-from elsewhere.scans.score_columns import Role
+from elsewhere.scans.score_columns import ENDS, SCALES, Role, Scale
 from elsewhere.scans.values import (
     LABELS,
     MISSING,
@@ -25,9 +25,6 @@ from elsewhere.scans.values import (
     slash_order,
 )
 
-Scale = Literal["probability", "percent", "logit", "higher-is-sicker", "lower-is-sicker"]
-SCALES: tuple[Scale, ...] = get_args(Scale)
-ENDS: dict[Scale, tuple[float, float]] = {"probability": (0.0, 1.0), "percent": (0.0, 100.0)}
 UNKNOWN_LABEL = -1
 
 CALLS: dict[str, int | None] = {

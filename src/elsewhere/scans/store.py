@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.files import write_whole
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.volume import Preparation, content_hash
+from elsewhere.scans.volume import content_hash
 
 STORE_VERSION = 4  # also raised when what is kept beside the voxels changes
 CHUNK_SLICES = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,9 @@ from scipy.special import expit, logit, ndtr, ndtri, owens_t
 from elsewhere.statistics.bootstrap import auc_without_each_patient, patient_strata, resampled_aucs
 from elsewhere.statistics.columns import Floats, Ints, check_groups, check_labels, check_scores
 from elsewhere.statistics.delong import auc_variance, placements
+
+Scans = tuple[float, float]
+"""Effective numbers of positive and negative scans."""
 
 AucMethod = Literal["score", "logit", "wald", "percentile", "bca"]
 
@@ -99,10 +103,17 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
         scans: effective numbers of positive and negative scans.
         z: normal quantile of the level.
     """
-    ratio = variance_ratio(auc, variance, scans)
+    return score_ends_of(auc, variance, scans, z, lambda supposed: binormal_variance(supposed, scans))
+
+
+def score_ends_of(
+    auc: float, variance: float, scans: Scans, z: float, supposed_variance: Callable[[float], float]
+) -> tuple[float, float]:
+    """`score_ends` of an AUC whose variance, where the true AUC is a supposed one, is given as a function of that."""
+    ratio = variance_ratio(auc, variance, scans, supposed_variance)
 
     def excess(supposed: float) -> float:
-        return (auc - supposed) ** 2 - z**2 * ratio * binormal_variance(supposed, scans)
+        return (auc - supposed) ** 2 - z**2 * ratio * supposed_variance(supposed)
 
     tiny = 1e-9
     low = float(brentq(excess, tiny, auc - tiny)) if auc > 2 * tiny else 0.0
@@ -110,12 +121,14 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
     return low, high
 
 
-def variance_ratio(auc: float, variance: float, scans: tuple[float, float]) -> float:
+def variance_ratio(
+    auc: float, variance: float, scans: Scans, supposed_variance: Callable[[float], float] | None = None
+) -> float:
     """Observed over binormal variance as `score_ends` believes it; its arguments without z."""
     misplaced = min(scans) * min(auc, 1 - auc)
     if misplaced <= 0:
         return 1.0
-    seen = variance / binormal_variance(auc, scans)
+    seen = variance / (binormal_variance(auc, scans) if supposed_variance is None else supposed_variance(auc))
     return max(seen, (seen * misplaced + PRIOR_SCANS) / (misplaced + PRIOR_SCANS))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elsewhere.adapting_rows import Adaptation, AdaptRow, CurvePoint, Forgotten
 from elsewhere.errors import BadOption
 from elsewhere.model.adapting import IN_WORDS, WAYS, AdaptingSettings, Way
-from elsewhere.model.network import copy_checkpoint, load_checkpoint, read_checkpoint_record, versions
+from elsewhere.model.network import copy_checkpoint, load_checkpoint, load_networks, read_checkpoint_record, versions
 from elsewhere.statistics.adaptation import (
     LEAST_PATIENTS,
     Choice,
@@ -461,7 +461,7 @@ def _adapted(  # noqa: PLR0917 - the model, its fit, and what was said before an
         scores=scores,
         metadata={n: (*model.metadata.get(n, ()), *(s.metadata[n] for s in final.fitted)) for n in METADATA},
         learned_from={**model.learned_from, **salted},
-        load=lambda: load_checkpoint(stem)[0],
+        load=lambda: load_networks(stem)[0],
         save=partial(copy_checkpoint, stem),
         adjustment=change,
         selected=None,

@@ -22,11 +22,12 @@ from elsewhere.model.runnable import hash_of, open_model
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.regions import REGIONS_VERSION, VIEWS, find_regions
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import list_site, reader
 from elsewhere.scans.units import declared_window
-from elsewhere.scans.volume import Preparation, Volume, content_hash
+from elsewhere.scans.volume import Volume, content_hash
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import keep_record, kept_record, key

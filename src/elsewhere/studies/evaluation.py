@@ -20,9 +20,9 @@ from elsewhere.errors import BadTable
 from elsewhere.files import csv_text, write_whole
 from elsewhere.pages.evaluation import EvaluationContext, headline, render_evaluation
 from elsewhere.records import write_columns, write_record
+from elsewhere.scans.score_columns import Scale
 from elsewhere.scans.score_pairs import cases_hash, pair_rows
 from elsewhere.scans.score_table import ScoreTable
-from elsewhere.scans.score_values import Scale
 from elsewhere.statistics.acceptance import SEVERITY, Claim, exit_code, read_claims
 from elsewhere.statistics.columns import Ints, check_groups
 from elsewhere.statistics.evaluation import ProductRows, Section, evaluate_product, plain, to_record

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from elsewhere import engine
 from elsewhere.errors import BadCheckpoint, BadOption, ElsewhereError
 from elsewhere.files import write_whole
-from elsewhere.model.network import Network, copy_checkpoint, load_checkpoint, read_checkpoint_record
+from elsewhere.model.network import MEMBERS, Network, copy_checkpoint, load_networks, read_checkpoint_record
 from elsewhere.model.selection import chosen_among
 from elsewhere.scans.scan import Fact
 from elsewhere.studies.known_model import Adapted, Adjustment, KnownModel, KnownScore, ModelSettings
@@ -195,13 +195,14 @@ def _model(path: Path, folder: Path) -> KnownModel:
         salt=str(record.get("salt", "")),
         adapted=None if (made := record.get("adapted")) is None else TypeAdapter(Adapted).validate_python(made),
         selected=chosen_among(checkpoint),
+        members=int(checkpoint.get(MEMBERS, 1)),
     )
 
 
-def _load(path: Path) -> Network:
+def _load(path: Path) -> list[Network]:
     with TemporaryDirectory() as name:
         _unpack(path, Path(name), CHECKPOINT)
-        return load_checkpoint(Path(name) / "checkpoint")[0]
+        return load_networks(Path(name) / "checkpoint")[0]
 
 
 def _save(path: Path, stem: Path, keys: Sequence[str]) -> None:

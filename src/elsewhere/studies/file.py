@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
 from elsewhere.model.settings import NetworkSettings, PredictionSettings, SampleSettings, TrainingSettings
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import SplitSettings
-from elsewhere.scans.sites import KINDS, kind_of, reader
-from elsewhere.scans.volume import Preparation
+from elsewhere.scans.sites import KINDS, kind_of, option_names, reader
+from elsewhere.studies.fold_names import ensemble_name, fold_name
 from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets
 from elsewhere.studies.keys import check_keys, path_of, typed
 from elsewhere.studies.models import StudyModel, kept_model, read_models
@@ -175,13 +176,36 @@ class Study:
         """Name of each further training, `MODEL~SEED`, to its model and training seed; empty without `seeds`."""
         return {f"{name}~{seed}": (name, seed) for seed in self.seeds[1:] for name in self.models}
 
+    @cached_property
+    def folds(self) -> dict[str, tuple[str, int]]:
+        """Name of each fold's training, `MODEL~foldN`, to its model and fold; empty without `[split] folds`."""
+        return {
+            fold_name(name, number): (name, number) for name in self.models for number in range(1, self.split.folds + 1)
+        }
+
+    @cached_property
+    def ensembles(self) -> dict[str, str]:
+        """Name of each mean over the folds' networks, `MODEL~folds`, to its model; empty without `[split] folds`."""
+        return {ensemble_name(name): name for name in self.models} if self.split.folds else {}
+
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """Names of all that is trained: the models, their further trainings, and those of the folds."""
+        return (*self.models, *self.repeats, *self.folds)
+
     def trained_on(self, name: str) -> tuple[str, ...]:
-        """Sites of a model or of a further training of it."""
-        return self.models[self.repeats[name][0] if name in self.repeats else name]
+        """Sites of a model, of a further training or a fold of it, or of its ensemble."""
+        of = {name: model for name, (model, _) in (self.repeats | self.folds).items()} | self.ensembles
+        return self.models[of.get(name, name)]
 
     def training_of(self, name: str) -> TrainingSettings:
-        """How a model, or a further training of it, is trained."""
-        return replace(self.training, seed=self.repeats[name][1]) if name in self.repeats else self.training
+        """How a model, or a further training of it, is trained. Each fold has a seed of its own."""
+        seed = self.training.seed
+        if name in self.repeats:
+            seed = self.repeats[name][1]
+        if name in self.folds:
+            seed += self.folds[name][1]
+        return replace(self.training, seed=seed)
 
     def site(self, name: str) -> Site:
         """The site of that name. Raises BadStudy where the study file has no such site, or none any more."""
@@ -195,6 +219,8 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        if not self.split.folds:
+            del content["split"]["folds"]
         if not self.finding:
             del content["finding"]
         if self.sequence is None:
@@ -359,8 +385,9 @@ def _site(path: Path, name: str, given: Any) -> Site:
     wanted = typed(path, f"sites.{name}.kind", str, given["kind"])
     if (kind := kind_of(wanted)) is None:
         raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
-    options = _options(kind)
-    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *options))
+    names = option_names(kind)
+    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *names))
+    options = _options(kind) if set(names) & set(given) else {}
     return Site(
         name=name,
         kind=kind,

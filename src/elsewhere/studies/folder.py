@@ -54,6 +54,16 @@ class Folder:
         return self.root / "seeds.parquet"
 
     @property
+    def out_of_fold(self) -> Path:
+        """One row per model and scan of its training sites, of a study with folds."""
+        return self.root / "out_of_fold.parquet"
+
+    @property
+    def cross_validation(self) -> Path:
+        """One row per model and training site, of a study with folds."""
+        return self.root / "cross_validation.parquet"
+
+    @property
     def learned(self) -> Path:
         """One row per model: whether it learned anything."""
         return self.root / "learned.parquet"

@@ -28,8 +28,8 @@ from elsewhere.pages.evaluation import headline
 from elsewhere.pages.history import FindingHistory, HistoryRow, render_history
 from elsewhere.records import read_columns, read_record, write_columns, write_record
 from elsewhere.scans.frozen_scans import Key, holds_frozen, labelled_scans, names_of
+from elsewhere.scans.score_columns import Scale
 from elsewhere.scans.score_table import ScoreTable
-from elsewhere.scans.score_values import Scale
 from elsewhere.statistics.evaluation import plain
 from elsewhere.statistics.monitoring import COURSE_SEVERITY, JUDGED, Course, Evaluated, Watched, follow
 from elsewhere.statistics.requirements import Measure, Requirements

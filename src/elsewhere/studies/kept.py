@@ -25,6 +25,8 @@ VERSIONS = {
     "predictions": 1,  # commands/predict.py, model/prediction.py
     "learned": 2,  # statistics/learned.py
     "scores": 1,  # commands/study.py, statistics/score.py
+    "ensemble": 1,  # studies/ensembles.py
+    "cross-validation": 1,  # studies/ensembles.py, statistics/cross_validated.py
     "answers": 1,  # studies/asking.py, model/runnable/
     "occlusion": 1,  # studies/looking.py, model/runnable/occlusion.py
     "product scores": 1,  # studies/products.py, statistics/score.py

@@ -162,7 +162,12 @@ def _models(folder: Folder, names: Sequence[str]) -> list[KnownModel]:
     chosen = list(dict.fromkeys(names)) or list(identity["models"])
     if not chosen:
         raise BadStudy(folder.root, "trained no network", "Give a study that trained one")
-    return [anonymous(trained_model(folder.root, name)) for name in chosen]
+    models = [trained_model(folder.root, name) for name in chosen]
+    for model in models:
+        if model.members > 1:
+            what = f"{model.name} is the mean of {model.members} networks, which a kit does not carry"
+            raise BadStudy(folder.root, what, f"Name {model.name.partition('~')[0]} itself")
+    return [anonymous(model) for model in models]
 
 
 def _kit_model(model: KnownModel) -> KitModel:

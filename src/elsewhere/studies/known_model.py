@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import TypeAdapter
 
 from elsewhere.errors import BadOption, BadStudy
-from elsewhere.model.network import Network, copy_checkpoint, load_checkpoint, read_checkpoint_record
+from elsewhere.model.network import MEMBERS, Network, copy_checkpoint, load_networks, read_checkpoint_record
 from elsewhere.model.prediction import PredictionSettings
 from elsewhere.model.sample import SampleSettings
 from elsewhere.model.selection import chosen_among
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Fact
-from elsewhere.scans.volume import Preparation
 from elsewhere.statistics.decision import OperatingPoint, Recalibration, Ties, choose_threshold, log_odds, recalibrate
 from elsewhere.statistics.estimate import KnownSite
 from elsewhere.statistics.learned import Learned, judge_learned
@@ -32,7 +32,7 @@ from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import PREDICTED, fitting_predictions, join_predictions
-from elsewhere.studies.records import ScanRow, read_identity, usable_rows
+from elsewhere.studies.records import ScanRow, read_identity, trained_models, usable_rows
 
 METADATA = ("units", "slice_spacing_mm", "source_slices", "padding_share", "black_share")
 """Metadata of the known scans that a new site is compared with; the network sees each of them in some way."""
@@ -184,13 +184,15 @@ class KnownModel:
         scores: of the validation and test scans of every site where it was tried.
         metadata: name of `METADATA` -> values of the known scans; the ends of their range are enough.
         learned_from: salted hashes of the voxels of its training and validation scans -> where they are from.
-        load: gives the network, in evaluation mode on the processor.
+        load: gives its networks, in evaluation mode on the processor: one, or those of an ensemble.
         save: writes its checkpoint to a path without suffix, with the keys of its record that are given.
         adjustment: for the place where it is used; None as it was trained.
         finding: what positive scans show; "" where the study did not say.
         salt: of the hashes of voxels; "" for the checkpoint's. An adapted model keeps that of the model it came from.
         adapted: how it came from another model; None where it did not.
         selected: the choice of its weights by its validation scans; None where that is not known.
+        members: number of its networks: above 1 for the ensemble of the folds of a cross-validation, whose scores at
+            home are each of the network that never saw the patient.
     """
 
     name: str
@@ -205,13 +207,14 @@ class KnownModel:
     scores: tuple[KnownScore, ...]
     metadata: Mapping[str, tuple[Fact, ...]]
     learned_from: Mapping[str, str]
-    load: Callable[[], Network] = field(repr=False)
+    load: Callable[[], Sequence[Network]] = field(repr=False)
     save: Callable[[Path, Sequence[str]], None] = field(repr=False)
     adjustment: Adjustment | None = None
     finding: str = ""
     salt: str = ""
     adapted: Adapted | None = None
     selected: Selected | None = None
+    members: int = 1
 
     @property
     def folder(self) -> Folder:
@@ -318,12 +321,16 @@ def trained_model(study: Path, name: str) -> KnownModel:
         if kinds[name] != "scores":
             what = f"did not train {name}: only `elsewhere verdict` runs it on other scans"
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
-    if name not in identity["models"]:
-        raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(identity['models'])}")
-    trained_on = tuple(identity["models"][name])
+    models = trained_models(folder)
+    if name not in models:
+        raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(models)}")
+    trained_on = models[name]
     record = read_checkpoint_record(folder.checkpoint(name))
     rows = usable_rows(folder)
-    learned_rows = [r for r in rows if r.site in trained_on and r.subset in {"train", "validation"}]
+    members = int(record.get(MEMBERS, 1))
+    learned_rows = [
+        r for r in rows if r.site in trained_on and (r.subset in {"train", "validation"} or (members > 1 and r.fold))
+    ]
     model = KnownModel(
         name=name,
         trained_on=trained_on,
@@ -337,10 +344,11 @@ def trained_model(study: Path, name: str) -> KnownModel:
         scores=tuple(_scores(folder, name, trained_on, rows, [site["name"] for site in settings["sites"]])),
         metadata={name: tuple(getattr(r, name) for r in rows) for name in METADATA},
         learned_from={},
-        load=lambda: load_checkpoint(folder.checkpoint(name))[0],
+        load=lambda: load_networks(folder.checkpoint(name))[0],
         save=partial(copy_checkpoint, folder.checkpoint(name)),
         finding=str(settings.get("finding", "")),
         selected=chosen_among(record),
+        members=members,
     )
     return replace(
         model,

@@ -15,8 +15,9 @@ from elsewhere.model.runnable import hash_of
 from elsewhere.model.runnable.occlusion import BLOCKS, occlusion_map
 from elsewhere.model.saliency import Saliency
 from elsewhere.scans.intake import ended
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.volume import Preparation, prepare
+from elsewhere.scans.volume import prepare
 from elsewhere.studies.asking import opened, read_given
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder

@@ -37,6 +37,8 @@ def _head(model: KnownModel) -> Iterator[str]:
     yield f"# {model.name}"
     yield f"\n**{DISCLAIMER}**\n"
     yield f"A 3D network that reads a chest CT and gives the probability of {model.finding or 'the positive class'}."
+    if model.members > 1:
+        yield f"It is the mean probability of {model.members} networks, each trained without one fold of the patients."
     yield f"Written by elsewhere {__version__}.\n"
     study = f"study {model.study}, protocol {model.protocol}, {model.origin} data"
     yield f"* Trained on: {', '.join(model.trained_on)} ({study})"
@@ -65,6 +67,8 @@ def _use(model: KnownModel) -> Iterator[str]:
 def _scores(model: KnownModel) -> Iterator[str]:
     yield "\n## How good it was\n"
     yield "Test scans without any adjustment; 95 % intervals, patients as the unit. Home: the training sites.\n"
+    if model.members > 1:
+        yield "At home each scan was scored by the one network that never saw its patient, not by the mean.\n"
     yield "| site | | scans | patients | positive | discrimination (AUC) | sensitivity | specificity |"
     yield "|---|---|---|---|---|---|---|---|"
     for site in dict.fromkeys(s.site for s in model.scores):

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from elsewhere import engine
 from elsewhere.errors import BadScan, BadSite
 from elsewhere.model.cuda import device_of
+from elsewhere.model.ensemble import mean_probability
 from elsewhere.model.network import Network
 from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.quality.examination import examine
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.store import Stored
-from elsewhere.scans.volume import Preparation
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.file import Site
@@ -83,15 +84,16 @@ def predict_site(
         BadSite: no scan can be used.
         BadCheckpoint: the model's weights are missing or damaged.
     """
-    network = model.load()
+    networks = model.load()
     fresh, bad = fresh_scans(model, site, found, store, workers, skip_known=skip_known)
     sample, prediction = model.settings.sample, model.settings.prediction
-    network.to(device_of(model.settings.accelerator))
+    for network in networks:
+        network.to(device_of(model.settings.accelerator))
     if prediction.fast and fresh:
-        error = measure_fast_error(network, *_case(*fresh[0]), sample)
+        error = max(measure_fast_error(network, *_case(*fresh[0]), sample) for network in networks)
         engine.say(f"Fast mode: logits change by {error:.1e}")
     rows = []
-    tasks = [(network, scan, kept, sample, prediction) for scan, kept in fresh]
+    tasks = [(networks, scan, kept, sample, prediction) for scan, kept in fresh]
     for index, result in engine.run(_probability, tasks, workers=1, describe="Predicting"):
         scan, kept = fresh[index]
         if isinstance(result, BadScan):
@@ -181,11 +183,12 @@ def stored_metadata(kept: Stored) -> dict[str, Fact]:
 
 
 def _probability(
-    network: Network, scan: Scan, kept: Stored, sample: SampleSettings, prediction: PredictionSettings
+    networks: Sequence[Network], scan: Scan, kept: Stored, sample: SampleSettings, prediction: PredictionSettings
 ) -> float | BadScan:
     case, read = _case(scan, kept)
     try:
-        return float(predict_scan(network, case, read, sample, prediction.stride, fast=prediction.fast).max())
+        found = [predict_scan(one, case, read, sample, prediction.stride, fast=prediction.fast) for one in networks]
+        return float(mean_probability([windows.max() for windows in found]))
     except BadScan as error:
         return error
 

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.sample import Case
+from elsewhere.studies.fold_names import fold_of
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.folds import as_seen_by
 from elsewhere.studies.records import usable_rows
 from elsewhere.table_format import TableFormat, column
 
@@ -197,7 +199,8 @@ def fitting_predictions(folder: Folder, model: str, site: str) -> Predictions:
     """
     path = folder.predictions(model, site)
     found = read_predictions(path)
-    known = _known_scans(folder, *_state(folder.scans)).get(site, {})
+    of = model if fold_of(model)[1] else ""
+    known = _known_scans(folder, of, *_state(folder.scans)).get(site, {})
     standings = zip(found.subsets.tolist(), found.labels.tolist(), found.patients.tolist(), strict=True)
     seen: dict[str, Standing] = dict(zip(found.scans.tolist(), standings, strict=True))
     for scan in [*known, *seen]:
@@ -236,10 +239,15 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4)
-def _known_scans(folder: Folder, changed: int, size: int) -> dict[str, dict[str, Standing]]:  # noqa: ARG001 - the key
-    """Site -> scan -> how it stands in the table, of the scans that are predicted."""
+def _known_scans(
+    folder: Folder,
+    fold: str,
+    changed: int,  # noqa: ARG001 - the key
+    size: int,  # noqa: ARG001 - the key
+) -> dict[str, dict[str, Standing]]:
+    """Site -> scan -> how it stands in the table for the network of a fold ("" any other), of those predicted."""
     sites: dict[str, dict[str, Standing]] = {}
-    for row in usable_rows(folder):
+    for row in as_seen_by(fold, usable_rows(folder)):
         if row.subset in PREDICTED:
             sites.setdefault(row.site, {})[row.scan] = (row.subset, row.label, row.patient)
     return sites

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
@@ -12,13 +13,14 @@ from elsewhere import engine
 from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.files import csv_text, write_whole
 from elsewhere.scans.quality.examination import examine
-from elsewhere.scans.scan import CLASSES, SUBSETS, Found, Scan, split, split_hash
+from elsewhere.scans.scan import CLASSES, SUBSETS, Fold, Found, Scan, draw_folds, split, split_hash
 from elsewhere.scans.sites import list_site
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
 from elsewhere.statistics.audit import audit
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder, forget
+from elsewhere.studies.folds import check_fold_subsets
 from elsewhere.studies.ingest import announce_store, take_in_all
 from elsewhere.studies.needs import study_needs, study_store
 from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audit
@@ -51,6 +53,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
     scans = [scan for site in found.values() for scan in site.scans]
     subsets = _subsets(study, scans)
     rows, bad = _take_in_all(study, folder, scans, subsets, workers)
+    rows = _in_folds(rows, _folds(study, scans))
     rows = _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
     labels = {(s.site, s.scan): s.label for s in scans}
     left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
@@ -64,6 +67,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
             findings = _audit(folder, rows, found, left_out)
             _print_audit(findings, bad)
             _check_leaks(study, findings)
+            _check_folds(study, rows, findings["duplicates"])
             check_trainings(study, folder, [r for r in rows if r.usable], whole=whole)
         except ElsewhereError as error:
             raise _refuse(error, folder, rows, bad, findings) from error
@@ -81,6 +85,18 @@ def _subsets(study: Study, scans: Sequence[Scan]) -> dict[tuple[str, str], str]:
     divided = [s for s in scans if s.label is not None and study.site(s.site).use == "split"]
     unlabelled = {(s.site, s.scan): "unlabelled" for s in scans if s.label is None}
     return subsets | split(divided, study.split) | unlabelled
+
+
+def _folds(study: Study, scans: Sequence[Scan]) -> dict[tuple[str, str], Fold]:
+    """Fold of every labelled scan of the training sites; nothing without a cross-validation."""
+    trained_on = {site for sites in study.models.values() for site in sites}
+    drawn = [s for s in scans if s.label is not None and s.site in trained_on] if study.split.folds else []
+    return draw_folds(drawn, study.split)
+
+
+def _in_folds(rows: Sequence[ScanRow], folds: Mapping[tuple[str, str], Fold]) -> list[ScanRow]:
+    drawn = [folds.get((row.site, row.scan), Fold(0, 0)) for row in rows]
+    return [replace(row, fold=one.number, chooses=one.chooses) for row, one in zip(rows, drawn, strict=True)]
 
 
 def _take_in_all(
@@ -174,6 +190,24 @@ def _check_leaks(study: Study, findings: Row) -> None:
             f"{numbered(len(findings['leaks']), 'leak')} between subsets, the first: {_leak(findings['leaks'][0])}",
             "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
         )
+
+
+def _check_folds(study: Study, rows: Sequence[ScanRow], duplicates: Sequence[Sequence[Mapping[str, str]]]) -> None:
+    """No volume may stand in two folds, under whatever patient, and each fold must have kept what its network needs."""
+    if not study.split.folds:
+        return
+    folds = {(row.site, row.scan): row.fold for row in rows}
+    for group in () if study.allow_leak else duplicates:
+        inside = [scan for scan in group if folds[scan["site"], scan["scan"]]]
+        for one, other in pairwise(inside):
+            if folds[one["site"], one["scan"]] != folds[other["site"], other["scan"]]:
+                what = f"scans {one['scan']} and {other['scan']} of {one['site']} and {other['site']} have equal voxels"
+                raise BadStudy(
+                    study.name,
+                    f"{what} and stand in two folds of the cross-validation",
+                    "Correct the site's data, or set `allow_leak = true` in the study file to go on",
+                )
+    check_fold_subsets(study, [row for row in rows if row.usable])
 
 
 def _write(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from elsewhere.adapting_rows import AdaptRow
 from elsewhere.errors import BadStudy
+from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -32,6 +33,7 @@ from elsewhere.rows import (
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.volume import Units
 from elsewhere.sequence_rows import SequenceRow
+from elsewhere.studies.fold_names import fold_name
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, content, key
 from elsewhere.table_format import RecordFormat, TableFormat, column
@@ -88,6 +90,8 @@ class ScanRow:
         facts: metadata of its tables and headers, and what was measured.
         subset: "train", "validation", "test" or "unlabelled".
         prepared_hash: of the stored voxels; "" in tables of early versions.
+        fold: the fold of a cross-validation that scores it, from 1; 0 where there is none (`scans.scan.Fold`).
+        chooses: the fold whose network's weights and threshold are chosen on it; 0 for none.
     """
 
     site: str
@@ -112,6 +116,8 @@ class ScanRow:
     notes: tuple[str, ...] = field(metadata=column(as_json=True))
     facts: Mapping[str, Fact] = field(metadata=column(as_json=True))
     subset: str
+    fold: int = field(default=0, kw_only=True)
+    chooses: int = field(default=0, kw_only=True)
 
     @property
     def usable(self) -> bool:
@@ -134,6 +140,8 @@ SCANS = TableFormat("scans", 1, ScanRow, "Run `elsewhere prepare` again: scans i
 SCORED_ANEW = "Run `elsewhere study` again: it scores them anew and keeps trainings and predictions"
 SCORES = TableFormat("scores", 1, ScoreRow, SCORED_ANEW)
 SEEDS = TableFormat("scores over trainings", 1, SeedRow, SCORED_ANEW)
+OUT_OF_FOLD = TableFormat("out-of-fold scores", 1, OutOfFoldRow, SCORED_ANEW)
+CROSS_VALIDATION = TableFormat("cross-validation", 1, CrossValidatedRow, SCORED_ANEW)
 LEARNED = TableFormat("learned", 1, LearnedRow, SCORED_ANEW)
 PAGE_ANEW = "Remove it and run `elsewhere report` again"
 STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not shifted again"
@@ -232,6 +240,13 @@ def read_identity(folder: Folder) -> dict[str, Any]:
     return IDENTITY.read(folder.study)
 
 
+def trained_models(folder: Folder) -> dict[str, tuple[str, ...]]:
+    """Name of each model that a study trained, ensembles of folds last -> its sites. Raises as `read_identity`."""
+    identity = read_identity(folder)
+    found = {**identity["models"], **identity.get("ensembles", {})}
+    return {name: tuple(sites) for name, sites in found.items()}
+
+
 def read_audit(folder: Folder) -> dict[str, Any]:
     """What audit.json says.
 
@@ -269,6 +284,13 @@ def scores_key(folder: Folder, models: Iterable[str], settings: Mapping[str, Any
         settings: of the study, as study.json has them.
     """
     return key("scores", *_scored_from(folder, models, settings))
+
+
+def cross_validation_key(folder: Folder, model: str, sites: Iterable[str], folds: int, ties: str) -> str:
+    """Key of a model's cross-validation: of its folds' predictions, and its own, at its training sites."""
+    names = [model, *(fold_name(model, number) for number in range(1, folds + 1))]
+    predictions = [folder.predictions(name, site) for name in names for site in sites]
+    return key("cross-validation", names, predictions, ties)
 
 
 def _scored_from(folder: Folder, models: Iterable[str], settings: Mapping[str, Any]) -> list[Any]:

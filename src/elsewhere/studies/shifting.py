@@ -28,10 +28,11 @@ from elsewhere.model.sample import Case, Read, SampleSettings
 from elsewhere.scans import store
 from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.shifts import SHIFTS_VERSION, Shift, apply_shift, obstacle, plan_shift
 from elsewhere.scans.sites import list_site, reader
-from elsewhere.scans.volume import Preparation, Volume, content_hash, prepare
+from elsewhere.scans.volume import Volume, content_hash, prepare
 from elsewhere.studies.asking import answer_of, given_of, model_to_run, opened
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder

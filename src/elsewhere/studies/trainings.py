@@ -15,6 +15,7 @@ from elsewhere.model.sample import hash_cases
 from elsewhere.scans.scan import split_hash
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.folds import as_seen_by
 from elsewhere.studies.prepared import cases, shelf_reader
 from elsewhere.studies.records import ScanRow
 
@@ -31,7 +32,7 @@ def check_device(plan: Study) -> None:
 
 def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanRow]) -> training.Job:
     """The training of the model `name` into its folder, from the usable scans of its sites."""
-    sites = study.trained_on(name)
+    sites, rows = study.trained_on(name), as_seen_by(name, rows)
     return training.Job(
         study.network,
         study.sample,
@@ -59,7 +60,7 @@ def check_trainings(study: Study, folder: Folder, rows: Collection[ScanRow], *, 
         BadStudy: names the training, and what has changed.
         BadCheckpoint: a training's state is damaged.
     """
-    for name in [*study.models, *study.repeats]:
+    for name in study.trainings:
         training.check_kept(training_job(study, folder, name, rows), whole=whole)
 
 

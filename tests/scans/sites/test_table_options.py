@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import reader
+from elsewhere.scans.sites import KINDS, option_names, reader
 from elsewhere.scans.volume import Volume
 from elsewhere.studies.file import load_study
 
@@ -30,3 +31,9 @@ def test_own_columns_labels_and_folders_in_front(tmp_path: Path, kind: str) -> N
     assert [(scan.patient, scan.label) for scan in found.scans] == [("P0", 0), ("P1", 1)]
     assert found.bad == ()
     assert "labels.csv: columns not used: room" in found.notes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_of_options_are_those_of_the_reader(kind: str) -> None:
+    options = [p.name for p in signature(reader(kind).find).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    assert option_names(kind) == tuple(options)

@@ -22,6 +22,7 @@ from elsewhere.commands.report.comparisons import comparisons
 from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.drop import losses
 from elsewhere.commands.report.examples import examples
+from elsewhere.commands.report.folds import ensembles, ensembles_elsewhere
 from elsewhere.commands.report.hardest import hardest
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.commands.report.products import product_tests, ran_models, unanswered
@@ -37,6 +38,7 @@ from elsewhere.scans.sites import kind_of
 from elsewhere.scans.tables import read_rows
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.auditing import warn_of_facts
+from elsewhere.studies.ensembles import read_cross_validation
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.models import PATHS
@@ -86,6 +88,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     for name, sites in identity["models"].items():
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
     models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
+    validated = read_cross_validation(folder)
     able = [model for model in models if not model.degenerate]
     returned = read_returns(folder)
     scores = [*scores, *(row for one in returned for row in one.scores)]
@@ -128,6 +131,9 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         stress=stress,
         trainings=read_seed_scores(folder, identity),
         learned=[_learned(name, found) for name, found in learned.items()],
+        cross_validation=validated,
+        ensembles=ensembles(folder, validated),
+        ensembles_elsewhere=list(ensembles_elsewhere(folder, cells)),
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),

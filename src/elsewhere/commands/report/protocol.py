@@ -39,7 +39,12 @@ DEPARTING = ("split", "preparation", "network", "sample", "training", "predictio
 NAMED = 5
 """Options that are named one by one beside the result; more are counted, and stand under Settings."""
 
-UNSAID = {("preparation", "size"), ("split", "seed"), ("training", "seed")}  # said elsewhere on the page
+UNSAID = {
+    ("preparation", "size"),
+    ("split", "seed"),
+    ("split", "folds"),
+    ("training", "seed"),
+}  # said elsewhere on the page
 
 
 def protocol_words(settings: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ from elsewhere.errors import BadScan
 from elsewhere.model.declared import CANONICAL_AXES, WAYS, Edges, InputSettings
 from elsewhere.model.runnable.protocol import GivenScan
 from elsewhere.model.sample import evaluation_windows
-from elsewhere.scans.volume import Preparation, Volume, lung_box, prepare
+from elsewhere.scans.preparation import Preparation
+from elsewhere.scans.volume import Volume, lung_box, prepare
 
 MOST_VOXELS = 1 << 31
 """Of a resampled scan: more than any CT has, and less than what fills a machine's memory."""

@@ -19,7 +19,8 @@ from elsewhere.model.prediction import extract_features, predict
 from elsewhere.model.runnable.protocol import Ability, GivenScan
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.scans.volume import Preparation, prepare
+from elsewhere.scans.preparation import Preparation
+from elsewhere.scans.volume import prepare
 
 SUFFIXES = (".json", ".safetensors")
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from elsewhere.errors import BadScan
 from elsewhere.model.saliency import Saliency
-from elsewhere.scans.volume import Preparation, Volume, to_hu
+from elsewhere.scans.preparation import Preparation
+from elsewhere.scans.volume import Volume, to_hu
 
 Ability = Literal["features", "gradients"]
 USUAL_WINDOW = (-1350.0, 150.0)

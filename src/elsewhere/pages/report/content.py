@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.audit_rows import RuleRow, TieRow
+from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -63,6 +64,7 @@ class Model:
         weights: checksum of the checkpoint, "" when not known.
         degenerate: why nothing may be concluded from its scores, a sentence each (`statistics.learned`); empty: none.
             Such a model is marked wherever it stands; means, drops, comparisons and lessons leave it out.
+        folds: number of networks whose mean it is, one of each fold of a cross-validation; 0 for one network.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Model:
     best_iteration: int | None = None
     weights: str = ""
     degenerate: tuple[str, ...] = ()
+    folds: int = 0
 
 
 @dataclass(frozen=True)
@@ -367,6 +370,10 @@ class Study:
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
             `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`statistics.over_sites.OverSites`).
         visits: what hospitals sent back whose scans did not leave them; they stand among `sites`, too.
+        cross_validation: of each model at each of its training sites, where the study has folds.
+        ensembles: the mean of each model's fold networks. They stand in the matrix and the tables of cells, and nowhere
+            where networks are counted, averaged or tested.
+        ensembles_elsewhere: each of them at each site that it never saw.
         ties: what a simulation tied to the label.
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
@@ -418,6 +425,9 @@ class Study:
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
     visits: Sequence[VisitRow] = ()
+    cross_validation: Sequence[CrossValidatedRow] = ()
+    ensembles: Sequence[Model] = ()
+    ensembles_elsewhere: Sequence[EnsembleRow] = ()
     ties: Sequence[TieRow] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
@@ -441,6 +451,11 @@ class Study:
     def able(self) -> Sequence[Model]:
         """The models that learned something: those that means, drops, comparisons and lessons speak of."""
         return [model for model in self.models if not model.degenerate]
+
+    @property
+    def scored(self) -> Sequence[Model]:
+        """All that has cells: the networks, then the ensembles."""
+        return [*self.models, *self.ensembles]
 
     @property
     def at_hand(self) -> Sequence[Site]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from elsewhere.pages.report.content import Model, Record, Study
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.pages.report.words import estimate, figure, spaced
+from elsewhere.pages.report.words import estimate, figure, shown_name, spaced
 from elsewhere.statistics.permutation import p_value
 from elsewhere.statistics.selected import PERMUTATIONS
 
@@ -19,12 +19,12 @@ FLOOR = 1 / (1 + PERMUTATIONS)
 
 def marked_name(model: Model) -> str:
     """A model's name as it stands at the head of a row: "A + B", or "A + B (did not learn)"."""
-    return spaced(model.name) + (f" ({MARK})" if model.degenerate else "")
+    return shown_name(model) + (f" ({MARK})" if model.degenerate else "")
 
 
 def marked_names(study: Study) -> Callable[[Any, Record], str]:
     """What a column of model names shows: each name with its mark."""
-    known = {model.name: marked_name(model) for model in study.models}
+    known = {model.name: marked_name(model) for model in study.scored}
     return lambda value, _: known.get(str(value), spaced(str(value)))
 
 

@@ -46,7 +46,7 @@ def matrix_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
             marked_name(m),
             [_entry(study, m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites],
         )
-        for m in study.models
+        for m in study.scored
     ]
 
 

@@ -82,11 +82,11 @@ def matrix(study: Study, name: str) -> Canvas:
     cells = index(study.scores)
     rows = [
         [_matrix_cell(m, s.name, cell(cells, m.name, s.name, first=study.reading)) for s in study.sites]
-        for m in study.models
+        for m in study.scored
     ]
-    alt = f"Cross-site matrix of study {study.name}: AUC of {numbered(len(study.models), 'model')} (rows) at "
+    alt = f"Cross-site matrix of study {study.name}: AUC of {numbered(len(study.scored), 'model')} (rows) at "
     alt += f"{numbered(len(study.sites), 'site')} (columns); the table of all cells holds the same numbers."
-    names = [marked_name(model) for model in study.models]
+    names = [marked_name(model) for model in study.scored]
     return auc_matrix(name, alt, names, [site.name for site in study.sites], rows)
 
 

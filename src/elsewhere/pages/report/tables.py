@@ -150,7 +150,7 @@ def cell_table(study: Study, name: str) -> Table:
     """Every model at every site: the AUC three ways, with its spreads kept apart."""
     cells = index(study.scores)
     rows = []
-    for model in study.models:
+    for model in study.scored:
         for site in study.sites:
             row = cell(cells, model.name, site.name)
             ranking = {
@@ -184,7 +184,7 @@ def cell_table(study: Study, name: str) -> Table:
 
 def decision_table(study: Study, name: str) -> Table:
     """Every model at every site under both threshold readings."""
-    wanted = [(m, s, r) for m in study.models for s in study.sites for r in ("model", "site")]
+    wanted = [(m, s, r) for m in study.scored for s in study.sites for r in ("model", "site")]
     cells = index(study.scores)
     rows = []
     for model, site, reading in wanted:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from elsewhere.audit_rows import RuleRow
-from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.content import Model, Record, Report, Study
 from elsewhere.pages.report.records import KINS, kin_of, number, one_class
 from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.confounding import MEASURED
@@ -82,6 +82,12 @@ def spaced(model: str) -> str:
     return " + ".join(part.strip() for part in model.split("+"))
 
 
+def shown_name(model: Model) -> str:
+    """A model's name as it is printed: "A + B", or "A + B, mean of 5 folds"."""
+    name = spaced(model.name.partition("~")[0] if model.folds else model.name)
+    return f"{name}, mean of {model.folds} folds" if model.folds else name
+
+
 def one_class_words(row: ScoreRow | ProductScoreRow) -> tuple[str, str, str]:
     """What a one-class cell says instead of an AUC: ("positives only", "no AUC", "sensitivity 0.53 (0.36–0.69)")."""
     kind = one_class(row)
@@ -123,10 +129,12 @@ def rules_words(rules: Sequence[RuleRow]) -> str:
 
 def details(study: Study, model: str, site: str, row: ScoreRow | None) -> str:
     """Everything about one cell in sentences, for pointer, keyboard, finger and screen reader."""
-    trained = next(m for m in study.models if m.name == model)
-    head = f"{spaced(model)} tested at {site} ({KINS[kin_of(trained, site)]}): "
+    trained = next(m for m in study.scored if m.name == model)
+    head = f"{shown_name(trained)} tested at {site} ({KINS[kin_of(trained, site)]}): "
     if row is None:
         return head + NOT_MEASURED + "."
+    if trained.folds and site in trained.trained_on:
+        head += "not the mean here: each scan was scored by the one network that never saw its patient. "
     scans = (
         f"{_numbered(row.scans, 'scan')} of {_numbered(row.patients, 'patient')}, "
         f"{figure(row.positives, 0)} positive and {figure(row.negatives, 0)} negative. "

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from elsewhere.scans.scan import Found, Scan
-from elsewhere.scans.volume import Volume
+
+if TYPE_CHECKING:  # numpy takes longer than a study file to check
+    from elsewhere.scans.volume import Volume
 
 KINDS = {
     "dicom": "DICOM series of any hospital, with a labels table",
@@ -50,6 +54,26 @@ def reader(kind: str) -> Reader:
     if kind not in KINDS:
         raise KeyError(kind)
     return cast(Reader, import_module(f"{__name__}.{kind}"))
+
+
+def option_names(kind: str) -> tuple[str, ...]:
+    """Keyword-only options of a kind's `find`, from its source: importing what reads DICOM takes most of a second.
+
+    Raises:
+        KeyError: a kind that KINDS does not list.
+
+    >>> option_names("dicom")
+    ('columns', 'positive', 'negative')
+    """
+    kind = ALIASES.get(kind, kind)
+    if kind not in KINDS:
+        raise KeyError(kind)
+    source = Path(__file__).with_name(f"{kind}.py")
+    if not source.is_file():  # installed without sources
+        find = signature(reader(kind).find)
+        return tuple(p.name for p in find.parameters.values() if p.kind is Parameter.KEYWORD_ONLY)
+    functions = (one for one in ast.parse(source.read_bytes()).body if isinstance(one, ast.FunctionDef))
+    return tuple(option.arg for one in functions if one.name == "find" for option in one.args.kwonlyargs)
 
 
 MOST_FILES = 50_000
