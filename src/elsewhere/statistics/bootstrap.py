@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from elsewhere.statistics.columns import Floats, Ints, check_both_classes, check_groups, check_labels, check_scores
+from elsewhere.statistics.delong import placements
 
 LARGEST_TABLE = 4_000_000
-"""Comparisons (positive × negative scans), or scans × resamples, held at once; more are taken in blocks."""
+"""Scans × resamples held at once; more are taken in blocks."""
 
 
 def patient_strata(labels: Ints, groups: Ints) -> Ints:
@@ -44,20 +45,6 @@ def draw_patients(labels: Ints, groups: Ints, resamples: int, seed: int, *, with
             drawn = np.bincount(flat.ravel(), minlength=rows * members.size).reshape(rows, -1)
             counts[start : start + rows, members] = drawn
     return counts
-
-
-def won_comparisons(labels: Ints, groups: Ints, scores: Floats) -> Floats:
-    """Comparisons that positives of patient a win against negatives of patient b (patients, patients); ties half."""
-    order = np.argsort(groups, kind="stable")
-    truth, owner, values = labels[order], groups[order], scores[order]
-    high, low = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
-    table = np.zeros((int(groups.max()) + 1,) * 2)
-    rows, starts = np.unique(owner[low], return_index=True)
-    for block in np.array_split(high, max(1, -(-high.size * low.size // LARGEST_TABLE))):
-        a, b = values[block][:, None], values[low][None, :]
-        won = np.add.reduceat(0.5 * (a > b) + 0.5 * (a >= b), starts, axis=1)
-        np.add.at(table, (owner[block][:, None], rows[None, :]), won)
-    return table
 
 
 def resampled_aucs(
@@ -106,9 +93,17 @@ def _won(labels: Ints, groups: Ints, scores: Floats, counts: Floats) -> Floats:
 
 
 def auc_without_each_patient(labels: Ints, groups: Ints, scores: Floats) -> Floats:
-    """AUC with one patient left out at a time (patients,); NaN where a class would be empty."""
-    table = won_comparisons(labels, groups, scores)
+    """AUC with one patient left out at a time (patients,); NaN where a class would be empty.
+
+    All comparisons that positives win, less those of the patient's own scans on either side, which counts what he wins
+    against himself twice. Memory grows with the scans.
+    """
     positives, negatives = (np.bincount(groups, labels == c) for c in (1, 0))
-    won = table.sum() - table.sum(axis=0) - table.sum(axis=1) + np.diag(table)
+    wins = placements(labels, scores[None])[0] * np.where(labels == 1, negatives.sum(), positives.sum())
+    won = wins[labels == 1].sum() - np.bincount(groups, wins)
+    for patient in np.flatnonzero((positives > 0) & (negatives > 0)):
+        own = groups == patient
+        a, b = (scores[own & (labels == c)] for c in (1, 0))
+        won[patient] += (0.5 * (a[:, None] > b) + 0.5 * (a[:, None] >= b)).sum()
     left = (positives.sum() - positives) * (negatives.sum() - negatives)
     return np.divide(won, left, out=np.full(won.shape, np.nan), where=left > 0)

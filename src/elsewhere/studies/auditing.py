@@ -47,7 +47,8 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     wanted, named = key("audit", permutations, inputs), [vars(row) for row in rows]
     if findings.get("audited") != wanted:
         findings["confounding"] = [vars(rule) for rule in confounding(rows, workers, permutations)]
-        findings["forensics"] = find_oddities(named)
+        for _, odd in engine.run(find_oddities, [(named,)], workers=1, describe="Comparing scans", ticks=True):
+            findings["forensics"] = odd
         findings["looks"] = summarise(named)
         findings["audited"] = wanted
     said = [*warn_of_facts(_rules_of(findings)), *warn_of_oddities(findings["forensics"], named)]

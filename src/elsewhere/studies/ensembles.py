@@ -69,7 +69,8 @@ def _write_checkpoint(study: Study, folder: Folder, name: str, rows: Collection[
         if read_checkpoint_record(stem).get("member_weights") == weights and checkpoint_is_whole(stem):
             return
     networks = [load_checkpoint(folder.checkpoint(member))[0] for member in members]
-    record = checkpoint_record(study, name, rows) | {"sample": asdict(study.sample), "member_weights": weights}
+    whole = checkpoint_record(study, name, study.trained_on(name), rows)
+    record = whole | {"sample": asdict(study.sample), "member_weights": weights}
     save_ensemble(stem, networks, record)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -30,13 +30,14 @@ WINDOW_ERROR, FEWEST_WINDOWS = 200, 5
 """HU, of the median over a site's scans (one errs by up to 220: docs, forensics tables); and at least so many scans."""
 
 
-def find_oddities(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def find_oddities(rows: Sequence[Row], tick: Callable[[float, str], None] = lambda *_: None) -> list[dict[str, Any]]:
     """Everything odd about a study's scans, suspected leaks first.
 
     Args:
         rows: one mapping per scan with `site`, `patient`, `scan`, `label`, `subset`, `content_hash` (of the voxels as
             read), `prepared_hash` (as prepared), `minimum`, `maximum`, `units`, `facts` (a mapping), and `forensics`,
             what `examine` gave.
+        tick: called now and then with the share of the pairs that are compared, and no text.
 
     Returns:
         flat records: `finding` ("copy", "same anatomy", "near-duplicate", "slice order", "reversed", "encoding",
@@ -45,13 +46,13 @@ def find_oddities(rows: Sequence[Row]) -> list[dict[str, Any]]:
         in words.
     """
     pairs = sorted(
-        _pairs(rows),
+        _pairs(rows, tick),
         key=lambda r: (not r["suspected_leak"], r["site"] == r["other_site"] and r["patient"] == r["other_patient"]),
     )
     return [*pairs, *(oddity for row in rows for oddity in _oddities(row))]
 
 
-def _pairs(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _pairs(rows: Sequence[Row], tick: Callable[[float, str], None]) -> Iterator[dict[str, Any]]:
     """Copies by their voxels, whatever they show; then what looks alike.
 
     Of copies, and of single pictures that look alike, not every pair is told: in a collection of neighbouring slices
@@ -63,7 +64,11 @@ def _pairs(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         yield _pair(rows[first], rows[second], None)
     together = _groups_of(copies)
     fingerprints = [Fingerprint.from_text(row["forensics"]["fingerprint"]) for row in rows]
-    matches = [m for m in find_matches(fingerprints) if together.get(m.first, -1) != together.get(m.second)]
+    matches = [
+        m
+        for m in find_matches(fingerprints, tick=lambda share: tick(share, ""))
+        if together.get(m.first, -1) != together.get(m.second)
+    ]
     nearest: dict[tuple[int, bool], Match] = {}
     for match in sorted(matches, key=lambda m: -m.shape):
         if match.single:

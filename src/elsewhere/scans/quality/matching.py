@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.scans.quality.fingerprint import FEWEST_SLICES, FLIPS, SHAPE_GRID, Fingerprint
-from elsewhere.scans.quality.orientation import coarse
+from elsewhere.scans.quality.orientation import COARSE, coarse
 
 Floats = NDArray[np.float32]
 
@@ -64,20 +64,32 @@ class Match:
         return ", ".join(name for name, way in zip(names, self.flip, strict=True) if way < 0)
 
 
-def find_matches(fingerprints: Sequence[Fingerprint], settings: MatchSettings = MatchSettings()) -> list[Match]:
+def find_matches(
+    fingerprints: Sequence[Fingerprint],
+    settings: MatchSettings = MatchSettings(),
+    tick: Callable[[float], None] = lambda _: None,
+) -> list[Match]:
     """All pairs of scans of one anatomy, whatever their window, kernel, slice distance or flips.
 
     Scans of three slices or more are compared as bodies, scans of fewer picture by picture: two pictures match where
-    they are copies (another window, format, matrix, mirrored) or neighbouring slices of one body.
+    they are copies (another window, format, matrix, mirrored) or neighbouring slices of one body. Every pair is looked
+    at, so none is missed for an index's sake; memory grows with the scans (docs, performance).
+
+    Args:
+        fingerprints: of the scans.
+        settings: when two are of one anatomy.
+        tick: called now and then with the share of the bodies' pairs that are compared.
     """
-    return [*_match_bodies(fingerprints, settings), *_match_pictures(fingerprints, settings)]
+    return [*_match_bodies(fingerprints, settings, tick), *_match_pictures(fingerprints, settings)]
 
 
-def _match_bodies(fingerprints: Sequence[Fingerprint], settings: MatchSettings) -> list[Match]:
-    shapes = _units(np.stack([f.shape for f in fingerprints])) if fingerprints else np.zeros((0, 1), np.float32)
+def _match_bodies(
+    fingerprints: Sequence[Fingerprint], settings: MatchSettings, tick: Callable[[float], None]
+) -> list[Match]:
     found = []
-    for i, j, flip in _candidates(fingerprints, settings.coarse):
-        shape = float(shapes[i] @ _turn(shapes[j], flip))
+    for i, j, flip in _candidates(fingerprints, settings.coarse, tick):
+        first, second = (_units(fingerprints[k].shape[None])[0] for k in (i, j))
+        shape = float(first @ _turn(second, flip))
         if shape < settings.shape:
             continue
         slices = agree_in_slices(fingerprints[i], fingerprints[j], flip, settings.shift)
@@ -132,17 +144,27 @@ def agree_in_slices(first: Fingerprint, second: Fingerprint, flip: tuple[int, ..
     return round(float(np.median(np.where(far, -1, agreement).max(axis=1))), 4)
 
 
-def _candidates(fingerprints: Sequence[Fingerprint], limit: float) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Pairs whose coarse shapes agree, with the flip that makes them agree best."""
-    shapes = [coarse(f.shape) for f in fingerprints]
-    own = np.array([s.ravel() for s in shapes], np.float32)
-    turned = [np.array([s[:: f[0], :: f[1], :: f[2]].ravel() for s in shapes], np.float32) for f in FLIPS]
-    for start in range(0, len(own), BLOCK):
-        rows = own[start : start + BLOCK]
-        agreement = np.stack([rows @ other[start:].T for other in turned])
-        for i, j in np.argwhere(agreement.max(axis=0) >= limit):
-            if i < j:
-                yield start + int(i), start + int(j), FLIPS[int(agreement[:, i, j].argmax())]
+def _candidates(
+    fingerprints: Sequence[Fingerprint], limit: float, tick: Callable[[float], None]
+) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Pairs whose coarse shapes agree, with the flip that makes them agree best.
+
+    A flip undoes itself: the one of the second scan that agrees with the first is also that of the first. So a block's
+    scans are turned, and no turned copy of all scans is held.
+    """
+    shapes = np.array([coarse(f.shape) for f in fingerprints], np.float32)
+    count = len(shapes)
+    own = shapes.reshape(count, int(np.prod(COARSE)))
+    for start in range(0, count, BLOCK):
+        block = shapes[start : start + BLOCK]
+        turned = [block[:, :: f[0], :: f[1], :: f[2]].reshape(len(block), -1) for f in FLIPS]
+        for other in range(start, count, BLOCK):
+            rest = own[other : other + BLOCK].T
+            agreement = np.stack([rows @ rest for rows in turned])
+            for i, j in np.argwhere(agreement.max(axis=0) >= limit):
+                if start + i < other + j:
+                    yield start + int(i), other + int(j), FLIPS[int(agreement[:, i, j].argmax())]
+        tick(1 - (1 - min(start + BLOCK, count) / count) ** 2)
 
 
 def _units(pictures: NDArray[np.int8]) -> Floats:
