@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -29,8 +29,7 @@ def render(result: SequenceResult, ways: Mapping[str, str]) -> str:
         ways: name of each way -> what it does, in words.
     """
     orders = list(dict.fromkeys(one.order for one in result.outcomes))
-    filters: dict[str, Callable[..., str]] = {"said": _said, "moved": _moved, "count_of": numbered}
-    return template("sequence.html.j2", filters).render(
+    return template("sequence.html.j2", {"count_of": numbered}).render(
         result=result,
         orders=[(order, outcomes_of(result, order), _matrices(result, order)) for order in orders],
         pictures={order: _picture(result, order, place) for place, order in enumerate(orders)},
