@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,9 +133,9 @@ def _within(truth: Ints, groups: Ints, values: Floats, folds: list[np.ndarray], 
     variance = float(free[0] * (sums[0] ** 2).sum() + free[1] * (sums[1] ** 2).sum() + 2 * both * (sums[0] @ sums[1]))
     worth = [(_worth(groups[own & (truth == 1)]), _worth(groups[own & (truth == 0)])) for own in folds]
 
-    alike: Counter[Scans] = Counter()  # most folds have as many scans as another
+    alike: dict[Scans, float] = {}  # most folds have as many scans as another
     for weight, one in zip(weights, worth, strict=True):
-        alike[one] += weight**2
+        alike[one] = alike.get(one, 0.0) + weight**2
 
     def supposed(value: float) -> float:
         return float(sum(share * binormal_variance(value, one) for one, share in alike.items()))
