@@ -93,7 +93,7 @@ def test_it_is_the_model_again(finished_study: Path, exported: Path) -> None:
     assert (kept.settings, kept.home_point, kept.learned) == (known.settings, known.home_point, known.learned)
     assert set(kept.learned_from) == set(known.learned_from)
     ours, _ = load_checkpoint(Folder(finished_study).checkpoint("UTSW"))
-    assert all((a == b).all() for a, b in zip(kept.load().parameters(), ours.parameters(), strict=True))
+    assert all((a == b).all() for a, b in zip(kept.load()[0].parameters(), ours.parameters(), strict=True))
     again = exported.with_name("again.zip")
     write_model(again, kept)
     assert again.read_bytes() == exported.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,15 @@ from conftest import TINY_SITES, TINY_STUDY
 from elsewhere import cli
 from elsewhere.commands.export import export
 from elsewhere.commands.predict import predict
+from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
 from elsewhere.commands.study import cluster_commands, run_study, study
 from elsewhere.commands.train import train
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.model.network import load_checkpoint, load_networks, read_checkpoint_record
+from elsewhere.scans.scan import Scan, SplitSettings, draw_folds, split
+from elsewhere.scans.sites import reader
+from elsewhere.scans.volume import Volume
 from elsewhere.studies.exported import read_model
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
@@ -179,3 +184,39 @@ def test_a_study_without_folds_keeps_none_of_an_earlier_one(made: Folder, file: 
     run_study(plain, made, workers=1)
     assert not made.cross_validation.exists()
     assert "Cross-validation by patient" not in report([made.root]).read_text(encoding="utf-8")
+
+
+def write_twins(root: Path, twins: tuple[str, str]) -> None:
+    """Ten patients of each class, each a file of noise; the twins have the same."""
+    (root / "a").mkdir(parents=True)
+    lines = ["patient_id,path,label"]
+    for i in range(20):
+        name = twins[0] if f"P{i}" == twins[1] else f"P{i}"
+        voxels = np.random.default_rng(int(name[1:])).integers(-1000, 300, (4, 16, 16)).astype(np.int16)
+        scan = Scan("A", f"P{i}", f"P{i}", i % 2)
+        reader("volumes").write(root / "a", scan, Volume(voxels, "HU", (8.0, 0.7, 0.7), 0))
+        lines.append(f"P{i},P{i}.nii.gz,{'positive' if i % 2 else 'negative'}")
+    (root / "a" / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("apart", "allowed"), [(True, False), (True, True), (False, False)])
+def test_a_volume_in_two_folds_is_refused(tmp_path: Path, *, apart: bool, allowed: bool) -> None:
+    scans = [Scan("A", f"P{i}", f"P{i}", i % 2) for i in range(20)]
+    subsets, folds = split(scans, SplitSettings()), draw_folds(scans, SplitSettings(folds=3))
+    trained = [scan.patient for scan in scans if subsets["A", scan.scan] == "train"]
+    twins = next(
+        (one, other)
+        for one, other in combinations(trained, 2)
+        if (folds["A", one].number != folds["A", other].number) == apart
+    )
+    write_twins(tmp_path, twins)
+    file = tmp_path / "s.toml"
+    head = 'protocol = "paper"\n' + ("allow_leak = true\n" if allowed else "")
+    network = TINY_STUDY[TINY_STUDY.index("[network]") : TINY_STUDY.index("[training]")]
+    file.write_text(f'{head}{network}[split]\nfolds = 3\n[sites.A]\nkind = "volumes"\nroot = "a"\n')
+    if apart and not allowed:
+        with pytest.raises(BadStudy, match=r"have equal voxels and stand in two folds"):
+            prepare(file, tmp_path / "out", workers=1)
+    else:
+        prepare(file, tmp_path / "out", workers=1)
+        assert {row.fold for row in usable_rows(Folder(tmp_path / "out"))} == {1, 2, 3}

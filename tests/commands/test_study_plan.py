@@ -24,6 +24,17 @@ def test_the_plan_runs_nothing(tiny_study: Path, tmp_path: Path, capfd: pytest.C
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_how_to_follow_the_trainings_is_said_where_there_is_something_to_see(
+    tiny_study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], *, written: bool
+) -> None:
+    file = tmp_path / "followed.toml"
+    file.write_text(tiny_study.read_text().replace("tensorboard = false", f"tensorboard = {str(written).lower()}"))
+    result = CliRunner().invoke(cli.app, ["study", str(file), str(tmp_path / "run"), "--plan"])
+    words = "".join((result.output + capfd.readouterr().err).split())
+    assert (f"tensorboard--logdir{tmp_path / 'run' / 'models'}" in words) == written
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
 def test_a_card_that_is_not_there(tmp_path: Path) -> None:
     text = '[sites.A]\nkind = "volumes"\nroot = "a"\n[training]\naccelerator = "{}"\n'

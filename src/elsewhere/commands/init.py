@@ -22,6 +22,7 @@ from elsewhere.scans.labels import LabelRow, tables_in, write_labels
 from elsewhere.scans.own_table import Ask, OwnRole, describe_labels, read_own_table
 from elsewhere.scans.scan import CLASSES, SplitSettings, split_counts
 from elsewhere.scans.sites import KINDS, kind_of
+from elsewhere.studies.expected import expected_words
 from elsewhere.studies.file import load_study
 from elsewhere.studies.keys import VARIABLE
 from elsewhere.wording import numbered, verb
@@ -232,6 +233,9 @@ def _print_site(site: OwnSite, *, trained: bool) -> None:
     for label, name in CLASSES.items():
         train, validation, test = split_counts(patients[label], SplitSettings())
         engine.say(f"  {name}: {train} patients train, {validation} validate, {test} test")
+    tested = [split_counts(patients[label], SplitSettings())[2] for label in (1, 0)]
+    if words := expected_words((tested[0], tested[1]), (patients[1], patients[0]), 0):
+        engine.say(f"  so tested, {words}")
 
 
 # The study file ----------------------------------------------------------------------------------------------------

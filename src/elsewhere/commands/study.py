@@ -77,6 +77,8 @@ def study(
         engine.say(
             f'{_pace(plan)}; `[network] preset = "small"` takes minutes and shows the whole path', "No GPU found:"
         )
+    if _untrained(plan, folder):
+        _say_how_to_follow(plan, folder)
     with engine.profiled(profile):
         run_study(study, folder, workers)
         with stage("page"):
@@ -102,7 +104,14 @@ def print_plan(plan: Study, folder: Folder) -> None:
         engine.say(f"{words}{numbered(len(plan.folds), 'network')} of those to train", "Cross-validation:")
     if untrained:
         engine.say(_pace(plan), "Time:")
+        _say_how_to_follow(plan, folder)
     engine.say("reading, predicting and the page take their own time, which is not estimated. Nothing was run")
+
+
+def _say_how_to_follow(plan: Study, folder: Folder) -> None:
+    """The command that shows the curves of the trainings while they run, where they are written for it."""
+    if plan.training.tensorboard:
+        engine.say(shlex.join(["tensorboard", "--logdir", str(folder.root / "models")]), "To follow the trainings:")
 
 
 def _untrained(plan: Study, folder: Folder) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from elsewhere.statistics.columns import Floats
-from elsewhere.statistics.intervals import LEVEL, z_value
+from elsewhere.statistics.intervals import LEVEL, binormal_variance, score_ends, z_value
 
 MOST = 10_000_000
 """A plan for more scans than this is no plan."""
@@ -160,6 +160,22 @@ def auc_error(auc: float, prevalence: float, scans: float) -> float:
     half = scans / 2 - 1
     inside = 1 + half * (1 - auc) / (2 - auc) + half * auc / (1 + auc)
     return float(np.sqrt(auc * (1 - auc) * inside / (scans**2 * prevalence * (1 - prevalence))))
+
+
+def expected_auc_ends(auc: float, positives: int, negatives: int, factor: float = 1.0) -> tuple[float, float]:
+    """Ends of the 95 % interval that an AUC will have (`intervals.score_ends`), one scan a patient.
+
+    Args:
+        auc: that will be seen, below 1.
+        positives: patients.
+        negatives: patients.
+        factor: of the variance, as `cross_validated.DEPENDENCE`.
+
+    >>> tuple(round(end, 2) for end in expected_auc_ends(0.85, 20, 48))
+    (0.72, 0.92)
+    """
+    scans = (float(positives), float(negatives))
+    return score_ends(auc, binormal_variance(auc, scans), scans, z_value(LEVEL) * factor**0.5)
 
 
 def scans_for_auc(auc: float, prevalence: float, width: float) -> int:

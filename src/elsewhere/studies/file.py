@@ -282,6 +282,7 @@ def _kept_study(folder: Path) -> Study:
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
     _known(path, "", content, TOP_KEYS)
+    _check_names(path, content)
     protocol = typed(path, "protocol", str, content.get("protocol", "harmonised"))
     if protocol not in PROTOCOLS:
         raise BadStudy(path, f"key `protocol` is {protocol!r}", f"Use one of {', '.join(PROTOCOLS)}")
@@ -318,6 +319,26 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     )
 
 
+def _check_names(path: Path, content: Mapping[str, object]) -> None:
+    """Meet a mistyped key before any value is checked: what checks types takes its time to get ready."""
+    for name in SECTIONS:
+        if isinstance(given := content.get(name), dict):
+            _known(path, f"{name}.", given, _section_keys(name))
+    sites = content.get("sites")
+    for name, given in sites.items() if isinstance(sites, dict) else ():
+        if isinstance(given, dict) and "root" in given and (kind := kind_of(str(given.get("kind")))):
+            _known(path, f"sites.{name}.", given, _site_keys(kind))
+
+
+def _section_keys(name: str) -> list[str]:
+    known = [f.name for f in fields(SECTIONS[name]) if (name, f.name) != ("preparation", "size")]
+    return [*known, "preset"] if name == "network" else known
+
+
+def _site_keys(kind: str) -> tuple[str, ...]:
+    return ("kind", "root", "labels", "country", "use", *option_names(kind))
+
+
 def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
     seeds: tuple[int, ...] = typed(path, "seeds", tuple[int, ...], content.get("seeds", ()))
     if "seeds" in content and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
@@ -351,8 +372,7 @@ def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, s
     kind, given = SECTIONS[name], content.get(name, {})
     if not isinstance(given, dict):
         raise BadStudy(path, f"key `{name}` is {given!r}", f"Write it as a table, [{name}]")
-    known = [f.name for f in fields(kind) if (name, f.name) != ("preparation", "size")]
-    _known(path, f"{name}.", given, [*known, "preset"] if name == "network" else known)
+    _known(path, f"{name}.", given, _section_keys(name))
     if name == "network":
         if "preset" in given and given["preset"] not in NETWORKS:
             what = f"key `network.preset` is {given['preset']!r}"
@@ -385,9 +405,8 @@ def _site(path: Path, name: str, given: Any) -> Site:
     wanted = typed(path, f"sites.{name}.kind", str, given["kind"])
     if (kind := kind_of(wanted)) is None:
         raise BadStudy(path, f"key `sites.{name}.kind` is {wanted!r}", f"Use one of {', '.join(KINDS)}")
-    names = option_names(kind)
-    _known(path, f"sites.{name}.", given, ("kind", "root", "labels", "country", "use", *names))
-    options = _options(kind) if set(names) & set(given) else {}
+    _known(path, f"sites.{name}.", given, _site_keys(kind))
+    options = _options(kind) if set(option_names(kind)) & set(given) else {}
     return Site(
         name=name,
         kind=kind,

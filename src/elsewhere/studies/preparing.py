@@ -18,6 +18,7 @@ from elsewhere.scans.sites import list_site
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
 from elsewhere.statistics.audit import audit
+from elsewhere.studies.expected import expected_words
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder, forget
 from elsewhere.studies.folds import check_fold_subsets
@@ -66,6 +67,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
             _check_subsets(study, rows)
             findings = _audit(folder, rows, found, left_out)
             _print_audit(findings, bad)
+            _print_expected(study, rows)
             _check_leaks(study, findings)
             _check_folds(study, rows, findings["duplicates"])
             check_trainings(study, folder, [r for r in rows if r.usable], whole=whole)
@@ -265,6 +267,19 @@ def _facts_table(facts: Sequence[Row]) -> Table:
         shown = ("–" if fact[name] is None else str(fact[name]) for name in names)
         table.add_row(fact["site"], CLASSES.get(fact["label"], "unlabelled"), *shown)
     return table
+
+
+def _print_expected(study: Study, rows: Sequence[ScanRow]) -> None:
+    """How sure an AUC on the test patients of each training site will be."""
+    for site in dict.fromkeys(name for sites in study.models.values() for name in sites):
+        own = [row for row in rows if row.site == site and row.usable]
+        test, whole = (
+            tuple(len({r.patient for r in own if r.label == label and r.subset in subsets}) for label in (1, 0))
+            for subsets in (("test",), SUBSETS)
+        )
+        if words := expected_words((test[0], test[1]), (whole[0], whole[1]), study.split.folds):
+            patients = f"{numbered(test[0], 'positive test patient')} and {test[1]} negative"
+            engine.say(f"{patients}: {words}", f"{site}:", "bold")
 
 
 def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan]]) -> None:
