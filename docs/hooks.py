@@ -43,6 +43,7 @@ TYPES = {
     "tuple[int, int]": "[low, high]",
     "tuple[float, float]": "[low, high]",
     "Sampling": '"uniform" or "balanced"',
+    "Minimised": '"erm", "group_dro", "v_rex" or "coral"',
     "Select": '"accuracy", "log_loss" or "auc"',
 }
 

@@ -1,0 +1,231 @@
+"""How often the comparison of arms calls one surely better: where none is, and where one is; and whole small studies.
+
+Numbers alone: no network is trained. ERM and seven arms, three unseen sites, 100 scans each (one a patient, half
+positive), three trials and S seeds. A network's scores are the patients' signal with the network's own noise, whose
+size is drawn anew for each training, so that two trainings of one recipe differ in AUC (SD given in the table); what
+a trial is chosen by is its AUC on 40 further scans of the same kind. Nothing differs: "surely better" is wrong. One
+arm is better: its noise is smaller by what brings 0.05 of AUC.
+
+Studies: sites simulated with all dials at 0 and at 1 (UTSW, CC-CCII, COVID-CTset; MosMedData has one class), each left
+out in turn, eight ways to train, two seeds, one trial, networks of 20 000 parameters.
+
+`python benchmarks/arms.py [FOLDER [SEED ...]]` writes docs/arms-tables.md: the numbers, and the studies of these seeds,
+which are run in FOLDER (what is finished there is not run again).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elsewhere import engine
+from elsewhere.arm_rows import ERM, RULES, ArmRow
+from elsewhere.commands.report import report
+from elsewhere.commands.study import run_study
+from elsewhere.scans.phantom.planting import Simulation, write_sites
+from elsewhere.scans.phantom.sites import default_sites, turn
+from elsewhere.statistics.arms import RecipeCell, best_trial, compare_recipes
+from elsewhere.statistics.comparison import holm
+from elsewhere.statistics.roc import exact_auc
+from elsewhere.studies.arm_results import read_arms
+from elsewhere.studies.file import load_study
+from elsewhere.studies.folder import Folder
+
+PAGE = Path(__file__).parents[1] / "docs" / "arms-tables.md"
+LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset"}
+PATIENTS, MATRIX, FINEST = 100, 64, 8.0
+ARMS, SITES, SCANS, CHOOSING, TRIALS = 7, 3, 100, 40, 3
+Floats = NDArray[np.float64]
+
+STUDY = """\
+name = "arms"
+title = "Arms on simulated sites, dials at {dials}"
+origin = "simulated"
+combinations = "leave-one-site-out"
+seed = {seed}
+seeds = [{seed}, {second}]
+store = "store"
+
+[split]
+train = 0.5
+test = 0.35
+
+[network]
+input = [16, 24, 24]
+filters = [8, 16, 16]
+kernels = [[3, 3, 3], [3, 3, 3], [3, 3, 3]]
+pools = [[2, 2, 2], [2, 2, 2]]
+dense = [32]
+groups = 4
+dense_groups = 4
+dropblock = 0.0
+dropout = 0.05
+
+[training]
+iterations = {iterations}
+batch = 4
+learning_rate = 1e-3
+validate_every = {check}
+save_every = {iterations}
+threads = 1
+tensorboard = false
+
+[prediction]
+passes = 0
+stride = 16
+
+[evaluation]
+resamples = 200
+
+[[arms]]
+name = "site-balanced"
+training = {{ sampling = "balanced" }}
+[[arms]]
+name = "GroupDRO"
+training = {{ objective = "group_dro", sampling = "balanced" }}
+[[arms]]
+name = "V-REx"
+training = {{ objective = "v_rex", sampling = "balanced", penalty = 10.0, penalty_from = 40 }}
+[[arms]]
+name = "CORAL"
+training = {{ objective = "coral", sampling = "balanced" }}
+[[arms]]
+name = "MixStyle"
+training = {{ mixstyle = 0.5 }}
+[[arms]]
+name = "EMA"
+training = {{ ema = 0.97 }}
+[[arms]]
+name = "acquisition"
+training = {{ acquisition = 0.5, acquisition_strength = 0.5 }}
+"""
+
+
+# Numbers alone -----------------------------------------------------------------------------------------------------
+
+
+def networks(rng: np.random.Generator, signal: Floats, noise: Floats) -> Floats:
+    """Scores (networks, scans) of networks whose own noise has these SDs."""
+    return signal + noise[:, None] * rng.normal(size=(len(noise), signal.size))
+
+
+def one_arm(
+    rng: np.random.Generator, signals: list[tuple[Floats, Floats]], seeds: int, spread: float, less: float
+) -> Floats:
+    """Scores (seeds, scans) at one unseen site of an arm's chosen trial."""
+    tested, chosen_by = signals
+    labels = np.arange(CHOOSING) % 2
+    trials, scores = [], []
+    for _ in range(TRIALS):
+        noise = np.abs(1.0 + spread * rng.normal(size=seeds)) - less
+        trials.append(networks(rng, tested, noise))
+        scores.append(float(np.mean(exact_auc(labels, networks(rng, chosen_by, noise)))))
+    best = best_trial(scores)
+    assert best is not None
+    return trials[best]
+
+
+def surely_better(rng: np.random.Generator, seeds: int, spread: float, less: float) -> tuple[bool, bool]:
+    """Whether the first arm, and whether any other, is called surely better than ERM in one drawn study."""
+    cells: dict[int, list[RecipeCell]] = {arm: [] for arm in range(ARMS)}
+    for site in range(SITES):
+        labels = np.arange(SCANS) % 2
+        signals = [1.5 * (np.arange(n) % 2) + rng.normal(size=n) for n in (SCANS, CHOOSING)]
+        erm = one_arm(rng, signals, seeds, spread, 0.0)
+        for arm, own in cells.items():
+            first = one_arm(rng, signals, seeds, spread, less if arm == 0 else 0.0)
+            own.append(RecipeCell(str(site), f"all but {site}", labels, np.arange(SCANS), first, erm))
+    found = [compare_recipes(own) for own in cells.values()]
+    adjusted = holm([one.p_value for one in found])
+    sure = [p < 0.05 and one.difference > 0 for p, one in zip(adjusted, found, strict=True)]
+    return sure[0], any(sure[1:])
+
+
+def numbers_table(repeats: int, seed: int) -> str:
+    """The first table."""
+    head = ["seeds", "AUC's SD between trainings", "one arm is better by"]
+    head += ["any wrongly “surely better”", "the better one found"]
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|---|---|"]
+    for seeds in (2, 3, 5):
+        for spread in (0.3, 0.8):
+            for less in (0.0, 0.45):
+                rng = np.random.default_rng([seed, seeds, int(10 * spread)])
+                gain, between = _gain(spread, less)
+                found = [surely_better(rng, seeds, spread, less) for _ in range(repeats)]
+                wrong = np.mean([other or (first and not less) for first, other in found])
+                power = f"{np.mean([first for first, _ in found]):.1%}" if less else "–"
+                lines.append(f"| {seeds} | {between:.3f} | {gain:.2f} | {wrong:.1%} | {power} |")
+    return "\n".join(lines)
+
+
+def _gain(spread: float, less: float) -> tuple[float, float]:
+    """How much AUC the smaller noise brings, and the SD of the AUC between trainings, on many scans."""
+    rng, labels = np.random.default_rng(1), np.arange(20_000) % 2
+    signal = 1.5 * labels + rng.normal(size=labels.size)
+    noise = np.abs(1.0 + spread * rng.normal(size=60))
+    plain, better = (exact_auc(labels, networks(rng, signal, noise - part)) for part in (0.0, less))
+    return float((better - plain).mean()), float(plain.std())
+
+
+# Whole studies -----------------------------------------------------------------------------------------------------
+
+
+def run_one(folder: Path, seed: int, dials: float, iterations: int) -> tuple[list[ArmRow], float]:
+    """One study, and the seconds that this run of it took."""
+    began, place = time.monotonic(), folder / f"{seed}-dials-{dials:g}"
+    sites = tuple(turn(replace(site, patients=PATIENTS), all=dials) for site in default_sites() if site.name in LAYOUTS)
+    write_sites(Simulation(seed, MATRIX, FINEST, sites), place / "sites", engine.run)
+    text = STUDY.format(dials=f"{dials:g}", seed=seed, second=seed + 1, iterations=iterations, check=iterations // 4)
+    tables = [f'\n[sites.{name}]\nkind = "{kind}"\nroot = "sites/{name}"\n' for name, kind in LAYOUTS.items()]
+    (place / "arms.toml").write_text(text + "".join(tables), encoding="utf-8")
+    run_study(place / "arms.toml", Folder(place / "arms"))
+    report([place / "arms"])
+    rows, _ = read_arms(load_study(place / "arms.toml"), Folder(place / "arms"))
+    return rows, time.monotonic() - began
+
+
+def study_lines(rows: list[ArmRow], seed: int, dials: float) -> list[str]:
+    """Lines of the second table."""
+    lines = []
+    for row in (row for row in rows if not row.site and row.rule == RULES[0]):
+        worst = min(r.auc for r in rows if r.site and r.arm == row.arm and r.rule == row.rule and r.auc is not None)
+        gap = "–" if row.arm == ERM else f"{row.difference:+.3f} ({row.low:+.2f} to {row.high:+.2f})"
+        p = "–" if row.p_value_holm is None else f"{row.p_value_holm:.2f}"
+        lines.append(f"| {dials:g} | {seed} | {row.arm} | {row.auc:.3f} | {worst:.3f} | {gap} | {p} |")
+    return lines
+
+
+def main(folder: Path | None, seeds: list[int], repeats: int = 200, iterations: int = 160) -> None:
+    """Write the page."""
+    parts = [
+        "# Arms: how often one is called surely better",
+        f"Made by `python benchmarks/arms.py {'FOLDER ' if folder else ''}{' '.join(map(str, seeds))}`".rstrip()
+        + f" ({datetime.now(UTC):%Y-%m-%d}); its first lines say what is drawn.",
+        f"## Numbers alone ({repeats} studies a row)",
+        numbers_table(repeats, 20261130),
+    ]
+    if folder:
+        lines = ["| dials | seed | arm | mean AUC at unseen sites | worst site | less ERM (95 %) | p (Holm) |"]
+        lines.append("|---|---|---|---|---|---|---|")
+        times = []
+        for seed in seeds:
+            for dials in (0.0, 1.0):
+                rows, seconds = run_one(folder, seed, dials, iterations)
+                times.append(f"{seconds:.0f}")
+                lines += study_lines(rows, seed, dials)
+        parts += [
+            "## Whole studies",
+            f"{PATIENTS} patients a site, {iterations} iterations, {', '.join(times)} s a study on this machine.",
+            "\n".join(lines),
+        ]
+    PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None, [int(seed) for seed in sys.argv[2:]] or [1101])
