@@ -39,7 +39,7 @@ from elsewhere.studies.folder import Folder
 
 PAGE = Path(__file__).parents[1] / "docs" / "arms-tables.md"
 LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset"}
-PATIENTS, MATRIX, FINEST = 100, 64, 8.0
+PATIENTS, POSITIVE, MATRIX, FINEST = 40, 0.5, 48, 10.0
 ARMS, SITES, SCANS, CHOOSING, TRIALS = 7, 3, 100, 40, 3
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ store = "store"
 
 [split]
 train = 0.5
-test = 0.35
+test = 0.3
 
 [network]
 input = [16, 24, 24]
@@ -91,7 +91,7 @@ name = "GroupDRO"
 training = {{ objective = "group_dro", sampling = "balanced" }}
 [[arms]]
 name = "V-REx"
-training = {{ objective = "v_rex", sampling = "balanced", penalty = 10.0, penalty_from = 40 }}
+training = {{ objective = "v_rex", sampling = "balanced", penalty = 10.0, penalty_from = 20 }}
 [[arms]]
 name = "CORAL"
 training = {{ objective = "coral", sampling = "balanced" }}
@@ -179,7 +179,11 @@ def _gain(spread: float, less: float) -> tuple[float, float]:
 def run_one(folder: Path, seed: int, dials: float, iterations: int) -> tuple[list[ArmRow], float]:
     """One study, and the seconds that this run of it took."""
     began, place = time.monotonic(), folder / f"{seed}-dials-{dials:g}"
-    sites = tuple(turn(replace(site, patients=PATIENTS), all=dials) for site in default_sites() if site.name in LAYOUTS)
+    sites = tuple(
+        turn(replace(site, patients=PATIENTS, positive=POSITIVE), all=dials)
+        for site in default_sites()
+        if site.name in LAYOUTS
+    )
     write_sites(Simulation(seed, MATRIX, FINEST, sites), place / "sites", engine.run)
     text = STUDY.format(dials=f"{dials:g}", seed=seed, second=seed + 1, iterations=iterations, check=iterations // 4)
     tables = [f'\n[sites.{name}]\nkind = "{kind}"\nroot = "sites/{name}"\n' for name, kind in LAYOUTS.items()]
@@ -201,7 +205,7 @@ def study_lines(rows: list[ArmRow], seed: int, dials: float) -> list[str]:
     return lines
 
 
-def main(folder: Path | None, seeds: list[int], repeats: int = 200, iterations: int = 160) -> None:
+def main(folder: Path | None, seeds: list[int], repeats: int = 200, iterations: int = 80) -> None:
     """Write the page."""
     parts = [
         "# Arms: how often one is called surely better",

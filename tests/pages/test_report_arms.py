@@ -106,5 +106,13 @@ def test_arms_without_the_fast_kernels_are_named(tmp_path: Path, settings: str, 
     assert ("X." in found.kernels) == (settings != "mixstyle = 0.5")
 
 
+def test_the_section_stands_where_nothing_could_be_compared(tmp_path: Path) -> None:
+    gone = {"auc": None, "difference": None, "low": None, "high": None, "p_value": None, "p_value_holm": None}
+    rows = [replace(an_arm(arm), rule=rule, reason="one class", **gone) for rule in RULES for arm in (ERM, "V-REx")]
+    found = section(replace(a_study(), arms=rows), "paper", Folder(tmp_path))
+    assert found is not None
+    assert "no arm could be compared (one class)" in found.sentences[0]
+
+
 def test_nothing_is_said_without_arms(tmp_path: Path) -> None:
     assert section(a_study(), "paper", Folder(tmp_path)) is None

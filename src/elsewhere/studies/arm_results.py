@@ -173,6 +173,8 @@ class _Arms:
         self, rule: Rule, arm: Arm, table: Mapping[tuple[str, str, str], Sequence[TrialRow]]
     ) -> dict[Place, int] | str:
         """The trial that this rule chooses at each place, or why it chooses none."""
+        if not self.places:
+            return "no unseen site has test scans of both classes"
         if rule == "leave one training site out" and (why := self._inner_obstacle(arm)):
             return why
         found: dict[Place, int] = {}

@@ -93,6 +93,8 @@ def _named(rows: Sequence[ArmRow], side: str) -> str:
 
 
 def _words(study: Study) -> str:
+    if not study.arm_trials:
+        return "Ways to train were to be compared at sites that their networks never saw."
     arms = list(dict.fromkeys(row.arm for row in study.arm_trials))
     trials = max(row.trial for row in study.arm_trials)
     seeds = max(row.seeds for row in study.arm_trials)
