@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from elsewhere.model.fast_training import Trained
+from elsewhere.model.fast_training import Trained, takes
 from elsewhere.model.mixstyle import EPSILON, Mix, draw_mix, mix_styles
 from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.training_kernel import library
 
 SMALL = NetworkSettings(
     input=(4, 16, 16), filters=(8, 8), kernels=((3, 3, 3),) * 2, pools=((2, 2, 2),), dense=(16,), dropblock=0.0,
@@ -65,6 +66,7 @@ def test_it_stands_after_the_first_level_by_either_way(monkeypatch):
     """The kernels compute the level itself; with and without them the network gives the same."""
     torch.manual_seed(0)
     network, inputs, mix = Network(SMALL), torch.rand(2, 1, 4, 16, 16), Mix((1, 0), (0.3, 0.6))
+    assert takes(network, 0, inputs) == (library() is not None)
     expected = network.head(network.rest(mix_styles(network.level1(inputs), mix)))
     trained = Trained(network)
     plain = trained(inputs)
