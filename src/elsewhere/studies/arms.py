@@ -7,15 +7,13 @@ them the same values. The study's own [training] is the arm "ERM", which all oth
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from elsewhere.arm_rows import ERM
 from elsewhere.errors import BadStudy
@@ -196,7 +194,8 @@ def drawn(arm: Arm, trial: int, seed: int) -> dict[str, Value]:
         return dict(arm.training)
     values: dict[str, Value] = {}
     for key, where in arm.ranges.items():
-        value = where.at(float(np.random.default_rng([seed, trial, zlib.crc32(key.encode())]).random()))
+        digest = hashlib.sha256(repr((seed, trial, key)).encode()).digest()
+        value = where.at(int.from_bytes(digest[:7], "big") / 256**7)
         values[key] = round(value) if isinstance(getattr(TrainingSettings(), key), int) else value
     return {**arm.training, **values}
 
