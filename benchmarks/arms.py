@@ -7,16 +7,19 @@ a trial is chosen by is its AUC on 40 further scans of the same kind. Nothing di
 arm is better: its noise is smaller by what brings 0.05 of AUC.
 
 Studies: sites simulated with all dials at 0 and at 1 (UTSW, CC-CCII, COVID-CTset; MosMedData has one class), each left
-out in turn, eight ways to train, two seeds, one trial, networks of 20 000 parameters.
+out in turn, eight ways to train, two seeds, one trial, networks of 100 000 parameters.
 
-`python benchmarks/arms.py [FOLDER [SEED ...]]` writes docs/arms-tables.md: the numbers, and the studies of these seeds,
-which are run in FOLDER (what is finished there is not run again).
+`python benchmarks/arms.py [FOLDER [SEED ...]] [--repeats N] [--ways NAME ...] [--dials D ...]` writes
+docs/arms-tables.md: the numbers, and the studies of these seeds, which are run in FOLDER (what is finished there is not
+run again).
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,9 +42,18 @@ from elsewhere.studies.folder import Folder
 
 PAGE = Path(__file__).parents[1] / "docs" / "arms-tables.md"
 LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset"}
-PATIENTS, POSITIVE, MATRIX, FINEST = 40, 0.5, 48, 10.0
+PATIENTS, POSITIVE, MATRIX, FINEST, ITERATIONS = 40, 0.5, 48, 10.0, 80
 ARMS, SITES, SCANS, CHOOSING, TRIALS = 7, 3, 100, 40, 3
 Floats = NDArray[np.float64]
+WAYS = {
+    "site-balanced": 'sampling = "balanced"',
+    "GroupDRO": 'objective = "group_dro", sampling = "balanced"',
+    "V-REx": 'objective = "v_rex", sampling = "balanced", penalty = 10.0, penalty_from = 20',
+    "CORAL": 'objective = "coral", sampling = "balanced"',
+    "MixStyle": "mixstyle = 0.5",
+    "EMA": "ema = 0.97",
+    "acquisition": "acquisition = 0.5, acquisition_strength = 0.5",
+}
 
 STUDY = """\
 name = "arms"
@@ -83,27 +95,6 @@ stride = 16
 [evaluation]
 resamples = 200
 
-[[arms]]
-name = "site-balanced"
-training = {{ sampling = "balanced" }}
-[[arms]]
-name = "GroupDRO"
-training = {{ objective = "group_dro", sampling = "balanced" }}
-[[arms]]
-name = "V-REx"
-training = {{ objective = "v_rex", sampling = "balanced", penalty = 10.0, penalty_from = 20 }}
-[[arms]]
-name = "CORAL"
-training = {{ objective = "coral", sampling = "balanced" }}
-[[arms]]
-name = "MixStyle"
-training = {{ mixstyle = 0.5 }}
-[[arms]]
-name = "EMA"
-training = {{ ema = 0.97 }}
-[[arms]]
-name = "acquisition"
-training = {{ acquisition = 0.5, acquisition_strength = 0.5 }}
 """
 
 
@@ -157,7 +148,7 @@ def numbers_table(repeats: int, seed: int) -> str:
             for less in (0.0, 0.45):
                 rng = np.random.default_rng([seed, seeds, int(10 * spread)])
                 gain, between = _gain(spread, less)
-                found = [surely_better(rng, seeds, spread, less) for _ in range(repeats)]
+                found = [surely_better(rng, seeds, spread, less) for _ in range(repeats // (3 if less else 1))]
                 wrong = np.mean([other or (first and not less) for first, other in found])
                 power = f"{np.mean([first for first, _ in found]):.1%}" if less else "–"
                 lines.append(f"| {seeds} | {between:.3f} | {gain:.2f} | {wrong:.1%} | {power} |")
@@ -176,8 +167,10 @@ def _gain(spread: float, less: float) -> tuple[float, float]:
 # Whole studies -----------------------------------------------------------------------------------------------------
 
 
-def run_one(folder: Path, seed: int, dials: float, iterations: int) -> tuple[list[ArmRow], float]:
-    """One study, and the seconds that this run of it took."""
+def run_one(
+    folder: Path, seed: int, dials: float, iterations: int, ways: Sequence[str] = tuple(WAYS)
+) -> tuple[list[ArmRow], float]:
+    """One study of some of the ways to train, and the seconds that this run of it took."""
     began, place = time.monotonic(), folder / f"{seed}-dials-{dials:g}"
     sites = tuple(
         turn(replace(site, patients=PATIENTS, positive=POSITIVE), all=dials)
@@ -186,6 +179,7 @@ def run_one(folder: Path, seed: int, dials: float, iterations: int) -> tuple[lis
     )
     write_sites(Simulation(seed, MATRIX, FINEST, sites), place / "sites", engine.run)
     text = STUDY.format(dials=f"{dials:g}", seed=seed, second=seed + 1, iterations=iterations, check=iterations // 4)
+    text += "".join(f'[[arms]]\nname = "{way}"\ntraining = {{ {WAYS[way]} }}\n' for way in ways)
     tables = [f'\n[sites.{name}]\nkind = "{kind}"\nroot = "sites/{name}"\n' for name, kind in LAYOUTS.items()]
     (place / "arms.toml").write_text(text + "".join(tables), encoding="utf-8")
     run_study(place / "arms.toml", Folder(place / "arms"))
@@ -205,31 +199,40 @@ def study_lines(rows: list[ArmRow], seed: int, dials: float) -> list[str]:
     return lines
 
 
-def main(folder: Path | None, seeds: list[int], repeats: int = 200, iterations: int = 80) -> None:
+def main(folder: Path | None, seeds: list[int], repeats: int, ways: list[str], dials: list[float]) -> None:
     """Write the page."""
+    command = f"python benchmarks/arms.py {' '.join(sys.argv[1:])}".replace(str(folder), "FOLDER").strip()
     parts = [
         "# Arms: how often one is called surely better",
-        f"Made by `python benchmarks/arms.py {'FOLDER ' if folder else ''}{' '.join(map(str, seeds))}`".rstrip()
-        + f" ({datetime.now(UTC):%Y-%m-%d}); its first lines say what is drawn.",
-        f"## Numbers alone ({repeats} studies a row)",
+        f"Made by `{command}` ({datetime.now(UTC):%Y-%m-%d}); its first lines say what is drawn.",
+        f"## Numbers alone ({repeats} studies a row where no arm is better, a third of that where one is)",
         numbers_table(repeats, 20261130),
     ]
     if folder:
         lines = ["| dials | seed | arm | mean AUC at unseen sites | worst site | less ERM (95 %) | p (Holm) |"]
         lines.append("|---|---|---|---|---|---|---|")
-        times = []
         for seed in seeds:
-            for dials in (0.0, 1.0):
-                rows, seconds = run_one(folder, seed, dials, iterations)
-                times.append(f"{seconds:.0f}")
-                lines += study_lines(rows, seed, dials)
+            for strength in dials:
+                rows, seconds = run_one(folder, seed, strength, ITERATIONS, ways)
+                print(f"seed {seed}, dials {strength:g}: {seconds:.0f} s in this run")
+                lines += study_lines(rows, seed, strength)
+        left = [way for way in WAYS if way not in ways]
         parts += [
             "## Whole studies",
-            f"{PATIENTS} patients a site, {iterations} iterations, {', '.join(times)} s a study on this machine.",
+            f"{PATIENTS} patients a site, {ITERATIONS} iterations, two trainings of each network, trials chosen by the "
+            f"training domains.{f' Not run: {', '.join(left)}.' if left else ''}"
+            f"{'' if len(dials) > 1 else f' Only dials {dials[0]:g} were run.'}",
             "\n".join(lines),
         ]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None, [int(seed) for seed in sys.argv[2:]] or [1101])
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("seeds", type=int, nargs="*", default=[1101])
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--dials", type=float, nargs="+", default=[0.0, 1.0])
+    given = parser.parse_args()
+    main(given.folder, given.seeds or [1101], given.repeats, given.ways, given.dials)

@@ -25,6 +25,7 @@ MEASURED = (
     "forensics-tables.md",
     "diagnosis-tables.md",
     "verdict-tables.md",
+    "arms-tables.md",
     "performance.md",
     "log.md",
 )
