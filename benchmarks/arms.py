@@ -217,11 +217,12 @@ def main(folder: Path | None, seeds: list[int], repeats: int, ways: list[str], d
                 print(f"seed {seed}, dials {strength:g}: {seconds:.0f} s in this run")
                 lines += study_lines(rows, seed, strength)
         left = [way for way in WAYS if way not in ways]
+        lacking = f" Not run: {', '.join(left)}." if left else ""
+        lacking += "" if len(dials) > 1 else f" Only dials at {dials[0]:g} were run."
         parts += [
             "## Whole studies",
             f"{PATIENTS} patients a site, {ITERATIONS} iterations, two trainings of each network, trials chosen by the "
-            f"training domains.{f' Not run: {', '.join(left)}.' if left else ''}"
-            f"{'' if len(dials) > 1 else f' Only dials {dials[0]:g} were run.'}",
+            f"training domains.{lacking}",
             "\n".join(lines),
         ]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
