@@ -151,7 +151,7 @@ def numbers_table(repeats: int, seed: int) -> str:
                 found = [surely_better(rng, seeds, spread, less) for _ in range(repeats // (3 if less else 1))]
                 wrong = np.mean([other or (first and not less) for first, other in found])
                 power = f"{np.mean([first for first, _ in found]):.1%}" if less else "–"
-                lines.append(f"| {seeds} | {between:.3f} | {gain:.2f} | {wrong:.1%} | {power} |")
+                lines.append(f"| {seeds} | {between:.3f} | {f'{gain:.2f}' if less else '–'} | {wrong:.1%} | {power} |")
     return "\n".join(lines)
 
 
