@@ -25,6 +25,7 @@ MEASURED = (
     "forensics-tables.md",
     "diagnosis-tables.md",
     "verdict-tables.md",
+    "arms-tables.md",
     "performance.md",
     "log.md",
 )
@@ -43,6 +44,7 @@ TYPES = {
     "tuple[int, int]": "[low, high]",
     "tuple[float, float]": "[low, high]",
     "Sampling": '"uniform" or "balanced"',
+    "Minimised": '"erm", "group_dro", "v_rex" or "coral"',
     "Select": '"accuracy", "log_loss" or "auc"',
 }
 

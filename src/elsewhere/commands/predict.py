@@ -143,7 +143,8 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     network, record = load_checkpoint(folder.checkpoint(name))
     path = folder.predictions(name, site)
     once = replace(study.prediction, passes=0)
-    prediction = once if fold_of(name)[1] else study.prediction  # networks of folds have each other for a spread
+    several = fold_of(name)[1] or name in study.arm_networks  # they have each other for a spread
+    prediction = once if several else study.prediction
     inputs = _inputs(study, record, rows, prediction)
     if _is_current(path, inputs):
         return

@@ -26,6 +26,7 @@ from elsewhere.scans.sites import list_site
 from elsewhere.stages import stage
 from elsewhere.statistics.decision import OperatingPoint, Reading, Ties, choose_thresholds
 from elsewhere.statistics.score import score_cell, spread_over_seeds
+from elsewhere.studies.arm_results import predicted_at, write_arms
 from elsewhere.studies.auditing import audit_study
 from elsewhere.studies.ensembles import write_cross_validation, write_ensembles
 from elsewhere.studies.file import Study, load_study
@@ -102,6 +103,8 @@ def print_plan(plan: Study, folder: Folder) -> None:
     if plan.folds:
         words = f"each patient of a training site is scored by a network of {plan.split.folds} that never saw him; "
         engine.say(f"{words}{numbered(len(plan.folds), 'network')} of those to train", "Cross-validation:")
+    if plan.comparison is not None:
+        engine.say(f"{_arms_words(plan)}", "Arms:")
     if untrained:
         engine.say(_pace(plan), "Time:")
         _say_how_to_follow(plan, folder)
@@ -117,6 +120,19 @@ def _say_how_to_follow(plan: Study, folder: Folder) -> None:
 def _untrained(plan: Study, folder: Folder) -> list[str]:
     """The networks that have no finished checkpoint yet."""
     return [name for name in plan.trainings if not checkpoint_is_whole(folder.checkpoint(name))]
+
+
+def _arms_words(plan: Study) -> str:
+    """How many trainings the comparison of arms takes, and where its rules of selection fall short."""
+    assert plan.comparison is not None
+    found, compared = plan.all_arm_networks.values(), set(plan.compared)
+    inner = sum(one.sites not in compared for one in found)
+    words = (
+        f"{len(plan.comparison.arms)}, ERM among them, {numbered(plan.comparison.trials, 'trial')} each, "
+        f"{numbered(len(plan.seeds) or 1, 'seed')}, {numbered(len(compared), 'training set')}: {len(found) - inner} "
+        f"trainings, and {inner} without one of the training sites"
+    )
+    return words + ("" if len(plan.seeds) > 1 else "; with one seed no arm can be called better (`seeds = [1, 2, 3]`)")
 
 
 def _pace(plan: Study) -> str:
@@ -160,7 +176,7 @@ def run_studies(studies: Sequence[tuple[Path, Folder]], workers: int | None = No
     for index, warnings in training:
         plan, _, _, name = named[index]
         print_warnings(name if len(plans) == 1 else f"{name} ({plan.name})", warnings)
-    cells = [(file, folder.root, name, site.name) for plan, file, folder, name in named for site in plan.sites]
+    cells = [(file, folder.root, name, site) for plan, file, folder, name in named for site in predicted_at(plan, name)]
     needs = replace(needs, devices=1)
     for _ in engine.run(predict_site, cells, workers=workers, describe=f"Predicting ({of})", ticks=True, needs=needs):
         pass
@@ -190,6 +206,7 @@ def _finish(plan: Study, folder: Folder) -> None:
         judged = learned_models(folder, homes)
         if judged:
             write_learned(folder, judged, homes)
+        write_arms(plan, folder)
     for name, learned in judged.items():
         for reason in learned.reasons:
             engine.say(reason, f"{name} did not learn:", "bold")
@@ -200,7 +217,7 @@ def cluster_commands(file: Path, folder: Folder, plan: Study) -> Iterable[str]:
     words = [["prepare", file, folder.root]]
     names = plan.trainings
     words += [["train", file, name, folder.root] for name in names]
-    words += [["predict", file, name, site.name, folder.root] for name in names for site in plan.sites]
+    words += [["predict", file, name, site, folder.root] for name in names for site in predicted_at(plan, name)]
     words += [["study", file, folder.root]]
     return [shlex.join(["elsewhere", *map(str, line)]) for line in words]
 

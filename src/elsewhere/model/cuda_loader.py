@@ -15,7 +15,8 @@ from elsewhere.model.cuda import carry_out
 from elsewhere.model.sample import Case, Examples, Plan, Read, SampleSettings
 from elsewhere.stages import stage
 
-Window = tuple[Tensor, Plan, Case]
+Window = tuple[Tensor, Plan, Case, tuple[int, int]]
+"""Stored slices, the plan, the scan, and the lowest and highest value of its volume."""
 GIB = 1 << 30
 
 
@@ -124,21 +125,26 @@ class DeviceBatches:
             windows = self._fetched.pop(iteration).result()
         with self._beside():
             inputs = torch.stack([self._augment(*window) for window in windows])[:, None]
-            labels = torch.tensor([case.label for _, _, case in windows]).to(self._device, non_blocking=True)
+            labels = torch.tensor([case.label for _, _, case, _ in windows]).to(self._device, non_blocking=True)
         self._hand_over(inputs, labels)
-        return inputs, labels, [case for _, _, case in windows]
+        return inputs, labels, [case for _, _, case, _ in windows]
 
     def _fetch(self, iteration: int) -> list[Window]:
         """In a thread: the stored slices of one batch."""
         windows = []
         for draw in self._draws(iteration):
             case, plan = self._samples.case(draw), self._samples.plan(draw)
-            windows.append((self._volumes.window(case, plan.start, plan.start + plan.count), plan, case))
+            voxels = self._volumes.window(case, plan.start, plan.start + plan.count)
+            extrema = case.minimum, case.maximum
+            if self._samples.acquire is not None:
+                changed, extrema = self._samples.acquire(draw, case, voxels.cpu().numpy())
+                voxels = torch.from_numpy(changed)
+            windows.append((voxels, plan, case, extrema))
         return windows
 
-    def _augment(self, voxels: Tensor, plan: Plan, case: Case) -> Tensor:
+    def _augment(self, voxels: Tensor, plan: Plan, _: Case, extrema: tuple[int, int]) -> Tensor:
         there = voxels.to(self._device, non_blocking=True)
-        return carry_out(there, plan, self._settings, (case.minimum, case.maximum), self._slices)
+        return carry_out(there, plan, self._settings, extrema, self._slices)
 
     def _beside(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self._stream) if self._stream else nullcontext()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from elsewhere.model import training_kernel, training_operations
 from elsewhere.model.dropblock import DropBlock
 from elsewhere.model.dropped_blocks import Blocks
+from elsewhere.model.mixstyle import Mix, mix_styles
 from elsewhere.model.network import Network, max_pool
 from elsewhere.model.training_operations import NOTHING, TOUCHED, Line, Maps, Run, Size
 
@@ -133,6 +134,8 @@ class Trained(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.mix: Mix | None = None
+        """What MixStyle mixes after the first level in the next batch."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (batch, classes) of inputs (batch, 1, slices, rows, columns)."""
@@ -142,6 +145,8 @@ class Trained(nn.Module):
                 maps = run(network, index, maps)
             else:
                 maps = network.level1(maps) if index == 0 else _plainly(network, index, maps)
+            if index == 0 and self.mix is not None:
+                maps = mix_styles(maps, self.mix)
         logits: Tensor = network.head(maps.flatten(1))
         return logits
 

@@ -11,9 +11,21 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from elsewhere.errors import BadStudy
+from elsewhere.model.acquisition import Acquire, GridOf
 from elsewhere.model.cuda_loader import GIB, DeviceBatches, Volumes
 from elsewhere.model.network import NetworkSettings
-from elsewhere.model.sample import WINDOW_STRIDE, Case, Examples, Read, Replayed, Samples, hash_cases, seed_of
+from elsewhere.model.sample import (
+    WINDOW_STRIDE,
+    Acquired,
+    Case,
+    Examples,
+    Read,
+    Replayed,
+    Samples,
+    hash_cases,
+    seed_of,
+)
 from elsewhere.model.settings import SampleSettings, Sampling, TrainingSettings
 from elsewhere.model.start import Start
 
@@ -26,21 +38,38 @@ WITHOUT_EFFECT = (
     "pinned_gib",
 )  # settings that may change between a kill and the restart
 
+NEW = (
+    "patience",
+    "objective",
+    "group_rate",
+    "penalty",
+    "penalty_from",
+    "mixstyle",
+    "mixstyle_alpha",
+    "acquisition",
+    "acquisition_strength",
+)
+"""Settings that earlier versions did not have: where they do nothing, a training is known as it was then."""
+
 SCANS = ("training_scans", "validation_scans")  # of a job's identity
 
 Progress = Callable[[int, int, str], None]
 
 
 class SampleOptions(TypedDict):
-    """What a training says of the order of its examples."""
+    """What a training says of its examples' order, and how it changes their acquisition."""
 
     sampling: Sampling
     balanced_classes: bool
+    acquire: Acquired | None
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that one training needs; see `train`. `start` where it does not begin with random weights."""
+    """Everything that one training needs; see `train`.
+
+    `start` where it does not begin with random weights; `grid_of` where its inputs' acquisition is changed.
+    """
 
     network: NetworkSettings
     sample: SampleSettings
@@ -53,6 +82,7 @@ class Job:
     progress: Progress | None
     stride: int = WINDOW_STRIDE
     start: Start | None = None
+    grid_of: GridOf | None = None
 
     @property
     def stem(self) -> Path:
@@ -88,9 +118,10 @@ def lengthened(before: Mapping[str, object], now: Mapping[str, object]) -> Mappi
 
 
 def deciding(training: Mapping[str, object]) -> dict[str, object]:
-    """The settings of a training that decide its result; without a patience, as trainings were known before it."""
+    """The settings of a training that decide its result; without options of later versions that are not used."""
     kept = {name: value for name, value in training.items() if name not in WITHOUT_EFFECT}
-    return kept if kept.get("patience") else {name: value for name, value in kept.items() if name != "patience"}
+    usual = asdict(TrainingSettings())
+    return {name: value for name, value in kept.items() if name not in NEW or value != usual[name]}
 
 
 def make_batches(job: Job, rank: int, devices: int, device: torch.device) -> Batches | DeviceBatches:
@@ -109,13 +140,28 @@ def make_batches(job: Job, rank: int, devices: int, device: torch.device) -> Bat
 def samples_of(job: Job) -> Examples:
     """The training examples of a job; where it has a start with a replay, examples of home among them."""
     settings, slices = job.settings, job.network.input[0]
-    options: SampleOptions = {"sampling": settings.sampling, "balanced_classes": settings.balanced_classes}
+    options: SampleOptions = {
+        "sampling": settings.sampling,
+        "balanced_classes": settings.balanced_classes,
+        "acquire": _acquire(job),
+    }
     own = Samples(job.training, job.read, job.sample, slices, seed=settings.seed, **options)
     if job.start is None or not job.start.replay:
         return own
     seed = seed_of(settings.seed, "replay")
     home = Samples(job.start.home, job.read, job.sample, slices, seed=seed, **options)
     return Replayed(own, home, job.start.replay)
+
+
+def _acquire(job: Job) -> Acquire | None:
+    settings = job.settings
+    if not settings.acquisition:
+        return None
+    if job.grid_of is None:
+        what = f"is {settings.acquisition}, but nothing tells what the stored numbers mean"
+        raise BadStudy("training.acquisition", what, "Set it to 0")
+    seed = seed_of(settings.seed, "acquisition")
+    return Acquire(settings.acquisition, settings.acquisition_strength, job.grid_of, seed)
 
 
 def draws_of(batch: int, rank: int, devices: int, iteration: int) -> range:

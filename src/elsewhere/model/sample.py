@@ -57,6 +57,10 @@ Read = Callable[[Case, int, int], NDArray[Any]]
 """Stored voxels of slices start:stop of a case, int16 or uint8 [slice, row, column]."""
 
 
+Acquired = Callable[[int, Case, NDArray[Any]], tuple[NDArray[Any], tuple[int, int]]]
+"""Draw, scan and its stored slices -> slices of another acquisition, and the volume's minimum and maximum then."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Every choice made for one input, drawn before any voxel is touched; `dataclasses.asdict` gives its JSON.
@@ -333,6 +337,10 @@ class Examples(Protocol):
     def example(self, draw: int, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], Case]:
         """The network input of one draw, float32 [slices, row, column] (in `out` if given), and its scan."""
 
+    @property
+    def acquire(self) -> Acquired | None:
+        """What changes the stored slices of a draw before its plan is carried out."""
+
 
 class Samples:
     """The training examples of a run, each a function of (seed, draw) alone: no example depends on those before it.
@@ -349,6 +357,7 @@ class Samples:
             our reading); "balanced" takes the sites in turn, each through its own epochs.
         balanced_classes: take the classes in turn, each through its own epochs; under "balanced" every class of every
             site in turn (a site of one class then gives half as many examples as one of two).
+        acquire: changes stored slices as another acquisition would.
     """
 
     def __init__(
@@ -361,8 +370,10 @@ class Samples:
         seed: int = 0,
         sampling: Sampling = "uniform",
         balanced_classes: bool = False,
+        acquire: Acquired | None = None,
     ) -> None:
         assert cases
+        self.acquire = acquire
         pools: dict[tuple[str, int], list[Case]] = defaultdict(list)
         for case in cases:
             pools[case.site if sampling == "balanced" else "", case.label if balanced_classes else 0].append(case)
@@ -384,7 +395,10 @@ class Samples:
     def example(self, draw: int, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], Case]:
         """The network input of one draw, float32 [slices, row, column] (in `out` if given), and its scan."""
         case, plan = self.case(draw), self.plan(draw)
-        return make_input(self._read, case, plan, self._settings, self._slices, out=out), case
+        if self.acquire is None:
+            return make_input(self._read, case, plan, self._settings, self._slices, out=out), case
+        voxels, extrema = self.acquire(draw, case, read_planned(self._read, case, plan))
+        return apply_plan(voxels, plan, self._settings, extrema, self._slices, out=out), case
 
     def _order(self, pool: int, epoch: int) -> NDArray[np.int64]:
         kept = self._orders.get(pool)
@@ -407,6 +421,12 @@ class Replayed:
 
     def __init__(self, own: Samples, home: Samples, share: float) -> None:
         self._own, self._home, self._share = own, home, Fraction(str(share))
+        self.acquire = own.acquire and self._acquired
+
+    def _acquired(self, draw: int, case: Case, voxels: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int]]:
+        samples, number = self._of(draw)
+        assert samples.acquire is not None
+        return samples.acquire(number, case, voxels)
 
     def _of(self, draw: int) -> tuple[Samples, int]:
         before, after = int(draw * self._share), int((draw + 1) * self._share)

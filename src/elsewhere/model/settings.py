@@ -15,6 +15,7 @@ from elsewhere.errors import BadStudy
 Size = tuple[int, int, int]
 Sampling = Literal["uniform", "balanced"]
 Select = Literal["accuracy", "log_loss", "auc"]
+Minimised = Literal["erm", "group_dro", "v_rex", "coral"]
 
 WINDOW_SLICES = 128  # paper, section "Training and Data Augmentation"
 WINDOW_STRIDE = 32  # protocol page, "Volume"
@@ -237,6 +238,19 @@ class TrainingSettings:
         ema: decay of an exponential moving average of the weights over iterations, in [0, 1), which is then what is
             validated and kept; 0 for none.
         patience: validations in a row without a better one (by `select`) after which a training ends; 0 for never.
+        objective: what is minimised: "erm", the mean cross-entropy; "group_dro", the training sites' risks weighted by
+            how high they have been (Sagawa et al., ICLR 2020); "v_rex", their mean and variance (Krueger et al., ICML
+            2021); "coral", their mean and how far their penultimate features are apart (Sun and Saenko, ECCV 2016, as
+            DomainBed computes it).
+        group_rate: step of GroupDRO's weights.
+        penalty: weight of V-REx's variance, or of CORAL's distance.
+        penalty_from: iterations in which V-REx's penalty weighs 1 at most.
+        mixstyle: probability with which the statistics of a batch's maps after the first level are mixed between its
+            scans (MixStyle: Zhou et al., ICLR 2021); 0 for never.
+        mixstyle_alpha: of the Beta distribution of its shares.
+        acquisition: share of the training inputs that are changed as another kernel, dose, slice thickness, window or
+            field of view would change them, by the shifts of `elsewhere stress` on prepared volumes; 0 for none.
+        acquisition_strength: factor on their doses, which lie between the lowest and the highest of `elsewhere stress`.
         precision: "32-true", or "bf16-mixed" for devices that have it.
         accelerator: "cpu", "cuda", or "auto" for CUDA where there is a device.
         devices: number of devices; each takes its own share of every step (distributed data parallel).
@@ -263,6 +277,14 @@ class TrainingSettings:
     clip: float = 0.0
     ema: float = 0.0
     patience: int = 0
+    objective: Minimised = "erm"
+    group_rate: float = 0.01
+    penalty: float = 1.0
+    penalty_from: int = 0
+    mixstyle: float = 0.0
+    mixstyle_alpha: float = 0.1
+    acquisition: float = 0.0
+    acquisition_strength: float = 1.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
@@ -283,6 +305,8 @@ class TrainingSettings:
             "weight_decay": 0,
             "clip": 0,
             "patience": 0,
+            "penalty": 0,
+            "penalty_from": 0,
             "devices": 1,
             "loaders": 1,
             "card_gib": 0,
@@ -292,8 +316,12 @@ class TrainingSettings:
         for name, low in least.items():
             if not low <= getattr(self, name) < math.inf:
                 raise BadStudy(f"training.{name}", f"is {getattr(self, name)}", f"Give {low} or more")
-        if not 0 < self.learning_rate < math.inf:
-            raise BadStudy("training.learning_rate", f"is {self.learning_rate}", "Give a number above 0")
+        for name in ("learning_rate", "group_rate", "mixstyle_alpha", "acquisition_strength"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise BadStudy(f"training.{name}", f"is {getattr(self, name)}", "Give a number above 0")
+        for name in ("mixstyle", "acquisition"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadStudy(f"training.{name}", f"must be in [0, 1], is {getattr(self, name)}", "Give a share")
         if not 0 <= self.ema < 1:
             raise BadStudy("training.ema", f"must be in [0, 1), is {self.ema}", "Give a decay such as 0.99; 0 for none")
         if self.warm_up >= self.iterations:
@@ -302,3 +330,37 @@ class TrainingSettings:
                 f"is {self.warm_up}, but there are {self.iterations} iterations",
                 "Give fewer than iterations, such as a twentieth of them",
             )
+
+
+NAMES = {"erm": "ERM", "group_dro": "GroupDRO", "v_rex": "V-REx", "coral": "CORAL"}
+
+
+def sites_obstacle(training: TrainingSettings, sites: int) -> tuple[str, str, str] | None:
+    """Why a training over so many sites cannot be made in this way; None where it can.
+
+    Args:
+        training: its settings.
+        sites: number of training sites.
+
+    Returns:
+        The key under [training], what is wrong with it, and what to do.
+    """
+    objective, batch, key = training.objective, training.batch, "objective"
+    if training.mixstyle and batch < 2:
+        return "mixstyle", "mixes statistics between the scans of a batch, and batch is 1", "Set batch = 2 or more"
+    if objective == "erm":
+        return None
+    said = f"is {objective!r}: {NAMES[objective]} "
+    if sites < 2:
+        what = f"{said}compares training sites, and there is one"
+        return key, what, 'Train on two sites or more, or use "erm"'
+    if training.devices > 1:
+        what = f"{said}needs the sites of a whole batch on one device, and devices is {training.devices}"
+        return key, what, "Set devices = 1"
+    if training.sampling != "balanced":
+        what = f"{said}takes the sites in turn, and sampling is {training.sampling!r}"
+        return key, what, 'Set sampling = "balanced"'
+    least = {"group_dro": 1, "v_rex": sites * (2 if training.balanced_classes else 1), "coral": 2 * sites}[objective]
+    needed = "every site in each batch" if objective == "v_rex" else "two scans of every site in each batch"
+    what = f"{said}needs {needed} of {sites} sites, and batch is {batch}"
+    return (key, what, f"Set batch = {least} or more") if batch < least else None

@@ -47,6 +47,7 @@ class State:
         loss_sum: of the training losses since the last row of the curves.
         curves: one check per validation.
         probabilities: of the validation scans at every check, (scans,) each; fewer where an earlier version began.
+        site_weights: training site -> weight of GroupDRO; empty for other objectives.
     """
 
     job: dict[str, Any]
@@ -55,6 +56,7 @@ class State:
     loss_sum: float = 0.0
     curves: list[Check] = field(default_factory=list)
     probabilities: list[NDArray[np.float64]] = field(default_factory=list)
+    site_weights: dict[str, float] = field(default_factory=dict)
 
 
 def save_state(
@@ -82,6 +84,8 @@ def save_state(
     if state.probabilities:
         tensors[CHECKED] = torch.from_numpy(np.stack(state.probabilities))
     fields = {name: value for name, value in vars(state).items() if name != "probabilities"}
+    if not state.site_weights:
+        del fields["site_weights"]
     content = save(tensors, metadata={"state": json.dumps({"checksum": PLACE, **fields})})
     write_whole(path, partial(write_sealed, content=content))
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
 from elsewhere.model.batch import predict_many
@@ -26,6 +25,7 @@ from elsewhere.model.curves import Curves
 from elsewhere.model.fast_training import Trained
 from elsewhere.model.features import FeatureBatches, Head
 from elsewhere.model.job import SCANS, Batches, Job, Progress, deciding, lengthened, make_batches
+from elsewhere.model.mixstyle import draw_mix
 from elsewhere.model.network import (
     Network,
     NetworkSettings,
@@ -35,6 +35,7 @@ from elsewhere.model.network import (
     save_checkpoint,
     seed_torch,
 )
+from elsewhere.model.objectives import Objective
 from elsewhere.model.recipe import Average, TrainingSettings, make_optimizer, rate_at
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, SampleSettings, hash_cases, seed_of
 from elsewhere.model.selection import (
@@ -46,6 +47,7 @@ from elsewhere.model.selection import (
     is_enough,
     score_check,
 )
+from elsewhere.model.settings import sites_obstacle
 from elsewhere.model.state import State, check_job, lock, read_state, restore, save_state
 from elsewhere.model.teacher import Teacher
 from elsewhere.stages import stage
@@ -186,6 +188,12 @@ def _check(job: Job) -> None:
             f"all {len(job.training)} training scans have label {labels.pop()}",
             "Add a site that has the other class: a network cannot learn a difference it never sees",
         )
+    if (wrong := sites_obstacle(job.settings, len({case.site for case in job.training}))) is not None:
+        key, what, then = wrong
+        raise BadStudy(f"training.{key}", what, then)
+    if job.start is not None and job.start.trunk_stays and (job.settings.mixstyle or job.settings.acquisition):
+        what = "(or training.acquisition) changes what enters the convolutional part, whose features are kept here"
+        raise BadStudy("training.mixstyle", what, "Set both to 0")
     _, rows, columns = job.network.input
     if rows != columns and job.sample.augment and job.sample.turn:
         raise BadStudy(
@@ -245,6 +253,7 @@ class _Run:
     state: State
     network: Network
     optimizer: Any
+    objective: Objective
     average: Average | None
     curves: Curves | None
     batches: Batches | DeviceBatches | FeatureBatches
@@ -266,6 +275,9 @@ def _run(fabric: Any, job: Job, state: State) -> None:
     with _reproducible(settings.threads):
         torch.manual_seed(seed_of(settings.seed, "weights"))
         network = Network(job.network)
+        if settings.mixstyle and not len(network.levels):
+            what = f"is {settings.mixstyle}: it mixes what leaves the first level, and this network has no levels"
+            raise BadStudy("training.mixstyle", what, "Set it to 0, or use the paper's network")
         if job.start:
             job.start.begin(network)
         average = Average(network, settings.ema) if settings.ema else None
@@ -273,6 +285,7 @@ def _run(fabric: Any, job: Job, state: State) -> None:
         if state.iteration:
             restore(job.state_path, state, network, optimizer, average.network if average else None)
         stays = job.start is not None and job.start.trunk_stays
+        objective = Objective(settings, state.site_weights, [case.site for case in job.training], network)
         module, optimizer = fabric.setup(Head(network) if stays else Trained(network), optimizer)
         if average:
             average.network.to(fabric.device)
@@ -287,7 +300,7 @@ def _run(fabric: Any, job: Job, state: State) -> None:
             else make_batches(job, *place, fabric.device) as batches
         ):
             teacher = _teacher(job, fabric.device)
-            run = _Run(fabric, job, state, network, optimizer, average, curves, batches, teacher)
+            run = _Run(fabric, job, state, network, optimizer, objective, average, curves, batches, teacher)
             while not _is_over(job, state):
                 _step(run, module)
                 _keep(run)
@@ -304,7 +317,7 @@ def _teacher(job: Job, device: torch.device) -> Teacher | None:
 
 
 def _step(run: _Run, module: Any) -> None:
-    """One iteration of Adam on the cross-entropy."""
+    """One iteration of Adam on the objective."""
     done, fabric, settings = run.state.iteration, run.fabric, run.job.settings
     wait = torch.cuda.synchronize if fabric.device.type == "cuda" else None  # for `--profile`
     with stage("augment", wait):
@@ -312,8 +325,11 @@ def _step(run: _Run, module: Any) -> None:
     seed_torch(seed_of(settings.seed, "dropout", done, fabric.global_rank), fabric.device)
     module.train()
     with stage("forward", wait):
+        if settings.mixstyle:
+            rng = np.random.default_rng(seed_of(settings.seed, "mixstyle", done, fabric.global_rank))
+            module.module.mix = draw_mix(rng, len(labels), settings.mixstyle, settings.mixstyle_alpha)
         logits = module(inputs)
-        loss = F.cross_entropy(logits, labels)
+        loss = run.objective(logits, labels, cases, done)
         if run.teacher:
             loss = loss + run.teacher.loss(logits, inputs)
         run.state.loss_sum += _finite(loss, cases, done)

@@ -19,6 +19,7 @@ from elsewhere.model.settings import NetworkSettings, PredictionSettings, Sample
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, kind_of, option_names, reader
+from elsewhere.studies.arms import Comparison, HasArms, check_arms, read_arms
 from elsewhere.studies.fold_names import ensemble_name, fold_name
 from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets
 from elsewhere.studies.keys import check_keys, path_of, typed
@@ -115,13 +116,13 @@ SECTIONS: dict[str, type] = {
 }
 TOP_KEYS = (
     *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
-    *("combinations", "sites", "models", "finding", "sequence"),
+    *("combinations", "sites", "models", "finding", "sequence", "arms", "comparison"),
     *SECTIONS,
 )
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(HasArms):
     """Everything that a study file decides.
 
     Attributes:
@@ -141,6 +142,7 @@ class Study:
             is the model of all other results; without, `[training] seed` is the only one.
         finding: what positive scans show, as "pneumonia"; "" where the study file does not say.
         sequence: sites to be learned one after another, for `elsewhere sequence`.
+        comparison: ways to train that are compared; None without `[[arms]]`.
     """
 
     name: str
@@ -165,6 +167,7 @@ class Study:
     products: tuple[StudyModel, ...] = ()
     finding: str = ""
     sequence: SequenceSettings | None = None
+    comparison: Comparison | None = None
 
     @cached_property
     def models(self) -> dict[str, tuple[str, ...]]:
@@ -190,16 +193,20 @@ class Study:
 
     @property
     def trainings(self) -> tuple[str, ...]:
-        """Names of all that is trained: the models, their further trainings, and those of the folds."""
-        return (*self.models, *self.repeats, *self.folds)
+        """Names of all that is trained: the models, their further trainings, those of the folds, and arms."""
+        return (*self.models, *self.repeats, *self.folds, *self.arm_networks)
 
     def trained_on(self, name: str) -> tuple[str, ...]:
-        """Sites of a model, of a further training or a fold of it, or of its ensemble."""
+        """Sites of a model, of a further training or a fold of it, of its ensemble, or of an arm."""
+        if name in self.arm_networks:
+            return self.arm_networks[name].sites
         of = {name: model for name, (model, _) in (self.repeats | self.folds).items()} | self.ensembles
         return self.models[of.get(name, name)]
 
     def training_of(self, name: str) -> TrainingSettings:
-        """How a model, or a further training of it, is trained. Each fold has a seed of its own."""
+        """How a model, a further training of it, or an arm is trained. Each fold has a seed of its own."""
+        if name in self.arm_networks:
+            return self.training_of_arm(name)
         seed = self.training.seed
         if name in self.repeats:
             seed = self.repeats[name][1]
@@ -227,6 +234,8 @@ class Study:
             del content["sequence"]
         if not self.products:
             del content["products"]  # likewise those without
+        if self.comparison is None:
+            del content["comparison"]
         if not self.seeds:
             del content["seeds"]  # studies with one seed keep the record that they had before there were several
         return content
@@ -299,7 +308,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     if (clash := next((p.name for p in products if p.name in map("+".join, combinations)), None)) is not None:
         raise BadStudy(path, f"key `models.{clash}` has the name of a trained network", "Give it another name")
     sequence = _sequence(path, content.get("sequence"), [s.name for s in sites if s.use == "split"], combinations)
-    return Study(
+    study = Study(
         name=name,
         title=typed(path, "title", str, content.get("title", name)),
         origin=typed(path, "origin", Literal["real", "repacked", "simulated"], content.get("origin", "real")),
@@ -315,8 +324,11 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         products=products,
         finding=typed(path, "finding", str, content.get("finding", "")).strip(),
         sequence=sequence,
+        comparison=read_arms(path, content.get("arms"), content.get("comparison"), sections["training"]),
         **sections,
     )
+    check_arms(path, study)
+    return study
 
 
 def _check_names(path: Path, content: Mapping[str, object]) -> None:

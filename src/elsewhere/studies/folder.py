@@ -64,6 +64,16 @@ class Folder:
         return self.root / "cross_validation.parquet"
 
     @property
+    def arms(self) -> Path:
+        """One row per rule of selection, arm and unseen site, of a study that compares arms."""
+        return self.root / "arms.parquet"
+
+    @property
+    def arm_trials(self) -> Path:
+        """One row per arm, trial, training set and unseen site."""
+        return self.root / "arm_trials.parquet"
+
+    @property
     def learned(self) -> Path:
         """One row per model: whether it learned anything."""
         return self.root / "learned.parquet"

@@ -63,14 +63,16 @@ def missing_key(key: str, given: Mapping[str, Any], kinds: Collection[str]) -> s
 
 
 def training_sets(given: object, names: Sequence[str]) -> object:
-    """`combinations` from a word: "all" is every set of sites, "leave-one-out" all but one; others as they are.
+    """`combinations` from a word: "all" is every set of sites, "leave-one-site-out" all but one; others as they are.
+
+    "leave-one-out" is the same word, shorter.
 
     >>> training_sets("leave-one-out", ["A", "B", "C"])
     [('A', 'B'), ('A', 'C'), ('B', 'C')]
     """
     if given == "all" and 2 ** len(names) - 1 <= MOST_NETWORKS:
         return [sites for size in range(1, len(names) + 1) for sites in combinations(names, size)]
-    if given == "leave-one-out" and len(names) > 1:
+    if given in ("leave-one-out", "leave-one-site-out") and len(names) > 1:
         return list(combinations(names, len(names) - 1))
     return given
 
@@ -78,7 +80,7 @@ def training_sets(given: object, names: Sequence[str]) -> object:
 def flat_sets(given: object) -> str:
     """What to write where `combinations` is no list of lists; "" where it is one."""
     if isinstance(given, str):
-        return 'Use a list of lists, or "paper", "all" (at most six sites), "leave-one-out" (two sites or more)'
+        return 'Use a list of lists, or "paper", "all" (at most six sites), "leave-one-site-out" (two sites or more)'
     if isinstance(given, list | tuple) and any(isinstance(one, str) for one in given):
         sets = [[one] if isinstance(one, str) else list(one) for one in given if isinstance(one, str | list | tuple)]
         return f"Write {json.dumps(sets)}: a list for each network"

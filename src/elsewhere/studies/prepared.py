@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.model.acquisition import Grid, GridOf
 from elsewhere.model.sample import Case, Read
 from elsewhere.scans import store
+from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Fact
+from elsewhere.scans.shifts import CHEST_WIDTH
+from elsewhere.scans.units import USUAL_OFFSET
+from elsewhere.scans.volume import Spacing
 from elsewhere.stages import stage
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.records import ScanRow, usable_rows
@@ -32,6 +37,10 @@ they know. Nothing that is derived from the label is a fact."""
 
 PATIENTS = ("age and sex", "month of the scan")
 """Rules of the patient and the day: that anything in the picture goes with them is shown by no audit."""
+
+
+LUNGS = (270.0, 220.0, 290.0)
+"""mm along (slice, row, column) of an adult's lungs: the size of a crop to them, which no record keeps."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,43 @@ def shelf_reader(rows: Collection[ScanRow]) -> Read:
             return shelf.read(case.site, case.scan, start, stop)
 
     return read
+
+
+def grid_reader(rows: Collection[ScanRow], preparation: Preparation) -> GridOf:
+    """A function that tells what the numbers and voxels of a scan's prepared volume mean."""
+    known = {(r.site, r.scan): r for r in rows}
+    return lambda case: grid_of(known[case.site, case.scan], preparation)
+
+
+def grid_of(row: ScanRow, preparation: Preparation) -> Grid:
+    """What the numbers and voxels of one prepared volume mean.
+
+    After a crop to the lungs their usual size stands for the box; without a pixel size the usual chest's does.
+    """
+    spacing = _spacing(row, preparation)
+    if preparation.encoding == "hu" or row.units == "HU":
+        return Grid("HU", 0.0, spacing)
+    if row.units == "relative":
+        return Grid("relative", None, spacing)
+    declared = row.facts.get("declared_offset")
+    return Grid("ct_number", float(declared) if isinstance(declared, int | float) else USUAL_OFFSET, spacing)
+
+
+def _spacing(row: ScanRow, preparation: Preparation) -> Spacing | None:
+    """Of the prepared voxels in mm; None where nothing tells the distance of the slices."""
+    _, rows, columns = preparation.size
+    between, pixel = (row.slice_spacing_mm or row.facts.get("thickness_mm"), row.facts.get("pixel_spacing_mm"))
+    cropped = preparation.crop == "lungs"
+    along = LUNGS[0] / row.slices if cropped and preparation.grid == "fixed" else None
+    if along is None:
+        if not isinstance(between, int | float) or between <= 0:
+            return None
+        along = between * (row.source_slices / row.slices if preparation.grid == "fixed" else 1)
+    if cropped:
+        return along, LUNGS[1] / rows, LUNGS[2] / columns
+    if not isinstance(pixel, int | float) or pixel <= 0:
+        return along, CHEST_WIDTH / rows, CHEST_WIDTH / columns
+    return along, pixel * row.rows / rows, pixel * row.columns / columns
 
 
 def examined_scans(folder: Folder) -> list[ExaminedScan]:

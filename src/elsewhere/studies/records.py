@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elsewhere.adapting_rows import AdaptRow
+from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.errors import BadStudy
 from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
 from elsewhere.rows import (
@@ -142,6 +143,8 @@ SCORES = TableFormat("scores", 1, ScoreRow, SCORED_ANEW)
 SEEDS = TableFormat("scores over trainings", 1, SeedRow, SCORED_ANEW)
 OUT_OF_FOLD = TableFormat("out-of-fold scores", 1, OutOfFoldRow, SCORED_ANEW)
 CROSS_VALIDATION = TableFormat("cross-validation", 1, CrossValidatedRow, SCORED_ANEW)
+ARMS = TableFormat("arms", 1, ArmRow, SCORED_ANEW)
+ARM_TRIALS = TableFormat("trials of arms", 1, TrialRow, SCORED_ANEW)
 LEARNED = TableFormat("learned", 1, LearnedRow, SCORED_ANEW)
 PAGE_ANEW = "Remove it and run `elsewhere report` again"
 STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not shifted again"

@@ -16,7 +16,7 @@ from elsewhere.scans.scan import split_hash
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.folds import as_seen_by
-from elsewhere.studies.prepared import cases, shelf_reader
+from elsewhere.studies.prepared import cases, grid_reader, shelf_reader
 from elsewhere.studies.records import ScanRow
 
 
@@ -44,6 +44,7 @@ def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanR
         checkpoint_record(study, name, sites, rows),
         None,
         study.prediction.stride,
+        grid_of=grid_reader(rows, study.preparation),
     )
 
 

@@ -37,8 +37,10 @@ from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
 from elsewhere.scans.tables import read_rows
 from elsewhere.statistics.learned import Learned
+from elsewhere.studies.arm_results import read_arms
 from elsewhere.studies.auditing import warn_of_facts
 from elsewhere.studies.ensembles import read_cross_validation
+from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.models import PATHS
@@ -95,6 +97,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
     hard = hardest(rows, cells, able, scores, findings)
     drops, local = losses(folder, rows, cells, able, scores)
+    arms, trials = read_arms(load_study(folder.root), folder) if "comparison" in settings else ([], [])
     roots = {site["name"]: site["root"] for site in settings["sites"]}
     return page.Study(
         name=settings["name"],
@@ -130,6 +133,8 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         diagnosis=diagnosis,
         stress=stress,
         trainings=read_seed_scores(folder, identity),
+        arms=arms,
+        arm_trials=trials,
         learned=[_learned(name, found) for name, found in learned.items()],
         cross_validation=validated,
         ensembles=ensembles(folder, validated),

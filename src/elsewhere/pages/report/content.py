@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
 from elsewhere.rows import (
@@ -352,6 +353,8 @@ class Study:
         stress: what `elsewhere stress` kept.
         trainings: scores over several trainings that differ in their seed alone, one row per model, site and score;
             empty where each model was trained once.
+        arms: ways to train compared with ERM, one row per rule of selection, arm and unseen site.
+        arm_trials: their trials.
         learned: whether each model learned anything, from validation scans of its training sites, one record each:
             `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
         selections: how each model's kept weights were chosen, one record each (`pages.report.selection`): `model`,
@@ -415,6 +418,8 @@ class Study:
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[SeedRow] = ()
+    arms: Sequence[ArmRow] = ()
+    arm_trials: Sequence[TrialRow] = ()
     learned: Sequence[Record] = ()
     selections: Sequence[Record] = ()
     comparisons: Sequence[Record] = ()

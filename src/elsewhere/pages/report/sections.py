@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.report import (
+    arms,
     calibration,
     comparisons,
     diagnosis,
@@ -64,6 +65,7 @@ SECTIONS = (
     Section("folds", "Cross-validation by patient", of_study=folds.section, question=WORKS),
     Section("protocols", "Protocols compared", of_report=comparisons.protocols, question=WORKS),
     Section("comparisons", "Networks compared", of_study=comparisons.section, question=WORKS),
+    Section("arms", "Ways to train compared", of_study=arms.section, question=WORKS),
     Section("products", "Products beside the networks", of_study=products.section, question=WORKS),
     Section("ranking", "Ranking (Figures 5–6)", "Ranking: ROC curves", always=True, question=WORKS),
     Section("decisions", "Decisions (Figures 3–4)", "Decisions: confusion matrices", always=True, question=WORKS),
