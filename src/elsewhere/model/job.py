@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from elsewhere.model.network import NetworkSettings
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Examples, Read, Replayed, Samples, hash_cases, seed_of
 from elsewhere.model.settings import SampleSettings, Sampling, TrainingSettings
 from elsewhere.model.start import Start
+
+if TYPE_CHECKING:
+    from elsewhere.model.features import Features
 
 CHECKPOINT = "checkpoint"
 WITHOUT_EFFECT = (
@@ -40,7 +43,10 @@ class SampleOptions(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that one training needs; see `train`. `start` where it does not begin with random weights."""
+    """Everything that one training needs; see `train`.
+
+    `start` where it does not begin with random weights; `features` where those of its scans are kept somewhere.
+    """
 
     network: NetworkSettings
     sample: SampleSettings
@@ -53,6 +59,12 @@ class Job:
     progress: Progress | None
     stride: int = WINDOW_STRIDE
     start: Start | None = None
+    features: Callable[[], Features] | None = None
+
+    @property
+    def trunk_stays(self) -> bool:
+        """Whether the convolutional part is left as it is, so that features are computed once."""
+        return self.network.is_pretrained or (self.start is not None and self.start.trunk_stays)
 
     @property
     def stem(self) -> Path:
@@ -67,7 +79,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, JSON-able."""
         return {
-            "network": asdict(self.network),
+            "network": self.network.record(),
             "sample": asdict(self.sample),
             "training": deciding(asdict(self.settings)),
             "record": {name: value for name, value in self.record.items() if name != "versions"},

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
+from elsewhere.model.backbone import make_network
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import fuse
 from elsewhere.model.cuda_loader import DeviceBatches
@@ -265,14 +266,14 @@ def _run(fabric: Any, job: Job, state: State) -> None:
     settings = job.settings
     with _reproducible(settings.threads):
         torch.manual_seed(seed_of(settings.seed, "weights"))
-        network = Network(job.network)
+        network = make_network(job.network, settings.batch)
         if job.start:
             job.start.begin(network)
         average = Average(network, settings.ema) if settings.ema else None
         optimizer = make_optimizer(network, settings)
         if state.iteration:
             restore(job.state_path, state, network, optimizer, average.network if average else None)
-        stays = job.start is not None and job.start.trunk_stays
+        stays = job.trunk_stays
         module, optimizer = fabric.setup(Head(network) if stays else Trained(network), optimizer)
         if average:
             average.network.to(fabric.device)
