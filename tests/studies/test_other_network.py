@@ -90,7 +90,7 @@ def test_diagnosis_stress_and_view_ask_it(file: Path, made: Path) -> None:
     page = made / "view.html"
     view(file, made, model="UTSW", hardest=1, page=page)
     assert "Occlusion map: how much the log-odds of positive fall" in page.read_text()
-    assert trained_model(made, "UTSW").load().settings.kind == "their_networks:Small"
+    assert trained_model(made, "UTSW").load()[0].settings.kind == "their_networks:Small"
 
 
 def test_it_does_not_travel(made: Path, tmp_path: Path) -> None:

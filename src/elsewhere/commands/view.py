@@ -135,7 +135,8 @@ def view(
     plan, folder = open_study(study, out)
     _check(grid, bits, model, hardest)
     _through_protocol(plan, folder, model)  # refuses before anything is drawn
-    names = {f"{row.site}/{row.scan}" for row in (rows := usable_rows(folder))}
+    rows = usable_rows(folder)
+    names = {f"{row.site}/{row.scan}" for row in rows}
     wanted = [one for text in scan or () for one in ([text] if text in names else split_names([text]))]
     chosen = [_row(rows, name, folder) for name in wanted]
     foreign = model in {product.name for product in plan.products}
@@ -495,6 +496,5 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     record = read_checkpoint_record(folder.checkpoint(model))
     scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
     own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))
-    return Occasion(
-        study.name, study.origin, model, tuple(study.models[model]), next(own, None), record["sha256"], command
-    )
+    named = model, tuple(study.models[model]), next(own, None), record["sha256"]
+    return Occasion(study.name, study.origin, *named, command)
