@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,14 @@ from elsewhere.commands.stress import stress
 from elsewhere.commands.study import run_study
 from elsewhere.commands.view import view
 from elsewhere.errors import BadCheckpoint, BadStudy
+from elsewhere.model.prediction import predict
+from elsewhere.studies.exported import read_model
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.predictions import fitting_predictions
+from elsewhere.studies.prepared import case_of, shelf_reader
+from elsewhere.studies.records import usable_rows
 
 NETWORK = """[network]
 kind = "their_networks:Small"
@@ -129,3 +134,42 @@ def test_a_batch_of_one_is_refused_with_the_study_file_for_networks_of_monai(fil
     changed.write_text(text)
     known = {"input": (32, 32, 32), "dropout": 0.5, "classes": 2, "kind": "ResNet18"}
     assert load_study(changed).network.record() == known
+
+
+@pytest.fixture(scope="module")
+def of_monai(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of one site and one small network of MONAI, trained and predicted; not to be changed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("monai.networks.nets", reason="MONAI is not installed: pip install 'elsewhere[monai]'")
+    folder = tmp_path_factory.mktemp("monai")
+    text = tiny_study_file.read_text().replace('[["UTSW"], ["COVID-CTset", "MosMedData"]]', '[["UTSW"]]')
+    small = '[network]\nkind = "ResNet10"\ninput = [32, 32, 32]\n[training]\nbatch = 2\n'
+    text = re.sub(r"\[network\]\n.*?\[training\]\n", small, text, flags=re.DOTALL).replace(
+        "iterations = 6", "iterations = 3"
+    )
+    text = re.sub(r"\[sites\.(?!UTSW).*?(?=\[sites|\Z)", "", text, flags=re.DOTALL)
+    (folder / "monai.toml").write_text(text.replace("passes = 3", "passes = 0"))
+    run_study(folder / "monai.toml", Folder(folder / "out"), workers=1)
+    return folder / "out"
+
+
+def test_a_network_of_monai_is_exported_and_says_the_same(of_monai: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", str(of_monai), "UTSW", str(tmp_path / "a.zip")])
+    assert result.exit_code == 0, result.output
+    (exported,) = read_model(tmp_path / "a.zip").load()
+    plan, rows = load_study(of_monai), [r for r in usable_rows(Folder(of_monai)) if r.subset == "test"]
+    known = fitting_predictions(Folder(of_monai), "UTSW", "UTSW").subset("test").deterministic
+    for row in rows[:2]:
+        said = predict(exported, case_of(row), shelf_reader([row]), plan.sample, plan.prediction.stride).max()
+        assert said == pytest.approx(known.probabilities[known.scans == row.scan][0], abs=1e-6)
+
+
+def test_ways_of_adapting_without_a_meaning_are_refused_before_any_fit(
+    of_monai: Path, hospital_scans: Path, tmp_path: Path
+) -> None:
+    words = ["adapt", str(of_monai), "UTSW", str(hospital_scans), "--kind", "volumes", "--ways", "last,norm"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--workers", "1"])
+    assert result.exit_code == 2
+    assert "--ways has 'norm', which fits GroupNorm, and ResNet10 has BatchNorm" in result.output
+    assert "Choose from last, all, all+replay, all+anchor" in result.output
