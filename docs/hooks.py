@@ -149,7 +149,7 @@ def _section(name: str, kind: type) -> str:
     says = attributes(kind)
     rows = []
     for field in fields(kind):
-        if (name, field.name) == ("preparation", "size"):  # always the network's input
+        if (name, field.name) in plan.MADE_HERE:
             continue
         paper = field.default
         harmonised = plan.HARMONISED.get(name, {}).get(field.name, paper)

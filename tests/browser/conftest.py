@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import expit
+from typer.testing import CliRunner
 
 from elsewhere.adapting_rows import Adaptation, CurvePoint, Forgotten
+from elsewhere.cli import app
 from elsewhere.commands.report import report
 from elsewhere.commands.study import run_study
 from elsewhere.files import write_whole
@@ -198,6 +200,65 @@ def evaluation_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("browser") / "evaluation.html"
     path.write_text(render_evaluation([whole, plain], context), encoding="utf-8")
     return path
+
+
+def _table(path: Path, seed: int, gap: float = 2.6, first: int = 0, known: int = 200, shift: float = 0.0) -> Path:
+    """A product's scores of 200 scans from s`first`, of which the first `known` have their labels."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(200) % 2
+    scores = expit(random.normal(0, 1, 200) + gap * (labels - 0.5) + shift)
+    lines = ["scan,patient,kernel,score,label"]
+    for i in range(200):
+        kernel, truth = "sharp" if i // 2 % 2 else "soft", labels[i] if i < known else ""
+        lines.append(f"s{first + i},p{first + i},{kernel},{scores[i]},{truth}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _evaluated(*words: object) -> None:
+    """`elsewhere evaluate`, which has to write its page, whatever it answers."""
+    result = CliRunner().invoke(app, ["evaluate", *map(str, words)])
+    assert result.exit_code != 1, result.output
+
+
+@pytest.fixture(scope="session")
+def versus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an update that flips decisions, is worse, and gets another threshold proposed."""
+    folder = tmp_path_factory.mktemp("versus")
+    old, new = _table(folder / "old.csv", 5), _table(folder / "new.csv", 5, gap=2.0, shift=-1.2)
+    _evaluated(new, "--versus", old, "--threshold", 0.5, "--margin", 0.05, "--out", folder / "out")
+    return folder / "out" / "evaluation.html"
+
+
+@pytest.fixture(scope="session")
+def next_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a labelling that its stop rule ended, on labels that were asked for one batch at a time."""
+    folder = tmp_path_factory.mktemp("next")
+    table = _table(folder / "scores.csv", 7, gap=4.0, known=0)
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    out = folder / "out"
+    for _ in range(12):
+        _evaluated(table, "--threshold", 0.5, "--next", 20, "--out", out)
+        if (out / "evaluation.html").is_file():
+            return out / "evaluation.html"
+        asked = {line.split(",")[0] for line in (out / "next.csv").read_text().splitlines()[1:]}
+        rows = [[*row[:4], str(int(row[0][1:]) % 2) if row[0] in asked else row[4]] for row in rows]
+        table.write_text("\n".join(["scan,patient,kernel,score,label", *map(",".join, rows)]))
+    raise AssertionError("labelling did not end")
+
+
+@pytest.fixture(scope="session")
+def history_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The history of a product: accepted, updated for the worse on the same scans, then asked about new ones."""
+    folder = tmp_path_factory.mktemp("history")
+    looks = (("4.1", 1, 2.6, 0), ("4.2", 2, 1.0, 0), ("4.2", 3, 2.6, 1000))
+    for month, (release, seed, gap, first) in enumerate(looks, start=1):
+        table = _table(folder / f"{month}.csv", seed, gap, first)
+        told = ("--threshold", 0.5, "--name", "Lung") if month == 1 else ()
+        _evaluated(table, "--keep", folder / "product", "--release", release, "--date", f"2026-0{month}-10", *told)
+    result = CliRunner().invoke(app, ["history", str(folder / "product")])
+    assert result.exit_code != 1, result.output
+    return folder / "product" / "history.html"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The study's page, the verdict and the viewer in a browser: quiet, offline, by keyboard, on paper, in the dark."""
+"""Study, verdict, evaluations, history, viewer, … in a browser: quiet, offline, by keyboard, on paper, in the dark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("study_page", "verdict_file", "evaluation_file", "adaptation_file", "viewer_page")
+EVALUATIONS = ("evaluation_file", "versus_file", "next_file", "history_file")
+PAGES = ("study_page", "verdict_file", *EVALUATIONS, "adaptation_file", "viewer_page")
 
 # Shown elements of which a screen reader would say nothing
 NAMELESS = """(selector) => {
@@ -118,6 +119,25 @@ def test_the_studys_page_has_all_its_sections(study_page: Path, looked_at: Any) 
     """So that what is asked of the page is asked of diagnosis, stress and sheets too."""
     sections = looked_at(study_page).locator("main section").evaluate_all("found => found.map((e) => e.id)")
     assert {"matrix", "audit", "calibration", "diagnosis", "stress", "hardest", "sheets"} <= set(sections)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "versus_file",
+            ("Against the version before", "positive now missed", "found without labels and not yet checked"),
+        ),
+        ("next_file", ("Stop rule:", "those of a single look")),
+        ("history_file", ("4.1", "4.2", "2026-03-10")),
+    ],
+)
+def test_an_evaluation_s_page_has_the_part_that_is_looked_at(
+    request: pytest.FixtureRequest, looked_at: Any, name: str, words: tuple[str, ...]
+) -> None:
+    page = looked_at(request.getfixturevalue(name))
+    assert [text for text in words if text not in page.inner_text("body")] == []
+    assert page.locator("svg[role=img]").count() >= 1
 
 
 def test_a_request_and_an_error_would_be_noticed(tabs: Any, tmp_path: Path) -> None:

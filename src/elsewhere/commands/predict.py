@@ -39,6 +39,7 @@ from elsewhere.studies.new_site import find_scans, new_site, read_options
 from elsewhere.studies.predictions import PREDICTED, PREDICTIONS, PredictionRow, prediction_rows, write_predictions
 from elsewhere.studies.prepared import cases, shelf_reader
 from elsewhere.studies.records import ScanRow, usable_rows
+from elsewhere.studies.scan_features import predict_kept, scan_features
 from elsewhere.studies.scores import Scores
 from elsewhere.studies.trainings import check_device
 from elsewhere.studies.which_model import named_model
@@ -140,7 +141,7 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     """Write the predictions of the model `name` at `site`; predictions of the same weights are not made again."""
     study, folder = load_study(study_file), Folder(out)
     rows = [row for row in as_seen_by(name, usable_rows(folder)) if row.site == site]
-    network, record = load_checkpoint(folder.checkpoint(name))
+    network, record = load_checkpoint(folder.checkpoint(name), study.network)
     path = folder.predictions(name, site)
     once = replace(study.prediction, passes=0)
     several = fold_of(name)[1] or name in study.arm_networks  # they have each other for a spread
@@ -157,6 +158,9 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
     error = measure_fast_error(network, chosen[0][1], read, study.sample) if fast and chosen else 0.0
     if fast:
         engine.say(f"{name} on {site}: fast mode, logits change by {error:.1e}")
+    wanted = {(case.site, case.scan) for _, case in chosen}
+    own = [row for row in rows if (row.site, row.scan) in wanted]
+    encoded = scan_features(study, own) if study.network.is_pretrained else None
     table: list[PredictionRow] = []
     together = side_by_side(network)
     for first in range(0, len(chosen), together):
@@ -164,7 +168,11 @@ def predict_site(study_file: Path, out: Path, name: str, site: str, tick: Callab
         with stage("predict"):
             for subset, settings in (("validation", once), ("test", prediction)):
                 scans = [(case, read) for of, case in group if of == subset]
-                found = predict_spread(network, scans, study.sample, settings, seed=study.seed)
+                found = (
+                    predict_kept(network, encoded, scans, settings, study.seed)
+                    if encoded
+                    else predict_spread(network, scans, study.sample, settings, seed=study.seed)
+                )
                 for (case, _), (windows, passes) in zip(scans, found, strict=True):
                     table += prediction_rows(name, subset, case, windows, passes)
         tick((first + len(group)) / len(chosen), f"{name} on {site}")

@@ -38,6 +38,7 @@ from elsewhere.studies.preparing import prepare_study
 from elsewhere.studies.products import score_products
 from elsewhere.studies.records import IDENTITY, SCORES, SEEDS, scores_key, usable_rows
 from elsewhere.studies.results import StudyResult
+from elsewhere.studies.scan_features import keep_scan_features
 from elsewhere.studies.trainings import check_device
 from elsewhere.wording import numbered
 
@@ -188,6 +189,7 @@ def _begin(plan: Study, folder: Folder, workers: int | None) -> None:
     """All that comes before the first training."""
     prepare_study(plan, folder, workers, whole=True)
     audit_study(folder, workers)
+    keep_scan_features(plan, folder, workers)
     with stage("products"):
         score_products(plan, folder, workers)  # before hours of training: a table may have to be mended
     IDENTITY.write(folder.study, _identity(plan, folder))
@@ -237,6 +239,8 @@ def _settings(plan: Study, folder: Folder) -> dict[str, Any]:
     """The settings, with paths as records keep them."""
     settings = plan.settings()
     settings["store"] = folder.keep(plan.store) if plan.store else None
+    if plan.network.folder is not None:
+        settings["network"]["folder"] = folder.keep(plan.network.folder)
     for site, given in zip(settings["sites"], plan.sites, strict=True):
         site["root"] = folder.keep(given.root)
         site["labels"] = folder.keep(given.labels) if given.labels else None

@@ -18,12 +18,13 @@ from elsewhere import engine
 from elsewhere.commands import split_names
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.files import short_name, write_whole
-from elsewhere.model.declared import Declared
+from elsewhere.model.declared import Declared, OwnNetwork
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
 from elsewhere.model.prediction import predict
 from elsewhere.model.runnable import hash_of, threshold_of
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import evaluation_windows
+from elsewhere.model.settings import PAPER
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import (
     FINEST_OVERLAY,
@@ -133,12 +134,13 @@ def view(
     """Write a page that draws scans, with what the network looked at. It holds patient data. Research use only."""
     plan, folder = open_study(study, out)
     _check(grid, bits, model, hardest)
-    declared = None if model is None else model_to_run(plan, model, "--model")
+    _through_protocol(plan, folder, model)  # refuses before anything is drawn
     rows = usable_rows(folder)
     names = {f"{row.site}/{row.scan}" for row in rows}
     wanted = [one for text in scan or () for one in ([text] if text in names else split_names([text]))]
     chosen = [_row(rows, name, folder) for name in wanted]
-    chosen += [row for row in _hardest(folder, rows, model, hardest, declared is not None) if row not in chosen]
+    foreign = model in {product.name for product in plan.products}
+    chosen += [row for row in _hardest(folder, rows, model, hardest, foreign) if row not in chosen]
     if not chosen:
         raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
     wish = Wish(grid, bits, read_marked_slices(marks, chosen) if marks else None)
@@ -157,7 +159,7 @@ def write_view(
         BadStudy: the page would be too large, or the marks cannot be placed.
         BadCheckpoint: the model's weights are missing or damaged.
     """
-    declared = None if model is None else model_to_run(study, model, "--model")
+    declared = _through_protocol(study, folder, model)
     ask = _asker(study, folder, model, rows) if declared is None else None
     if declared is not None:
         cases = _as_scanned(study, folder, rows, wish, declared)
@@ -255,6 +257,13 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     return ask
 
 
+def _through_protocol(study: Study, folder: Folder, model: str | None) -> Declared | None:
+    """What is asked as a model that was not trained here is, having no gradients; None for networks that have them."""
+    if model in study.models and study.network.kind != PAPER:
+        return OwnNetwork(name=model, checkpoint=folder.checkpoint(model), stride=study.prediction.stride)
+    return None if model is None else model_to_run(study, model, "--model")
+
+
 def _as_scanned(
     study: Study, folder: Folder, rows: Sequence[ScanRow], wish: Wish, declared: Declared
 ) -> dict[int, Shown]:
@@ -339,8 +348,7 @@ def _stored_units(study: Study, row: ScanRow, facts: Mapping[str, Any]) -> tuple
 
 def _original(study: Study, row: ScanRow, wish: Wish, volume: Volume) -> Drawn:
     """The scan as it was read."""
-    preparation = prepared_as(study.preparation, row.facts)
-    return _prepared_in(volume, preparation, row.slices, wish)
+    return _prepared_in(volume, prepared_as(study.preparation, row.facts), row.slices, wish)
 
 
 def _own_grid(volume: Volume, row: ScanRow, wish: Wish, looked: Looked) -> Drawn:
@@ -411,9 +419,8 @@ def _words(words: Sequence[str], picture: Picture, bits: int) -> str:
 
 
 def _asked(answer: Answer, drawn: Drawn, row: ScanRow) -> tuple[tuple[Window, ...], Overlay]:
-    found, looked = answer
-    windows = tuple(Window(drawn.prepared.there(a), drawn.prepared.there(b), p) for a, b, p in found)
-    return windows, _overlay(looked, drawn, row.slices)
+    windows = tuple(Window(drawn.prepared.there(a), drawn.prepared.there(b), p) for a, b, p in answer[0])
+    return windows, _overlay(answer[1], drawn, row.slices)
 
 
 def _overlay(looked: Saliency, drawn: Drawn, slices: int) -> Overlay:
@@ -489,6 +496,5 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     record = read_checkpoint_record(folder.checkpoint(model))
     scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
     own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))
-    return Occasion(
-        study.name, study.origin, model, tuple(study.models[model]), next(own, None), record["sha256"], command
-    )
+    point = next(own, None)
+    return Occasion(study.name, study.origin, model, study.trained_on(model), point, str(record["sha256"]), command)

@@ -15,7 +15,7 @@ from elsewhere.model.features import Features
 from elsewhere.model.job import Job
 from elsewhere.model.network import Network
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, SampleSettings, seed_of
-from elsewhere.model.settings import TrainingSettings
+from elsewhere.model.settings import ENCODERS, PAPER, TrainingSettings
 from elsewhere.model.start import TRUNK, Start
 from elsewhere.model.training import train_job
 
@@ -92,14 +92,41 @@ class AdaptingSettings:
         )
 
 
+def ways_of(kind: str) -> tuple[Way, ...]:
+    """The ways that have a meaning for a network of this kind."""
+    return tuple(way for way in WAYS if without_meaning(kind, way) is None)
+
+
+def without_meaning(kind: str, way: Way) -> str | None:
+    """Why a way has no meaning for a network of this kind, continuing "it …"; None where it has one.
+
+    >>> without_meaning("DenseNet121", "last") is without_meaning("paper", "norm") is None
+    True
+    """
+    if kind in ENCODERS and way != "last":
+        return f"changes what {kind} has not, or leaves as it is: its one trained layer is the last"
+    if kind == PAPER or way not in {"dense", "norm"}:
+        return None
+    if way == "dense":
+        return f"is `last` for {kind}, which has one dense layer"
+    return (
+        f"fits GroupNorm, and {kind} has BatchNorm, whose statistics of home would stay beside the new scale and shift"
+    )
+
+
 def trainable_of(network: Network, way: Way) -> tuple[str, ...]:
     """Names of the parameters that a way changes.
+
+    Raises:
+        BadStudy: the way changes a part that only the paper's network has.
 
     >>> from elsewhere.model.settings import NetworkSettings
     >>> tiny = NetworkSettings(input=(2, 4, 4), filters=(2,), kernels=((3, 3, 3),), pools=(), dense=(4,), groups=1)
     >>> trainable_of(Network(tiny), "last")
     ('last.weight', 'last.bias')
     """
+    if (why := without_meaning(network.settings.kind, way)) is not None:
+        raise BadStudy(f"the way {way!r}", why, f"Choose from {', '.join(ways_of(network.settings.kind))}")
     names = [name for name, _ in network.named_parameters()]
     if way == "last":
         return tuple(name for name in names if name.startswith("last."))

@@ -87,7 +87,9 @@ def finish(
 
 
 def fuse(network: Network) -> None:
-    """Let a network that lies on a card compute its first level here, in training and in prediction."""
+    """Let a network that lies on a card compute its first level here, in training and in prediction, if it has one."""
+    if not len(network.levels):
+        return
     device = network.last.weight.device
     network.level1 = partial(level1, network, compiled(device))  # type: ignore[method-assign]
 

@@ -10,6 +10,7 @@ from string import Formatter
 from typing import ClassVar, Literal
 
 from elsewhere.errors import BadStudy
+from elsewhere.model.own_code import is_name
 from elsewhere.model.settings import WINDOW_STRIDE
 from elsewhere.scans.score_columns import ENDS
 
@@ -301,9 +302,7 @@ class UserNetwork(Declared):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        module, _, name = self.network.partition(":")
-        whole = all(part.isidentifier() for part in (*module.split("."), name))
-        _require(whole, "network", self.network, 'Write it as "package.module:Class"')
+        _require(is_name(self.network), "network", self.network, 'Write it as "package.module:Class"')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
 from elsewhere.model.kernels.library import REPORT, library
 from elsewhere.model.level1_prediction import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings, max_pool
+from elsewhere.model.settings import PAPER
 
 
 def available() -> bool:
@@ -27,6 +28,8 @@ def available() -> bool:
 
 def streams(settings: NetworkSettings) -> bool:
     """Whether level 1 is the paper's: 1 → 8 → 8 filters, 3×3×3, one GroupNorm group a filter, pooled 4×4×4."""
+    if settings.kind != PAPER:
+        return False
     level = (settings.filters[0], settings.groups, settings.kernels[0], settings.pools[:1])
     whole = all(edge % POOL == 0 for edge in settings.input)
     return whole and level == (FILTERS, FILTERS, (3, 3, 3), ((POOL, POOL, POOL),))

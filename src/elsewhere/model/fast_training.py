@@ -140,6 +140,8 @@ class Trained(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (batch, classes) of inputs (batch, 1, slices, rows, columns)."""
         network, maps = self.network, inputs
+        if not len(network.levels):  # a network of MONAI: by PyTorch's own operations
+            return network.head(network.trunk(inputs))
         for index in range(len(network.levels)):
             if takes(network, index, maps):
                 maps = run(network, index, maps)

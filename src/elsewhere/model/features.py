@@ -156,17 +156,18 @@ class FeatureBatches:
     """
 
     def __init__(self, job: Job, network: Network, device: torch.device, rank: int = 0, devices: int = 1) -> None:
-        assert job.start is not None
         self._job, self._device, self._samples = job, device, samples_of(job)
         self._draws = partial(draws_of, job.settings.batch, rank, devices)
-        self._features = job.start.features or compute_features(
+        start = job.start
+        known = start.features if start else job.features() if job.features else None
+        self._features = known or compute_features(
             network,
             job.read,
             job.sample,
             job.stride,
-            trained=[*job.training, *(job.start.home if job.start.replay else ())],
+            trained=[*job.training, *(start.home if start and start.replay else ())],
             predicted=job.validation,
-            views=job.start.views,
+            views=start.views if start else 1,
             seed=job.settings.seed,
         )
 

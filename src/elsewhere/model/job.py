@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ from elsewhere.model.sample import (
 )
 from elsewhere.model.settings import SampleSettings, Sampling, TrainingSettings
 from elsewhere.model.start import Start
+
+if TYPE_CHECKING:
+    from elsewhere.model.features import Features
 
 CHECKPOINT = "checkpoint"
 WITHOUT_EFFECT = (
@@ -68,7 +71,8 @@ class SampleOptions(TypedDict):
 class Job:
     """Everything that one training needs; see `train`.
 
-    `start` where it does not begin with random weights; `grid_of` where its inputs' acquisition is changed.
+    `start` where it does not begin with random weights; `features` where those of its scans are kept somewhere;
+    `grid_of` where its inputs' acquisition is changed.
     """
 
     network: NetworkSettings
@@ -83,6 +87,12 @@ class Job:
     stride: int = WINDOW_STRIDE
     start: Start | None = None
     grid_of: GridOf | None = None
+    features: Callable[[], Features] | None = None
+
+    @property
+    def trunk_stays(self) -> bool:
+        """Whether the convolutional part is left as it is, so that features are computed once."""
+        return self.network.is_pretrained or (self.start is not None and self.start.trunk_stays)
 
     @property
     def stem(self) -> Path:
@@ -97,7 +107,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, JSON-able."""
         return {
-            "network": asdict(self.network),
+            "network": self.network.record(),
             "sample": asdict(self.sample),
             "training": deciding(asdict(self.settings)),
             "record": {name: value for name, value in self.record.items() if name != "versions"},

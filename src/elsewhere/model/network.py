@@ -7,7 +7,6 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial, reduce
 from importlib.metadata import version
 from pathlib import Path
@@ -159,7 +158,7 @@ def save_checkpoint(stem: Path, network: Network, record: Mapping[str, Any]) -> 
     made_by = {
         "format": CHECKPOINT_FORMAT,
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "network": asdict(network.settings),
+        "network": network.settings.record(),
     }
     write_whole(_weights_path(stem), weights)
     _write_json(_json_path(stem), {"versions": versions(), **record, **made_by})
@@ -174,23 +173,32 @@ def copy_checkpoint(source: Path, stem: Path, keys: Sequence[str]) -> None:
     """Copy a checkpoint: the same weights, and of its record these keys and what any checkpoint has.
 
     Raises:
-        BadCheckpoint: it is missing or damaged.
+        BadCheckpoint: it is missing or damaged, or of a class of the user's own.
     """
     record, weights = read_checkpoint_record(source), _checked_weights(source)
+    if ":" in (kind := str(record["network"].get("kind", ""))):
+        what = f"is of the class {kind}, whose code it does not hold: it is not exported, adapted or sent"
+        raise BadCheckpoint(source, what, f"Use it in its own study, or pass {kind.partition(':')[0]} and weights on")
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_whole(_weights_path(stem), weights)
     kept = {name: record[name] for name in (*keys, "sha256", "network", MEMBERS) if name in record}
     _write_json(_json_path(stem), {**kept, "format": CHECKPOINT_FORMAT})
 
 
-def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
+def load_checkpoint(stem: Path, trusted: NetworkSettings | None = None) -> tuple[Network, dict[str, Any]]:
     """The network, in evaluation mode on the processor, and its record.
+
+    Args:
+        stem: path without suffix.
+        trusted: the network of the study file at hand; a class of the user's own is made only where that names it and
+            allows it: what a checkpoint says of itself is no leave.
 
     Raises:
         BadCheckpoint: a file is missing, damaged, of another version, does not belong to the other one, or holds the
-            networks of an ensemble.
+            networks of an ensemble; or it is of a class that is not allowed here, or of other code than that has now.
+        BadInstallation: an extra is missing that it needs.
     """
-    networks, record = load_networks(stem)
+    networks, record = load_networks(stem, trusted)
     if len(networks) > 1:
         what = f"is the mean of {len(networks)} networks (folds of a cross-validation), and one is needed here"
         raise BadCheckpoint(
@@ -199,18 +207,35 @@ def load_checkpoint(stem: Path) -> tuple[Network, dict[str, Any]]:
     return networks[0], record
 
 
-def load_networks(stem: Path) -> tuple[list[Network], dict[str, Any]]:
+def load_networks(stem: Path, trusted: NetworkSettings | None = None) -> tuple[list[Network], dict[str, Any]]:
     """The networks of an ensemble (`model.ensemble`), or the one of any other checkpoint; else as `load_checkpoint`."""
     record, weights = read_checkpoint_record(stem), _checked_weights(stem)
+    from elsewhere.model.backbone import make_network  # noqa: PLC0415 - it is built on this file
+
     try:
         tensors, members = load(weights), int(record.get(MEMBERS, 1))
-        networks = [Network(network_settings(record["network"])) for _ in range(members)]
+        settings = network_settings(record["network"])
+        if settings.is_own:
+            settings = _trusted(stem, settings, trusted)
+        networks = [make_network(settings) for _ in range(members)]
         for place, network in enumerate(networks):
             start = f"{MEMBERS}.{place}." if members > 1 else ""
             network.load_state_dict({n.removeprefix(start): v for n, v in tensors.items() if n.startswith(start)})
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError, BadStudy) as error:
         raise BadCheckpoint(stem, f"weights and settings do not fit ({error})", "Train the model again") from error
     return [network.eval() for network in networks], record
+
+
+def _trusted(stem: Path, recorded: NetworkSettings, trusted: NetworkSettings | None) -> NetworkSettings:
+    """The settings of a class of the user's own as the study file at hand allows it."""
+    if trusted is None or trusted.kind != recorded.kind or not trusted.allow_code:
+        what = f"is of the class {recorded.kind}, which is not in it, and whose code is run in its own study alone"
+        then = 'Ask it there; elsewhere, test the class as a model with kind = "torch", or wrap it in kind = "command"'
+        raise BadCheckpoint(stem, what, then)
+    if trusted.record() != recorded.record():
+        what = f"was trained with other code or settings of {recorded.kind} than there are now"
+        raise BadCheckpoint(stem, what, "Restore them, or remove the model's folder and train it again")
+    return trusted
 
 
 def _checked_weights(stem: Path) -> bytes:

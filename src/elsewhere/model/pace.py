@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from elsewhere.model.backbone import make_network
 from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.fast_training import Trained
-from elsewhere.model.network import Network, NetworkSettings
+from elsewhere.model.features import Head
+from elsewhere.model.network import NetworkSettings
 from elsewhere.model.recipe import TrainingSettings, make_optimizer
 from elsewhere.wording import numbered
 
@@ -20,7 +22,7 @@ WARM_UP = 1
 
 
 def seconds_per_iteration(network: NetworkSettings, training: TrainingSettings, steps: int = 3) -> float:
-    """Median time in seconds of an iteration: a batch forward, backward, and the optimizer; reading is not in it.
+    """Median time in seconds of an iteration: a batch forward, backward, the optimizer; neither reading nor encoding.
 
     Args:
         network: its sizes.
@@ -29,11 +31,12 @@ def seconds_per_iteration(network: NetworkSettings, training: TrainingSettings, 
     """
     device = torch.device(device_of(training.accelerator))
     cuda = device.type == "cuda"
-    model = Network(network).to(device)
+    model = make_network(network, training.batch).to(device)
     if cuda:
         fuse(model)
-    trained, optimizer = Trained(model).train(), make_optimizer(model, training)
-    shape = (training.batch, 1, *network.input)
+    stays = network.is_pretrained
+    trained, optimizer = (Head if stays else Trained)(model).train(), make_optimizer(model, training)
+    shape = (training.batch, model.last.in_features) if stays else (training.batch, 1, *network.input)
     inputs = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32)).to(device)
     labels = torch.arange(training.batch, device=device) % 2
     spent = []

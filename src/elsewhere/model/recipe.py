@@ -63,3 +63,5 @@ class Average:
         share = (1 - self._decay) / (1 - self._decay**iterations)
         for own, current in zip(self.network.parameters(), network.parameters(), strict=True):
             own.lerp_(current, share)
+        for kept, seen in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(seen)  # what batches were like, where a network keeps that: no weight to be averaged

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d
 
+from elsewhere.errors import BadStudy
 from elsewhere.model.batch import side_by_side
 from elsewhere.model.fast_prediction import predict_level1, streams
-from elsewhere.model.network import Network, max_pool
+from elsewhere.model.network import Network, NetworkSettings, max_pool
 from elsewhere.model.prediction import POSITIVE, window_at
 from elsewhere.model.sample import (
     WINDOW_STRIDE,
@@ -27,6 +28,7 @@ from elsewhere.model.sample import (
 )
 
 PAPER = SampleSettings()
+PAPER_KIND = NetworkSettings().kind
 FINEST = 8
 """Rows and columns that the map has at least: coarser ones cannot tell lung from chest wall."""
 
@@ -108,6 +110,9 @@ def find_saliencies(
     level: int | None = None,
 ) -> list[Saliency]:
     """`find_saliency` of several scans; a small network takes them side by side, up to rounding the same."""
+    if network.settings.kind != PAPER_KIND:
+        what = f"is {network.settings.kind!r}: gradients at a level are known of the paper's network alone"
+        raise BadStudy("network.kind", what, "Its probabilities, and those of parts of scans, need no gradient")
     chosen = map_level(network) if level is None else level
     length = network.settings.input[0]
     windows = [

@@ -17,8 +17,8 @@ from elsewhere.model.sample import Case, hash_cases
 if TYPE_CHECKING:
     from elsewhere.model.features import Features
 
-TRUNK = "levels."
-"""What the names of the convolutional part's parameters begin with."""
+TRUNK = ("levels.", "inner.")
+"""What the names of the convolutional part's parameters begin with: of the paper's network, and of others."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,6 +140,7 @@ def restore(
         index: {"step": torch.tensor(float(state.iteration)), **_moments(tensors, index)}
         for group in adam["param_groups"]
         for index in group["params"]
+        if f"adam.{index}.{MOMENTS[0]}" in tensors  # a parameter that no loss depends on has none
     }
     optimizer.load_state_dict(adam)
 

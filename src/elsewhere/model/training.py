@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
+from elsewhere.model.backbone import make_network
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import fuse
 from elsewhere.model.cuda_loader import DeviceBatches
@@ -274,7 +275,7 @@ def _run(fabric: Any, job: Job, state: State) -> None:
     settings = job.settings
     with _reproducible(settings.threads):
         torch.manual_seed(seed_of(settings.seed, "weights"))
-        network = Network(job.network)
+        network = make_network(job.network, settings.batch)
         if settings.mixstyle and not len(network.levels):
             what = f"is {settings.mixstyle}: it mixes what leaves the first level, and this network has no levels"
             raise BadStudy("training.mixstyle", what, "Set it to 0, or use the paper's network")
@@ -284,7 +285,7 @@ def _run(fabric: Any, job: Job, state: State) -> None:
         optimizer = make_optimizer(network, settings)
         if state.iteration:
             restore(job.state_path, state, network, optimizer, average.network if average else None)
-        stays = job.start is not None and job.start.trunk_stays
+        stays = job.trunk_stays
         objective = Objective(settings, state.site_weights, [case.site for case in job.training], network)
         module, optimizer = fabric.setup(Head(network) if stays else Trained(network), optimizer)
         if average:
@@ -313,7 +314,7 @@ def _teacher(job: Job, device: torch.device) -> Teacher | None:
     if job.start is None or not job.start.distil:
         return None
     with torch.random.fork_rng(devices=[]):
-        return Teacher(Network(job.network).to(device), job.start)
+        return Teacher(make_network(job.network, job.settings.batch).to(device), job.start)
 
 
 def _step(run: _Run, module: Any) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from elsewhere.adapting_rows import Adaptation, AdaptRow, CurvePoint, Forgotten
 from elsewhere.errors import BadOption
-from elsewhere.model.adapting import IN_WORDS, WAYS, AdaptingSettings, Way
+from elsewhere.model.adapting import IN_WORDS, WAYS, AdaptingSettings, Way, ways_of, without_meaning
 from elsewhere.model.network import copy_checkpoint, load_checkpoint, load_networks, read_checkpoint_record, versions
+from elsewhere.model.settings import PAPER
 from elsewhere.statistics.adaptation import (
     LEAST_PATIENTS,
     Choice,
@@ -88,7 +89,7 @@ def adapt_model(
     """
     begun = time.monotonic()
     bench = _bench(model, scans, plan, target)
-    ways = tuple(way for way in plan.ways if way != "all+replay" or bench.home)
+    ways = tuple(way for way in _with_meaning(plan, bench) if way != "all+replay" or bench.home)
     predicted = scans.part("fit", "score", "choose", "old")
     features = keep_features(bench, predicted, workers)
     before = as_it_is(bench, predicted, features)
@@ -175,6 +176,21 @@ def _bench(model: KnownModel, scans: AdaptingScans, plan: AdaptPlan, target: Pat
     return Bench(target, stem, model.checkpoint, model.settings.sample, stride, settings, home, record)
 
 
+def _kind(bench: Bench) -> str:
+    return str(read_checkpoint_record(bench.stem)["network"].get("kind", PAPER))
+
+
+def _with_meaning(plan: AdaptPlan, bench: Bench) -> tuple[Way, ...]:
+    """The ways of a plan that have a meaning for the network; a plan that names others by themselves is refused."""
+    known = ways_of(kind := _kind(bench))
+    wrong = next((way for way in plan.ways if way not in known), None)
+    if wrong is not None and plan.ways != WAYS:
+        raise BadOption(
+            "--ways", f"has {wrong!r}, which {without_meaning(kind, wrong)}", f"Choose from {', '.join(known)}"
+        )
+    return tuple(way for way in plan.ways if way in known)
+
+
 def _accelerator(model: KnownModel) -> Accelerator:
     return "cuda" if model.settings.accelerator == "cuda" else "cpu" if model.settings.accelerator == "cpu" else "auto"
 
@@ -185,6 +201,7 @@ def _notes(plan: AdaptPlan, bench: Bench, scans: AdaptingScans) -> list[str]:
         notes.append(
             "Scans of home are not at hand (an exported model): no replay, and what is forgotten is not known."
         )
+    notes += [f"Not tried: {w}, which {why}." for w in plan.ways if (why := without_meaning(_kind(bench), w))]
     gone = [s for s in dict.fromkeys(o.case.site for o in scans.part("old")) if s not in scans.old_sites]
     if gone:
         notes.append(f"Forgetting is not measured at {', '.join(gone)}: test scans of one class only.")

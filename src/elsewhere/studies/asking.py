@@ -20,6 +20,7 @@ from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import hash_of, open_model
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
+from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
 from elsewhere.scans.preparation import Preparation
@@ -222,10 +223,15 @@ def _asked(given: GivenScan, question: Question, declared: Declared, sha: str, p
 
 
 @lru_cache(maxsize=4)
-def opened(declared: Declared, sha: str, device: str) -> RunnableModel:  # noqa: ARG001 - the hash is part of the cache's key
+def opened(  # the hash is part of the cache's key
+    declared: Declared,
+    sha: str,  # noqa: ARG001
+    device: str,
+    trusted: NetworkSettings | None = None,
+) -> RunnableModel:
     """A model, opened once in each process; raises as `open_model`."""
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    return open_model(declared, device)
+    return open_model(declared, device, trusted)
 
 
 def answer_of(model: RunnableModel, given: GivenScan) -> Answer:

@@ -68,7 +68,7 @@ def _write_checkpoint(study: Study, folder: Folder, name: str, rows: Collection[
     with suppress(BadCheckpoint):
         if read_checkpoint_record(stem).get("member_weights") == weights and checkpoint_is_whole(stem):
             return
-    networks = [load_checkpoint(folder.checkpoint(member))[0] for member in members]
+    networks = [load_checkpoint(folder.checkpoint(member), study.network)[0] for member in members]
     whole = checkpoint_record(study, name, study.trained_on(name), rows)
     record = whole | {"sample": asdict(study.sample), "member_weights": weights}
     save_ensemble(stem, networks, record)

@@ -15,17 +15,25 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.settings import NetworkSettings, PredictionSettings, SampleSettings, TrainingSettings
+from elsewhere.model.settings import (
+    OF_THE_MACHINE,
+    PAPER,
+    NetworkSettings,
+    PredictionSettings,
+    SampleSettings,
+    TrainingSettings,
+    check_trainable,
+)
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, kind_of, option_names, reader
 from elsewhere.studies.arms import Comparison, HasArms, check_arms, read_arms
 from elsewhere.studies.fold_names import ensemble_name, fold_name
 from elsewhere.studies.hints import OTHER_WORDS, USES, flat_sets, missing_key, no_site, training_sets
-from elsewhere.studies.keys import check_keys, path_of, typed
-from elsewhere.studies.models import StudyModel, kept_model, read_models
-from elsewhere.studies.presets import NETWORKS, network_keys
-from elsewhere.studies.sequence_plan import SequenceSettings, check_sequence
+from elsewhere.studies.keys import check_keys, named, path_of, typed
+from elsewhere.studies.models import StudyModel, backbone_keys, kept_model, read_models
+from elsewhere.studies.presets import NETWORKS, encoder_keys, network_keys
+from elsewhere.studies.sequence_plan import SequenceSettings, read_sequence
 from elsewhere.studies.toml_text import read_toml
 
 # Names of studies and sites become names of folders and files.
@@ -114,6 +122,8 @@ SECTIONS: dict[str, type] = {
     "prediction": PredictionSettings,
     "evaluation": EvaluationSettings,
 }
+MADE_HERE = {("preparation", "size"), ("network", "code")}
+"""Fields of sections that are no keys: they follow from others."""
 TOP_KEYS = (
     *("name", "title", "origin", "notes", "planted", "protocol", "seed", "seeds", "store", "allow_leak"),
     *("combinations", "sites", "models", "finding", "sequence", "arms", "comparison"),
@@ -226,6 +236,8 @@ class Study(HasArms):
     def settings(self) -> dict[str, Any]:
         """All settings as JSON-able values, for the records and the page."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        machine = {name: content["network"][name] for name in OF_THE_MACHINE} if self.network.is_own else {}
+        content["network"] = json.loads(json.dumps(self.network.record())) | machine
         if not self.split.folds:
             del content["split"]["folds"]
         if not self.finding:
@@ -281,7 +293,8 @@ def _kept_study(folder: Path) -> Study:
             for site in kept["sites"]
         ]
         products = tuple(kept_model(file, product, place) for product in kept.get("products", ()))
-        content = {**kept, "store": place(kept["store"]), "sites": sites, "products": products}
+        network = {**kept["network"], "folder": place(kept["network"].get("folder"))}
+        content = {**kept, "store": place(kept["store"]), "sites": sites, "products": products, "network": network}
         study: Study = TypeAdapter(Study).validate_python(content)
     except (ValidationError, LookupError, TypeError, AttributeError) as error:
         what = f"holds settings that this version does not know ({' '.join(str(error).split())[:200]})"
@@ -305,9 +318,11 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     sites = _sites(path, content.get("sites", {}))
     products = read_models(path, content.get("models", {}))
     combinations = _combinations(path, content, [s.name for s in sites if s.use == "split"], products)
+    if combinations:
+        named(path, lambda: check_trainable(sections["network"], sections["training"], sections["sample"]))
     if (clash := next((p.name for p in products if p.name in map("+".join, combinations)), None)) is not None:
         raise BadStudy(path, f"key `models.{clash}` has the name of a trained network", "Give it another name")
-    sequence = _sequence(path, content.get("sequence"), [s.name for s in sites if s.use == "split"], combinations)
+    sequence = read_sequence(path, content.get("sequence"), [s.name for s in sites if s.use == "split"], combinations)
     study = Study(
         name=name,
         title=typed(path, "title", str, content.get("title", name)),
@@ -343,7 +358,7 @@ def _check_names(path: Path, content: Mapping[str, object]) -> None:
 
 
 def _section_keys(name: str) -> list[str]:
-    known = [f.name for f in fields(SECTIONS[name]) if (name, f.name) != ("preparation", "size")]
+    known = [f.name for f in fields(SECTIONS[name]) if (name, f.name) not in MADE_HERE]
     return [*known, "preset"] if name == "network" else known
 
 
@@ -358,19 +373,6 @@ def _seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
     if seeds and "seed" in content.get("training", {}):
         raise BadStudy(path, "key `training.seed` is given beside `seeds`", "Leave it out: the first of `seeds` is it")
     return seeds
-
-
-def _sequence(
-    path: Path, given: object, names: Sequence[str], combinations: Sequence[tuple[str, ...]]
-) -> SequenceSettings | None:
-    if given is None:
-        return None
-    if not isinstance(given, dict) or "orders" not in given:
-        raise BadStudy(path, "key `sequence` has no `orders`", 'Write [sequence] with orders = [["A", "B"]]')
-    _known(path, "sequence.", given, [f.name for f in fields(SequenceSettings)])
-    found: SequenceSettings = typed(path, "sequence", SequenceSettings, given)
-    check_sequence(path, found, names, combinations)
-    return found
 
 
 def _name(path: Path, content: Mapping[str, Any]) -> str:
@@ -389,13 +391,18 @@ def _section(path: Path, name: str, content: Mapping[str, Any], protocol: str, s
         if "preset" in given and given["preset"] not in NETWORKS:
             what = f"key `network.preset` is {given['preset']!r}"
             raise BadStudy(path, what, f"Use one of {', '.join(NETWORKS)}")
-        given = network_keys(given, NetworkSettings.pools)
+        given = (
+            network_keys(given, NetworkSettings.pools)
+            if given.get("kind", PAPER) == PAPER
+            else backbone_keys(path, given)
+        )
         if isinstance(size := given.get("input"), list) and len(size) != 3:
             raise BadStudy(path, f"key `network.input` is {size}", "Give three numbers: slices, rows, columns")
     if name == "training":
         given = {key: OTHER_WORDS.get(key, {}).get(str(value), value) for key, value in given.items()}
     seeded = {"seed": seed} if any(f.name == "seed" for f in fields(kind)) else {}
-    return typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | given)
+    fitting = encoder_keys(content.get("network")).get(name, {})
+    return typed(path, name, kind, seeded | PROTOCOLS[protocol].get(name, {}) | fitting | given)
 
 
 def _sites(path: Path, content: Any) -> tuple[Site, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,14 @@ def typed(path: Path, key: str, kind: Any, value: Any, prefix: str = "") -> Any:
         raise BadStudy(path, f"key `{where}` is {first['input']!r}", first["msg"]) from error
     except BadStudy as error:  # from a section's own check, which knows no file
         raise BadStudy(path, f"key `{prefix}{error.where}` {error.what}", error.next_step) from error
+
+
+def named(path: Path, check: Callable[[], None]) -> None:
+    """Carry out a check that knows no file: what it finds wrong is told with the file."""
+    try:
+        check()
+    except BadStudy as error:
+        raise BadStudy(path, f"key `{error.where}` {error.what}", error.next_step) from error
 
 
 def path_of(study: Path, key: str, given: Any) -> Path:

@@ -30,6 +30,7 @@ from elsewhere.statistics.learned import Learned, judge_learned
 from elsewhere.statistics.selected import Selected
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
+from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import PREDICTED, fitting_predictions, join_predictions
 from elsewhere.studies.records import ScanRow, read_identity, trained_models, usable_rows
@@ -344,7 +345,7 @@ def trained_model(study: Path, name: str) -> KnownModel:
         scores=tuple(_scores(folder, name, trained_on, rows, [site["name"] for site in settings["sites"]])),
         metadata={name: tuple(getattr(r, name) for r in rows) for name in METADATA},
         learned_from={},
-        load=lambda: load_networks(folder.checkpoint(name))[0],
+        load=lambda: load_networks(folder.checkpoint(name), load_study(folder.root).network)[0],
         save=partial(copy_checkpoint, folder.checkpoint(name)),
         finding=str(settings.get("finding", "")),
         selected=chosen_among(record),

@@ -14,6 +14,7 @@ from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import hash_of
 from elsewhere.model.runnable.occlusion import BLOCKS, occlusion_map
 from elsewhere.model.saliency import Saliency
+from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans.intake import ended
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan
@@ -52,6 +53,7 @@ class Look:
         sha: its hash.
         device: to run networks on.
         place: file that keeps a map made block by block.
+        trusted: network of the study.
     """
 
     kind: str
@@ -61,13 +63,14 @@ class Look:
     sha: str
     device: str
     place: Path
+    trusted: NetworkSettings | None = None
 
 
 def look_of(study: Study, folder: Folder, row: ScanRow, source: Scan, declared: Declared) -> Look:
     """One scan of a study to be looked at, in its site's folder as it is now."""
     sha, device = hash_of(declared), device_of(study.training.accelerator)
     place = folder.answer(key("occlusion", sha, BLOCKS, row.site, row.scan, Path(row.file).name, row.content_hash))
-    return Look(study.site(row.site).kind, source, row.content_hash, declared, sha, device, place)
+    return Look(study.site(row.site).kind, source, row.content_hash, declared, sha, device, place, study.network)
 
 
 def look_at_all(looks: list[Look]) -> list[Looked]:
@@ -96,7 +99,7 @@ def look_at(look: Look) -> Looked | BadScan:
     """
     try:
         given = read_given(look.kind, look.scan, look.content)
-        model = opened(look.declared, look.sha, look.device)
+        model = opened(look.declared, look.sha, look.device, look.trusted)
         if "gradients" in model.abilities and model.preparation is not None:
             slices = len(prepare(given.volume, model.preparation)[0])
             return Looked(model.saliency(given), model.preparation, slices)

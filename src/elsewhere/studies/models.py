@@ -180,6 +180,23 @@ def _arguments(path: Path, key: str, given: Any) -> str:
         raise BadStudy(path, f"key `{key}` is {given!r}", "Give texts, numbers, true, false, lists") from error
 
 
+def backbone_keys(path: Path, given: Mapping[str, object]) -> Mapping[str, object]:
+    """The keys of `[network]` that is not the paper's: paths and arguments as the settings hold them.
+
+    Raises:
+        BadStudy: a preset besides, which is of the paper's network; or a wrong value.
+    """
+    if "preset" in given:
+        what = f"key `network.preset` is given beside kind = {given['kind']!r}, and presets are of the paper's network"
+        raise BadStudy(path, what, "Leave it out, and give input")
+    found = dict(given)
+    if "folder" in given:
+        found["folder"] = path_of(path, "network.folder", given["folder"])
+    if "arguments" in given:
+        found["arguments"] = _arguments(path, "network.arguments", given["arguments"])
+    return found
+
+
 def _section(path: Path, key: str, name: str, given: Any) -> InputSettings | OutputSettings:
     form = MODEL_SECTIONS[name]
     if not isinstance(given, dict):

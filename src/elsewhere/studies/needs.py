@@ -19,7 +19,7 @@ def study_store(study: Study, folder: Folder) -> Path:
 def study_needs(
     study: Study, folder: Folder, *, accelerator: str = "cpu", devices: int = 1, also: Sequence[Path] = ()
 ) -> Needs:
-    """The sites' folders and tables to read, the study's folder and its store to write, and a device.
+    """Folders and tables of the sites, and of a network of the user's own, to read; study and store to write; a device.
 
     Args:
         study: the study.
@@ -29,7 +29,8 @@ def study_needs(
         also: other files to read, as the study file.
     """
     tables = tuple(site.labels for site in study.sites if site.labels is not None)
-    reads = (*also, *(site.root for site in study.sites), *tables)
+    code = () if study.network.folder is None else (study.network.folder,)
+    reads = (*also, *(site.root for site in study.sites), *tables, *code)
     return Needs(reads, (folder.root, study_store(study, folder)), accelerator, devices)
 
 

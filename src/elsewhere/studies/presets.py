@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from elsewhere.model.settings import ENCODERS
+
 NETWORKS: dict[str, dict[str, Any]] = {
     "small": {
         "input": (24, 32, 32),
@@ -46,6 +48,34 @@ def fitting_pools(size: Sequence[int], pools: Sequence[Size]) -> tuple[Size, ...
 def _divisor(edge: int, most: int) -> int:
     """The largest number up to `most` that divides an edge; an edge of 1 is left alone whatever the pool is."""
     return most if edge == 1 else next(n for n in range(most, 0, -1) if edge % n == 0)
+
+
+def encoder_keys(network: object) -> dict[str, dict[str, object]]:
+    """Section -> keys that fit the pretrained encoder that `[network]` of a study file names; empty without one.
+
+    Scans are stretched to its input, whole and in HU: what lies beyond its window must still be there.
+
+    Examples:
+        >>> encoder_keys({"kind": "Astra"})["sample"]["window"]
+        (-1000, 200)
+        >>> encoder_keys({"kind": "paper"})
+        {}
+    """
+    encoder = ENCODERS.get(str(network.get("kind"))) if isinstance(network, dict) else None
+    if encoder is None:
+        return {}
+    low, high = encoder.window
+    return {
+        "network": {"input": encoder.input},
+        "preparation": {
+            "grid": "fixed",
+            "encoding": "hu",
+            "minimum": float(low),
+            "maximum": float(high),
+            "crop": "none",
+        },
+        "sample": {"normalisation": "window", "window": encoder.window},
+    }
 
 
 def network_keys(given: Mapping[str, Any], default_pools: Sequence[Size]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
 from elsewhere.errors import BadStudy
+from elsewhere.studies.keys import check_keys, typed
 
 Way = Literal["naive", "replay", "anchored", "distilled", "joint"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -95,23 +96,26 @@ def later_steps(settings: SequenceSettings, seeds: Sequence[int], depth: int) ->
     return [Step(way, prefix, seed) for prefix in prefixes for way in ways for seed in seeds]
 
 
-def check_sequence(
-    file: Path,
-    settings: SequenceSettings,
-    split_sites: Collection[str],
-    combinations: Sequence[tuple[str, ...]],
-) -> None:
-    """Refuse orders that the study cannot follow.
+def read_sequence(
+    file: Path, given: object, split_sites: Collection[str], combinations: Sequence[tuple[str, ...]]
+) -> SequenceSettings | None:
+    """`[sequence]` of a study file; None without one.
 
     Args:
         file: the study file, for the message.
-        settings: its `[sequence]`.
+        given: its `[sequence]`, as read.
         split_sites: sites that can be trained on.
         combinations: training sets of the study's own networks: each order begins with one, and the ceiling is others.
 
     Raises:
-        BadStudy: an unknown site, or a network that is missing.
+        BadStudy: a wrong key or value, an unknown site, or a network that is missing.
     """
+    if given is None:
+        return None
+    if not isinstance(given, dict) or "orders" not in given:
+        raise BadStudy(file, "key `sequence` has no `orders`", 'Write [sequence] with orders = [["A", "B"]]')
+    check_keys(file, "sequence.", given, [f.name for f in fields(SequenceSettings)], {})
+    settings: SequenceSettings = typed(file, "sequence", SequenceSettings, given)
     sets = [frozenset(one) for one in combinations]
     for order in settings.orders:
         if (unknown := next((site for site in order if site not in split_sites), None)) is not None:
@@ -122,3 +126,4 @@ def check_sequence(
             what = f"key `sequence.orders` has {list(order)}, and `combinations` has no {missing[0]}"
             also = ' Or leave "joint" out of `sequence.ways`.' if len(missing[0]) > 1 else ""
             raise BadStudy(file, what, f"Add to `combinations`: {', '.join(map(str, missing))}.{also}")
+    return settings

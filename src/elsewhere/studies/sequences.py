@@ -183,7 +183,7 @@ def _check_networks(given: Sequences) -> None:
 def step_job(given: Sequences, step: Step) -> training.Job:
     """The training of a step: its last site's scans, from the weights of the step before."""
     settings, plan, site = given.settings, given.plan, step.sites[-1]
-    network, before = load_checkpoint(given.stem(step.before))
+    network, before = load_checkpoint(given.stem(step.before), plan.network)
     base = replace(plan.training, seed=step.seed)
     fitting = replace(
         base,
@@ -228,7 +228,7 @@ def ask_step(file: Path, root: Path, step: Step, site: str, tick: Callable[[floa
     given = Sequences(file, load_study(file), Folder(root))
     plan, read = given.plan, shelf_reader(given.rows)
     torch.set_num_threads(plan.training.threads or torch.get_num_threads())
-    network = load_checkpoint(given.stem(step))[0].to(device_of(plan.training.accelerator))
+    network = load_checkpoint(given.stem(step), plan.network)[0].to(device_of(plan.training.accelerator))
     asked = cases(given.rows, [site], "test")
     found, together = list[StepScore](), 4 * side_by_side(network)
     for first in range(0, len(asked), together):

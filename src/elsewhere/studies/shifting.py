@@ -25,6 +25,7 @@ from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_re
 from elsewhere.model.runnable import hash_of
 from elsewhere.model.runnable.protocol import RunnableModel
 from elsewhere.model.sample import Case, Read, SampleSettings
+from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans import store
 from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks
@@ -60,6 +61,7 @@ class Task:
             hash, and the file that keeps what it says of this scan.
         seed: of the noise.
         device: to predict on.
+        network: of the study's own models.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class Task:
     models: tuple[tuple[Path | Declared, str, Path], ...]
     seed: int
     device: str
+    network: NetworkSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def _task(
         models=tuple(models),
         seed=plan.seed,
         device=device_of(plan.training.accelerator),
+        network=plan.network,
     )
 
 
@@ -207,7 +211,8 @@ def stress_scan(task: Task) -> BadScan | None:
     lacking = _lacking(task, told.values())
     if not lacking:
         return None
-    networks = {p: _network(m, sha, task.device) for m, sha, p in task.models if not isinstance(m, Declared)}
+    own = [(m, sha, p) for m, sha, p in task.models if not isinstance(m, Declared)]
+    networks = {p: _network(m, sha, task.device, task.network) for m, sha, p in own}
     foreign = {p: opened(m, sha, task.device) for m, sha, p in task.models if isinstance(m, Declared)}
     try:
         for entry, answers in _answers(task, lacking, networks, foreign):
@@ -273,9 +278,9 @@ def marks_of(shift: Shift) -> str:
 
 
 @lru_cache(maxsize=16)
-def _network(stem: Path, sha: str, device: str) -> Network:  # noqa: ARG001 - the hash is part of the cache's key
+def _network(stem: Path, sha: str, device: str, network: NetworkSettings | None) -> Network:  # noqa: ARG001 - the hash is part of the cache's key
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    return load_checkpoint(stem)[0].to(device)
+    return load_checkpoint(stem, network)[0].to(device)
 
 
 def _answers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from elsewhere.engine import is_here
@@ -18,6 +19,7 @@ from elsewhere.studies.folder import Folder
 from elsewhere.studies.folds import as_seen_by
 from elsewhere.studies.prepared import cases, grid_reader, shelf_reader
 from elsewhere.studies.records import ScanRow
+from elsewhere.studies.scan_features import scan_features
 
 
 def check_device(plan: Study) -> None:
@@ -33,6 +35,9 @@ def check_device(plan: Study) -> None:
 def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanRow]) -> training.Job:
     """The training of the model `name` into its folder, from the usable scans of its sites."""
     sites, rows = study.trained_on(name), as_seen_by(name, rows)
+    used = [
+        row for row in rows if row.site in sites and row.subset in {"train", "validation"} and row.label is not None
+    ]
     return training.Job(
         study.network,
         study.sample,
@@ -45,6 +50,7 @@ def training_job(study: Study, folder: Folder, name: str, rows: Collection[ScanR
         None,
         study.prediction.stride,
         grid_of=grid_reader(rows, study.preparation),
+        features=partial(scan_features, study, used) if study.network.is_pretrained else None,
     )
 
 

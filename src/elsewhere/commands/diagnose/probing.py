@@ -16,8 +16,10 @@ from elsewhere import engine
 from elsewhere.model.batch import predict_many, side_by_side
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.prediction import extract_features
 from elsewhere.model.saliency import find_saliencies
 from elsewhere.model.sample import Case, Read
+from elsewhere.model.settings import PAPER
 from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.regions import (
     REGIONS_VERSION,
@@ -111,7 +113,7 @@ def probe(chunk: Chunk) -> list[Row]:
     networks = {}
     if any(row.subset == "test" for row in chunk.scans):
         for model in chunk.models:
-            network = load_checkpoint(folder.checkpoint(model))[0]
+            network = load_checkpoint(folder.checkpoint(model), plan.network)[0]
             networks[model] = network.to(device_of(plan.training.accelerator))
     read = shelf_reader(chunk.scans)
     group = max((side_by_side(network) for network in networks.values()), default=1)
@@ -176,9 +178,14 @@ def _show(plan: Study, network: Network, looks: Sequence[_Look], parts: Sequence
     pictures = [(looks[i].case, partial(_slices, VIEWS[name](looks[i].voxels, looks[i].regions))) for i, name in wanted]
     windows = predict_many(network, pictures, plan.sample, plan.prediction.stride)
     whole = [(look.case, partial(_slices, look.voxels)) for look in looks]
-    found = find_saliencies(network, whole, plan.sample, plan.prediction.stride)
     told: list[Row] = []
-    for look, saliency in zip(looks, found, strict=True):
+    if network.settings.kind != PAPER:  # no level whose gradients are known
+        for scan, window in zip(whole, predict_many(network, whole, plan.sample, plan.prediction.stride), strict=True):
+            features = [float(v) for v in extract_features(network, *scan, plan.sample, plan.prediction.stride)]
+            seen = {"features": features, "probability": float(window.max()), **dict.fromkeys(VIEWS)}
+            told.append({**seen, "inside": None, "expected": None})
+    found = [] if told else find_saliencies(network, whole, plan.sample, plan.prediction.stride)
+    for look, saliency in zip(looks[: len(found)], found, strict=True):
         inside, expected = saliency.share_inside(on_grid(look.regions.lungs, look.regions))
         features = [float(v) for v in saliency.features]
         seen = {"features": features, "probability": saliency.probability, **dict.fromkeys(VIEWS)}

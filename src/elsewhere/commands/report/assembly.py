@@ -31,6 +31,7 @@ from elsewhere.errors import BadSite, BadStudy
 from elsewhere.files import last_parts, shown_path
 from elsewhere.model.declared import bare_command
 from elsewhere.model.network import read_checkpoint_record
+from elsewhere.model.settings import ENCODERS, PAPER
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS
@@ -153,6 +154,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         split_hash=identity["split_hash"],
         notes=[
             *([f"Positive scans show {finding}."] if (finding := settings.get("finding")) else []),
+            *_backbone_note(str(settings["network"].get("kind", PAPER))),
             *settings["notes"],
         ],
         left_out=[*_repaired(findings, settings["name"]), *_truth_gone(folder, settings["origin"], roots)],
@@ -186,6 +188,25 @@ def _bare(key: str, value: Any) -> Any:
     if key == "run":
         return bare_command(value)
     return Path(value).name if key in PATHS and value else value
+
+
+def _backbone_note(kind: str) -> list[str]:
+    """Which networks these are and how they were computed, where they are not the paper's."""
+    if kind == PAPER:
+        return []
+    if kind in ENCODERS:
+        return [
+            f"The networks are a linear layer each, trained on features that the pretrained encoder {kind} gives of a "
+            "whole scan; the encoder is not changed. Which scans it learned from is its makers' to say: some may be of "
+            "these sites. What the networks look at (saliency) is not known."
+        ]
+    whose = "of a class of the user's own" if ":" in kind else "MONAI's"
+    said = (
+        f"The networks are not the paper's but {whose} {kind}, trained and asked by PyTorch's own operations: the fast "
+        "kernels are for the paper's network alone. What they look at (saliency) is not known."
+    )
+    foreign = f"Foreign code was run: {kind} is a module of the user's own. What it does besides is not known."
+    return [said, foreign] if ":" in kind else [said]
 
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from elsewhere.errors import BadCheckpoint
 from elsewhere.model.declared import (
     CommandModel,
     Declared,
@@ -19,23 +18,25 @@ from elsewhere.model.declared import (
     OwnNetwork,
     UserNetwork,
 )
+from elsewhere.model.own_code import content_of, module_of
 from elsewhere.model.runnable.command import Program
 from elsewhere.model.runnable.network_file import open_network_file, open_user_network
 from elsewhere.model.runnable.own_network import LoadedOwnNetwork, hash_of_checkpoint, own_threshold
 from elsewhere.model.runnable.protocol import RunnableModel
+from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans.score_values import on_scale
 
 NOT_ITS_ANSWERS = ("name", "threshold", "allow_code", "timeout")
 """What is said of a model that changes none of its scores."""
-BLOCK = 1 << 20
 
 
-def open_model(declared: Declared, device: str = "cpu") -> RunnableModel:
+def open_model(declared: Declared, device: str = "cpu", trusted: NetworkSettings | None = None) -> RunnableModel:
     """The model, ready to be asked.
 
     Args:
         declared: what the study file says of it.
         device: "cpu" or "cuda"; programs and ONNX graphs take no notice.
+        trusted: of a network of the study at hand, that study's: see `load_checkpoint`.
 
     Raises:
         BadCheckpoint: its file is missing or damaged.
@@ -43,7 +44,7 @@ def open_model(declared: Declared, device: str = "cpu") -> RunnableModel:
         BadInstallation: an extra is missing that it needs.
     """
     if isinstance(declared, OwnNetwork):
-        return LoadedOwnNetwork(declared, device)
+        return LoadedOwnNetwork(declared, device, trusted)
     if isinstance(declared, CommandModel):
         return Program(declared)
     if isinstance(declared, NetworkFile):
@@ -105,28 +106,4 @@ def files_of(declared: Declared) -> list[Path]:
 
 def _module_files(declared: UserNetwork) -> Iterable[Path]:
     """The module's own file, or its whole package; none of one that is installed."""
-    if declared.folder is None:
-        return ()
-    package = declared.folder / declared.network.partition(":")[0].split(".")[0]
-    return (package if package.is_dir() else package.with_suffix(".py"),)
-
-
-def content_of(path: Path) -> str:
-    """Hash of a file, or of all files of a folder and their places in it; byte code of Python does not count.
-
-    Raises:
-        BadCheckpoint: it is not there, or cannot be read.
-    """
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and f.suffix != ".pyc")
-    if not files:
-        raise BadCheckpoint(path, "does not exist, or holds no file", "Correct its path in the study file")
-    try:
-        for file in files:
-            digest.update(f"\0{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as content:
-                while block := content.read(BLOCK):
-                    digest.update(block)
-    except OSError as error:
-        raise BadCheckpoint(path, f"cannot be read ({error.strerror})", "Correct its permissions") from error
-    return digest.hexdigest()
+    return () if declared.folder is None else (module_of(declared.network, declared.folder),)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from torch import Tensor
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
 from elsewhere.model.declared import InputSettings, NetworkFile, OutputSettings, UserNetwork
+from elsewhere.model.own_code import make_own
 from elsewhere.model.runnable.inputs import batch_shape, inputs_of
 from elsewhere.model.runnable.outputs import probability_of, scan_probability
 from elsewhere.model.runnable.protocol import GivenScan, ScoresOnly
@@ -154,30 +151,12 @@ def open_user_network(declared: UserNetwork, device: str) -> DeclaredNetwork:
 
 
 def _made(declared: UserNetwork) -> torch.nn.Module:
-    module, _, name = declared.network.partition(":")
     key = f"models.{declared.name}"
-    try:
-        with _importable(declared.folder):
-            made = getattr(importlib.import_module(module), name)(**json.loads(declared.arguments))
-    except Exception as error:  # whatever a stranger's module raises
-        text = " ".join(str(error).split())[:300]
-        what = f"is {declared.network!r}, which cannot be made ({type(error).__name__}: {text})"
-        raise BadStudy(f"{key}.network", what, f"Correct it, `{key}.folder` or `{key}.arguments`") from error
+    made = make_own(declared.network, declared.folder, declared.arguments, (f"{key}.network", key))
     if not isinstance(made, torch.nn.Module):
         what = f"is {declared.network!r}, which gives {type(made).__name__}"
         raise BadStudy(f"{key}.network", what, "Name a class, or a function, that gives a torch.nn.Module")
     return made
-
-
-@contextmanager
-def _importable(folder: Path | None) -> Any:
-    if folder is not None:
-        sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        if folder is not None:
-            sys.path.remove(str(folder))
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from elsewhere.model.prediction import extract_features, predict
 from elsewhere.model.runnable.protocol import Ability, GivenScan
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import Case, Read, SampleSettings
+from elsewhere.model.settings import PAPER, NetworkSettings
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.volume import prepare
 
@@ -31,18 +32,20 @@ class LoadedOwnNetwork:
     Args:
         declared: what the study file says of it.
         device: "cpu" or "cuda".
+        trusted: see `load_checkpoint`.
 
     Raises:
         BadCheckpoint: a file is missing, damaged, or says nothing of how scans are prepared.
     """
 
-    abilities: frozenset[Ability] = frozenset({"features", "gradients"})
     remarks: tuple[str, ...] = ()
 
-    def __init__(self, declared: OwnNetwork, device: str) -> None:
+    def __init__(self, declared: OwnNetwork, device: str, trusted: NetworkSettings | None = None) -> None:
         stem = checkpoint_stem(declared.checkpoint)
-        self._network, record = load_checkpoint(stem)
+        self._network, record = load_checkpoint(stem, trusted)
         self._network.to(device)
+        gradients: tuple[Ability, ...] = ("gradients",) if self._network.settings.kind == PAPER else ()
+        self.abilities: frozenset[Ability] = frozenset({"features", *gradients})
         for part in ("preparation", "sample"):
             if part not in record:
                 raise BadCheckpoint(stem, f"does not say `{part}`", "Give a checkpoint that `elsewhere train` wrote")
@@ -59,7 +62,11 @@ class LoadedOwnNetwork:
         return extract_features(self._network, *self._case(given), self._sample, self._stride)
 
     def saliency(self, given: GivenScan) -> Saliency:
-        """HiResCAM of the most positive window, on the grid that this network's scans are prepared to."""
+        """HiResCAM of the most positive window, on the grid that this network's scans are prepared to.
+
+        Raises:
+            BadStudy: it is not the paper's network.
+        """
         return find_saliency(self._network, *self._case(given), self._sample, self._stride)
 
     def _case(self, given: GivenScan) -> tuple[Case, Read]:

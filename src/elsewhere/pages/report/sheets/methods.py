@@ -18,6 +18,9 @@ from elsewhere.pages.report.words import ODD_SCANS, count, networks_trained, spa
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
 
+PRETRAINED = "Astra"
+"""The kind of network that does not start from random weights alone."""
+
 
 def title(report: Report) -> str:
     """What kind of study this is."""
@@ -258,6 +261,16 @@ def _network(study: Study) -> str:
     n = study.settings.get("network")
     if not isinstance(n, dict):
         return ""
+    kind = n.get("kind", "paper")
+    if kind != "paper":
+        if kind == PRETRAINED:
+            given = f"input {n.get('input')}, dropout {n.get('dropout')} before it"
+            return f"A linear layer on features of the pretrained encoder {kind} (3D ResNet-152): {given}."
+        whose = "of the authors' own" if ":" in str(kind) else "of MONAI"
+        start = (
+            f"{kind}, a 3D network {whose}: input {n.get('input')}, dropout {n.get('dropout')} before its last layer"
+        )
+        return f"{start}, {n.get('classes')} classes."
     return (
         f"3D convolutional network: input {n.get('input')}, filters {n.get('filters')}, kernels {n.get('kernels')}, "
         f"pools {n.get('pools')}, dense layers {n.get('dense')}, dropout {n.get('dropout')}, DropBlock "
@@ -272,7 +285,11 @@ def starting_weights(report: Report) -> str:
 
 def _start(study: Study) -> str:
     seed = setting(study, "training", "seed")
-    return "" if seed is None else f"Random, the framework's default for each layer, seed {seed}; no pretraining."
+    if seed is None:
+        return ""
+    pretrained = setting(study, "network", "kind") == PRETRAINED
+    what = f"the encoder as its makers give it ({PRETRAINED})" if pretrained else "no pretraining"
+    return f"Random, the framework's default for each layer, seed {seed}; {what}."
 
 
 def training(report: Report) -> str:
