@@ -16,17 +16,12 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.adapting import AdaptingSettings, adapt_network, trainable_of
 from elsewhere.model.backbone import Backbone, make_network
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record, save_checkpoint
+from elsewhere.model.network_settings import MONAI_NETWORKS, NetworkSettings, network_settings
 from elsewhere.model.prediction import extract_features, predict, predict_passes
 from elsewhere.model.recipe import Average, TrainingSettings
 from elsewhere.model.saliency import find_saliency
 from elsewhere.model.sample import Case, SampleSettings
-from elsewhere.model.settings import (
-    MONAI_NETWORKS,
-    NetworkSettings,
-    PredictionSettings,
-    check_trainable,
-    network_settings,
-)
+from elsewhere.model.settings import PredictionSettings, check_trainable
 from elsewhere.model.training import train
 
 SETTINGS = NetworkSettings(input=(32, 32, 32), kind="ResNet10", dropout=0.2)

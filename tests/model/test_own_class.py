@@ -15,11 +15,12 @@ from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.model.backbone import make_network
 from elsewhere.model.declared import OwnNetwork
 from elsewhere.model.network import copy_checkpoint, load_checkpoint, read_checkpoint_record
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.prediction import predict
 from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.runnable import open_model
 from elsewhere.model.sample import Case, SampleSettings
-from elsewhere.model.settings import NetworkSettings, check_trainable
+from elsewhere.model.settings import check_trainable
 from elsewhere.model.training import train
 
 SAMPLE = SampleSettings(normalisation="window", window=(-1000, 100), intensity=(0.8, 1.2))

@@ -20,10 +20,11 @@ from elsewhere.model import pretrained
 from elsewhere.model.adapting import trainable_of
 from elsewhere.model.backbone import make_network
 from elsewhere.model.network import load_checkpoint
+from elsewhere.model.network_settings import NetworkSettings, network_settings
 from elsewhere.model.prediction import predict, predict_passes
 from elsewhere.model.recipe import TrainingSettings
 from elsewhere.model.sample import Case, SampleSettings
-from elsewhere.model.settings import NetworkSettings, PredictionSettings, check_trainable, network_settings
+from elsewhere.model.settings import PredictionSettings, check_trainable
 from elsewhere.model.training import train
 
 SIZE = (160, 224, 224)

@@ -20,11 +20,11 @@ from elsewhere.errors import BadScan, BadStudy
 from elsewhere.files import short_name, write_whole
 from elsewhere.model.declared import Declared, OwnNetwork
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
+from elsewhere.model.network_settings import PAPER
 from elsewhere.model.prediction import predict
 from elsewhere.model.runnable import hash_of, threshold_of
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import evaluation_windows
-from elsewhere.model.settings import PAPER
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import (
     FINEST_OVERLAY,

@@ -14,8 +14,9 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.features import Features
 from elsewhere.model.job import Job
 from elsewhere.model.network import Network
+from elsewhere.model.network_settings import ENCODERS, PAPER
 from elsewhere.model.sample import WINDOW_STRIDE, Case, Read, SampleSettings, seed_of
-from elsewhere.model.settings import ENCODERS, PAPER, TrainingSettings
+from elsewhere.model.settings import TrainingSettings
 from elsewhere.model.start import TRUNK, Start
 from elsewhere.model.training import train_job
 
@@ -120,7 +121,7 @@ def trainable_of(network: Network, way: Way) -> tuple[str, ...]:
     Raises:
         BadStudy: the way changes a part that only the paper's network has.
 
-    >>> from elsewhere.model.settings import NetworkSettings
+    >>> from elsewhere.model.network_settings import NetworkSettings
     >>> tiny = NetworkSettings(input=(2, 4, 4), filters=(2,), kernels=((3, 3, 3),), pools=(), dense=(4,), groups=1)
     >>> trainable_of(Network(tiny), "last")
     ('last.weight', 'last.bias')

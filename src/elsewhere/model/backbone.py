@@ -13,9 +13,9 @@ from torch.nn.parameter import is_lazy
 from elsewhere.errors import BadCheckpoint, BadInstallation, BadStudy
 from elsewhere.memory import LARGEST_SMALL, keep_freed_memory
 from elsewhere.model.network import Network
+from elsewhere.model.network_settings import PAPER, NetworkSettings, check_batch
 from elsewhere.model.own_code import make_own
 from elsewhere.model.pretrained import Pretrained
-from elsewhere.model.settings import PAPER, NetworkSettings, check_batch
 
 INSTALL = "Install the extra: pip install 'elsewhere[monai]'"
 LAST = "Let its last step be a torch.nn.Linear that gives one logit for each of network.classes"

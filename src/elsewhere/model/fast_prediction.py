@@ -18,7 +18,7 @@ from elsewhere.model.dropblock import bernoulli_positions, plan_blocks
 from elsewhere.model.kernels.library import REPORT, library
 from elsewhere.model.level1_prediction import FILTERS, MOST_WINDOWS, POOL, Level1, Window
 from elsewhere.model.network import Network, NetworkSettings, max_pool
-from elsewhere.model.settings import PAPER
+from elsewhere.model.network_settings import PAPER
 
 
 def available() -> bool:

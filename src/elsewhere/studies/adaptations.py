@@ -16,7 +16,7 @@ from elsewhere.adapting_rows import Adaptation, AdaptRow, CurvePoint, Forgotten
 from elsewhere.errors import BadOption
 from elsewhere.model.adapting import IN_WORDS, WAYS, AdaptingSettings, Way, ways_of, without_meaning
 from elsewhere.model.network import copy_checkpoint, load_checkpoint, load_networks, read_checkpoint_record, versions
-from elsewhere.model.settings import PAPER
+from elsewhere.model.network_settings import PAPER
 from elsewhere.statistics.adaptation import (
     LEAST_PATIENTS,
     Choice,

@@ -18,9 +18,9 @@ from elsewhere import engine
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.runnable import hash_of, open_model
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
-from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
 from elsewhere.scans.preparation import Preparation

@@ -15,15 +15,8 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.settings import (
-    OF_THE_MACHINE,
-    PAPER,
-    NetworkSettings,
-    PredictionSettings,
-    SampleSettings,
-    TrainingSettings,
-    check_trainable,
-)
+from elsewhere.model.network_settings import OF_THE_MACHINE, PAPER, NetworkSettings
+from elsewhere.model.settings import PredictionSettings, SampleSettings, TrainingSettings, check_trainable
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.scans.sites import KINDS, kind_of, option_names, reader

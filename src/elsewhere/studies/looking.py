@@ -11,10 +11,10 @@ from elsewhere import engine
 from elsewhere.errors import BadScan
 from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.runnable import hash_of
 from elsewhere.model.runnable.occlusion import BLOCKS, occlusion_map
 from elsewhere.model.saliency import Saliency
-from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans.intake import ended
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.scan import Scan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from elsewhere.model.settings import ENCODERS
+from elsewhere.model.network_settings import ENCODERS
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "small": {

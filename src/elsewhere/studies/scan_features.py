@@ -18,9 +18,10 @@ from elsewhere.model.backbone import make_network
 from elsewhere.model.cuda import device_of
 from elsewhere.model.features import Features
 from elsewhere.model.network import Network
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.prediction import predict_from, trunk_features
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.model.settings import NetworkSettings, PredictionSettings
+from elsewhere.model.settings import PredictionSettings
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import CLOSED, key

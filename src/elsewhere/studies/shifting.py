@@ -22,10 +22,10 @@ from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.runnable import hash_of
 from elsewhere.model.runnable.protocol import RunnableModel
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans import store
 from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.marks import MARKS_VERSION, marks, shifted_marks

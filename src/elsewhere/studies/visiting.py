@@ -21,8 +21,9 @@ from elsewhere.files import short_name
 from elsewhere.model.batch import predict_spread, side_by_side
 from elsewhere.model.cuda import device_of, fuse
 from elsewhere.model.network import versions
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.prediction import measure_fast_error
-from elsewhere.model.settings import NetworkSettings, TrainingSettings
+from elsewhere.model.settings import TrainingSettings
 from elsewhere.scans.scan import SplitSettings
 from elsewhere.stages import stage
 from elsewhere.statistics.estimate import outside

@@ -16,10 +16,10 @@ from elsewhere import engine
 from elsewhere.model.batch import predict_many, side_by_side
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
+from elsewhere.model.network_settings import PAPER
 from elsewhere.model.prediction import extract_features
 from elsewhere.model.saliency import find_saliencies
 from elsewhere.model.sample import Case, Read
-from elsewhere.model.settings import PAPER
 from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.regions import (
     REGIONS_VERSION,

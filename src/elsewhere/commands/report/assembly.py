@@ -31,7 +31,7 @@ from elsewhere.errors import BadSite, BadStudy
 from elsewhere.files import last_parts, shown_path
 from elsewhere.model.declared import bare_command
 from elsewhere.model.network import read_checkpoint_record
-from elsewhere.model.settings import ENCODERS, PAPER
+from elsewhere.model.network_settings import ENCODERS, PAPER
 from elsewhere.pages import report as page
 from elsewhere.pages.report.selection import flat_record
 from elsewhere.pages.report.words import ODD_SCANS

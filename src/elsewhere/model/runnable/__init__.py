@@ -18,12 +18,12 @@ from elsewhere.model.declared import (
     OwnNetwork,
     UserNetwork,
 )
+from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.own_code import content_of, module_of
 from elsewhere.model.runnable.command import Program
 from elsewhere.model.runnable.network_file import open_network_file, open_user_network
 from elsewhere.model.runnable.own_network import LoadedOwnNetwork, hash_of_checkpoint, own_threshold
 from elsewhere.model.runnable.protocol import RunnableModel
-from elsewhere.model.settings import NetworkSettings
 from elsewhere.scans.score_values import on_scale
 
 NOT_ITS_ANSWERS = ("name", "threshold", "allow_code", "timeout")

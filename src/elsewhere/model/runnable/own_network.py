@@ -15,11 +15,11 @@ from pydantic import TypeAdapter
 from elsewhere.errors import BadCheckpoint
 from elsewhere.model.declared import OwnNetwork
 from elsewhere.model.network import load_checkpoint, read_checkpoint_record
+from elsewhere.model.network_settings import PAPER, NetworkSettings
 from elsewhere.model.prediction import extract_features, predict
 from elsewhere.model.runnable.protocol import Ability, GivenScan
 from elsewhere.model.saliency import Saliency, find_saliency
 from elsewhere.model.sample import Case, Read, SampleSettings
-from elsewhere.model.settings import PAPER, NetworkSettings
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.volume import prepare
 
