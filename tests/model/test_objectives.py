@@ -8,15 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_training import CASES, NETWORK, SETTINGS, Killed, kill_at, results, run
+from test_training import CASES, NETWORK, RECORD, SAMPLE, SETTINGS, Killed, kill_at, read, results, run
 from torch.nn import functional as F
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.job import deciding
+from elsewhere.model.job import Job, deciding
 from elsewhere.model.network import Network
 from elsewhere.model.objectives import Objective, coral, group_dro, site_risks, v_rex
 from elsewhere.model.settings import TrainingSettings, sites_obstacle
+from elsewhere.model.start import Start
 from elsewhere.model.state import read_state
+from elsewhere.model.training import train_job
 
 SHORT = replace(SETTINGS, tensorboard=False, batch=4, sampling="balanced")
 ARMS = {
@@ -212,6 +214,15 @@ def test_a_training_of_one_site_refuses_what_needs_several(tmp_path):
     alone = [replace(case, site="a") for case in CASES[:8]]
     with pytest.raises(BadStudy, match=r"training\.objective: is 'v_rex': V-REx compares training sites"):
         run(tmp_path, replace(SHORT, objective="v_rex"), training=alone)
+
+
+@pytest.mark.parametrize("changed", [{"mixstyle": 0.5}, {"acquisition": 0.5}])
+def test_features_that_are_kept_cannot_be_mixed_or_changed(tmp_path, changed):
+    start = Start(Network(NETWORK).state_dict(), ("last.weight", "last.bias"))
+    settings = replace(SHORT, **changed)
+    job = Job(NETWORK, SAMPLE, settings, CASES[:8], CASES[8:], read, tmp_path, RECORD, None, start=start)
+    with pytest.raises(BadStudy, match=r"training\.mixstyle: \(or training\.acquisition\) changes what enters"):
+        train_job(job)
 
 
 @pytest.mark.parametrize(
