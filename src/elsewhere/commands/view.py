@@ -496,5 +496,5 @@ def _occasion(study: Study, folder: Folder, model: str | None) -> Occasion:
     record = read_checkpoint_record(folder.checkpoint(model))
     scores = SCORES.read(folder.scores) if folder.scores.is_file() else []
     own = (r.threshold for r in scores if (r.model, r.threshold_reading) == (model, "model"))
-    named = model, tuple(study.models[model]), next(own, None), record["sha256"]
-    return Occasion(study.name, study.origin, *named, command)
+    about = model, tuple(study.models[model]), next(own, None), record["sha256"]
+    return Occasion(study.name, study.origin, *about, command)
