@@ -33,6 +33,7 @@ class TrialRow:
         auc: on its test scans, mean over trainings.
         auc_low: of the trainings' AUCs the lowest.
         auc_high: the highest.
+        unlearned: trainings that did not learn, by the validation scans of their training sites (`judge_learned`).
     """
 
     arm: str
@@ -47,6 +48,7 @@ class TrialRow:
     auc: float
     auc_low: float
     auc_high: float
+    unlearned: int = 0
 
 
 @dataclass(frozen=True)

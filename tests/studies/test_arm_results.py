@@ -161,3 +161,18 @@ def test_a_study_that_has_no_arms_any_more_keeps_no_tables(tmp_path: Path) -> No
     write_arms(load_study(tmp_path / "plain.toml"), folder)
     assert not folder.arms.exists()
     assert not folder.arm_trials.exists()
+
+
+def test_an_arm_that_did_not_learn_is_compared_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an arm without a signal at its training sites, nor any arm with an ERM that has none."""
+    study = a_study(tmp_path, "ABC", "false")
+    rows, trials, _ = compared(study, tmp_path, monkeypatch, lambda name, *_: 0.0 if "V-REx" in name else 1.5)
+    assert rows["training domains", "V-REx", ""].difference is None
+    assert rows["training domains", "V-REx", ""].reason == "trained on A+B, A+C, B+C it did not learn"
+    assert rows["training domains", "EMA", ""].difference is not None
+    assert {row.arm for row in trials if row.unlearned} == {"V-REx"}
+    erm = lambda name: "@" not in name or "@ERM" in name  # noqa: E731
+    rows, _, _ = compared(study, tmp_path, monkeypatch, lambda name, *_: 0.0 if erm(name) else 1.5)
+    for arm in ("V-REx", "EMA"):
+        assert rows["oracle", arm, ""].difference is None
+        assert rows["oracle", arm, ""].reason.startswith("of ERM: trained on")

@@ -12,11 +12,13 @@ from elsewhere.errors import BadStudy
 from elsewhere.model.selection import within_site_auc
 from elsewhere.statistics.arms import RecipeCell, RecipeDifference, best_trial, compare_recipes
 from elsewhere.statistics.comparison import holm
+from elsewhere.statistics.learned import judge_learned
 from elsewhere.studies.arms import Arm, ArmNetwork, Comparison, drawn, inner_obstacle, network_name
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
-from elsewhere.studies.predictions import Predictions, fitting_predictions
+from elsewhere.studies.learned import selection_of
+from elsewhere.studies.predictions import Predictions, fitting_predictions, join_predictions
 from elsewhere.studies.records import ARM_TRIALS, ARMS
 
 Place = tuple[tuple[str, ...], str]
@@ -76,9 +78,10 @@ class _Arms:
     """One comparison, with the predictions that it is made from."""
 
     def __init__(self, study: Study, folder: Folder, comparison: Comparison) -> None:
-        self._study, self._comparison = study, comparison
+        self._study, self._folder, self._comparison = study, folder, comparison
         self._seeds = study.seeds or (study.training.seed,)
         self._read = lru_cache(maxsize=None)(lambda name, site: fitting_predictions(folder, name, site).deterministic)
+        self._learned = lru_cache(maxsize=None)(self._judge)
         self.places = [
             (sites, site.name)
             for sites in study.compared
@@ -120,7 +123,14 @@ class _Arms:
             auc=float(np.mean(known)),
             auc_low=min(known),
             auc_high=max(known),
+            unlearned=sum(not self._learned(name, sites) for name in names),
         )
+
+    def _judge(self, name: str, sites: tuple[str, ...]) -> bool:
+        """Whether a training learned, by the validation scans of its training sites."""
+        found = join_predictions([self._read(name, own).subset("validation") for own in sites])
+        columns = found.labels, found.people, found.sites, found.probabilities
+        return not judge_learned(*columns, selected=selection_of(self._folder, name)).degenerate
 
     def _inner(self, arm: Arm, trial: int, sites: tuple[str, ...]) -> float | None:
         """Mean AUC at each training site of a network that was not trained there; sites of one class do not count."""
@@ -178,6 +188,7 @@ class _Arms:
         if rule == "leave one training site out" and (why := self._inner_obstacle(arm)):
             return why
         found: dict[Place, int] = {}
+        failed: set[str] = set()
         for place in self.places:
             rows = table[arm.name, "+".join(place[0]), place[1]]
             scores = [{RULES[0]: row.validation, RULES[1]: row.inner, RULES[2]: row.oracle}[rule] for row in rows]
@@ -186,7 +197,9 @@ class _Arms:
                 where = "+".join(place[0]) if rule != "oracle" else place[1]
                 return f"{where} has no validation scans of both classes"
             found[place] = rows[best].trial
-        return found
+            if rows[best].unlearned:
+                failed.add("+".join(place[0]))
+        return f"trained on {', '.join(sorted(failed))} it did not learn" if failed else found
 
     def _cell(self, arm: str, place: Place, trial: int, reference: int) -> RecipeCell:
         sites, unseen = place

@@ -40,7 +40,7 @@ VERSIONS = {
     "adapted fits": 1,  # studies/adapting_fits.py, model/adapting.py
     "features": 1,  # model/features.py
     "sequence scores": 1,  # studies/sequences.py
-    "arms": 1,  # studies/arm_results.py, statistics/arms.py
+    "arms": 2,  # studies/arm_results.py, statistics/arms.py, statistics/learned.py
     "scan features": 1,  # studies/scan_features.py, model/pretrained.py
 }
 """Version of the code that makes each result and where that is; to be raised where the same inputs give another one.

@@ -44,7 +44,7 @@ def _judge(folder: Folder, model: str, sites: Sequence[str]) -> Learned:
             "Keep validation scans at the training sites ([split]), and run the study again",
         )
     columns = found.labels, found.people, found.sites, found.probabilities
-    return judge_learned(*columns, selected=_selected(folder, model))
+    return judge_learned(*columns, selected=selection_of(folder, model))
 
 
 def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping[str, Sequence[str]]) -> None:
@@ -60,14 +60,14 @@ def write_learned(folder: Folder, judged: Mapping[str, Learned], models: Mapping
 
 def _key(folder: Folder, model: str, sites: Sequence[str], judged: Learned) -> str:
     """Of the predictions and of the choice of the weights; of the choice that was judged where the weights are gone."""
-    if (selected := _selected(folder, model)) is None and judged.checks:
+    if (selected := selection_of(folder, model)) is None and judged.checks:
         selected = Selected(judged.checks, judged.by_chance)
     chosen = None if selected is None else [selected.checks, selected.p]
     return key("learned", model, list(sites), [folder.predictions(model, site) for site in sites], chosen)
 
 
-def _selected(folder: Folder, model: str) -> Selected | None:
-    """None where the model's record is gone; predictions can be judged without it."""
+def selection_of(folder: Folder, model: str) -> Selected | None:
+    """What a model's weights were chosen among; None where its record is gone: predictions can be judged without it."""
     stem = folder.checkpoint(model)
     return chosen_among(read_checkpoint_record(stem)) if stem.with_suffix(".json").is_file() else None
 
