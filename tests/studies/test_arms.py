@@ -167,3 +167,14 @@ def test_arms_need_a_site_that_no_network_saw_and_plain_erm(tmp_path: Path) -> N
 def test_defaults_of_training_are_those_before_there_were_arms() -> None:
     plain = TrainingSettings()
     assert (plain.objective, plain.mixstyle, plain.acquisition) == ("erm", 0.0, 0.0)
+
+
+def test_styles_are_mixed_only_where_there_are_levels(tmp_path: Path) -> None:
+    mixed = '[[arms]]\nname = "MixStyle"\ntraining = { mixstyle = 0.5 }\n'
+    other = '[network]\nkind = "DenseNet121"\ninput = [64, 64, 64]\n'
+    assert load(tmp_path, HEAD + TRAINING + mixed + SITES).comparison is not None
+    with pytest.raises(BadStudy, match=r"`training.mixstyle` is 0.5: .* DenseNet121 has no levels"):
+        load(tmp_path, HEAD + TRAINING + mixed + other + SITES)
+    alone = HEAD + TRAINING.replace('sampling = "balanced"', "mixstyle = 0.5") + other + SITES
+    with pytest.raises(BadStudy, match=r"DenseNet121 has no levels"):
+        load(tmp_path, alone)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elsewhere.errors import BadStudy
-from elsewhere.model.network_settings import ENCODERS, SHRINKS, NetworkSettings, check_batch
+from elsewhere.model.network_settings import ENCODERS, PAPER, SHRINKS, NetworkSettings, check_batch
 
 Sampling = Literal["uniform", "balanced"]
 Select = Literal["accuracy", "log_loss", "auc"]
@@ -25,8 +25,11 @@ def check_trainable(network: NetworkSettings, training: TrainingSettings, sample
 
     Raises:
         BadStudy: a class of the user's own without leave to run it; BatchNorm over too few values; other values than a
-            pretrained encoder was trained with.
+            pretrained encoder was trained with; styles mixed in a network without levels.
     """
+    if training.mixstyle and network.kind != PAPER:
+        what = f"is {training.mixstyle:g}: it mixes what leaves the first level, and {network.kind} has no levels"
+        raise BadStudy("training.mixstyle", what, "Set it to 0, or use the paper's network")
     if network.is_pretrained:
         window = ENCODERS[network.kind].window
         if (sample.normalisation, sample.window) != ("window", window):

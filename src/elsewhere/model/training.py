@@ -276,9 +276,6 @@ def _run(fabric: Any, job: Job, state: State) -> None:
     with _reproducible(settings.threads):
         torch.manual_seed(seed_of(settings.seed, "weights"))
         network = make_network(job.network, settings.batch)
-        if settings.mixstyle and not len(network.levels):
-            what = f"is {settings.mixstyle}: it mixes what leaves the first level, and this network has no levels"
-            raise BadStudy("training.mixstyle", what, "Set it to 0, or use the paper's network")
         if job.start:
             job.start.begin(network)
         average = Average(network, settings.ema) if settings.ema else None

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from elsewhere.arm_rows import ERM
 from elsewhere.errors import BadStudy
-from elsewhere.model.settings import TrainingSettings, sites_obstacle
-from elsewhere.studies.keys import check_keys, typed
+from elsewhere.model.network_settings import NetworkSettings
+from elsewhere.model.settings import SampleSettings, TrainingSettings, check_trainable, sites_obstacle
+from elsewhere.studies.keys import check_keys, named, typed
 
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
 KEYS = ("name", "training", "ranges")
@@ -275,6 +276,8 @@ class HasArms:
         sites: all sites.
         combinations: training sets.
         training: how ERM trains.
+        network: that is trained.
+        sample: how scans become its inputs.
         comparison: the arms; None where there are none.
     """
 
@@ -283,6 +286,8 @@ class HasArms:
     sites: Sequence[object]
     combinations: tuple[tuple[str, ...], ...]
     training: TrainingSettings
+    network: NetworkSettings
+    sample: SampleSettings
     comparison: Comparison | None
 
     @cached_property
@@ -337,6 +342,7 @@ def _check_trial(path: Path, study: HasArms, arm: Arm, trial: int) -> None:
     except BadStudy as error:
         what = f"trial {trial} of arm {arm.name!r} draws a value that cannot be: {error.where} {error.what}"
         raise BadStudy(path, what, "Narrow its range") from error
+    named(path, lambda: check_trainable(study.network, settings, study.sample))
     for sites in study.compared:
         if (wrong := sites_obstacle(settings, len(sites))) is not None:
             key, what, then = wrong
