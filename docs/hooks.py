@@ -26,6 +26,9 @@ MEASURED = (
     "diagnosis-tables.md",
     "verdict-tables.md",
     "arms-tables.md",
+    "adapt-tables.md",
+    "cross-validation-tables.md",
+    "selection-tables.md",
     "performance.md",
     "log.md",
 )

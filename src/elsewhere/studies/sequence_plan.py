@@ -88,8 +88,8 @@ def later_steps(settings: SequenceSettings, seeds: Sequence[int], depth: int) ->
     """The trainings that learn site number `depth` of an order, from 2; orders that begin alike share them.
 
     >>> plan = SequenceSettings((("A", "B"), ("A", "C")), ("naive",))
-    >>> [step.name for step in later_steps(plan, [1], 2)]
-    ['A-then-B naive~1', 'A-then-C naive~1']
+    >>> print(*(step.name for step in later_steps(plan, [1], 2)), sep=", ")
+    A-then-B naive~1, A-then-C naive~1
     """
     prefixes = dict.fromkeys(order[:depth] for order in settings.orders if len(order) >= depth)
     ways = [way for way in settings.ways if way != "joint"]
