@@ -58,12 +58,15 @@ def test_trainings_are_put_aside_and_nothing_is_deleted(tmp_path: Path) -> None:
         folder.checkpoint("A").parent.mkdir(parents=True)
         folder.checkpoint("A").write_text(turn)
         folder.predictions("A", "B").parent.mkdir(parents=True)
+        folder.step("A-then-B naive~1").mkdir(parents=True)
         (folder.root / "scans.parquet").write_text("stays")
         place = put_aside(folder)
         assert place is not None
         assert (place / "models" / "A" / "checkpoint").read_text() == turn
         assert (place / "predictions" / "A").is_dir()
+        assert (place / "sequence" / "steps").is_dir()
         assert not folder.model("A").exists()
+        assert not folder.sequence.exists()
     assert sorted(p.name for p in (folder.root / "earlier").iterdir()) == ["1", "2"]
     assert (folder.root / "scans.parquet").read_text() == "stays"
 

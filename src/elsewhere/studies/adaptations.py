@@ -88,11 +88,6 @@ def adapt_model(
         BadStudy: too few patients of a class.
     """
     begun = time.monotonic()
-    bench = _bench(model, scans, plan, target)
-    ways = tuple(way for way in _with_meaning(plan, bench) if way != "all+replay" or bench.home)
-    predicted = scans.part("fit", "score", "choose", "old")
-    features = keep_features(bench, predicted, workers)
-    before = as_it_is(bench, predicted, features)
     fit, score = Columns.of(scans.part("fit")), Columns.of(scans.part("score"))
     sizes = plan.sizes or ladder(fit.labels, fit.people)
     if sizes and max(sizes) > min(fit.patients):
@@ -100,6 +95,11 @@ def adapt_model(
             f"has {max(sizes)}, but {fit.patients[0]} positive and {fit.patients[1]} negative patients may be fitted on"
         )
         raise BadOption("--sizes", what, "Give numbers up to the smaller of the two")
+    bench = _bench(model, scans, plan, target)
+    ways = tuple(way for way in _with_meaning(plan, bench) if way != "all+replay" or bench.home)
+    predicted = scans.part("fit", "score", "choose", "old")
+    features = keep_features(bench, predicted, workers)
+    before = as_it_is(bench, predicted, features)
     fits = curve_fits(scans, fit, ways, sizes, plan)
     run = partial(carry_out, bench, features=features, workers=workers)
     said = run(fits, describe="Learning curves")

@@ -279,13 +279,14 @@ def read_table(path: Path, next_step: str = "Run the command that makes it again
 
 
 def put_aside(folder: Folder) -> Path | None:
-    """Move a study's trainings, predictions and what hospitals sent back of them into a folder of their own.
+    """Move a study's trainings, predictions, sequences and what hospitals sent back into a folder of their own.
 
     None where there are none.
 
     The prepared scans stay, and so do the tables: they are made anew from what is trained next.
     """
-    there = [folder.root / name for name in ("models", "predictions", "returns") if (folder.root / name).is_dir()]
+    names = ("models", "predictions", "returns", "sequence")
+    there = [folder.root / name for name in names if (folder.root / name).is_dir()]
     if not there:
         return None
     place = next(p for n in count(1) if not (p := folder.root / "earlier" / str(n)).exists())
