@@ -131,6 +131,38 @@ def test_bad_scans_are_listed_and_the_rest_is_judged(made: Path, tmp_path: Path)
     assert "Scans that could not be used: 2" in (tmp_path / "v" / "verdict.html").read_text(encoding="utf-8")
 
 
+def test_what_is_no_chest_is_scored_with_a_remark_or_not_used_at_all(made: Path, tmp_path: Path) -> None:
+    """A block of tissue among chests: a model that crops nothing scores it and says so, one that crops does not."""
+    root = _new_site(tmp_path / "new", "volumes", spacing=30.0)
+    for i in range(24):
+        hu = np.random.default_rng([7, i]).normal(-985, 15, (6, 16, 16))
+        hu[:, 2:14, 1:15] += 1020
+        if i != 5:
+            hu[1:, 4:12, 3:7] -= 900
+            hu[1:, 4:12, 9:13] -= 850 + 40 * (i % 2)
+        scan = Scan(root.name, f"Q{i}", f"Q{i}", i % 2, facts={"extension": ".nii.gz"})
+        reader("volumes").write(root, scan, Volume(hu.astype(np.int16), "HU", (30.0, 0.7, 0.7), 0))
+    model = trained_model(made, "UTSW")
+    judge_site(model, new_site(root, "volumes"), name="St Mary", out=tmp_path / "v", workers=1)
+    rows = {r["scan"]: r for r in csv.DictReader((tmp_path / "v" / "scans.csv").read_text().splitlines())}
+    assert "lungs not found" in rows["Q5"]["remarks"]
+    assert not any("lungs" in row["remarks"] for name, row in rows.items() if name != "Q5")
+    assert rows["Q5"]["probability"]
+    page = (tmp_path / "v" / "verdict.html").read_text(encoding="utf-8")
+    assert "lungs not found" in page
+    assert "Will UTSW work at St Mary?" in page
+    assert "--name 'St Mary' --out v" in page.replace("&#39;", "'")
+    assert _record(tmp_path / "v")["hospital"] == "St Mary"
+
+    cropped = replace(model.settings, preparation=replace(model.settings.preparation, crop="lungs"))
+    judge_site(replace(model, settings=cropped), new_site(root, "volumes"), out=tmp_path / "c", workers=1)
+    assert "St Mary" not in (tmp_path / "c" / "verdict.html").read_text(encoding="utf-8")
+    rows = {r["scan"]: r for r in csv.DictReader((tmp_path / "c" / "scans.csv").read_text().splitlines())}
+    assert rows["Q5"]["probability"] == ""
+    assert "cropped to the lungs, and this one cannot be: lungs not found" in rows["Q5"]["reason_not_used"]
+    assert sum(bool(row["probability"]) for row in rows.values()) == 23
+
+
 def test_scans_that_the_model_learned_from_are_left_out(made: Path, tiny_sites: Path, tmp_path: Path) -> None:
     said = judge_site(trained_model(made, "UTSW"), new_site(tiny_sites / "UTSW", "dicom"), out=tmp_path, workers=1)
     learned = [r for r in read_table(Folder(made).scans) if r["site"] == "UTSW" and r["subset"] != "test"]

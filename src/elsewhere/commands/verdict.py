@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +18,10 @@ from elsewhere.errors import BadOption, BadSite, BadStudy
 from elsewhere.files import csv_text, last_parts, write_whole
 from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import threshold_of
-from elsewhere.pages.verdict import Occasion, render
+from elsewhere.pages.verdict import Occasion, ScanLine, render
 from elsewhere.scans.score_table import read_score_table
 from elsewhere.scans.sites import KINDS
+from elsewhere.statistics.decision import decide
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.verdict import Verdict, judge, judge_unlabelled
 from elsewhere.studies.adjusting import measured_need
@@ -57,6 +59,7 @@ def verdict(
     prevalence: Annotated[
         float | None, typer.Option(help="Prevalence for predictive values, beside that of the labelled scans.")
     ] = None,
+    name: Annotated[str, typer.Option(help="Hospital's name on the page [the site's].")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the verdict [STUDY/verdicts/MODEL/SITE].")] = None,
     workers: Workers = None,
 ) -> Verdict | Evaluation:
@@ -76,11 +79,13 @@ def verdict(
     if prevalence is not None and not 0 < prevalence < 1:
         raise BadOption("--prevalence", f"must be above 0 and below 1, is {prevalence:g}", "Give a share")
     if (product := _product(study, model)) is not None and scans is not None:
+        if name:
+            raise BadOption("--name", f"is not on the page of {product.name}: it was not trained here", "Leave it out")
         folder, new = folder_of(study), new_site(scans, kind, labels, read_options(option or ()), site)
         return judge_product(folder, product, new, stated=stated, prevalence=prevalence, out=out, workers=workers)
     known, rest = named_model([study, model, scans], "the folder of the scans is")
     new = new_site(Path(rest[0]), kind, labels, read_options(option or ()), site)
-    return judge_site(known, new, stated=stated, prevalence=prevalence, out=out, workers=workers)
+    return judge_site(known, new, stated=stated, prevalence=prevalence, name=name, out=out, workers=workers)
 
 
 def judge_site(
@@ -89,6 +94,7 @@ def judge_site(
     *,
     stated: Requirements = Requirements(),  # noqa: B008 - frozen
     prevalence: float | None = None,
+    name: str = "",
     out: Path | None = None,
     workers: int | None = None,
 ) -> Verdict:
@@ -119,10 +125,13 @@ def judge_site(
         ),
     )
     unused = [(shown(scan), shown(why), then) for scan, why, then in bad]
-    occasion = _occasion(model, site, unused)
-    write_whole(target / "scans.csv", _table(rows, unused))
+    lines = [replace(r, notes=tuple(map(shown, r.notes))) for r in rows]
+    asked = [*_options(stated, prevalence), *(["--name", name] if name else []), *(["--out", out.name] if out else [])]
+    occasion = _occasion(model, site, lines, unused, name, asked)
+    write_whole(target / "scans.csv", _table(lines, unused))
     record = answer.to_record() | {"model": model.name, "site": occasion.site, "trained_on": list(model.trained_on)}
     record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
+    record |= {"hospital": name or site.name, "date": occasion.date}
     record["adjustment"] = None if model.adjustment is None else asdict(model.adjustment)
     record["voxels"] = sorted({r.voxels for r in rows if r.label is not None})
     record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in unused]
@@ -260,8 +269,12 @@ def _adjusted_note(model: KnownModel) -> list[str]:
 # What is left behind ----------------------------------------------------------------------------------------------
 
 
-def _occasion(model: KnownModel, site: Site, bad: Sequence[Bad]) -> Occasion:
+def _occasion(  # noqa: PLR0917 - called once
+    model: KnownModel, site: Site, rows: Sequence[NewScan], bad: Sequence[Bad], hospital: str, asked: Sequence[str]
+) -> Occasion:
     named = [model.where.name] if is_exported(model.where) else [model.where.resolve().name, model.name]
+    labelled = [r for r in rows if r.label is not None]
+    home = [s for s in model.at_home("test") if s.site in model.home_sites]
     return Occasion(
         model=model.name,
         trained_on=model.trained_on,
@@ -275,15 +288,30 @@ def _occasion(model: KnownModel, site: Site, bad: Sequence[Bad]) -> Occasion:
                 *("elsewhere", "verdict", *named, site.root.resolve().name),
                 *("--kind", site.kind, *(["--labels", site.labels.name] if site.labels else [])),
                 *(word for key, value in site.options.items() for word in ("--option", f"{key}={value}")),
+                *asked,
             ]
         ),
+        hospital=hospital,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        scans=tuple(
+            ScanLine(r.scan, r.label, r.probability, bool(decide(r.probability, model.point)), r.notes) for r in rows
+        ),
+        here=scored_scans(labelled) if labelled else None,
+        home=scored(home) if home else None,
+        adjusted=model.adjustment is not None and model.adjustment.moves,
     )
 
 
+def _options(stated: Requirements, prevalence: float | None) -> list[str]:
+    """What was required, as it stood in the command."""
+    values = asdict(replace(stated, prevalence=None)) | {"prevalence": prevalence}
+    return [w for key, v in values.items() if v is not None for w in (f"--{key.replace('_', '-')}", f"{v:g}")]
+
+
 def _table(rows: Sequence[NewScan], bad: Sequence[Bad]) -> str:
-    used = [(r.patient, r.scan, r.label, repr(r.probability), "") for r in rows]
-    unused = [("", scan, None, None, reason) for scan, reason, _ in bad]
-    return csv_text(("patient", "scan", "label", "probability", "reason_not_used"), [*used, *unused])
+    used = [(r.patient, r.scan, r.label, repr(r.probability), "; ".join(r.notes), "") for r in rows]
+    unused = [("", scan, None, None, "", reason) for scan, reason, _ in bad]
+    return csv_text(("patient", "scan", "label", "probability", "remarks", "reason_not_used"), [*used, *unused])
 
 
 def _print(answer: Verdict, bad: Sequence[Bad], target: Path) -> None:

@@ -24,6 +24,9 @@ BAND_BYTES = 8 << 20
 LEAST_AREA = 0.05
 """Share of the largest plane's air that a plane of the lungs has at least; a windpipe has about a hundredth."""
 
+LUNGS_NOT_FOUND = "lungs not found"
+"""How the note begins where there was nothing to crop to."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -66,7 +69,7 @@ def prepare(
     voxels: NDArray[Any] = volume.voxels
     if preparation.crop == "lungs":
         box = lung_box(volume, preparation.margin, preparation.relative_window)
-        notes += [] if box else ["lungs not found: the whole volume is used"]
+        notes += [] if box else [f"{LUNGS_NOT_FOUND}: the whole volume is used"]
         voxels = voxels[box or ...]
     if volume.units == "HU":
         limits = round(preparation.minimum), _ceiling(preparation.maximum)

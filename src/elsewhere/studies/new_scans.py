@@ -18,10 +18,14 @@ from elsewhere.model.network import Network
 from elsewhere.model.prediction import PredictionSettings, measure_fast_error
 from elsewhere.model.prediction import predict as predict_scan
 from elsewhere.model.sample import Case, Read, SampleSettings
+from elsewhere.scans.chest import ChestCheck, check_chest
+from elsewhere.scans.intake import prepared_as
 from elsewhere.scans.preparation import Preparation
 from elsewhere.scans.quality.examination import examine
+from elsewhere.scans.regions import stored_level
 from elsewhere.scans.scan import Fact, Found, Scan
 from elsewhere.scans.store import Stored
+from elsewhere.scans.volume import LUNGS_NOT_FOUND
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.file import Site
@@ -43,7 +47,7 @@ class NewScan:
         probability: the model's, as adjusted for the place where it is used.
         stratum: for case mix; None where age or sex is not known.
         metadata: `METADATA` of it.
-        notes: remarks of its reader and of its preparation.
+        notes: remarks of its reader and of its preparation, and what speaks against its being a chest CT.
         network: the network's own probability, before any adjustment; None where it is the same.
         voxels: salted hash of its voxels as read.
     """
@@ -123,11 +127,38 @@ def fresh_scans(
     fresh = []
     for scan, kept in stored:
         reason = model.reason_known(stored_hashes(kept)) if skip_known else ""
+        no_chest = reason_no_chest(model.settings.preparation, scan, kept)
         if reason:
             bad.append((scan.scan, reason, "Nothing: it is left out, because it would flatter the model"))
+        elif no_chest:
+            bad.append((scan.scan, no_chest, "Look at it with `elsewhere view`; give the chest series of this patient"))
         else:
             fresh.append((scan, kept))
     return fresh, bad
+
+
+def reason_no_chest(preparation: Preparation, scan: Scan, kept: Stored) -> str:
+    """Why a model whose scans are cropped to the lungs cannot use a scan; "" where it can, or crops nothing.
+
+    No lungs, no crop: the network would see another field of view than it learned. Where gas elsewhere was taken for
+    lungs, only a header that agrees takes the scan out; else it is scored, with remarks.
+    """
+    if preparation.crop != "lungs":
+        return ""
+    check = chest_of(preparation, scan, kept)
+    uncropped = [note for note in map(str, kept.record["notes"]) if note.startswith(LUNGS_NOT_FOUND)]
+    if uncropped or (not check.has_lungs and check.header_differs):
+        words = "; ".join(check.remarks) or LUNGS_NOT_FOUND
+        return f"this model sees scans cropped to the lungs, and this one cannot be: {words}"
+    return ""
+
+
+def chest_of(preparation: Preparation, scan: Scan, kept: Stored) -> ChestCheck:
+    """What speaks against a prepared scan being a chest CT."""
+    facts = {**kept.record["facts"], **scan.facts}
+    used = prepared_as(preparation, scan.facts)
+    level = stored_level("HU" if used.encoding == "hu" else facts["units"], used.relative_window)
+    return check_chest(kept.read(0, kept.slices), level, facts)
 
 
 def scored_scans(rows: Sequence[NewScan]) -> Scans:
@@ -212,6 +243,7 @@ def _row(model: KnownModel, scan: Scan, kept: Stored, probability: float) -> New
         metadata=stored_metadata(kept),
         notes=(
             *map(str, kept.record["notes"]),
+            *chest_of(model.settings.preparation, scan, kept).remarks,
             *([reason] if (reason := model.reason_known(stored_hashes(kept))) else []),
         ),
         network=None if model.adjustment is None else probability,

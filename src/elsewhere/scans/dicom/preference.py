@@ -30,13 +30,23 @@ ELSEWHERE = re.compile(
     r"|KIDNEY|RENAL|NIERE|SPINE|LUMB|LWS|KNEE|KNIE|HIP\b|FOOT|HAND|WRIST|SHOULDER|EXTREM|SINUS|ORBIT|UROGR|COLON"
     r"|腹|头|頭|颈|頸|盆|ЖИВОТ|БРЮШ|ГОЛОВ|ТАЗ"
 )
+PHANTOM = re.compile(r"PHANTOM|FANTOM|CATPHAN|\bQA\b|\bQC\b|CONSTANCY|KONSTANZ|ФАНТОМ|体模")
 
 
 def region(facts: Mapping[str, Fact]) -> int:
     """0 where body part or description say chest, 2 where they say another region only, 1 where they say neither."""
-    text = unicodedata.normalize("NFKD", f"{facts.get('body_part') or ''} {facts.get('description') or ''}").upper()
-    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    text = _text(facts)
     return 0 if CHEST.search(text) else 2 if ELSEWHERE.search(text) else 1
+
+
+def is_phantom(facts: Mapping[str, Fact]) -> bool:
+    """Whether body part or description name a phantom or a quality check."""
+    return PHANTOM.search(_text(facts)) is not None
+
+
+def _text(facts: Mapping[str, Fact]) -> str:
+    text = unicodedata.normalize("NFKD", f"{facts.get('body_part') or ''} {facts.get('description') or ''}").upper()
+    return "".join(letter for letter in text if not unicodedata.combining(letter))
 
 
 def rank(facts: Mapping[str, Fact], slices: int, reformatted: bool) -> tuple[bool, int, int, float, float]:
