@@ -20,6 +20,7 @@ from elsewhere.commands.report.cells import (
 )
 from elsewhere.commands.report.comparisons import comparisons
 from elsewhere.commands.report.contrasts import contrasts
+from elsewhere.commands.report.details import details
 from elsewhere.commands.report.drop import losses
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.folds import ensembles, ensembles_elsewhere
@@ -91,6 +92,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     for name, sites in identity["models"].items():
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
     models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
+    whole = [name for name, record in checkpoints.items() if "preparation" in record]
     validated = read_cross_validation(folder)
     able = [model for model in models if not model.degenerate]
     returned = read_returns(folder)
@@ -140,6 +142,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         cross_validation=validated,
         ensembles=ensembles(folder, validated),
         ensembles_elsewhere=list(ensembles_elsewhere(folder, cells)),
+        details=details(folder, rows, cells, scores, settings["evaluation"]["threshold"], whole),
         ties=list(_ties(folder, settings)),
         absent=_absent(folder, findings, diagnosis, stress),
         curves=list(_curves(folder, identity["models"])),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
+from elsewhere.pages.report.details import CellDetails
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -377,6 +378,7 @@ class Study:
         ensembles: the mean of each model's fold networks. They stand in the matrix and the tables of cells, and nowhere
             where networks are counted, averaged or tested.
         ensembles_elsewhere: each of them at each site that it never saw.
+        details: subgroups, precision against recall, model cards.
         ties: what a simulation tied to the label.
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
@@ -433,6 +435,7 @@ class Study:
     cross_validation: Sequence[CrossValidatedRow] = ()
     ensembles: Sequence[Model] = ()
     ensembles_elsewhere: Sequence[EnsembleRow] = ()
+    details: CellDetails = field(default_factory=CellDetails)
     ties: Sequence[TieRow] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()

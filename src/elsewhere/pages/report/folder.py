@@ -55,6 +55,11 @@ class Folder:
         self._write(f"tables/{table.name}.csv", table.to_csv().encode())
         return table
 
+    def add_text(self, name: str, text: str) -> str:
+        """Write a text beside the page, and return its path from there."""
+        self._write(name, text.encode())
+        return name
+
     def add_page(self, render: Callable[[], str], cells: int) -> Path:
         """Write the page; where it would take more than `PAGE` and `PER_CELL`, its largest pictures are linked to.
 

@@ -12,16 +12,19 @@ from typing import Any
 from elsewhere.pages.report import (
     arms,
     calibration,
+    cards,
     comparisons,
     diagnosis,
     drop,
     folds,
     hardest,
     lessons,
+    precision,
     products,
     published,
     story,
     stress,
+    subgroups,
     visits,
 )
 from elsewhere.pages.report.content import Report, Study
@@ -68,6 +71,8 @@ SECTIONS = (
     Section("arms", "Ways to train compared", of_study=arms.section, question=WORKS),
     Section("products", "Products beside the networks", of_study=products.section, question=WORKS),
     Section("ranking", "Ranking (Figures 5–6)", "Ranking: ROC curves", always=True, question=WORKS),
+    Section("precision", "Precision and recall", of_study=precision.section, question=WORKS),
+    Section("subgroups", "Age, sex, scanner, kernel", "Subgroups", of_study=subgroups.section, question=WORKS),
     Section("decisions", "Decisions (Figures 3–4)", "Decisions: confusion matrices", always=True, question=WORKS),
     Section("calibration", "Can the probabilities be believed?", of_study=calibration.section, question=WORKS),
     Section("drop", "Where accuracy was lost", of_study=drop.section, question=WHY),
@@ -100,6 +105,7 @@ SECTIONS = (
     Section("published", "The published numbers", of_report=published.section, question=PAPER),
     Section("reading", "How to read this page", always=True, question=REPEAT),
     Section("sheets", "TRIPOD+AI and CLAIM", "Reporting sheets: TRIPOD+AI and CLAIM", always=True, question=REPEAT),
+    Section("cards", "Model cards", of_study=cards.section, question=REPEAT),
     Section("settings", "Settings and versions", always=True, question=REPEAT),
 )
 """In the order of the page."""
