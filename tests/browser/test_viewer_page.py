@@ -216,6 +216,15 @@ def test_dragging_with_the_right_button_makes_another_window(page: Any) -> None:
     assert page.locator("input[name=preset]:checked").count() == 0
 
 
+def test_the_overlay_is_saved_as_it_is_inside(page: Any, tmp_path: Path) -> None:
+    inside = base64.b64decode(page.locator("#overlay-0").text_content().strip())
+    with page.expect_download() as waiting:
+        page.locator(".save-overlay:visible").first.click()
+    assert waiting.value.suggested_filename.endswith("-overlay.nii.gz")
+    waiting.value.save_as(tmp_path / "overlay.nii.gz")
+    assert (tmp_path / "overlay.nii.gz").read_bytes() == inside
+
+
 def test_paper_shows_the_slice_that_was_on_the_screen(page: Any) -> None:
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")

@@ -119,3 +119,24 @@ def test_the_bundle_needs_no_worker_and_no_webassembly() -> None:
     bundle = NIIVUE.joinpath("niivue.js").read_text(encoding="utf-8")
     assert not re.search(r"WebAssembly|new Worker|\beval\(|</script|<!--", bundle)
     assert len(bundle) < 1_000_000
+
+
+@pytest.mark.parametrize(("profile", "first"), [([0, 0, 0, 0.2, 0.7, 0.1], 4), ([0.9, 0.1, 0, 0, 0, 0], 0)])
+def test_it_opens_where_most_of_the_overlay_lies(profile: list[float], first: int) -> None:
+    case = shown(slices=6, marks=None)
+    assert case.overlay is not None
+    page = render([replace(case, overlay=replace(case.overlay, profile=np.array(profile)))], OCCASION)
+    assert f'"first": {first}' in page.replace('"first":', '"first": ').replace("  ", " ")
+
+
+def test_without_an_overlay_it_opens_in_the_middle_and_offers_nothing_to_save() -> None:
+    page = render([shown(slices=6, windows=(), overlay=None, marks=None)], Occasion("study", "real"))
+    assert '"first": 3' in page.replace('"first":', '"first": ').replace("  ", " ")
+    assert 'class="save-overlay"' not in page
+
+
+def test_the_overlay_can_be_saved_under_a_name_that_a_disk_takes() -> None:
+    page = render([shown(site="CC/7: <x>")], OCCASION)
+    found = re.search(r'data-name="([^"]+)">Save the overlay', page)
+    assert found is not None
+    assert re.fullmatch(r"CC_7_x[\w.+-]*-overlay\.nii\.gz", found[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -167,7 +168,7 @@ def render(cases: Sequence[Shown], occasion: Occasion) -> str:
     }
     context["megabytes"] = sum(len(text) for part in parts for text in part.values()) / 1e6
     context["bundle_megabytes"] = len(context["niivue"]) / 1e6
-    page = template("viewer.html.j2", folder="viewer").render(context)
+    page = template("viewer.html.j2", {"file_stem": _file_stem}, folder="viewer").render(context)
     if len(page) > LARGEST_PAGE:
         size = f"the page would take {len(page):,} bytes, more than {LARGEST_PAGE:,}"
         raise ValueError(f"{size}; show fewer scans, the prepared grid or 8 bits")
@@ -212,10 +213,23 @@ def _settings(case: Shown) -> dict[str, Any]:
         "units": case.units,
         "presets": [asdict(preset) for preset in case.presets],
         "overlay": case.overlay is not None,
+        "first": _first(case),
         "floor": OVERLAY_FLOOR,
         "marks": {str(slice_): word for slice_, word in (case.marks or {}).items() if word},
         "windows": [asdict(window) for window in case.windows],
     }
+
+
+def _file_stem(name: str) -> str:
+    """A scan's name as one part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "scan"
+
+
+def _first(case: Shown) -> int:
+    """The slice that is shown first: where most of the overlay lies; the middle one without an overlay."""
+    if case.overlay is None or not np.any(case.overlay.profile > 0):
+        return case.slices // 2
+    return int(np.argmax(case.overlay.profile))
 
 
 def _strip(case: Shown) -> dict[str, list[tuple[float, float, float, str]]]:

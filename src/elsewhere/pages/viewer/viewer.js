@@ -114,7 +114,7 @@
     document.querySelectorAll(".of-case").forEach((part) => { part.hidden = Number(part.dataset.case) !== number; });
     listPresets(presets);
     nv.scene.crosshairPos = [0.5, 0.5, 0.5];
-    go(Math.floor(slices / 2));
+    go(cases[number].first);
     choosePreset(0);
     stage.dataset.ready = number;
   };
@@ -129,6 +129,15 @@
   };
   ["1", "2", "3", "4"].forEach((key, number) => { KEYS[key] = () => choosePreset(number); });
   Object.entries(VIEW_KEYS).forEach(([key, name]) => { KEYS[key] = () => chooseView(name); });
+  // the overlay's bytes are in the page already: nothing is loaded
+  document.querySelectorAll(".save-overlay").forEach((button) => button.addEventListener("click", () => {
+    const number = button.dataset.case, bytes = Uint8Array.from(atob(at(`overlay-${number}`).textContent.trim()), (c) => c.charCodeAt(0));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([bytes], { type: "application/gzip" }));
+    link.download = button.dataset.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }));
   if (opacity) {
     const toggle = () => {
       const now = Number(opacity.value);
