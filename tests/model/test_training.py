@@ -415,7 +415,7 @@ def test_tensorboard_events_are_written(tmp_path):
 
 
 def test_mlflow_is_used_where_it_is_set_up(tmp_path, monkeypatch):
-    runs, metrics = [], []
+    runs, metrics, parameters, artifacts = [], [], {}, []
     fake = types.ModuleType("mlflow")
     fake.__spec__ = types.SimpleNamespace(name="mlflow")
 
@@ -425,11 +425,19 @@ def test_mlflow_is_used_where_it_is_set_up(tmp_path, monkeypatch):
 
     fake.start_run, fake.end_run = start_run, lambda: None
     fake.log_metric = lambda name, _, step: metrics.append((name, step))
+    fake.log_params = parameters.update
+    fake.log_artifact = lambda path: artifacts.append(Path(path).name)
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
     with pytest.raises(Killed):
         run(tmp_path, progress=kill_at(6))
+    assert parameters["training.iterations"] == str(SETTINGS.iterations)
+    assert any(name.startswith("network.") for name in parameters)
+    assert not artifacts
+    parameters.clear()
     run(tmp_path)
+    assert not parameters
+    assert artifacts == ["curves.csv", "checkpoint.json", "checkpoint.safetensors"]
     assert runs == [None, "r1"]
     assert ("validation_accuracy", 12) in metrics
 

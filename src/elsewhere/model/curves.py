@@ -6,11 +6,18 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elsewhere.files import write_whole
 from elsewhere.model.selection import Check
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ARTIFACTS = ("curves.csv", "checkpoint.json", "checkpoint.safetensors")
+"""What an MLflow run gets of a finished training; none of it holds a patient id or a path of a scan."""
 
 COLUMNS = ("iteration", "training_loss", "validation_accuracy", "validation_log_loss", "validation_auc")
 
@@ -25,16 +32,24 @@ class Curves:
         folder: the model's folder.
         rows: the validations so far, from the state.
         tensorboard: also write TensorBoard events.
+        settings: parameters of a new MLflow run, each a name and a settings dataclass, as "training" and its settings.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[Check], *, tensorboard: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rows: Sequence[Check],
+        *,
+        tensorboard: bool,
+        settings: Sequence[tuple[str, DataclassInstance]] = (),
+    ) -> None:
         self._folder, self._events = folder, None
         write_csv(folder / "curves.csv", rows)
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - only where it is wanted
 
             self._events = SummaryWriter(folder / "tensorboard", purge_step=rows[-1][0] + 1 if rows else None)
-        self._mlflow = _start_mlflow(folder)
+        self._mlflow = _start_mlflow(folder, settings)
 
     def add(self, rows: Sequence[Check]) -> None:
         """Show the last of these rows."""
@@ -47,10 +62,13 @@ class Curves:
                 self._mlflow.log_metric(name, value, step=iteration)
 
     def close(self) -> None:
-        """Flush what is still under way."""
+        """Flush what is still under way; an MLflow run gets the curves, the weights and their record as artifacts."""
         if self._events:
             self._events.close()
         if self._mlflow:
+            for path in (self._folder / name for name in ARTIFACTS):
+                if path.is_file():
+                    self._mlflow.log_artifact(str(path))
             self._mlflow.end_run()
 
 
@@ -61,12 +79,15 @@ def write_csv(path: Path, rows: Sequence[Check]) -> None:
     write_whole(path, "\n".join(lines) + "\n")
 
 
-def _start_mlflow(folder: Path) -> Any:
+def _start_mlflow(folder: Path, settings: Sequence[tuple[str, DataclassInstance]]) -> Any:
     """The mlflow module with this model's run open, the same run after a restart; None where it is not set up."""
     if not os.environ.get("MLFLOW_TRACKING_URI") or importlib.util.find_spec("mlflow") is None:
         return None
     mlflow = importlib.import_module("mlflow")
     kept = folder / "mlflow_run"
-    run = mlflow.start_run(run_id=kept.read_text() if kept.exists() else None, run_name=folder.name)
+    new = not kept.exists()
+    run = mlflow.start_run(run_id=None if new else kept.read_text(), run_name=folder.name)
+    if new:  # a parameter of a run cannot change, and a training that goes on may have more iterations
+        mlflow.log_params({f"{part}.{key}": str(v) for part, one in settings for key, v in asdict(one).items()})
     write_whole(kept, run.info.run_id)
     return mlflow

@@ -290,7 +290,10 @@ def _run(fabric: Any, job: Job, state: State) -> None:
         if fabric.device.type == "cuda":
             for one in (network, average.network) if average else (network,):
                 fuse(one)
-        curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard) if fabric.is_global_zero else None
+        parts = (("network", job.network), ("sample", job.sample), ("training", settings))
+        curves = None
+        if fabric.is_global_zero:
+            curves = Curves(job.folder, state.curves, tensorboard=settings.tensorboard, settings=parts)
         place = fabric.global_rank, fabric.world_size
         with (
             FeatureBatches(job, network, fabric.device, *place)
