@@ -5,9 +5,9 @@ It works only where nothing that the pooled numbers hide speaks against it:
 * a site or a subgroup where a requirement is surely not met (intervals for all of them together, Bonferroni);
 * patients: counted once each, whatever their number of scans, a share is surely below its requirement;
 * a site of which no scan has both a score and a label;
-* many scans repeat another's score, label and every further column, as copies do;
-* labels that depend on what it said: scans that it calls are labelled more often, or less often, than others of their
-  site.
+* many scans repeat another's score, label and further columns, as copies do;
+* labels that depend on its call: scans that it calls are labelled more often, or less often, than others of their
+  site, over all sites or at one. Labels that depend on the score in another way, as of clear cases alone, are not seen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.stats import t
 
 from elsewhere.statistics.acceptance import at_level
 from elsewhere.statistics.adaptation import clustered_mean
-from elsewhere.statistics.columns import Floats, Ints, count_groups
+from elsewhere.statistics.columns import Floats, Ints, check_groups, count_groups
 from elsewhere.statistics.intervals import LEVEL, Interval
 from elsewhere.statistics.product_sites import SiteRow
 from elsewhere.statistics.requirements import Measure, Requirement
@@ -36,6 +36,9 @@ LABELS_ALIKE = 0.01
 
 LEAST_EXPECTED = 5
 """Patients expected in each cell of labelled by called."""
+
+GRID = 0.15
+"""Share of the recurring scores that recur with both labels, from which scores are taken to lie on a grid."""
 
 REPEATED = 0.2
 """Share of the rows that must recur beyond chance, scores of more than three digits, before copies are suspected."""
@@ -163,20 +166,36 @@ def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
     known, called = answered.labels >= 0, answered.called
     if known.all() or called.all() or not called.any():
         return answer
-    more, p = labels_follow(known, called, answered.patients, answered.sites)
+    where, more, p = _labels_follow_most(known, called, answered)
     if p >= LABELS_ALIKE:
         return answer
     better = "sensitivity" if more > 0 else "specificity"
+    own = np.ones(known.size, bool) if where is None or answered.sites is None else answered.sites == where
+    place = "" if where is None else "at one site, "
     words = (
-        f"Of the {int(called.sum())} scans that it calls positive {known[called].mean():.0%} have a label, of the "
-        f"{int((~called).sum())} others {known[~called].mean():.0%}"
-        f"{', and they differ within sites' if answered.sites is not None else ''}: where labels depend on what it "
-        f"says, {better} on the labelled scans looks better than it is."
+        f"{place}of the {int((called & own).sum())} scans that it calls positive "
+        f"{known[called & own].mean():.0%} have a label, of the {int((~called & own).sum())} others "
+        f"{known[~called & own].mean():.0%}"
+        f"{', and they differ within sites' if where is None and answered.sites is not None else ''}: where labels "
+        f"depend on what it says, {better} on the labelled scans looks better than it is."
     )
+    words = words[0].upper() + words[1:]
     advice = (
         "Label a random part of the scans without a label, and judge scans whose labels do not depend on its calls."
     )
     return doubted(answer, words, advice)
+
+
+def _labels_follow_most(
+    known: NDArray[np.bool_], called: NDArray[np.bool_], scans: Scored
+) -> tuple[int | None, float, float]:
+    """Where labels follow calls most (None: all sites together), the statistic there, p for all looks (Bonferroni)."""
+    looks: list[tuple[int | None, float, float]] = [(None, *labels_follow(known, called, scans.patients, scans.sites))]
+    for site in np.unique(scans.sites).tolist() if scans.sites is not None else ():
+        own = scans.sites == site
+        looks.append((site, *labels_follow(known[own], called[own], check_groups(scans.patients[own], int(own.sum())))))
+    where, more, p = min(looks, key=lambda look: look[2])
+    return where, more, min(p * len(looks), 1.0)
 
 
 def labels_follow(
@@ -216,37 +235,54 @@ def labels_follow(
 def repeated_rows(scores: Floats, labels: Ints, columns: Sequence[Sequence[str]]) -> int:
     """Scans that repeat another in all but their names; 0 where they are few, or scores too coarse to tell.
 
-    Scores that a product clips repeat too, but only two of them: where half of the repeats share two values, none is
-    suspected. So many scores of so few digits also meet by chance: what is expected of that does not count.
+    Scores count as equal to five digits: a product that is run again says the same up to rounding. Columns that hardly
+    repeat (numbers, dates, names of a row) say nothing. Three things look alike and are none: scores that a product
+    clips repeat too, but only two of them; scores on a grid repeat with both labels; and so many scores of so few
+    values also meet by chance.
 
     Args:
         scores: (scans,).
         labels: (scans,).
         columns: further columns, one value of each scan.
 
-    >>> repeated_rows(np.array([0.12345, 0.12345, 0.2]), np.array([1, 1, 0]), [])
+    >>> repeated_rows(np.array([0.123456, 0.123457, 0.2]), np.array([1, 1, 0]), [["a", "b", "c"]])
     1
     """
-    seen = Counter(zip(scores.tolist(), labels.tolist(), *columns, strict=True))
+    equal = np.array([float(f"{score:.5g}") for score in scores.tolist()])
+    told = [column for column in columns if len(set(column)) <= scores.size / 2]
+    seen = Counter(zip(equal.tolist(), labels.tolist(), *told, strict=True))
     again, by_score = scores.size - len(seen), Counter[float]()
     for (score, *_), times in seen.items():
         by_score[score] += times - 1
     clipped = sum(times for _, times in by_score.most_common(2)) > again / 2 and len(by_score) > 2
-    fine = sum(f"{score:.6g}" != f"{score:.3g}" for score in scores.tolist())
-    beyond = again - sum(_by_chance(scores[labels == label]) for label in np.unique(labels))
-    return again if beyond >= REPEATED * scores.size and fine > scores.size / 2 and not clipped else 0
+    fine = sum(score != float(f"{score:.3g}") for score in equal.tolist())
+    beyond = again - sum(_by_chance(equal[labels == label]) for label in np.unique(labels))
+    if beyond < REPEATED * scores.size or fine <= scores.size / 2 or clipped or _has_grid(equal, labels):
+        return 0
+    return again
+
+
+def _has_grid(scores: Floats, labels: Ints) -> bool:
+    """Whether more than this share of the scores that recur do so with both labels, as a copy's never does."""
+    both = {value: set(labels[scores == value].tolist()) for value, n in Counter(scores.tolist()).items() if n > 1}
+    return sum(len(found) > 1 for found in both.values()) > GRID * max(len(both), 1)
 
 
 def _by_chance(scores: Floats) -> float:
-    """Scores (scans,) that repeat another by chance, where each falls anywhere within its hundred steps of the grid."""
-    digits = next((d for d in range(1, 13) if np.array_equal(np.round(scores, d), scores)), 13)
-    together = np.unique(np.floor(scores * 10.0 ** (digits - 2)), return_counts=True)[1]
+    """Scores (scans,) that repeat another by chance, where each falls anywhere within its hundred steps of the grid.
+
+    A step is the smallest gap between two of them.
+    """
+    gaps = np.diff(np.unique(scores))
+    if not gaps.size:
+        return float(scores.size - 1)
+    together = np.unique(np.floor(scores / (100 * float(gaps.min()))), return_counts=True)[1]
     return float((together - 100 * (1 - 0.99**together)).sum())
 
 
 def repeated_words(again: int, scans: int) -> str:
     """What was seen of scans that repeat others."""
-    return f"{again} of {scans} scans repeat another's score, label and every further column"
+    return f"{again} of {scans} scans repeat another's score (to five digits), label and further columns"
 
 
 def doubt_copies(answer: Answer, again: int, scans: int) -> Answer:

@@ -25,7 +25,7 @@ from elsewhere.statistics.columns import Floats, Ints, check_groups
 from elsewhere.statistics.delong import auc_covariance
 from elsewhere.statistics.intervals import LEVEL, Interval
 
-CHANCE = 0.5
+CHANCE, NO_SPREAD = 0.5, 1e-12
 METHOD = "mean over sites; over trainings and patients"
 
 
@@ -145,19 +145,31 @@ def mean_contrast(sites: Sequence[SiteScores], weights: Sequence[Floats], less: 
         aucs, covariance = auc_covariance(one.labels, one.scores.reshape(-1, scans), one.patients)
         spread = np.tile(weight, trainings) / trainings
         by_training.append(aucs.reshape(trainings, steps) @ weight)
-        variance += float(spread @ covariance @ spread)
+        variance += _variance(spread, covariance, one.scores[:, np.abs(weight) > 0], float(weight.sum()))
         patients += int(check_groups(one.patients, scans).max()) + 1
     own = np.mean(by_training, axis=0)
     middle = float(own.mean()) - less
+    least, most = (float(np.mean([sign(w, 0).sum() for w in weights])) - less for sign in (np.minimum, np.maximum))
     if not np.isfinite(variance):
-        return Interval(middle, -1.0, 1.0, "unknown: one class comes from a single patient")
+        return Interval(middle, least, most, "unknown: too few patients, or scores that separate the classes wholly")
     quantile = 0.5 + LEVEL / 2
     over_patients = float(t.ppf(quantile, max(patients - len(sites), 1))) * max(variance, 0.0) ** 0.5 / len(sites)
     over_trainings = 0.0
     if own.size > 1:
         over_trainings = float(t.ppf(quantile, own.size - 1) * own.std(ddof=1) / own.size**0.5)
     half = float(np.hypot(over_patients, over_trainings))
-    return Interval(middle, max(middle - half, -1.0), min(middle + half, 1.0), METHOD)
+    return Interval(middle, max(middle - half, least), min(middle + half, most), METHOD)
+
+
+def _variance(weights: Floats, covariance: Floats, scores: Floats, total: float) -> float:
+    """Of the weighted sum of AUCs; NaN where it comes out as 0 and is not.
+
+    Scores that separate the classes wholly, or not at all, have no spread in the sample. The same scores (trainings,
+    steps, scans) after each step that counts, under weights that sum to 0 (`total`), have none at all.
+    """
+    found = float(weights @ covariance @ weights)
+    same = abs(total) < NO_SPREAD and bool((scores == scores[:, :1]).all())
+    return found if found > NO_SPREAD else 0.0 if same else float("nan")
 
 
 def _steps(steps: int, *given: tuple[int, float]) -> Floats:

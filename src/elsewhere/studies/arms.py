@@ -21,7 +21,7 @@ from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.settings import SampleSettings, TrainingSettings, check_trainable, sites_obstacle
 from elsewhere.studies.keys import check_keys, named, typed
 
-ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
+ARM_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 _-]*[A-Za-z0-9_-])?")
 KEYS = ("name", "training", "ranges")
 NOT_IN_ARMS = (
     "seed",
@@ -137,10 +137,15 @@ def read_arms(path: Path, arms: object, comparison: object, training: TrainingSe
     inner = typed(path, f"comparison.{name}", bool, given.get(name, False))
     common = _ranges(path, "comparison.ranges", given.get("ranges", {}))
     found = (Arm(ERM, {}, common), *(_arm(path, one, common, training) for one in arms))
-    names = [arm.name for arm in found]
-    if twice := next((one for one in names if names.count(one) > 1), ""):
-        then = "ERM is the study's own [training]" if twice == ERM else "Name each arm once"
+    names = [arm.name.lower() for arm in found]
+    if twice := next((arm.name for arm in found[::-1] if names.count(arm.name.lower()) > 1), ""):
+        then = "ERM is the study's own [training]" if twice.lower() == ERM.lower() else "Name each arm once"
         raise BadStudy(path, f"key `arms` names {twice!r} twice", then)
+    for arm in found[1:]:
+        same = all(getattr(training, key) == value for key, value in arm.training.items())
+        if same and set(arm.ranges) <= set(common):
+            what = f"key `arms.{arm.name}.training` changes nothing of [training]"
+            raise BadStudy(path, what, "Give what the arm changes, or leave it out")
     return Comparison(found, trials, inner)
 
 
@@ -154,7 +159,8 @@ def _arm(path: Path, given: Mapping[str, object], common: Mapping[str, Range], t
         raise BadStudy(path, f"key `{key}` is {changed!r}", "Write { key = value }, with keys of [training]")
     _check_training_keys(path, key, changed)
     typed(path, key, TrainingSettings, asdict(training) | changed)
-    return Arm(name, dict(changed), {**common, **_ranges(path, f"arms.{name}.ranges", given.get("ranges", {}))})
+    own = _ranges(path, f"arms.{name}.ranges", given.get("ranges", {}))
+    return Arm(name, dict(changed), {**common, **own})
 
 
 def _check_training_keys(path: Path, key: str, given: Mapping[str, object]) -> None:
@@ -178,7 +184,8 @@ def _range(path: Path, key: str, name: str, given: object) -> Range:
     log = isinstance(given, list) and len(given) == 3 and given[2] == "log"
     ends = given[:2] if isinstance(given, list) and len(given) == 2 + log else []
     numbers = [float(one) for one in ends if isinstance(one, int | float) and not isinstance(one, bool)]
-    if len(numbers) != 2 or not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
+    finite = all(map(math.isfinite, numbers))
+    if len(numbers) != 2 or not finite or not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
         raise BadStudy(path, f"key `{key}` is {given!r}", then)
     return Range(numbers[0], numbers[1], log)
 

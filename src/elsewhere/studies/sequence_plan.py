@@ -55,7 +55,7 @@ class SequenceSettings:
         if not self.ways or len(set(self.ways)) < len(self.ways):
             raise BadStudy("sequence.ways", f"is {list(self.ways)}", f"Give some of {', '.join(WAYS)}, each once")
         if self.iterations < 0:
-            raise BadStudy("sequence.iterations", f"is {self.iterations}", "Give 1 or more")
+            raise BadStudy("sequence.iterations", f"is {self.iterations}", "Give 1 or more, or 0 for the study's")
         if not 0 < self.replay < 1:
             raise BadStudy("sequence.replay", f"must be in (0, 1), is {self.replay:g}", "Give a share such as 0.25")
         for name in ("learning_rate", "anchor", "distil"):

@@ -19,6 +19,7 @@ from elsewhere.model import training
 from elsewhere.model.adapting import trainable_of
 from elsewhere.model.batch import predict_many, side_by_side
 from elsewhere.model.cuda import device_of
+from elsewhere.model.job import WITHOUT_EFFECT
 from elsewhere.model.network import checkpoint_is_whole, load_checkpoint, read_checkpoint_record
 from elsewhere.model.start import Start
 from elsewhere.sequence_rows import JOINT, NAIVE, SequenceOutcome, SequenceResult, SequenceRow
@@ -30,7 +31,7 @@ from elsewhere.studies.kept import key
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.needs import study_needs, workers_on
 from elsewhere.studies.prepared import cases, shelf_reader
-from elsewhere.studies.records import SEQUENCE_ROWS, ScanRow, usable_rows
+from elsewhere.studies.records import SEQUENCE_ROWS, ScanRow, read_identity, usable_rows
 from elsewhere.studies.sequence_plan import SequenceSettings, Step, Way, later_steps
 from elsewhere.studies.trainings import check_trained_scans, checkpoint_record
 from elsewhere.table_format import TableFormat
@@ -129,11 +130,15 @@ def run_sequences(given: Sequences, workers: int | None = None) -> SequenceResul
         BadCheckpoint: weights of the study are missing or damaged.
     """
     settings, plan = given.settings, given.plan
+    _check_settings(given)
     _check_networks(given)
     workers = workers_on(workers, plan.training.accelerator)
     needs = study_needs(plan, given.folder, accelerator=plan.training.accelerator, also=[given.file.resolve()])
     for depth in range(2, max(map(len, settings.orders)) + 1):
-        tasks = [(given.file, given.folder.root, step) for step in later_steps(settings, given.seeds, depth)]
+        steps = later_steps(settings, given.seeds, depth)
+        for step in steps:
+            _check_step(given, step)
+        tasks = [(given.file, given.folder.root, step) for step in steps]
         words = f"Learning site {depth} of the sequence"
         for _ in engine.run(train_step, tasks, workers=workers, describe=words, ticks=True, needs=needs):
             pass
@@ -146,6 +151,32 @@ def run_sequences(given: Sequences, workers: int | None = None) -> SequenceResul
     for _ in engine.run(ask_step, asked, workers=workers, describe="Asking at every site", ticks=True, needs=needs):
         pass
     return _result(given)
+
+
+SETTLED = ("split", "preparation", "network", "sample", "training", "prediction")
+"""Sections that the study's own networks were trained and asked with."""
+
+
+def _check_settings(given: Sequences) -> None:
+    """Refuse a study file whose settings are not those that the folder was run with."""
+    read_identity(given.folder)
+    kept = load_study(given.folder.root)
+    for section in SETTLED:
+        now, before = (asdict(getattr(plan, section)) for plan in (given.plan, kept))
+        for name in now:
+            if name not in WITHOUT_EFFECT and now[name] != before.get(name):
+                what = f"key `{section}.{name}` is {now[name]}, and {given.folder.root} was run with {before.get(name)}"
+                raise BadStudy(given.file, what, "Restore it, or run `elsewhere study` into another folder first")
+
+
+def _check_step(given: Sequences, step: Step) -> None:
+    """Refuse a step that was begun with other settings or scans."""
+    try:
+        training.check_kept(step_job(given, step), whole=True)
+    except BadStudy as error:
+        what = f"{error.what.replace('training.', 'sequence.')} ({step.name})"
+        then = f"Restore it, or remove {given.folder.sequence}: the steps are trained anew, the study's networks stay"
+        raise BadStudy(given.file, what, then) from error
 
 
 def _all_steps(given: Sequences) -> list[Step]:
