@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from conftest import TINY_STUDY, write_tiny_sites
 from elsewhere import engine
 from elsewhere.commands.prepare import prepare
 from elsewhere.commands.study import run_study
 from elsewhere.studies.folder import Folder
+from tiny_sites import TINY_STUDY, write_tiny_sites
 
 
 def main() -> None:

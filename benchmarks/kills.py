@@ -24,7 +24,7 @@ from os import killpg
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from conftest import TINY_STUDY, write_tiny_sites
+from tiny_sites import TINY_STUDY, write_tiny_sites
 
 DONE = (0, 30)  # 30: done, but a network did not learn, which tiny ones need not
 ITERATIONS = 60  # long enough that kills fall into training

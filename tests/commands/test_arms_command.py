@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conftest import TINY_STUDY
 from elsewhere import cli
 from elsewhere.arm_rows import ERM, RULES
 from elsewhere.commands.report import report
@@ -21,6 +20,7 @@ from elsewhere.studies.arm_results import read_arms
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import read_predictions
+from tiny_sites import TINY_STUDY
 
 KINDS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset"}
 ARMS = """

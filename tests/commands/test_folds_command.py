@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conftest import TINY_SITES, TINY_STUDY
 from elsewhere import cli
 from elsewhere.commands.export import export
 from elsewhere.commands.predict import predict
@@ -30,6 +29,7 @@ from elsewhere.studies.folds import as_seen_by
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.predictions import PREDICTIONS, fitting_predictions
 from elsewhere.studies.records import CROSS_VALIDATION, OUT_OF_FOLD, read_identity, usable_rows
+from tiny_sites import TINY_SITES, TINY_STUDY
 
 MEMBERS = [f"UTSW~fold{i}" for i in (1, 2, 3)]
 

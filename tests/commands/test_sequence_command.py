@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from conftest import TINY_STUDY, tiny_tables
 from elsewhere.cli import app
 from elsewhere.commands.sequence import sequence
 from elsewhere.commands.study import run_study
@@ -25,6 +24,7 @@ from elsewhere.studies.predictions import fitting_predictions
 from elsewhere.studies.records import SEQUENCE_ROWS
 from elsewhere.studies.sequence_plan import IN_WORDS
 from elsewhere.studies.sequences import STEP_SCORES
+from tiny_sites import TINY_STUDY, tiny_tables
 
 ORDERS = """
 [sequence]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY_SITES
 from elsewhere.commands.prepare import prepare
 from elsewhere.studies import expected
 from elsewhere.studies.expected import expected_words
+from tiny_sites import TINY_SITES
 
 
 def test_examples() -> None:
