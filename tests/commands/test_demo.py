@@ -147,12 +147,12 @@ def _check_the_networks(folder: Path) -> list[float]:
     assert [row["model"] for row in learned if row["degenerate"]] == []
     homes = {r["model"]: r for r in read_table(folder / "scores.parquet") if r["model"] == r["site"]}
     assert set(homes) == set(SINGLE)
-    assert {name: row["auc_low"] for name, row in homes.items() if row["auc_low"] <= 0.5} == {}
+    assert {name: row["auc_sampling_low"] for name, row in homes.items() if row["auc_sampling_low"] <= 0.5} == {}
     return [row["auc"] for row in homes.values()]
 
 
 def _check_the_story(folder: Path) -> None:
-    """The page's planted story is the simulator's own, and what stood out most of it came to light."""
+    """The page's planted story is the simulator's own, and most of what was planted at full strength came to light."""
     planted = {
         (path.name.removesuffix(".truth.json"), factor.replace("_", " "), strength)
         for path in (folder / "sites").glob("*.truth.json")
@@ -161,7 +161,9 @@ def _check_the_story(folder: Path) -> None:
     rows = list(csv.DictReader((folder / "tables" / "paper-planted.csv").read_text(encoding="utf-8").splitlines()))
     assert {(r["site"], r["factor"], float(r["strength"])) for r in rows} == planted
     found = {(r["site"], r["factor"]) for r in rows if r["found"] == "found"}
-    assert {("UTSW", "field of view"), ("CC-CCII", "segmented")} <= found
+    full = {(site, factor) for site, factor, strength in planted if strength == 1}
+    assert {site for site, _ in full & found} == {"UTSW", "CC-CCII", "COVID-CTset"}
+    assert len(full & found) >= 2 / 3 * len(full)
     assert len(found) >= len(planted) / 3
     named = read_findings(folder / "paper" / "diagnosis" / "findings.json")
     assert not [f for f in named if f.home == f.site == "MosMedData"]  # one class: nothing gives it away
