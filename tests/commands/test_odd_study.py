@@ -20,6 +20,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.statistics.learned import Learned
 from elsewhere.studies.folder import Folder, read_table
+from tiny_sites import TINY_STUDY
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,7 @@ def home(tiny_sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of Alice's: her sites, her study file and its results."""
     alice = tmp_path_factory.mktemp("home") / "alice"
     shutil.copytree(tiny_sites, alice / "ct")
-    text = (Path(__file__).parents[1] / "conftest.py").read_text(encoding="utf-8")
-    study = text.partition('TINY_STUDY = """')[2].partition('"""')[0].replace(', ["COVID-CTset", "MosMedData"]', "")
+    study = TINY_STUDY.replace(', ["COVID-CTset", "MosMedData"]', "")
     for name, kind in (("UTSW", "dicom"), ("COVID-CTset", "covid_ctset")):
         study += f'[sites.{name}]\nkind = "{kind}"\nroot = "ct/{name}"\n'
     (alice / "tiny.toml").write_text(study + "[split]\ntrain = 0.4\ntest = 0.45\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """A study folder as release 0.1.0 left it, before tables said their format and results the version of their maker.
 
-It is the tiny study of `conftest.py` with one model, two sites and two seeds, without its scans and its store.
+It is the tiny study of `tiny_sites.py` with one model, two sites and two seeds, without its scans and its store.
 """
 
 from __future__ import annotations

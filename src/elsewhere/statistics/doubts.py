@@ -245,7 +245,7 @@ def repeated_rows(scores: Floats, labels: Ints, columns: Sequence[Sequence[str]]
         labels: (scans,).
         columns: further columns, one value of each scan.
 
-    >>> repeated_rows(np.array([0.123456, 0.123457, 0.2]), np.array([1, 1, 0]), [["a", "b", "c"]])
+    >>> repeated_rows(np.array([0.123456, 0.123457, 0.312341]), np.array([1, 1, 1]), [["a", "b", "c"]])
     1
     """
     equal = np.array([float(f"{score:.5g}") for score in scores.tolist()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from elsewhere.files import short_name
 from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder
 
@@ -26,5 +27,7 @@ def section(study: Study, slug: str, out: Folder) -> Cards | None:
     cards = study.details.cards
     if not cards:
         return None
-    links = tuple((name, out.add_text(f"cards/{slug}-{name}.md", text)) for name, text in cards.items())
+    links = tuple(
+        (name, out.add_text(f"cards/{short_name(f'{slug}-{name}')}.md", text)) for name, text in cards.items()
+    )
     return Cards(links, tuple(model.name for model in study.models if model.name not in cards))
