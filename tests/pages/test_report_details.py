@@ -95,3 +95,11 @@ def test_cards_lie_beside_the_page_and_those_without_are_named(tmp_path: Path) -
     assert made.links == (("A+D", "cards/paper-A+D.md"),)
     assert (tmp_path / "cards" / "paper-A+D.md").read_text(encoding="utf-8") == "# A+D"
     assert made.without == ("A", "B")
+
+
+def test_a_network_that_did_not_learn_is_marked_in_both_tables(tmp_path: Path) -> None:
+    curve = precision_recall(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.2, 0.8]))
+    study = a_study(details=CellDetails(subgroups={("A", "B"): (WOMEN,)}, curves={("A", "B"): curve}))
+    for one in (subgroups, precision):
+        plain, told = (one.section(s, "paper", Folder(tmp_path)).table for s in (study, marked(study, "A")))
+        assert [t.columns[0].print(t.shown[0]) for t in (plain, told)] == ["A", "A (did not learn)"]

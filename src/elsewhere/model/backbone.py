@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from elsewhere.errors import BadCheckpoint, BadInstallation, BadStudy
+from elsewhere.errors import BadInstallation, BadStudy
 from elsewhere.memory import LARGEST_SMALL, keep_freed_memory
 from elsewhere.model.network import Network
 from elsewhere.model.network_settings import PAPER, NetworkSettings, check_batch
@@ -53,10 +53,7 @@ class Backbone(Network):
         Raises:
             BadStudy: what the network gives is not what its last linear layer gives.
         """
-        expected = (1, *self.settings.input)
-        if tuple(inputs.shape[1:]) != expected:
-            what = f"this network takes (channel, slices, rows, columns) = {expected}, not {tuple(inputs.shape[1:])}"
-            raise BadCheckpoint("network.input", what, "Prepare the scans at the network's size")
+        self.check_size(inputs)
         given = self.inner(inputs)
         features, self._place.seen = self._place.seen, None
         if features is None or given is not features or features.shape != (len(inputs), self.last.in_features):

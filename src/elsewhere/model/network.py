@@ -79,14 +79,15 @@ class Network(nn.Module):
 
     def level1(self, inputs: Tensor) -> Tensor:
         """The first level and the pooling after it: 70 % of the arithmetic, nearly all of the memory."""
+        self.check_size(inputs)
+        return self._pool(self.levels[0](inputs), 0)
+
+    def check_size(self, inputs: Tensor) -> None:
+        """Refuse inputs (batch, 1, slices, rows, columns) of another size than the network's. Raises BadCheckpoint."""
         expected = (1, *self.settings.input)
         if tuple(inputs.shape[1:]) != expected:
-            raise BadCheckpoint(
-                "network.input",
-                f"this network takes (channel, slices, rows, columns) = {expected}, not {tuple(inputs.shape[1:])}",
-                "Prepare the scans at the network's size",
-            )
-        return self._pool(self.levels[0](inputs), 0)
+            what = f"this network takes (channel, slices, rows, columns) = {expected}, not {tuple(inputs.shape[1:])}"
+            raise BadCheckpoint("network.input", what, "Prepare the scans at the network's size")
 
     def rest(self, pooled: Tensor) -> Tensor:
         """All levels after the first: features (batch, flat) from the first level's pooled maps."""

@@ -45,10 +45,7 @@ class Pretrained(Network):
         Raises:
             BadInstallation: the package with its weights is not installed.
         """
-        expected = (1, *self.settings.input)
-        if tuple(inputs.shape[1:]) != expected:
-            what = f"this network takes (channel, slices, rows, columns) = {expected}, not {tuple(inputs.shape[1:])}"
-            raise BadCheckpoint("network.input", what, "Prepare the scans at the network's size")
+        self.check_size(inputs)
         turned = inputs.flip((2, 3, 4)).transpose(3, 4)  # to (…, up, right, front), as the encoder was trained
         features: Tensor = encoder(self.settings.kind, str(inputs.device))(turned).mean((2, 3, 4))
         return features

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from elsewhere import __version__
 from elsewhere.adapting_rows import Adaptation, CurvePoint
 from elsewhere.pages.figures.dose import DosePanel, dose_grid
+from elsewhere.pages.interval_words import moved, said
 from elsewhere.pages.template import style, template
 from elsewhere.statistics.adaptation import LEAST_PATIENTS
-from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.learning_curve import FURTHEST
 from elsewhere.statistics.verdict import DISCLAIMER
 from elsewhere.wording import numbered
@@ -37,7 +37,7 @@ class AdaptationContext:
 def render(result: Adaptation, context: AdaptationContext) -> str:
     """The page, as HTML; it needs no network and no other file."""
     return template(
-        "adaptation.html.j2", {"said": _said, "moved": _moved, "count_of": numbered, "people": _people}
+        "adaptation.html.j2", {"said": said, "moved": moved, "count_of": numbered, "people": _people}
     ).render(
         result=result,
         context=context,
@@ -53,18 +53,6 @@ def render(result: Adaptation, context: AdaptationContext) -> str:
         disclaimer=DISCLAIMER,
         version=__version__,
     )
-
-
-def _said(interval: Interval | None) -> str:
-    if interval is None:
-        return "not measured"
-    return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
-def _moved(interval: Interval | None) -> str:
-    if interval is None:
-        return "not measured"
-    return f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
 
 
 def _people(counts: tuple[int, int]) -> str:

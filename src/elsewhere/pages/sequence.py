@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from elsewhere import __version__
 from elsewhere.pages.figures.dose import DosePanel, dose_grid
+from elsewhere.pages.interval_words import moved, said
 from elsewhere.pages.report.words import listed
 from elsewhere.pages.template import style, template
 from elsewhere.sequence_rows import JOINT, NAIVE, SequenceOutcome, SequenceResult, SequenceRow
@@ -66,7 +67,7 @@ def sentences(result: SequenceResult, order: tuple[str, ...]) -> list[str]:
     )
     for chosen, words in ((better, "above"), (worse, "below")):
         if chosen:
-            told = listed([f"{way} ({_moved(compared[way])})" for way in chosen])
+            told = listed([f"{way} ({moved(compared[way])})" for way in chosen])
             found.append(f"At the end the mean AUC is surely {words} that of the naive way: {told}.")
     if compared and not better and not worse:
         found.append(f"At the end no way is surely better or worse than the naive one ({listed(list(compared))}).")
@@ -92,22 +93,10 @@ def _forgotten(order: tuple[str, ...], naive: SequenceOutcome) -> str:
 
 def _ceiling(outcomes: Mapping[str, SequenceOutcome], final: Interval) -> str:
     short = [way for way, one in outcomes.items() if one.to_joint is not None and one.to_joint.high < 0]
-    start = f"One network trained on all of these sites together has {_said(final)}"
+    start = f"One network trained on all of these sites together has {said(final)}"
     if not short:
         return f"{start}; no way of learning them one after another is surely below it."
     return f"{start}; surely below it: {listed(short)}."
-
-
-def _said(interval: Interval | None) -> str:
-    return (
-        "not measured" if interval is None else f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-    )
-
-
-def _moved(interval: Interval | None) -> str:
-    if interval is None:
-        return "not measured"
-    return f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
 
 
 def _matrices(result: SequenceResult, order: tuple[str, ...]) -> list[tuple[str, list[str], list[list[SequenceRow]]]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ import torch
 from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.model.adapting import AdaptingSettings, Way, adapt_network, needs_trunk
-from elsewhere.model.batch import predict_many, side_by_side
+from elsewhere.model.batch import predict_highest
 from elsewhere.model.cuda import device_of
 from elsewhere.model.features import Features, compute_features
 from elsewhere.model.network import Network, load_checkpoint
@@ -208,12 +209,7 @@ def _asked(network: Network, cases: list[Case], read: Read, bench: Bench, kept: 
     if kept is not None:
         return [kept.probability(network, case) for case in cases]
     network.to(device_of(bench.settings.accelerator))
-    found: list[float] = []
-    together = 4 * side_by_side(network)
-    for first in range(0, len(cases), together):
-        group = [(case, read) for case in cases[first : first + together]]
-        found += [float(p.max()) for p in predict_many(network, group, bench.sample, bench.stride)]
-    return found
+    return list(chain.from_iterable(predict_highest(network, cases, read, bench.sample, bench.stride)))
 
 
 @lru_cache(maxsize=2)

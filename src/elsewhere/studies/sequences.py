@@ -17,7 +17,7 @@ from elsewhere import engine
 from elsewhere.errors import BadStudy
 from elsewhere.model import training
 from elsewhere.model.adapting import trainable_of
-from elsewhere.model.batch import predict_many, side_by_side
+from elsewhere.model.batch import predict_highest
 from elsewhere.model.cuda import device_of
 from elsewhere.model.job import WITHOUT_EFFECT
 from elsewhere.model.network import checkpoint_is_whole, load_checkpoint, read_checkpoint_record
@@ -261,12 +261,11 @@ def ask_step(file: Path, root: Path, step: Step, site: str, tick: Callable[[floa
     torch.set_num_threads(plan.training.threads or torch.get_num_threads())
     network = load_checkpoint(given.stem(step), plan.network)[0].to(device_of(plan.training.accelerator))
     asked = cases(given.rows, [site], "test")
-    found, together = list[StepScore](), 4 * side_by_side(network)
-    for first in range(0, len(asked), together):
-        group = asked[first : first + together]
-        said = predict_many(network, [(c, read) for c in group], plan.sample, plan.prediction.stride)
-        found += [StepScore(c.scan, c.patient, c.label, float(p.max())) for c, p in zip(group, said, strict=True)]
-        tick((first + len(group)) / len(asked), f"{step.name} at {site}")
+    said: list[float] = []
+    for some in predict_highest(network, asked, read, plan.sample, plan.prediction.stride):
+        said += some
+        tick(len(said) / len(asked), f"{step.name} at {site}")
+    found = [StepScore(c.scan, c.patient, c.label, p) for c, p in zip(asked, said, strict=True)]
     STEP_SCORES.write(given.table(step, site), found, given.key(step, site))
 
 

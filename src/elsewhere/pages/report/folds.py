@@ -11,7 +11,7 @@ from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.learned import marked_names
 from elsewhere.pages.report.records import record_of
-from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.table import Column, Table, estimate_column
 from elsewhere.wording import numbered
 
 ALIKE = 0.02
@@ -126,12 +126,12 @@ def _table(study: Study, name: str) -> Table:
         Column("model", "Trained on", marked_names(study)),
         Column("site", "Patients of"),
         Column("patients", "Patients", lambda v, r: f"{v} ({r['positive_patients']} positive)", numeric=True),
-        _estimate("auc", "AUC within folds (95 %)"),
-        _estimate("pooled", "Pooled AUC (95 %)"),
+        estimate_column("auc", "AUC within folds (95 %)"),
+        estimate_column("pooled", "Pooled AUC (95 %)"),
         Column("fold_aucs", "Single folds", lambda v, _: ", ".join(words.figure(auc) for auc in v) or "–"),
-        _estimate("sensitivity", "Sensitivity (95 %)"),
-        _estimate("specificity", "Specificity (95 %)"),
-        _estimate("single", "The split's test AUC (95 %)"),
+        estimate_column("sensitivity", "Sensitivity (95 %)"),
+        estimate_column("specificity", "Specificity (95 %)"),
+        estimate_column("single", "The split's test AUC (95 %)"),
         Column("note", "Note"),
     ]
     note = (
@@ -140,12 +140,6 @@ def _table(study: Study, name: str) -> Table:
     )
     rows = [record_of(row) for row in study.cross_validation]
     return Table(name, "Every patient scored by a network that never saw him.", columns, rows, note)
-
-
-def _estimate(name: str, heading: str) -> Column:
-    """A column with an estimate and its interval."""
-    ends = f"{name}_low", f"{name}_high"
-    return Column(name, heading, lambda v, r: words.estimate(v, *(r[end] for end in ends)), numeric=True)
 
 
 def _ensembles(study: Study, name: str) -> Table:

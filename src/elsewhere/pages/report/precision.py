@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from elsewhere.pages.figures.precision_recall import precision_grid
 from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder, Picture
-from elsewhere.pages.report.learned import marked_name
+from elsewhere.pages.report.learned import marked_name, marked_names
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import figure
 
@@ -45,7 +45,7 @@ def section(study: Study, slug: str, out: Folder) -> Precision | None:
         for (m, s), c in curves.items()
     ]
     columns = [
-        Column("model", "Trained on"),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at"),
         Column("average_precision", "Average precision", lambda v, _: figure(v), numeric=True),
         Column("prevalence", "Prevalence", lambda v, _: figure(v), numeric=True),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.learned import marked_names
 from elsewhere.pages.report.records import record_of
-from elsewhere.pages.report.table import Column, Table
+from elsewhere.pages.report.table import Column, Table, estimate_column
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.subgroups import Subgroup
 from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
@@ -76,12 +77,12 @@ def section(study: Study, slug: str, out: Folder) -> Subgroups | None:
     lines = [_line(model, site, group) for (model, site), groups in cells.items() for group in groups]
     rows = [record_of(line) for line in sorted(lines, key=lambda line: not line.differs)]
     columns = [
-        Column("model", "Trained on"),
+        Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at"),
         Column("group", "Subgroup"),
         Column("patients", "Patients", numeric=True),
         Column("positives", "Positive scans", numeric=True),
-        *(_estimate(name, title) for name, title in MEASURES.items()),
+        *(estimate_column(name, title) for name, title in MEASURES.items()),
         Column("differs", "Surely otherwise than the rest", lambda v, _: ", ".join(v) or "no"),
     ]
     note = (
@@ -140,10 +141,3 @@ def _line(model: str, site: str, group: Subgroup) -> Line:
 
 def _ends(one: Interval | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if one is None else (one.estimate, one.low, one.high)
-
-
-def _estimate(name: str, heading: str) -> Column:
-    ends = f"{name}_low", f"{name}_high"
-    return Column(
-        name, heading, lambda v, r: "–" if v is None else words.estimate(v, *(r[end] for end in ends)), numeric=True
-    )

@@ -10,6 +10,7 @@ from typing import Any
 from elsewhere.files import csv_text
 from elsewhere.pages.report.content import Record
 from elsewhere.pages.report.records import number
+from elsewhere.pages.report.words import estimate
 
 ROWS_ON_PAGE = 100
 
@@ -98,3 +99,9 @@ def _csv_value(value: Any) -> Any:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(value, ensure_ascii=False, default=str)
     return "" if value is None or (isinstance(value, float) and number(value) is None) else value
+
+
+def estimate_column(name: str, heading: str) -> Column:
+    """A column of estimates, each with its interval: the fields `name`, `name`_low and `name`_high."""
+    ends = f"{name}_low", f"{name}_high"
+    return Column(name, heading, lambda v, r: estimate(v, *(r[end] for end in ends)), numeric=True)
