@@ -24,6 +24,18 @@ MARKER = {name: np.array([float(row[name]) for row in ASAH]) for name in ("wfns"
 AUCS = {"wfns": 0.82367886178861793, "s100b": 0.73136856368563685, "ndka": 0.61195799457994582}
 
 
+# 43 of 49 patients with ovarian cancer and bowel obstruction (DeLong et al. 1988, Biometrics 44:837), as printed in the
+# manual of SAS, "Comparing Receiver Operating Characteristic Curves": albumin, total protein, K-G score, outcome
+OVARIAN = np.fromstring(
+    """3.0 5.8 10 0 3.2 6.3 5 1 3.9 6.8 3 1 2.8 4.8 6 0 3.2 5.8 3 1 0.9 4.0 5 0 2.5 5.7 8 0 1.6 5.6 5 1 3.8 5.7 5 1
+    3.7 6.7 6 1 3.2 5.4 4 1 3.8 6.6 6 1 4.1 6.6 5 1 3.6 5.7 5 1 4.3 7.0 4 1 3.6 6.7 4 0 2.3 4.4 6 1 4.2 7.6 4 0
+    4.0 6.6 6 0 3.5 5.8 6 1 3.8 6.8 7 1 3.0 4.7 8 0 4.5 7.4 5 1 3.7 7.4 5 1 3.1 6.6 6 1 4.1 8.2 6 1 4.3 7.0 5 1
+    4.3 6.5 4 1 3.2 5.1 5 1 2.6 4.7 6 1 3.3 6.8 6 0 1.7 4.0 7 0 3.7 6.1 5 1 3.3 6.3 7 1 4.2 7.7 6 1 3.5 6.2 5 1
+    2.9 5.7 9 0 2.1 4.8 7 1 2.8 6.2 8 0 4.0 7.0 7 1 3.3 5.7 6 1 3.7 6.9 5 1 3.6 6.6 5 1""",
+    sep=" ",
+).reshape(43, 4)
+
+
 def versions(scans=600, seed=0, drop=0.0, noise=0.3, gap=2.4, patients=None, shift=0.0):
     """An old version and a new one whose gap between the classes is smaller by `drop`; both call from 0."""
     random = np.random.default_rng(seed)
@@ -60,6 +72,23 @@ def test_differences_are_those_that_r_prints(new, old, p_value, low, high):
     assert (auc.new, auc.old) == pytest.approx((AUCS[new], AUCS[old]), abs=1e-12)
     assert auc.p_value == pytest.approx(p_value, rel=1e-9)
     assert (auc.difference.low, auc.difference.high) == pytest.approx((low, high), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("column", "auc", "p_value", "low", "high"),
+    [
+        (0, 0.736559139784946, 0.910206347201035, -0.176117368734695, 0.197622745078781),
+        (1, 0.647849462365591, 0.456139707507474, -0.282988015572399, 0.127074037077776),
+    ],
+)
+def test_differences_are_those_of_delong_s_own_patients(column, auc, p_value, low, high):
+    """Against the K-G score, fewer points the better; numbers of R's pROC 1.18.0."""
+    outcome, patients = OVARIAN[:, 3].astype(np.int64), np.arange(43)
+    rows = PairedRows([str(i) for i in range(43)], outcome, patients, OVARIAN[:, column], 10 - OVARIAN[:, 2])
+    found = measure(compare_versions(rows), "discrimination")
+    assert (found.new, found.old) == pytest.approx((auc, 0.725806451612903), abs=1e-12)
+    assert found.p_value == pytest.approx(p_value, rel=1e-9)
+    assert (found.difference.low, found.difference.high) == pytest.approx((low, high), abs=1e-12)
 
 
 def test_the_interval_of_one_marker_is_the_one_that_r_prints():
