@@ -169,7 +169,7 @@ def share_named(auc: float, scans: int, seed: int, repetitions: int = 400) -> fl
 
 
 def test_a_false_claim_is_named_and_a_true_one_is_not():
-    """Claimed 0.94: a true 0.76 is named in at least 95 % of 400 tests of 120 scans, a true 0.94 in at most 5 % of 2000.
+    """Claimed 0.94, 120 scans: a true 0.76 is named in at least 95 % of 400 tests, a true 0.94 in at most 5 % of 2000.
 
     6000 tests with another seed: 3.4 % of a true 0.94 (120 scans), 3.8 % (60), 2.8 % (1000).
     """
