@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
 from elsewhere.commands.study import cluster_commands, run_study, study
 from elsewhere.commands.train import train
+from elsewhere.commands.view import view
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.model.network import load_checkpoint, load_networks, read_checkpoint_record
 from elsewhere.scans.scan import Scan, SplitSettings, draw_folds, split
@@ -125,6 +127,29 @@ def test_what_needs_one_network_says_so(made: Folder) -> None:
     with pytest.raises(BadCheckpoint, match=r"is the mean of 3 networks.*without ~folds"):
         load_checkpoint(made.checkpoint("UTSW~folds"))
     assert len(load_networks(made.checkpoint("UTSW"))[0]) == 1
+
+
+def test_view_shows_what_the_mean_looked_at_block_by_block(made: Folder, file: Path, tmp_path: Path) -> None:
+    row = fitting_predictions(made, "UTSW~folds", "COVID-CTset").deterministic
+    page = view(file, made.root, scan=[f"COVID-CTset/{row.scans[0]}"], model="UTSW~folds", page=tmp_path / "v.html")
+    text = page.read_text(encoding="utf-8")
+    assert "Occlusion map" in text
+    (shown,) = re.findall(r"ability <strong>(0\.[0-9]+)", text)
+    assert float(shown) == pytest.approx(row.probabilities[0], abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("UTSW~fold1", "fold 1 of UTSW, by the patients left out of it alone"),
+        ("UTSW~7", "a further training of UTSW"),
+        ("UTSW@erm.1", "a further training of UTSW"),
+        ("UTWS", "has no model 'UTWS'"),
+    ],
+)
+def test_a_name_that_is_no_model_says_why(made: Folder, name: str, why: str) -> None:
+    with pytest.raises(BadStudy, match=why):
+        trained_model(made.root, name)
 
 
 def test_the_page_shows_it(made: Folder) -> None:

@@ -238,7 +238,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     if model is None:
         return None
     exported = _exported(study, model)
-    if exported is None and model not in study.models:
+    if exported is None and model not in study.trainings:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
     if exported is not None and exported.members > 1:
         what = f"is the mean of {exported.members} networks, and the view shows what one of them looked at"
@@ -259,7 +259,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
 
 def _through_protocol(study: Study, folder: Folder, model: str | None) -> Declared | None:
     """What is asked as a model that was not trained here is, having no gradients; None for networks that have them."""
-    if model in study.models and study.network.kind != PAPER:
+    if model in study.ensembles or (model in study.trainings and study.network.kind != PAPER):
         return OwnNetwork(name=model, checkpoint=folder.checkpoint(model), stride=study.prediction.stride)
     return None if model is None else model_to_run(study, model, "--model")
 

@@ -31,6 +31,7 @@ from elsewhere.statistics.selected import Selected
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.file import load_study
+from elsewhere.studies.fold_names import fold_of
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import PREDICTED, fitting_predictions, join_predictions
 from elsewhere.studies.records import ScanRow, read_identity, trained_models, usable_rows
@@ -324,7 +325,8 @@ def trained_model(study: Path, name: str) -> KnownModel:
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
     models = trained_models(folder)
     if name not in models:
-        raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(models)}")
+        what = _no_model(name, list(models)) or f"has no model {name!r}"
+        raise BadStudy(study, what, f"Choose one of its models: {', '.join(models)}")
     trained_on = models[name]
     record = read_checkpoint_record(folder.checkpoint(name))
     rows = usable_rows(folder)
@@ -360,6 +362,17 @@ def trained_model(study: Path, name: str) -> KnownModel:
             if one
         },
     )
+
+
+def _no_model(name: str, models: Collection[str]) -> str:
+    """Why the name of a further training is none of a model, continuing "STUDY …"; "" for any other name."""
+    model, fold = fold_of(name)
+    if fold and model in models:
+        return f"judges {name}, fold {fold} of {model}, by the patients left out of it alone: it is no model by itself"
+    model, _, rest = name.partition("@" if "@" in name else "~")
+    if rest and model in models:
+        return f"compares {name}, a further training of {model}, with others: it is no model by itself"
+    return ""
 
 
 def model_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> ModelSettings:
