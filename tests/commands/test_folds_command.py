@@ -245,3 +245,10 @@ def test_a_volume_in_two_folds_is_refused(tmp_path: Path, *, apart: bool, allowe
     else:
         prepare(file, tmp_path / "out", workers=1)
         assert {row.fold for row in usable_rows(Folder(tmp_path / "out"))} == {1, 2, 3}
+
+
+def test_another_number_of_folds_is_refused_and_says_how_to_go_on(made: Folder, file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tiny.toml"
+    other.write_text(file.read_text().replace("folds = 3", "folds = 4"))
+    with pytest.raises(BadStudy, match=r"UTSW~fold1 learned from.*`split\.folds` have changed.*--restart"):
+        prepare(other, made.root, workers=1)
