@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -174,6 +174,102 @@ class RecordFormat:
         if missing:
             raise BadStudy(path, f"has no {missing[0]!r}", self.next_step)
         return content
+
+
+@dataclass(frozen=True)
+class TypedFormat(Generic[RowT]):
+    """How a record that is a frozen dataclass is kept as JSON.
+
+    Attributes:
+        name: what the record is; stands in the file.
+        version: of the format; another one means that a field has another name or meaning.
+        record: the frozen dataclass, as `from_json` takes it; a field with a default may be lacking in older files.
+        next_step: what to do where the file is missing or damaged.
+    """
+
+    name: str
+    version: int
+    record: type[RowT]
+    next_step: str
+
+    @property
+    def _form(self) -> RecordFormat:
+        return RecordFormat(self.name, self.version, (), self.next_step)
+
+    def write(self, path: Path, content: RowT) -> None:
+        """Keep a record with its checksum and its format; the file appears whole or not at all."""
+        self._form.write(path, to_json(content))
+
+    def read(self, path: Path) -> RowT:
+        """The record of a file; keys that it does not know are passed over.
+
+        Raises:
+            BadStudy: it is missing, damaged, of another format, lacks a field, or a field has another type.
+        """
+        content = self._form.read(path)
+        try:
+            return from_json(self.record, content)
+        except (TypeError, ValueError) as error:
+            raise BadStudy(path, f"is not a record of this form: {error}", self.next_step) from error
+
+
+MAY_LACK = {"may_lack": True}
+"""Metadata of a field that stands in the file only where it is not None."""
+
+
+def to_json(value: Any) -> Any:
+    """JSON-able: dataclasses as mappings of their fields in order, tuples as lists."""
+    if is_dataclass(value):
+        found = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: to_json(v) for f, v in found if v is not None or "may_lack" not in f.metadata}
+    if isinstance(value, Mapping):
+        return {key: to_json(v) for key, v in value.items()}
+    return [to_json(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def from_json(kind: type[RowT], value: object) -> RowT:
+    """What `to_json` made of a value of this type.
+
+    Args:
+        kind: str, int, float, bool, Literal, tuple or Mapping of these, a dataclass with fields of them, or one of them
+            or None.
+        value: as JSON gives it; of a mapping, keys that are no fields are passed over.
+
+    Raises:
+        TypeError: a value of another type; the message names the field.
+    """
+    found: RowT = _typed(kind, value, "the record")
+    return found
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    kind, optional = _without_none(hint)
+    if value is None and optional:
+        return None
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        hints, kinds = get_type_hints(kind), [f for f in fields(kind) if f.init]
+        lacking = [f.name for f in kinds if f.name not in value and f.default is MISSING]
+        if lacking:
+            raise TypeError(f"{name} has no {lacking[0]!r}")
+        given = {f.name: _typed(hints[f.name], value[f.name], f.name) for f in kinds if f.name in value}
+        return cast(Any, kind)(**given)
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is tuple and isinstance(value, list):
+        each = [inside[0]] * len(value) if inside[-1] is Ellipsis else inside
+        return tuple(_typed(one, v, name) for one, v in zip(each, value, strict=True))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _typed(inside[1], v, name) for key, v in value.items()}
+    if not _fits(kind, value):
+        raise TypeError(f"{name} is {value!r:.80}")
+    return value
+
+
+def _fits(kind: Any, value: object) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(value, bool) or kind not in PLAIN:
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _check_format(path: Path, found: object, wanted: str, next_step: str) -> None:

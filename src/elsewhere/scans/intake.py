@@ -18,8 +18,9 @@ from elsewhere.scans.sites import reader
 from elsewhere.scans.units import declared_window
 from elsewhere.scans.volume import Volume, measure, prepare
 from elsewhere.stages import stage
+from elsewhere.table_format import to_json
 
-Examine = Callable[[NDArray[Any]], Mapping[str, Any]]
+Examine = Callable[[NDArray[Any]], object]
 
 
 def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by place
@@ -33,7 +34,7 @@ def take_in(  # noqa: PLR0917 - a task of engine.run, which passes arguments by 
         root: the site's folder.
         folder: the store.
         preparation: how the volume is prepared.
-        examine: voxels as read -> what forensics keeps of them, JSON-able; importable by name.
+        examine: voxels as read -> what forensics keeps of them, as `to_json` takes it; importable by name.
 
     Raises:
         OSError: the store cannot be written (disk full, no permission).
@@ -118,7 +119,7 @@ def _crashed(scan: Scan, how: str) -> BadScan:
 def _made(volume: Volume, preparation: Preparation, examine: Examine) -> tuple[NDArray[Any], dict[str, Any]]:
     """The prepared voxels, and what is kept beside them; the volume's own are no longer what they were."""
     with stage("measure and examine"):
-        facts, forensics = {**measure(volume), **_assumed(volume, preparation)}, examine(volume.voxels)
+        facts, forensics = {**measure(volume), **_assumed(volume, preparation)}, to_json(examine(volume.voxels))
     with stage("prepare"):
         voxels, notes = prepare(volume, preparation, overwrite=True)
     return voxels, {"facts": facts, "notes": [*volume.notes, *notes], "forensics": forensics}

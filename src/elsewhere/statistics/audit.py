@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Protocol, TypeVar
 
 from elsewhere.statistics.confounding import site_only_auc
 from elsewhere.wording import numbered, verb
 
-Row = Mapping[str, Any]
-SHARES = ("padding_share", "black_share")
+Value = TypeVar("Value", bound=Hashable)
 MOSTLY_BLACK = 0.5
 
 FLAT_SLICES = 2
@@ -24,80 +24,269 @@ LEFT_OUT_SURE, LEFT_OUT_NOTABLE = 0.05, 0.05
 """What is left out differs between the classes: p at most the first (Fisher), shares at least the second apart."""
 
 
-def audit(rows: Sequence[Row], left_out: Sequence[Row] = ()) -> dict[str, Any]:
-    """Everything the audit says, JSON-able.
+@dataclass(frozen=True)
+class ScanName:
+    """One scan of an audit.
+
+    Attributes:
+        site: its site.
+        patient: patient id within the site.
+        scan: scan id within the site.
+        subset: "train", "validation", "test" or "unlabelled".
+    """
+
+    site: str
+    patient: str
+    scan: str
+    subset: str
+
+
+class AuditedScan(Protocol):
+    """What the audit asks of one usable scan."""
+
+    @property
+    def site(self) -> str:
+        """Name of its site."""
+
+    @property
+    def patient(self) -> str:
+        """Patient id within the site."""
+
+    @property
+    def scan(self) -> str:
+        """Scan id within the site."""
+
+    @property
+    def label(self) -> int | None:
+        """1, 0 or None (unlabelled)."""
+
+    @property
+    def subset(self) -> str:
+        """As in `ScanName`."""
+
+    @property
+    def content_hash(self) -> str:
+        """Of the voxels as read."""
+
+    @property
+    def prepared_hash(self) -> str:
+        """Of the voxels as prepared."""
+
+    @property
+    def minimum(self) -> int:
+        """Lowest prepared value."""
+
+    @property
+    def maximum(self) -> int:
+        """Highest prepared value."""
+
+    @property
+    def source_slices(self) -> int:
+        """Slices as read."""
+
+    @property
+    def rows(self) -> int:
+        """Of the matrix as read."""
+
+    @property
+    def columns(self) -> int:
+        """Of the matrix as read."""
+
+    @property
+    def units(self) -> str:
+        """Of the voxels as read."""
+
+    @property
+    def padding_share(self) -> float:
+        """Share of padding, 0..1."""
+
+    @property
+    def black_share(self) -> float:
+        """Share of black voxels, 0..1."""
+
+    @property
+    def slice_spacing_mm(self) -> float | None:
+        """Distance of slices in mm; None where it is not told."""
+
+
+@dataclass(frozen=True)
+class CountRow:
+    """Patients, scans and slices of one site, class and subset (paper, Table 1).
+
+    Attributes:
+        site: its name.
+        label: 1, 0 or None (unlabelled).
+        subset: as in `ScanName`.
+        patients: number of them.
+        scans: number of them.
+        slices: of these scans, as read.
+    """
+
+    site: str
+    label: int | None
+    subset: str
+    patients: int
+    scans: int
+    slices: int
+
+
+@dataclass(frozen=True)
+class FactsRow:
+    """What no disease explains, of the scans of one site and class.
+
+    Attributes:
+        site: its name.
+        label: 1, 0 or None (unlabelled).
+        scans: number of them.
+        median_slices: of a scan, as read.
+        units: most frequent.
+        matrix: most frequent, "rows x columns".
+        slice_spacing_mm: most frequent; None where it is not told.
+        padding_share: mean, 0..1.
+        black_share: mean, 0..1.
+        lung_segmented_share: share of the scans that are mostly black, 0..1.
+    """
+
+    site: str
+    label: int | None
+    scans: int
+    median_slices: int
+    units: str
+    matrix: str
+    slice_spacing_mm: float | None
+    padding_share: float
+    black_share: float
+    lung_segmented_share: float
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A patient, or voxels, on two sides of the split.
+
+    Attributes:
+        kind: "patient" or "content".
+        what: SITE/PATIENT, or every SITE/SCAN with these voxels, joined by " = ".
+        subsets: where it stands, sorted.
+    """
+
+    kind: str
+    what: str
+    subsets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LeftOutRow:
+    """Scans of one site and class that could and could not be used.
+
+    Attributes:
+        site: its name.
+        label: 1 or 0.
+        used: number of scans used.
+        left_out: number of scans that could not be used.
+    """
+
+    site: str
+    label: int
+    used: int
+    left_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything that the audit of a table of scans says.
+
+    Attributes:
+        counts: by site, class and subset.
+        facts: by site and class.
+        duplicates: groups of scans with equal voxels.
+        leaks: what stands on two sides of the split.
+        site_only_auc: AUC of a rule that knows only the site; None with one class.
+        left_out: by site and class.
+        warnings: plain sentences.
+    """
+
+    counts: tuple[CountRow, ...]
+    facts: tuple[FactsRow, ...]
+    duplicates: tuple[tuple[ScanName, ...], ...]
+    leaks: tuple[Leak, ...]
+    site_only_auc: float | None
+    left_out: tuple[LeftOutRow, ...] = ()
+    warnings: tuple[str, ...]
+
+
+def audit(rows: Sequence[AuditedScan], left_out: Sequence[tuple[str, int | None]] = ()) -> Audit:
+    """Everything the audit says.
 
     Args:
-        rows: one mapping per usable scan with `site`, `patient`, `scan`, `label` (1, 0), `subset`, `content_hash` (of
-            the voxels as read), `prepared_hash` (as prepared), `minimum`, `maximum`, `source_slices`, `slices`,
-            `rows`, `columns`, `units`, `padding_share`, `black_share`, `slice_spacing_mm`.
-        left_out: `site` and `label` of each listed scan that could not be used.
-
-    Returns:
-        `counts` (rows of site, class, subset, patients, scans, slices as read), `facts` (rows by site and class),
-        `duplicates` and `leaks` (lists of scans with equal content), `left_out` (rows of site and class),
-        `site_only_auc`, `warnings` (sentences).
+        rows: the usable scans.
+        left_out: (site, label) of each listed scan that could not be used.
     """
-    labelled = [row for row in rows if row["label"] is not None]
-    copies = duplicates(rows)
-    return {
-        "counts": counts(rows),
-        "facts": facts_by_class(rows),
-        "duplicates": copies,
-        "leaks": leaks(rows),
-        "site_only_auc": site_only_auc([r["site"] for r in labelled], [r["label"] for r in labelled])
-        if len({r["label"] for r in labelled}) == 2
+    labelled = [(row, row.label) for row in rows if row.label is not None]
+    copies, lost = duplicates(rows), left_out_by_class(rows, left_out)
+    return Audit(
+        counts=counts(rows),
+        facts=facts_by_class(rows),
+        duplicates=copies,
+        leaks=leaks(rows),
+        site_only_auc=site_only_auc([row.site for row, _ in labelled], [label for _, label in labelled])
+        if len({label for _, label in labelled}) == 2
         else None,
-        "left_out": left_out_by_class(rows, left_out),
-        "warnings": [*warnings(labelled, copies), *warn_of_left_out(left_out_by_class(rows, left_out))],
-    }
+        left_out=lost,
+        warnings=(*warnings([row for row, _ in labelled], copies), *warn_of_left_out(lost)),
+    )
 
 
-def counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Patients, scans and slices per site, class and subset (paper, Table 1)."""
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+def counts(rows: Sequence[AuditedScan]) -> tuple[CountRow, ...]:
+    """Patients, scans and slices per site, class and subset (paper, Table 1): positives first, in the order of use."""
+    groups: dict[tuple[str, int | None, str], list[AuditedScan]] = defaultdict(list)
     for row in rows:
-        groups[row["site"], row["label"], row["subset"]].append(row)
-    return [
-        {
-            "site": site,
-            "label": label,
-            "subset": subset,
-            "patients": len({r["patient"] for r in group}),
-            "scans": len(group),
-            "slices": sum(r["source_slices"] for r in group),
-        }
-        for (site, label, subset), group in _in_order(rows, groups)
-    ]
+        groups[row.site, row.label, row.subset].append(row)
+    sites, subsets = _sites(rows), ("train", "validation", "test", "unlabelled")
+    return tuple(
+        CountRow(
+            *key,
+            patients=len({r.patient for r in groups[key]}),
+            scans=len(groups[key]),
+            slices=sum(r.source_slices for r in groups[key]),
+        )
+        for key in sorted(groups, key=lambda k: (sites.index(k[0]), _rank(k[1]), subsets.index(k[2])))
+    )
 
 
-def facts_by_class(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def facts_by_class(rows: Sequence[AuditedScan]) -> tuple[FactsRow, ...]:
     """How the classes of each site differ in what no disease explains: encoding, matrix, spacing, padding, black."""
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, int | None], list[AuditedScan]] = defaultdict(list)
     for row in rows:
-        groups[row["site"], row["label"]].append(row)
-    return [
-        {
-            "site": site,
-            "label": label,
-            "scans": len(group),
-            "median_slices": sorted(r["source_slices"] for r in group)[len(group) // 2],
-            "units": _commonest(r["units"] for r in group),
-            "matrix": _commonest(f"{r['rows']} x {r['columns']}" for r in group),
-            "slice_spacing_mm": _commonest(r.get("slice_spacing_mm") for r in group),
-            **{share: round(fmean(r[share] for r in group), 4) for share in SHARES},
-            "lung_segmented_share": round(fmean(r["black_share"] > MOSTLY_BLACK for r in group), 4),
-        }
-        for (site, label), group in _in_order(rows, groups)
-    ]
+        groups[row.site, row.label].append(row)
+    sites = _sites(rows)
+    return tuple(_facts(*key, groups[key]) for key in sorted(groups, key=lambda k: (sites.index(k[0]), _rank(k[1]))))
 
 
-def duplicates(rows: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """Groups of scans whose voxels are equal, as read or as prepared, each scan as {site, patient, scan, subset}."""
-    return [[{k: rows[i][k] for k in ("site", "patient", "scan", "subset")} for i in g] for g in equal_voxels(rows)]
+def _facts(site: str, label: int | None, group: Sequence[AuditedScan]) -> FactsRow:
+    return FactsRow(
+        site=site,
+        label=label,
+        scans=len(group),
+        median_slices=sorted(r.source_slices for r in group)[len(group) // 2],
+        units=_commonest(r.units for r in group),
+        matrix=_commonest(f"{r.rows} x {r.columns}" for r in group),
+        slice_spacing_mm=_commonest(r.slice_spacing_mm for r in group),
+        padding_share=round(fmean(r.padding_share for r in group), 4),
+        black_share=round(fmean(r.black_share for r in group), 4),
+        lung_segmented_share=round(fmean(r.black_share > MOSTLY_BLACK for r in group), 4),
+    )
 
 
-def equal_voxels(rows: Sequence[Row]) -> list[list[int]]:
+def duplicates(rows: Sequence[AuditedScan]) -> tuple[tuple[ScanName, ...], ...]:
+    """Groups of scans whose voxels are equal, as read or as prepared."""
+    return tuple(tuple(_name(rows[i]) for i in group) for group in equal_voxels(rows))
+
+
+def _name(row: AuditedScan) -> ScanName:
+    return ScanName(row.site, row.patient, row.scan, row.subset)
+
+
+def equal_voxels(rows: Sequence[AuditedScan]) -> list[list[int]]:
     """Groups of row numbers whose voxels are equal, whatever the number of slices.
 
     Two files may differ (grey saved as colour, another matrix, values below the clip) and be one to the network: equal
@@ -107,9 +296,9 @@ def equal_voxels(rows: Sequence[Row]) -> list[list[int]]:
     group: list[int] = list(range(len(rows)))
     first: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
-        names = [("read", row["content_hash"])]
-        if row["minimum"] < row["maximum"]:
-            names.append(("prepared", row["prepared_hash"]))
+        names = [("read", row.content_hash)]
+        if row.minimum < row.maximum:
+            names.append(("prepared", row.prepared_hash))
         for name in names:
             _join(group, first.setdefault(name, i), i)
     groups: dict[int, list[int]] = defaultdict(list)
@@ -130,48 +319,48 @@ def _join(group: list[int], first: int, second: int) -> None:
     group[high] = low
 
 
-def leaks(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def leaks(rows: Sequence[AuditedScan]) -> tuple[Leak, ...]:
     """Patients, and equal volumes, that stand on two sides of the split."""
     subsets: dict[tuple[str, str], set[str]] = defaultdict(set)
-    rows = [row for row in rows if row["subset"] != "unlabelled"]  # learned from by nobody, and judged by nothing
+    rows = [row for row in rows if row.subset != "unlabelled"]  # learned from by nobody, and judged by nothing
     for row in rows:
-        subsets[row["site"], row["patient"]].add(row["subset"])
+        subsets[row.site, row.patient].add(row.subset)
     by_patient = [
-        {"kind": "patient", "what": f"{site}/{patient}", "subsets": sorted(found)}
+        Leak("patient", f"{site}/{patient}", tuple(sorted(found)))
         for (site, patient), found in sorted(subsets.items())
         if len(found) > 1
     ]
     by_content = [
-        {"kind": "content", "what": " = ".join(f"{s['site']}/{s['scan']}" for s in group), "subsets": sorted(found)}
+        Leak("content", " = ".join(f"{s.site}/{s.scan}" for s in group), tuple(sorted(found)))
         for group in duplicates(rows)
-        if len(found := {s["subset"] for s in group}) > 1
+        if len(found := {s.subset for s in group}) > 1
     ]
-    return by_patient + by_content
+    return (*by_patient, *by_content)
 
 
-def warnings(rows: Sequence[Row], copies: Sequence[Sequence[Row]]) -> list[str]:
+def warnings(rows: Sequence[AuditedScan], copies: Sequence[Sequence[ScanName]]) -> list[str]:
     """Plain sentences about sites and labels that a reader must know before believing a score."""
     return [*_one_class(rows), *_confounding(rows), *_black(rows), *_copies(copies), *_one_picture(rows)]
 
 
-def left_out_by_class(rows: Sequence[Row], left_out: Sequence[Row]) -> list[dict[str, Any]]:
+def left_out_by_class(
+    rows: Sequence[AuditedScan], left_out: Sequence[tuple[str, int | None]]
+) -> tuple[LeftOutRow, ...]:
     """Of each site and class with a label: scans used, and scans listed that could not be used."""
-    used, lost = (Counter((r["site"], r["label"]) for r in group) for group in (rows, left_out))
+    used, lost = Counter((r.site, r.label) for r in rows), Counter(left_out)
     classes = sorted({*used, *lost}, key=str)
-    return [
-        {"site": site, "label": label, "used": used[site, label], "left_out": lost[site, label]}
-        for site, label in classes
-        if label is not None
-    ]
+    return tuple(
+        LeftOutRow(site, label, used[site, label], lost[site, label]) for site, label in classes if label is not None
+    )
 
 
-def warn_of_left_out(records: Sequence[Row]) -> list[str]:
+def warn_of_left_out(records: Sequence[LeftOutRow]) -> list[str]:
     """One sentence for each site whose classes lost scans in shares that differ (Fisher's exact test, two-sided)."""
     from scipy.stats import fisher_exact  # noqa: PLC0415  (late: slow to import, and rarely needed)
 
     sentences = []
-    for site in dict.fromkeys(r["site"] for r in records):
-        by_label = {r["label"]: (r["left_out"], r["used"]) for r in records if r["site"] == site}
+    for site in dict.fromkeys(r.site for r in records):
+        by_label = {r.label: (r.left_out, r.used) for r in records if r.site == site}
         if set(by_label) != {0, 1} or not any(lost for lost, _ in by_label.values()):
             continue
         p = float(fisher_exact([by_label[1], by_label[0]]).pvalue)
@@ -189,55 +378,55 @@ def warn_of_left_out(records: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def _one_class(rows: Sequence[Row]) -> list[str]:
-    labels: dict[str, set[int]] = defaultdict(set)
+def _one_class(rows: Sequence[AuditedScan]) -> list[str]:
+    labels: dict[str, set[int | None]] = defaultdict(set)
     for row in rows:
-        labels[row["site"]].add(row["label"])
-    names = {1: "positive", 0: "negative"}
+        labels[row.site].add(row.label)
     return [
-        f"{site} has only {names[next(iter(found))]} scans: no ROC or AUC is possible there, and a model that "
+        f"{site} has only {_class(*found)} scans: no ROC or AUC is possible there, and a model that "
         "trains on it can learn the site instead of the disease."
         for site, found in sorted(labels.items())
         if len(found) == 1
     ]
 
 
-def _confounding(rows: Sequence[Row]) -> list[str]:
-    if len({r["label"] for r in rows}) < 2 or len({r["site"] for r in rows}) < 2:
+def _class(label: int | None) -> str:
+    return "positive" if label else "negative"
+
+
+def _confounding(rows: Sequence[AuditedScan]) -> list[str]:
+    if len({r.label for r in rows}) < 2 or len({r.site for r in rows}) < 2:
         return []
-    auc = site_only_auc([r["site"] for r in rows], [r["label"] for r in rows])
+    auc = site_only_auc([r.site for r in rows], [r.label for r in rows if r.label is not None])
     if auc < 0.6:
         return []
     return [f"Site and label are confounded: a rule that knows only the site already reaches AUC {auc:.2f}."]
 
 
-def _black(rows: Sequence[Row]) -> list[str]:
-    sentences = []
-    for fact in facts_by_class(rows):
-        if fact["lung_segmented_share"] >= 0.02:
-            label = "positive" if fact["label"] else "negative"
-            sentences.append(
-                f"{fact['site']}: {fact['lung_segmented_share']:.0%} of the {label} scans look lung-segmented "
-                "(everything but the lungs is black); where the share differs between classes, the background tells "
-                "the label."
-            )
-    return sentences
+def _black(rows: Sequence[AuditedScan]) -> list[str]:
+    return [
+        f"{fact.site}: {fact.lung_segmented_share:.0%} of the {_class(fact.label)} scans look lung-segmented "
+        "(everything but the lungs is black); where the share differs between classes, the background tells "
+        "the label."
+        for fact in facts_by_class(rows)
+        if fact.lung_segmented_share >= 0.02
+    ]
 
 
-def _copies(copies: Sequence[Sequence[Row]]) -> list[str]:
-    across = sum(len({(s["site"], s["patient"]) for s in group}) > 1 for group in copies)
+def _copies(copies: Sequence[Sequence[ScanName]]) -> list[str]:
+    across = sum(len({(s.site, s.patient) for s in group}) > 1 for group in copies)
     stand = verb(across, "stands", "stand")
     return [f"{numbered(across, 'volume')} {stand} under more than one patient."] if across else []
 
 
-def _one_picture(rows: Sequence[Row]) -> list[str]:
+def _one_picture(rows: Sequence[AuditedScan]) -> list[str]:
     """Sites whose table gives nearly every picture a patient of its own."""
     sentences = []
-    for site in dict.fromkeys(row["site"] for row in rows):
+    for site in _sites(rows):
         scans: dict[str, list[int]] = defaultdict(list)
         for row in rows:
-            if row["site"] == site:
-                scans[row["patient"]].append(row["source_slices"])
+            if row.site == site:
+                scans[row.patient].append(row.source_slices)
         alone = sum(len(slices) == 1 and slices[0] <= FLAT_SLICES for slices in scans.values())
         if len(scans) > 1 and alone >= ONE_PICTURE_SHARE * len(scans):
             sentences.append(
@@ -249,17 +438,15 @@ def _one_picture(rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def _in_order(rows: Sequence[Row], groups: Mapping[tuple[Any, ...], list[Row]]) -> list[tuple[Any, list[Row]]]:
-    """Groups by site as the rows come, positives first, then by subset in the order of use."""
-    sites = list(dict.fromkeys(row["site"] for row in rows))
-    subsets = ("train", "validation", "test", "unlabelled")
-
-    def place(key: tuple[Any, ...]) -> tuple[Any, ...]:
-        site, label, *subset = key
-        return sites.index(site), -1 if label is None else -label, [subsets.index(s) for s in subset]
-
-    return sorted(groups.items(), key=lambda item: place(item[0]))
+def _sites(rows: Sequence[AuditedScan]) -> list[str]:
+    """As the rows come."""
+    return list(dict.fromkeys(row.site for row in rows))
 
 
-def _commonest(values: Iterable[Any]) -> Any:
+def _rank(label: int | None) -> int:
+    """Unlabelled and positive scans before negative ones."""
+    return -1 if label is None else -label
+
+
+def _commonest(values: Iterable[Value]) -> Value:
     return Counter(values).most_common(1)[0][0]

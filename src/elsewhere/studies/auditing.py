@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from elsewhere import engine
-from elsewhere.audit_rows import RuleRow
+from elsewhere.audit_rows import AuditRecord, OddityRow, RuleRow
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
 from elsewhere.scans.scan import Fact
 from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
@@ -16,8 +15,7 @@ from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
 from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
 from elsewhere.studies.records import AUDIT, read_audit
-
-Row = dict[str, Any]
+from elsewhere.table_format import to_json
 
 ALL_FACTS = "all acquisition facts"
 SITE_ONLY = "site only, cross-fitted"
@@ -32,7 +30,7 @@ SHOWN = 20
 KNOWING = ": knowing only "
 
 
-def audit_study(folder: Folder, workers: int | None = None, permutations: int = PERMUTATIONS) -> Row:
+def audit_study(folder: Folder, workers: int | None = None, permutations: int = PERMUTATIONS) -> AuditRecord:
     """Add `confounding`, `forensics` and `looks` to the audit.json of a prepared study; returns all of it.
 
     What stands there already for the same scans and the same number of permutations is not computed again.
@@ -43,18 +41,16 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     """
     rows = examined_scans(folder)
     findings = read_audit(folder)
-    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics] for r in rows]
-    wanted, named = key("audit", permutations, inputs), [vars(row) for row in rows]
-    if findings.get("audited") != wanted:
-        findings["confounding"] = [vars(rule) for rule in confounding(rows, workers, permutations)]
-        for _, odd in engine.run(find_oddities, [(named,)], workers=1, describe="Comparing scans", ticks=True):
-            findings["forensics"] = odd
-        findings["looks"] = summarise(named)
-        findings["audited"] = wanted
-    said = [*warn_of_facts(_rules_of(findings)), *warn_of_oddities(findings["forensics"], named)]
+    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, to_json(r.forensics)] for r in rows]
+    wanted = key("audit", permutations, inputs)
+    if findings.audited != wanted:
+        rules = tuple(confounding(rows, workers, permutations))
+        ((_, odd),) = engine.run(find_oddities, [(rows,)], workers=1, describe="Comparing scans", ticks=True)
+        findings = replace(findings, confounding=rules, forensics=odd, looks=summarise(rows), audited=wanted)
+    said = [*warn_of_facts(findings.confounding or ()), *warn_of_oddities(findings.forensics or (), rows)]
     # sentences of rules are made anew: an earlier version said them otherwise
-    kept = [words for words in findings["warnings"] if KNOWING not in words and words not in said]
-    findings["warnings"] = [*kept, *said]
+    kept = [words for words in findings.warnings if KNOWING not in words and words not in said]
+    findings = replace(findings, warnings=(*kept, *said))
     AUDIT.write(folder.audit, findings)
     return findings
 
@@ -173,35 +169,32 @@ def _p(record: RuleRow, say: Callable[[float, float], str] = p_words) -> str:
     return "" if record.p_value is None else say(record.p_value, rounded_floor(record.permutations))
 
 
-def _rules_of(findings: Row) -> list[RuleRow]:
-    return [RuleRow(**rule) for rule in findings["confounding"]]
-
-
-def print_audit(findings: Row, folder: Folder) -> None:
+def print_audit(findings: AuditRecord, folder: Folder) -> None:
     """Print the rules, how the scans look, the first odd scans, and the warnings."""
     title = "Label information in metadata and simple measures of the picture"
     table = engine.sheet(title, "a rule that knows only", "sites", "AUC", "p", "scans")
-    for rule in _rules_of(findings):
+    for rule in findings.confounding or ():
         table.add_row(rule.rule, rule.sites, f"{rule.auc:.2f}", _p(rule, p_value), str(rule.n))
     engine.console.print(table)
     heads = ("site", "class", "scans", "encoding", "lung-segmented", "circle", "border")
     looks = engine.sheet("How the scans look", *heads)
-    for r in findings["looks"]:
-        shares = [f"{r[key]:.0%}" for key in ("lung_segmented", "circle_padding", "border_padding")]
-        looks.add_row(r["site"], str(r["label"]), str(r["scans"]), r["encoding"], *shares)
+    for r in findings.looks or ():
+        shares = [f"{share:.0%}" for share in (r.lung_segmented, r.circle_padding, r.border_padding)]
+        looks.add_row(r.site, str(r.label), str(r.scans), r.encoding, *shares)
     engine.console.print(looks)
-    for oddity in findings["forensics"][:SHOWN]:
+    odd = findings.forensics or ()
+    for oddity in odd[:SHOWN]:
         engine.say(*_oddity_words(oddity))
-    if len(findings["forensics"]) > SHOWN:
-        engine.say(f"… and {len(findings['forensics']) - SHOWN} more, see {folder.audit}")
-    for sentence in findings["warnings"]:
+    if len(odd) > SHOWN:
+        engine.say(f"… and {len(odd) - SHOWN} more, see {folder.audit}")
+    for sentence in findings.warnings:
         engine.say(sentence, "Note:", "yellow")
 
 
-def _oddity_words(oddity: Mapping[str, Any]) -> tuple[str, str, str]:
+def _oddity_words(oddity: OddityRow) -> tuple[str, str, str]:
     """Words, mark and style."""
-    name = f"{oddity['site']}/{oddity['scan']} ({oddity['subset']})"
-    if "other_scan" in oddity:
-        name += f" and {oddity['other_site']}/{oddity['other_scan']} ({oddity['other_subset']})"
-    words = f"{oddity['finding']}: {name}: {oddity['detail']}"
-    return words, "Suspected leak:" if oddity.get("suspected_leak") else "", "red"
+    name = f"{oddity.site}/{oddity.scan} ({oddity.subset})"
+    if oddity.is_pair:
+        name += f" and {oddity.other_site}/{oddity.other_scan} ({oddity.other_subset})"
+    words = f"{oddity.finding}: {name}: {oddity.detail}"
+    return words, "Suspected leak:" if oddity.suspected_leak else "", "red"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from elsewhere.model.acquisition import Grid, GridOf
 from elsewhere.model.sample import Case, Read
 from elsewhere.scans import store
 from elsewhere.scans.preparation import Preparation
+from elsewhere.scans.quality.examination import Examination
 from elsewhere.scans.scan import Fact
 from elsewhere.scans.shifts import CHEST_WIDTH
 from elsewhere.scans.units import USUAL_OFFSET
@@ -21,6 +21,7 @@ from elsewhere.scans.volume import Spacing
 from elsewhere.stages import stage
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.records import ScanRow, usable_rows
+from elsewhere.table_format import from_json
 
 RULES = {
     "age and sex": ("age", "sex"),
@@ -51,7 +52,7 @@ class ExaminedScan(ScanRow):
         forensics: what `examine` kept of it.
     """
 
-    forensics: Mapping[str, Any]
+    forensics: Examination
 
 
 def cases(rows: Collection[ScanRow], sites: Collection[str], subset: str) -> list[Case]:
@@ -127,10 +128,10 @@ def _examined(row: ScanRow) -> ExaminedScan:
     stored = store.find(Path(row.file))
     if stored is None:
         raise store.damaged(Path(row.file))
-    forensics = stored.record["forensics"]
-    seen = {name: forensics[name] for name in ("encoding_kind", "padding", "lung_segmented")}
+    seen = from_json(Examination, stored.record["forensics"])
+    told = {name: getattr(seen, name) for name in ("encoding_kind", "padding", "lung_segmented")}
     month = {"month": str(row.facts["date"])[:7]} if row.facts.get("date") else {}
-    return ExaminedScan(**{**vars(row), "facts": {**row.facts, **seen, **month}}, forensics=forensics)
+    return ExaminedScan(**{**vars(row), "facts": {**row.facts, **told, **month}}, forensics=seen)
 
 
 def one_kind(values: Sequence[Fact]) -> NDArray[np.object_]:

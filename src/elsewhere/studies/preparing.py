@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 from rich.table import Table
 
 from elsewhere import engine
+from elsewhere.audit_rows import AuditRecord, RepairRow
 from elsewhere.errors import BadScan, BadSite, BadStudy, ElsewhereError
 from elsewhere.files import csv_text, write_whole
 from elsewhere.scans.quality.examination import examine
@@ -17,7 +17,7 @@ from elsewhere.scans.scan import CLASSES, SUBSETS, Fold, Found, Scan, draw_folds
 from elsewhere.scans.sites import list_site
 from elsewhere.scans.store import Stored
 from elsewhere.stages import stage
-from elsewhere.statistics.audit import audit
+from elsewhere.statistics.audit import CountRow, FactsRow, Leak, ScanName, audit
 from elsewhere.studies.expected import expected_words
 from elsewhere.studies.file import Site, Study
 from elsewhere.studies.folder import Folder, forget
@@ -28,7 +28,6 @@ from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audi
 from elsewhere.studies.trainings import check_trainings
 from elsewhere.wording import numbered, verb
 
-Row = dict[str, Any]
 AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "black_share", "slice_spacing_mm")
 
 
@@ -57,10 +56,10 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
     rows = _in_folds(rows, _folds(study, scans))
     rows = _mark_copies(rows, keep={s.name for s in study.sites if s.options.get("copies") == "keep"})
     labels = {(s.site, s.scan): s.label for s in scans}
-    left_out = [{"site": site, "label": labels[site, scan]} for site, scan, _ in bad]
-    left_out += [{"site": name, "label": label} for name, one in found.items() for label in one.missing]
+    left_out = [(site, labels[site, scan]) for site, scan, _ in bad]
+    left_out += [(name, label) for name, one in found.items() for label in one.missing]
     bad += ((name, "", error) for name, one in found.items() for error in one.bad)
-    findings: Row = {}
+    findings: AuditRecord | None = None
     with stage("list of scans"):
         try:
             _check_readable(study, rows, bad)
@@ -69,7 +68,7 @@ def prepare_study(study: Study, folder: Folder, workers: int | None = None, *, w
             _print_audit(findings, bad)
             _print_expected(study, rows)
             _check_leaks(study, findings)
-            _check_folds(study, rows, findings["duplicates"])
+            _check_folds(study, rows, findings.duplicates)
             check_trainings(study, folder, [r for r in rows if r.usable], whole=whole)
         except ElsewhereError as error:
             raise _refuse(error, folder, rows, bad, findings) from error
@@ -175,35 +174,42 @@ def _check_subsets(study: Study, rows: Sequence[ScanRow]) -> None:
                 )
 
 
-def _audit(folder: Folder, rows: Sequence[ScanRow], found: dict[str, Found], left_out: Sequence[Row]) -> Row:
+def _audit(
+    folder: Folder,
+    rows: Sequence[ScanRow],
+    found: Mapping[str, Found],
+    left_out: Sequence[tuple[str, int | None]],
+) -> AuditRecord:
     usable = [row for row in rows if row.usable]
-    findings = audit([vars(row) for row in usable], left_out)
-    findings["notes"] = [note for site in found.values() for note in site.notes]
-    findings["copies_left_out"] = len(rows) - len(usable)
-    findings["repaired"] = list(_repairs(usable))
-    findings["split_hash"] = split_hash({(r.site, r.scan): r.subset for r in usable})
-    return findings | _carried_over(folder, findings["split_hash"])
+    findings = AuditRecord(
+        **vars(audit(usable, left_out)),
+        notes=tuple(note for site in found.values() for note in site.notes),
+        copies_left_out=len(rows) - len(usable),
+        repaired=tuple(RepairRow(row.site, row.scan, note) for row in usable for note in row.notes),
+        split_hash=split_hash({(r.site, r.scan): r.subset for r in usable}),
+    )
+    return _carried_over(folder, findings)
 
 
-def _check_leaks(study: Study, findings: Row) -> None:
-    if findings["leaks"] and not study.allow_leak:
+def _check_leaks(study: Study, findings: AuditRecord) -> None:
+    if findings.leaks and not study.allow_leak:
         raise BadStudy(
             study.name,
-            f"{numbered(len(findings['leaks']), 'leak')} between subsets, the first: {_leak(findings['leaks'][0])}",
+            f"{numbered(len(findings.leaks), 'leak')} between subsets, the first: {_leak(findings.leaks[0])}",
             "Correct the site's data, or set `allow_leak = true` in the study file to go on and have it reported",
         )
 
 
-def _check_folds(study: Study, rows: Sequence[ScanRow], duplicates: Sequence[Sequence[Mapping[str, str]]]) -> None:
+def _check_folds(study: Study, rows: Sequence[ScanRow], duplicates: Sequence[Sequence[ScanName]]) -> None:
     """No volume may stand in two folds, under whatever patient, and each fold must have kept what its network needs."""
     if not study.split.folds:
         return
     folds = {(row.site, row.scan): row.fold for row in rows}
     for group in () if study.allow_leak else duplicates:
-        inside = [scan for scan in group if folds[scan["site"], scan["scan"]]]
+        inside = [scan for scan in group if folds[scan.site, scan.scan]]
         for one, other in pairwise(inside):
-            if folds[one["site"], one["scan"]] != folds[other["site"], other["scan"]]:
-                what = f"scans {one['scan']} and {other['scan']} of {one['site']} and {other['site']} have equal voxels"
+            if folds[one.site, one.scan] != folds[other.site, other.scan]:
+                what = f"scans {one.scan} and {other.scan} of {one.site} and {other.site} have equal voxels"
                 raise BadStudy(
                     study.name,
                     f"{what} and stand in two folds of the cross-validation",
@@ -213,11 +219,18 @@ def _check_folds(study: Study, rows: Sequence[ScanRow], duplicates: Sequence[Seq
 
 
 def _write(
-    folder: Folder, into: Folder, rows: Sequence[ScanRow], bad: Sequence[tuple[str, str, BadScan]], findings: Row
+    folder: Folder,
+    into: Folder,
+    rows: Sequence[ScanRow],
+    bad: Sequence[tuple[str, str, BadScan]],
+    findings: AuditRecord | None,
 ) -> None:
     SCANS.write(into.scans, [replace(row, file=into.keep(folder.place(row.file))) for row in rows])
     write_whole(into.bad_scans, _bad_table(bad))
-    AUDIT.write(into.audit, findings)
+    if findings is None:
+        into.audit.unlink(missing_ok=True)
+    else:
+        AUDIT.write(into.audit, findings)
 
 
 def _refuse(
@@ -225,7 +238,7 @@ def _refuse(
     folder: Folder,
     rows: Sequence[ScanRow],
     bad: Sequence[tuple[str, str, BadScan]],
-    findings: Row,
+    findings: AuditRecord | None,
 ) -> ElsewhereError:
     """The error, with where the records of this run are: beside those of the finished one, which stay as they are."""
     _write(folder, Folder(folder.refused), rows, bad, findings)
@@ -234,25 +247,25 @@ def _refuse(
     return type(error)(error.where, error.what, then)
 
 
-def _carried_over(folder: Folder, split: str) -> dict[str, Any]:
-    """What `elsewhere audit` added for the same split; it checks for itself whether that still holds."""
+def _carried_over(folder: Folder, findings: AuditRecord) -> AuditRecord:
+    """With what `elsewhere audit` added for the same split; it checks for itself whether that still holds."""
     try:
         earlier = read_audit(folder)
     except BadStudy:  # none yet, or damaged: it is made anew
-        return {}
-    if earlier.get("split_hash") != split:
-        return {}
-    return {key: earlier[key] for key in ("confounding", "forensics", "looks", "audited") if key in earlier}
+        return findings
+    if earlier.split_hash != findings.split_hash:
+        return findings
+    return replace(
+        findings,
+        confounding=earlier.confounding,
+        forensics=earlier.forensics,
+        looks=earlier.looks,
+        audited=earlier.audited,
+    )
 
 
-def _leak(leak: Row) -> str:
-    return f"{leak['kind']} {leak['what']} stands in {' and '.join(leak['subsets'])}"
-
-
-def _repairs(rows: Sequence[ScanRow]) -> Iterator[Row]:
-    for row in rows:
-        for note in row.notes:
-            yield {"site": row.site, "scan": row.scan, "note": note}
+def _leak(leak: Leak) -> str:
+    return f"{leak.kind} {leak.what} stands in {' and '.join(leak.subsets)}"
 
 
 def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:
@@ -260,12 +273,16 @@ def _bad_table(bad: Sequence[tuple[str, str, BadScan]]) -> str:
     return csv_text(("site", "scan", "path", "reason", "next_step"), rows)
 
 
-def _facts_table(facts: Sequence[Row]) -> Table:
+def _class(label: int | None) -> str:
+    return "unlabelled" if label is None else CLASSES[label]
+
+
+def _facts_table(facts: Sequence[FactsRow]) -> Table:
     names = ("units", "matrix", "slice_spacing_mm", "median_slices", "padding_share", "black_share")
     table = engine.sheet("How the scans were acquired", "site", "class", *(name.replace("_", " ") for name in names))
     for fact in facts:
-        shown = ("–" if fact[name] is None else str(fact[name]) for name in names)
-        table.add_row(fact["site"], CLASSES.get(fact["label"], "unlabelled"), *shown)
+        shown = ("–" if (value := getattr(fact, name)) is None else str(value) for name in names)
+        table.add_row(fact.site, _class(fact.label), *shown)
     return table
 
 
@@ -282,26 +299,29 @@ def _print_expected(study: Study, rows: Sequence[ScanRow]) -> None:
             engine.say(f"{patients}: {words}", f"{site}:", "bold")
 
 
-def _print_audit(findings: dict[str, Any], bad: Sequence[tuple[str, str, BadScan]]) -> None:
+def _counts_table(counts: Sequence[CountRow]) -> Table:
     table = engine.sheet("Audit", "site", "class", "subset", "patients", "scans", "slices")
-    for row in findings["counts"]:
-        label = CLASSES.get(row["label"], "unlabelled")
-        table.add_row(row["site"], label, row["subset"], *(str(row[k]) for k in ("patients", "scans", "slices")))
-    engine.console.print(table)
-    engine.console.print(_facts_table(findings["facts"]))
-    if groups := len(findings["duplicates"]):
+    for row in counts:
+        table.add_row(row.site, _class(row.label), row.subset, str(row.patients), str(row.scans), str(row.slices))
+    return table
+
+
+def _print_audit(findings: AuditRecord, bad: Sequence[tuple[str, str, BadScan]]) -> None:
+    engine.console.print(_counts_table(findings.counts))
+    engine.console.print(_facts_table(findings.facts))
+    if groups := len(findings.duplicates):
         engine.say(f"{numbered(groups, 'group')} of scans {verb(groups, 'has', 'have')} equal voxels, see audit.json.")
-    if findings["site_only_auc"] is not None:
-        engine.say(f"A rule that knows only the site reaches AUC {findings['site_only_auc']:.2f}.")
-    for sentence in [*findings["warnings"], *findings["notes"]]:
+    if findings.site_only_auc is not None:
+        engine.say(f"A rule that knows only the site reaches AUC {findings.site_only_auc:.2f}.")
+    for sentence in [*findings.warnings, *findings.notes]:
         engine.say(sentence, "Note:", "yellow")
-    if copies := findings["copies_left_out"]:
+    if copies := findings.copies_left_out:
         was = verb(copies, "was", "were")
         engine.say(f"{numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
-    for leak in findings["leaks"][:5]:
+    for leak in findings.leaks[:5]:
         engine.say(_leak(leak), "Leak:", "red")
-    if len(findings["leaks"]) > 5:
-        engine.say(f"… and {numbered(len(findings['leaks']) - 5, 'more leak')}, see audit.json")
+    if len(findings.leaks) > 5:
+        engine.say(f"… and {numbered(len(findings.leaks) - 5, 'more leak')}, see audit.json")
     if bad:
         engine.say(
             f"see bad_scans.csv; the first: {bad[0][2]}", f"{numbered(len(bad), 'scan')} could not be used,", "red"

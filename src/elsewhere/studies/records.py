@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from elsewhere.adapting_rows import AdaptRow
 from elsewhere.arm_rows import ArmRow, TrialRow
+from elsewhere.audit_rows import AuditRecord
 from elsewhere.errors import BadStudy
 from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
 from elsewhere.rows import (
@@ -37,7 +38,7 @@ from elsewhere.sequence_rows import SequenceRow
 from elsewhere.studies.fold_names import fold_name
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, content, key
-from elsewhere.table_format import RecordFormat, TableFormat, column
+from elsewhere.table_format import RecordFormat, TableFormat, TypedFormat, column
 
 IDENTITY = RecordFormat(
     "study",
@@ -45,12 +46,7 @@ IDENTITY = RecordFormat(
     ("settings", "models", "versions", "split_hash"),
     "Run `elsewhere study` again: finished trainings are kept",
 )
-AUDIT = RecordFormat(
-    "audit",
-    1,
-    ("counts", "facts", "duplicates", "leaks", "site_only_auc", "warnings", "notes", "copies_left_out", "repaired"),
-    "Run `elsewhere prepare` again: scans in the store are not read again",
-)
+AUDIT = TypedFormat("audit", 1, AuditRecord, "Run `elsewhere prepare` again: scans in the store are not read again")
 FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` again")
 ADAPTED_ANEW = "Run `elsewhere adapt` again: fits that are kept are not made again"
 ADAPTATION = RecordFormat("adaptation", 1, ("model", "site", "checkpoint", "decision", "how_many"), ADAPTED_ANEW)
@@ -250,7 +246,7 @@ def trained_models(folder: Folder) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sites) for name, sites in found.items()}
 
 
-def read_audit(folder: Folder) -> dict[str, Any]:
+def read_audit(folder: Folder) -> AuditRecord:
     """What audit.json says.
 
     Raises:

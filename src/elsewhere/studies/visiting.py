@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere import engine
-from elsewhere.audit_rows import RuleRow
 from elsewhere.errors import BadSite
 from elsewhere.files import short_name
 from elsewhere.model.batch import predict_spread, side_by_side
@@ -91,7 +90,7 @@ def visit_site(
     counts = _counts(folder, rows, fresh, len(labelled) - len(fresh))
     scored = _predicted(path, kit, fresh)
     aucs = site_aucs(*_columns(fresh), {name: one.single for name, one in scored.items()}) if _both(counts) else None
-    rules = [RuleRow(**rule) for rule in findings["confounding"]] if aucs is not None else []
+    rules = findings.confounding or () if aucs is not None else ()
     returned = Return(
         hospital=site.name,
         date=day,
@@ -101,7 +100,7 @@ def visit_site(
         cells=tuple(_cell(model, scored[model.name], fresh, counts) for model in kit.models),
         versions=versions(),
         aucs=aucs,
-        rules=tuple(rules),
+        rules=rules,
         outside=tuple(_outside(kit, fresh)) if counts.enough else (),
     )
     return returned, tuple(sorted(row.content_hash for row in fresh))

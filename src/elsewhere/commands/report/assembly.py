@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from elsewhere.audit_rows import RuleRow, TieRow
+from elsewhere.audit_rows import AuditRecord, TieRow
 from elsewhere.commands.report.cells import (
     Cells,
     calibrations,
@@ -98,7 +98,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
     returned = read_returns(folder)
     scores = [*scores, *(row for one in returned for row in one.scores)]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
-    hard = hardest(rows, cells, able, scores, findings)
+    hard = hardest(rows, cells, able, scores, findings.forensics or ())
     drops, local = losses(folder, rows, cells, able, scores)
     arms, trials = read_arms(load_study(folder.root), folder) if "comparison" in settings else ([], [])
     roots = {site["name"]: site["root"] for site in settings["sites"]}
@@ -111,7 +111,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
             for s in settings["sites"]
         ]
         + [page.Site(one.hospital, form="computed at the hospital", visited=one.date) for one in returned],
-        counts=findings["counts"],
+        counts=findings.counts,
         patients=characteristics(rows),
         scores=scores,
         groups=group_means(
@@ -236,9 +236,9 @@ def _diagnosed(folder: Folder, name: str) -> list[Any]:
     return DIAGNOSIS[name].read(path) if path.is_file() else []
 
 
-def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
+def _absent(folder: Folder, findings: AuditRecord, diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
     parts = {
-        ODD_SCANS: ("audited" in findings, AUDIT),
+        ODD_SCANS: (findings.audited is not None, AUDIT),
         "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
         "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
         "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),
@@ -330,26 +330,26 @@ def _csv_rows(path: Path, names: Sequence[str], next_step: str) -> list[dict[str
         raise BadStudy(path, error.what, next_step) from error
 
 
-def _audit(findings: dict[str, Any], shown: Callable[[str], str]) -> page.Audit:
+def _audit(findings: AuditRecord, shown: Callable[[str], str]) -> page.Audit:
     return page.Audit(
-        warnings=[shown(words) for words in (*findings["warnings"], *findings["notes"])],
-        leaks=[{**leak, "subsets": " and ".join(leak["subsets"])} for leak in findings["leaks"]],
-        duplicates=findings["duplicates"],
-        facts=findings["facts"],
-        site_only_auc=findings["site_only_auc"],
-        confounding=[RuleRow(**rule) for rule in findings.get("confounding", ())],
-        forensics=findings.get("forensics", ()),
-        looks=findings.get("looks", ()),
+        warnings=[shown(words) for words in (*findings.warnings, *findings.notes)],
+        leaks=findings.leaks,
+        duplicates=findings.duplicates,
+        facts=findings.facts,
+        site_only_auc=findings.site_only_auc,
+        confounding=findings.confounding or (),
+        forensics=findings.forensics or (),
+        looks=findings.looks or (),
     )
 
 
-def _repaired(findings: dict[str, Any], name: str) -> list[str]:
+def _repaired(findings: AuditRecord, name: str) -> list[str]:
     """What was left out or repaired, each sentence with the study's name: it stands beside those of other studies."""
     notes = []
-    if copies := findings["copies_left_out"]:
+    if copies := findings.copies_left_out:
         was = verb(copies, "was", "were")
         notes.append(f"“{name}”: {numbered(copies, 'copy', 'copies')} of a scan under the same patient {was} left out.")
-    if remarks := len(findings["repaired"]):
+    if remarks := len(findings.repaired):
         verb_ = verb(remarks, "is", "are")
         words = f"{numbered(remarks, 'remark')} on scans that were read or prepared with repairs {verb_} kept in its"
         notes.append(f"“{name}”: {words} audit.json.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elsewhere.audit_rows import OddityRow
 from elsewhere.commands.report.cells import Cells
 from elsewhere.commands.report.drop import operating_points
 from elsewhere.pages import report as page
@@ -42,7 +43,7 @@ def hardest(
     cells: Cells,
     models: Sequence[page.Model],
     scores: Sequence[ScoreRow],
-    findings: Mapping[str, Any],
+    oddities: Sequence[OddityRow],
 ) -> Hardest:
     """Test scans that more than half of the judges get wrong at their own thresholds, the hardest of each class first.
 
@@ -61,7 +62,7 @@ def hardest(
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
         rows += found
         judged += _judged(site, found, _labels(cells, site), len(judges))
-    known = _known(scans, findings)
+    known = _known(scans, oddities)
     listed = []
     for label in (1, 0):
         of_class = [r for r in rows if r["label"] == label and _mostly_wrong(r)]
@@ -124,11 +125,12 @@ def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping
         }
 
 
-def _known(scans: Sequence[ScanRow], findings: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+def _known(scans: Sequence[ScanRow], oddities: Sequence[OddityRow]) -> dict[tuple[str, str], str]:
     """What the facts and the forensics say of each scan, in words."""
     odd = defaultdict(list)
-    for finding in (f for f in findings.get("forensics", ()) if "other_scan" not in f):
-        odd[finding["site"], finding["scan"]].append(finding["finding"])
+    for oddity in oddities:
+        if not oddity.is_pair:
+            odd[oddity.site, oddity.scan].append(oddity.finding)
     known = {}
     for row in scans:
         told = [_words(name, row.facts[name]) for name in TOLD if row.facts.get(name) not in (None, "")]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elsewhere.arm_rows import ArmRow, TrialRow
-from elsewhere.audit_rows import RuleRow, TieRow
+from elsewhere.audit_rows import LookRow, OddityRow, RuleRow, TieRow
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
 from elsewhere.pages.report.details import CellDetails
 from elsewhere.rows import (
@@ -28,6 +28,7 @@ from elsewhere.rows import (
     SeparationRow,
     ShortcutRow,
 )
+from elsewhere.statistics.audit import CountRow, FactsRow, Leak, ScanName
 
 Record = Mapping[str, Any]
 """One flat row of a table, as Parquet or CSV gives it; a value that was not measured is None or NaN."""
@@ -220,27 +221,23 @@ class Audit:
 
     Attributes:
         warnings: plain sentences, the worst first ("Site and label are confounded: …").
-        leaks: one record per patient or content that stands on two sides of a split; any columns, the same in each.
-        duplicates: groups of scans with equal voxels, each scan a record of `site`, `patient`, `scan`, `subset`.
-        facts: facts by site and class (padding share, black share, encoding, matrix, spacing …), one record each,
-            with at least `site`; any further columns, the same in each.
+        leaks: patients and contents that stand on two sides of a split.
+        duplicates: groups of scans with equal voxels.
+        facts: facts by site and class (padding share, black share, encoding, matrix, spacing …).
         site_only_auc: AUC of a rule that knows nothing but the site, over all sites together; None with one class.
         confounding: further rules of metadata and simple measures.
-        forensics: odd scans and pairs of scans, suspected leaks first (`scans.quality.findings.find_oddities`),
-            one record each: `finding`, `site`, `patient`, `scan`, `subset`, `detail`, and for pairs `other_site`,
-            `other_patient`, `other_scan`, `other_subset`, `suspected_leak`, `shape`, `slices`.
-        looks: how the scans of each site and class look (`scans.quality.findings.summarise`), one record each:
-            `site`, `label`, `scans`, `encoding`, and shares.
+        forensics: odd scans and pairs of scans, suspected leaks first.
+        looks: how the scans of each site and class look.
     """
 
     warnings: Sequence[str] = ()
-    leaks: Sequence[Record] = ()
-    duplicates: Sequence[Sequence[Record]] = ()
-    facts: Sequence[Record] = ()
+    leaks: Sequence[Leak] = ()
+    duplicates: Sequence[Sequence[ScanName]] = ()
+    facts: Sequence[FactsRow] = ()
     site_only_auc: float | None = None
     confounding: Sequence[RuleRow] = ()
-    forensics: Sequence[Record] = ()
-    looks: Sequence[Record] = ()
+    forensics: Sequence[OddityRow] = ()
+    looks: Sequence[LookRow] = ()
 
 
 @dataclass(frozen=True)
@@ -407,7 +404,7 @@ class Study:
     protocol: str
     models: Sequence[Model]
     sites: Sequence[Site]
-    counts: Sequence[Record] = ()
+    counts: Sequence[CountRow] = ()
     patients: Sequence[Record] = ()
     scores: Sequence[ScoreRow] = ()
     groups: Sequence[Record] = ()

@@ -254,7 +254,7 @@ def _copies(study: Study) -> Lesson | None:
     if ODD_SCANS in study.absent:
         said += "; pairs that look alike were not searched for"
     else:
-        pairs = sum(bool(r.get("suspected_leak")) for r in audit.forensics)
+        pairs = sum(bool(r.suspected_leak) for r in audit.forensics)
         said += f"; {count(pairs, 'pair')} on two sides {verb(pairs, 'looks', 'look')} like one patient"
     return Lesson(
         "The same patient on both sides",
@@ -297,11 +297,7 @@ def _site_only(study: Study) -> Lesson | None:
 
 
 def _segmented(study: Study) -> Lesson | None:
-    facts = {
-        (str(r["site"]), r["label"]): (share, int(r["scans"]))
-        for r in study.audit.facts
-        if r.get("label") in {0, 1} and (share := number(r.get("lung_segmented_share"))) is not None and r.get("scans")
-    }
+    facts = {(r.site, r.label): (r.lung_segmented_share, r.scans) for r in study.audit.facts if r.label is not None}
     sites = [site for site in dict.fromkeys(s for s, _ in facts) if (site, 1) in facts and (site, 0) in facts]
     if not sites:
         return None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from elsewhere.audit_rows import RuleRow
+from elsewhere.audit_rows import OddityRow, RuleRow
 from elsewhere.pages.figures.cells import MARKS
 from elsewhere.pages.report.content import Audit, Record, Study
 from elsewhere.pages.report.learned import marked_names
@@ -35,6 +35,7 @@ from elsewhere.pages.report.words import (
 )
 from elsewhere.rows import ScoreRow
 from elsewhere.statistics.strata import age_words
+from elsewhere.table_format import to_json
 from elsewhere.wording import numbered
 
 CLASSES = {1: "positive", 0: "negative", None: "unlabelled"}
@@ -46,13 +47,13 @@ def data_table(study: Study, name: str) -> Table:
     """Table 1: patients, scans and slices per site, class and subset."""
     places = {site.name: site for site in study.sites}
     rows: dict[tuple[str, Any], dict[str, Any]] = {}
-    for r in sorted(study.counts, key=lambda r: list(places).index(r["site"]) if r["site"] in places else 99):
-        site = places.get(r["site"])
-        blank = {"site": r["site"], "country": site.country if site else "", "form": site.form if site else ""}
-        row = rows.setdefault((r["site"], r["label"]), blank | {"class": CLASSES.get(r["label"], str(r["label"]))})
-        for unit in ("patients", "scans", "slices"):
-            row[f"{unit}_{r['subset']}"] = r[unit]
-            row[unit] = row.get(unit, 0) + r[unit]
+    for r in sorted(study.counts, key=lambda r: list(places).index(r.site) if r.site in places else 99):
+        site = places.get(r.site)
+        blank = {"site": r.site, "country": site.country if site else "", "form": site.form if site else ""}
+        row = rows.setdefault((r.site, r.label), blank | {"class": CLASSES.get(r.label, str(r.label))})
+        for unit, number_of in (("patients", r.patients), ("scans", r.scans), ("slices", r.slices)):
+            row[f"{unit}_{r.subset}"] = number_of
+            row[unit] = row.get(unit, 0) + number_of
     columns = [
         Column(k, h) for k, h in (("site", "Site"), ("country", "Country"), ("form", "Format"), ("class", "Class"))
     ]
@@ -290,18 +291,18 @@ def audit_tables(audit: Audit, slug: str) -> list[Table]:
     rules = list(audit.confounding)
     if audit.site_only_auc is not None:
         rules.insert(0, RuleRow("site only", "all sites together", audit.site_only_auc))
-    copies = [{"group": i} | dict(scan) for i, group in enumerate(audit.duplicates, start=1) for scan in group]
+    copies = [{"group": i} | vars(scan) for i, group in enumerate(audit.duplicates, start=1) for scan in group]
+    leaks = [vars(leak) | {"subsets": " and ".join(leak.subsets)} for leak in audit.leaks]
     facts, looks = (
-        [dict(fact) | ({"label": CLASSES.get(fact["label"])} if "label" in fact else {}) for fact in given]
-        for given in (audit.facts, audit.looks)
+        [vars(row) | {"label": CLASSES.get(row.label)} for row in given] for given in (audit.facts, audit.looks)
     )
     tables = [
         _confounding_table(f"{slug}-confounding", rules),
-        plain_table(f"{slug}-leaks", "Leaks: what stands on two sides of a split.", list(audit.leaks)),
+        plain_table(f"{slug}-leaks", "Leaks: what stands on two sides of a split.", leaks),
         plain_table(f"{slug}-duplicates", "Copies: groups of scans with equal voxels.", copies),
         plain_table(f"{slug}-facts", "What differs between the classes of a site besides disease.", facts),
         plain_table(f"{slug}-looks", "How the scans look: shares of the scans of each site and class.", looks),
-        _oddity_table(f"{slug}-forensics", list(audit.forensics)),
+        _oddity_table(f"{slug}-forensics", audit.forensics),
     ]
     return [table for table in tables if table.rows]
 
@@ -409,18 +410,22 @@ def _confounding_table(name: str, rules: Sequence[RuleRow]) -> Table:
     return Table(name, caption, [own.get(c.key, c) for c in plain_table(name, caption, rows).columns], rows)
 
 
-def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
-    leaks = sum(bool(row.get("suspected_leak")) for row in rows)
-    pairs = [row for row in rows if "other_scan" in row]
+def _oddity_table(name: str, rows: Sequence[OddityRow]) -> Table:
+    leaks = sum(bool(row.suspected_leak) for row in rows)
+    pairs = [row for row in rows if row.is_pair]
+    expected = sum(row.of_one_patient for row in pairs)
     caption = (
         f"Odd scans, seen in the pictures alone: {numbered(len(rows) - len(pairs), 'finding')} on single scans, and "
-        f"{numbered(len(pairs), 'pair')} of scans that look like one body ({sum(map(_of_one_patient, pairs))} within a "
+        f"{numbered(len(pairs), 'pair')} of scans that look like one body ({expected} within a "
         f"patient); {numbered(leaks, 'suspected leak')}."
     )
     note = (
         "Suspicions, to be looked at one by one; nothing was left out because of them. Pairs of one patient stand last."
     )
-    named = [{**row, "suspected_leak": "yes" if row.get("suspected_leak") else ""} for row in rows]
+    named = [
+        to_json(row) | {"suspected_leak": "yes" if row.suspected_leak else ""}
+        for row in sorted(rows, key=lambda row: row.of_one_patient)
+    ]
     columns = [
         Column("finding", "Finding"),
         Column("suspected_leak", "Suspected leak"),
@@ -428,17 +433,11 @@ def _oddity_table(name: str, rows: Sequence[Record]) -> Table:
         Column("scan", "Scan", lambda _, r: _scan_words(r, "")),
         Column("other_scan", "Other scan", lambda v, r: _scan_words(r, "other_") if v else "–"),
     ]
-    return Table(name, caption, columns, sorted(named, key=_of_one_patient), note, most=ODDITIES_ON_PAGE)
+    return Table(name, caption, columns, named, note, most=ODDITIES_ON_PAGE)
 
 
 def _scan_words(row: Record, which: str) -> str:
     return f"{row.get(f'{which}site')}: {row.get(f'{which}scan')} ({row.get(f'{which}subset')})"
-
-
-def _of_one_patient(row: Record) -> bool:
-    """Two scans of one patient look alike, as they should."""
-    own, other = ((row.get(f"{which}site"), row.get(f"{which}patient")) for which in ("", "other_"))
-    return own == other
 
 
 def _flat(settings: Mapping[str, Any], head: str = "") -> dict[str, Any]:

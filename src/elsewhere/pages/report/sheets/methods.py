@@ -73,11 +73,11 @@ def _sites(study: Study) -> str:
     return f"{'; '.join(named)}." if named else ""
 
 
-def _totals(study: Study, key: str) -> dict[str, dict[str, int]]:
+def _totals(study: Study) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in study.counts:
-        found[str(row[key])]["patients"] += int(row["patients"])
-        found[str(row[key])]["scans"] += int(row["scans"])
+        found[row.site]["patients"] += row.patients
+        found[row.site]["scans"] += row.scans
     return found
 
 
@@ -89,7 +89,7 @@ def flow(report: Report) -> str:
 def _flow(study: Study) -> str:
     said = [
         f"{site} {numbered(n['patients'], 'patient')}, {numbered(n['scans'], 'scan')}"
-        for site, n in _totals(study, "site").items()
+        for site, n in _totals(study).items()
     ]
     bad = _unread(study)
     return f"{'; '.join(said)}. {bad[0].upper()}{bad[1:]}." if said else ""
@@ -125,8 +125,8 @@ def events(report: Report) -> str:
 def _events(study: Study) -> str:
     rows: dict[tuple[str, Any], list[int]] = defaultdict(lambda: [0, 0])
     for r in study.counts:
-        rows[str(r["subset"]), r["label"]][0] += int(r["patients"])
-        rows[str(r["subset"]), r["label"]][1] += int(r["scans"])
+        rows[r.subset, r.label][0] += r.patients
+        rows[r.subset, r.label][1] += r.scans
     names = {1: "positive", 0: "negative"}
     places = {"train": 0, "validation": 1, "test": 2}
     ordered = sorted(rows.items(), key=lambda item: (places.get(item[0][0], 3), -(item[0][1] or 0)))
@@ -201,7 +201,7 @@ def _disjoint(study: Study) -> str:
         said = "Patients: no patient id and no equal volume stands on two sides of the split."
     if ODD_SCANS in study.absent:
         return f"{said} Pairs of scans that look like one patient were not searched for."
-    suspected = sum(bool(r.get("suspected_leak")) for r in audit.forensics)
+    suspected = sum(bool(r.suspected_leak) for r in audit.forensics)
     pairs, look = count(suspected, "pair").capitalize(), "looks" if suspected == 1 else "look"
     return f"{said} {pairs} on two sides {look} like one patient."
 
@@ -398,12 +398,12 @@ def acquisition(report: Report) -> str:
 
 
 def _acquisition(study: Study) -> str:
-    facts = [r for r in study.audit.facts if r.get("label") == 1]
     said = []
-    for r in facts:
-        spacing = number(r.get("slice_spacing_mm"))
-        apart = "spacing not told" if spacing is None else f"slices {spacing:g} mm apart"
-        said.append(f"{r['site']}: {r.get('units')}, matrix {r.get('matrix')}, {apart}")
+    for r in study.audit.facts:
+        if r.label == 1:
+            spacing = r.slice_spacing_mm
+            apart = "spacing not told" if spacing is None else f"slices {spacing:g} mm apart"
+            said.append(f"{r.site}: {r.units}, matrix {r.matrix}, {apart}")
     return f"{'; '.join(said)} (most frequent values of the positives; all under “Before training”)." if said else ""
 
 
