@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from elsewhere.audit_rows import OddityRow
 from elsewhere.rows import ScoreRow
+from elsewhere.scans.quality.examination import Examination
 from elsewhere.studies.predictions import DETERMINISTIC, PredictionRow
 from elsewhere.studies.prepared import ExaminedScan
 from elsewhere.studies.records import OK, ScanRow
@@ -44,7 +45,10 @@ def a_scan(**given: Any) -> ScanRow:
     return replace(SCAN, **given)
 
 
-def an_examined_scan(forensics: Mapping[str, Any] = {}, **given: Any) -> ExaminedScan:
+UNREMARKABLE = Examination("HU", "HU", False, "none", False, (), "")
+
+
+def an_examined_scan(forensics: Examination = UNREMARKABLE, **given: Any) -> ExaminedScan:
     """A usable scan with what forensics kept of it."""
     return ExaminedScan(**vars(a_scan(**given)), forensics=forensics)
 
@@ -62,3 +66,9 @@ def partly(kind: type[Row], **given: Any) -> Row:
 def a_score(**given: Any) -> ScoreRow:
     """A row of scores.parquet; what is not given was not measured."""
     return partly(ScoreRow, **{"model": "A", "site": "A", "threshold_reading": "model", "note": "", **given})
+
+
+def an_oddity(**given: Any) -> OddityRow:
+    """Something odd about one scan; about two with `other_scan` and what goes with it."""
+    scan = {"finding": "reversed", "site": "A", "patient": "p", "scan": "s", "subset": "test", "detail": ""}
+    return OddityRow(**scan | given)

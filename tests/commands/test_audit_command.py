@@ -20,8 +20,8 @@ from elsewhere.records import write_record
 from elsewhere.studies.auditing import Labelled, confounding, rule_score, warn_of_facts
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.prepared import ExaminedScan, examined_scans
-from elsewhere.studies.records import read_scans
-from study_rows import an_examined_scan
+from elsewhere.studies.records import read_audit, read_scans
+from study_rows import an_examined_scan, an_oddity
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_again_it_reads_no_scan_and_says_the_same(
 
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
     rows = examined_scans(audited)
-    assert rows[0].forensics["fingerprint"]
+    assert rows[0].forensics.fingerprint
     path = Path(read_scans(audited)[0].file)
     kept = path.read_bytes()
     path.write_bytes(kept[:100])
@@ -76,26 +76,16 @@ def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Pat
 
 
 def test_the_page_shows_it_in_tables(audited: Folder) -> None:
-    found = json.loads(audited.audit.read_text())
-    pair = {
-        "finding": "copy",
-        "site": "A",
-        "scan": "1",
-        "other_scan": "2",
-        "suspected_leak": True,
-        "detail": "two sites",
-    }
-    single = {"finding": "reversed", "site": "A", "scan": "3", "detail": "lowest first"}
-    shown = audit_tables(
-        Audit(confounding=[RuleRow(**r) for r in found["confounding"]], looks=found["looks"], forensics=[pair, single]),
-        "x",
-    )
+    found = read_audit(audited)
+    pair = an_oddity(finding="copy", other_scan="2", suspected_leak=True, detail="two sites")
+    given = Audit(confounding=found.confounding or (), looks=found.looks or (), forensics=[pair, an_oddity(scan="3")])
+    shown = audit_tables(given, "x")
     tables = {table.name: table for table in shown}
     assert set(tables) == {"x-confounding", "x-looks", "x-forensics"}
     assert tables["x-forensics"].caption.endswith("(0 within a patient); 1 suspected leak.")
     assert "copy,yes,two sites" in tables["x-forensics"].to_csv()
     assert "site only, cross-fitted" in tables["x-confounding"].to_csv()
-    assert len(tables["x-looks"].rows) == len(found["looks"])
+    assert len(tables["x-looks"].rows) == len(given.looks)
 
 
 def planted(n: int = 120) -> list[ExaminedScan]:

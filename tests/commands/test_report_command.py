@@ -16,7 +16,7 @@ from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import further_trainings, read_cells
 from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.commands.report.contrasts import contrasts
-from elsewhere.commands.report.hardest import _known, hardest
+from elsewhere.commands.report.hardest import hardest, known_facts
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
 from elsewhere.model.sample import hash_cases
@@ -217,7 +217,7 @@ def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -
     seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, identity)
-    alone = hardest(usable_rows(made), cells, study.models[3:], SCORES.read(made.scores), AUDIT)
+    alone = hardest(usable_rows(made), cells, study.models[3:], SCORES.read(made.scores), ())
     assert alone.scans == []
     assert {r["models"] for r in alone.judged} == {0}
 
@@ -262,12 +262,12 @@ def test_copies_and_repairs_are_counted_in_singular_and_plural(made: Folder) -> 
     for copies, repaired, words in (
         (
             1,
-            ["x"],
+            [{"site": "A", "scan": "x", "note": "x"}],
             ("“study”: 1 copy of a scan under the same patient was left out.", "“study”: 1 remark on scans that"),
         ),
         (
             2,
-            ["x", "y"],
+            [{"site": "A", "scan": "x", "note": "x"}] * 2,
             ("“study”: 2 copies of a scan under the same patient were", "“study”: 2 remarks on scans that"),
         ),
     ):
@@ -496,7 +496,7 @@ def test_ages_from_90_on_are_one(made: Folder) -> None:
     assert not any("age 97" in text for text in texts)
     (patients,) = (made.root / "tables").glob("*-patients.csv")
     assert "97" not in patients.read_text(encoding="utf-8")
-    known = _known(usable_rows(made), AUDIT)
+    known = known_facts(usable_rows(made), ())
     assert (known["A", "t02"], known["A", "t04"]) == ("age 90+, sex F", "age 89, sex F")
 
 

@@ -31,6 +31,7 @@ from elsewhere.pages.report.published import published_table
 from elsewhere.pages.report.records import averages, groups
 from elsewhere.pages.report.tables import protocol_table
 from elsewhere.rows import ScoreRow
+from elsewhere.statistics.audit import CountRow, FactsRow, Leak, ScanName
 from elsewhere.statistics.decision import choose_threshold
 from elsewhere.statistics.roc import grid_roc, roc_band
 from elsewhere.statistics.score import score_cell
@@ -111,10 +112,10 @@ def _cell(
     return records, [RocBand(model.name, site.name, *curve, band.false_positive_rate, band.low, band.high)]
 
 
-def _counts(scans: int) -> list[dict]:
+def _counts(scans: int) -> list[CountRow]:
     shares = {"train": 3, "validation": 1, "test": 1}
     return [
-        {"site": s, "label": label, "subset": subset, "patients": n // 2, "scans": n, "slices": 40 * n}
+        CountRow(s, label, subset, patients=n // 2, scans=n, slices=40 * n)
         for s, label, (subset, share) in itertools.product(NAMES, (0, 1), shares.items())
         if (n := share * round(scans * (POSITIVE_SHARE[s] if label else 1 - POSITIVE_SHARE[s])))
     ]
@@ -130,14 +131,16 @@ def _curve(rng: np.random.Generator, model: str) -> list[dict]:
 
 
 def _audit() -> Audit:
-    scan = {"site": "COVID-CTset", "patient": "patient7", "scan": "patient7/SR_2", "subset": "train"}
+    scan = ScanName("COVID-CTset", "patient7", "patient7/SR_2", "train")
+    facts = {"median_slices": 40, "units": "HU", "matrix": "512 x 512", "slice_spacing_mm": None}
+    facts |= {"padding_share": 0.21, "black_share": 0.0, "lung_segmented_share": 0.0}
     return Audit(
         warnings=("Site and label are confounded: a rule that knows only the site already reaches AUC 0.70.",),
-        leaks=({"kind": "patient", "what": "COVID-CTset/patient7", "subsets": ["test", "train"]},),
-        duplicates=((scan, scan | {"scan": "patient7/SR_3", "subset": "test"}),),
+        leaks=(Leak("patient", "COVID-CTset/patient7", ("test", "train")),),
+        duplicates=((scan, replace(scan, scan="patient7/SR_3", subset="test")),),
         facts=(
-            {"site": "UTSW", "label": 1, "scans": 18, "padding_share": 0.21},
-            {"site": "UTSW", "label": 0, "scans": 42},
+            FactsRow(site="UTSW", label=1, scans=18, **facts),
+            FactsRow(site="UTSW", label=0, scans=42, **facts),
         ),
         site_only_auc=0.70,
         confounding=(RuleRow("slice thickness and kernel", "UTSW", 0.93, 0.001),),
@@ -316,7 +319,7 @@ def test_hostile_strings_do_not_become_markup(small: Study, tmp_path: Path) -> N
         left_out=(HOSTILE,),
         planted=(HOSTILE,),
         bad_scans=[BadScanRow(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
-        audit=Audit(warnings=(HOSTILE,), duplicates=(({"patient": HOSTILE},),)),
+        audit=Audit(warnings=(HOSTILE,), duplicates=((ScanName(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),)),
         models=[replace(small.models[0], name=HOSTILE), small.models[1]],
         examples=[replace(small.examples[0], scan=HOSTILE, caption=HOSTILE)],
         settings={HOSTILE: HOSTILE},

@@ -15,6 +15,8 @@ from elsewhere.pages.report import Audit, Model, Report, Site, Study, lessons
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.published import published_table
 from elsewhere.pages.report.words import ODD_SCANS, rules_words
+from elsewhere.statistics.audit import FactsRow, Leak, ScanName
+from study_rows import an_oddity, partly
 
 
 def here(study: Study, title: str) -> str:
@@ -161,10 +163,11 @@ def test_only_a_whole_interval_below_one_half_points_the_wrong_way(
 
 def test_leaks_that_nobody_looked_for_are_not_counted_as_none() -> None:
     title = "The same patient on both sides"
-    audit = Audit(leaks=[{}], forensics=[{"suspected_leak": True}, {"suspected_leak": False}])
+    leak, scan = Leak("patient", "A/p", ("test", "train")), ScanName("A", "p", "s", "test")
+    audit = Audit(leaks=[leak], forensics=[an_oddity(suspected_leak=True), an_oddity(suspected_leak=False)])
     assert "one leak by patient id or equal voxels between its sides; no groups of" in here(a_study(audit=audit), title)
     assert "one pair on two sides looks like one patient" in here(a_study(audit=audit), title)
-    twice = Audit(duplicates=[[{}, {}]], forensics=[{"suspected_leak": True}] * 2)
+    twice = Audit(duplicates=[[scan, scan]], forensics=[an_oddity(suspected_leak=True)] * 2)
     assert "one group of scans has equal voxels; two pairs on two sides look like" in here(a_study(audit=twice), title)
     unseen = a_study(absent={ODD_SCANS: "elsewhere audit"})
     assert here(unseen, title).endswith("pairs that look alike were not searched for.")
@@ -199,11 +202,11 @@ def test_metadata_rules_are_set_against_what_chance_gives() -> None:
 
 def test_lung_segmented_scans_are_counted_or_said_to_be_none() -> None:
     title = "Lung-segmented scans in one class"
-    facts = [{"site": "A", "label": k, "scans": 50, "lung_segmented_share": v} for k, v in ((1, 0.1), (0, 0.56))]
+    facts = [partly(FactsRow, site="A", label=k, scans=50, lung_segmented_share=v) for k, v in ((1, 0.1), (0, 0.56))]
     assert here(a_study(audit=Audit(facts=facts)), title) == (
         "Lungs on black here: at A 5 of 50 positives and 28 of 50 negatives."
     )
-    none = [fact | {"lung_segmented_share": 0.0} for fact in facts]
+    none = [replace(fact, lung_segmented_share=0.0) for fact in facts]
     assert here(a_study(audit=Audit(facts=none)), title) == "No scan of A looks lung-segmented here."
 
 

@@ -16,10 +16,11 @@ from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.sections import SECTIONS
 from elsewhere.pages.report.sheets import CLAIM, TRIPOD_AI, fill
 from elsewhere.pages.report.words import networks_trained
+from elsewhere.statistics.audit import Leak
 
 CELLS = (a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05))
 SLICE = ExampleSlice("A", 1, np.zeros((8, 8), np.uint8), "slice 1 of 2")
-LEAK = {"kind": "patient", "what": "A/Jane Roe", "subsets": "train and test"}
+LEAK = Leak("patient", "A/Jane Roe", ("test", "train"))
 
 
 def made(**more: object) -> Study:

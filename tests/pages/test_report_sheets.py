@@ -12,6 +12,7 @@ from elsewhere.pages.report import Audit, Diagnosis, Model, Report, Study
 from elsewhere.pages.report.sheets import CLAIM, TRIPOD_AI, fill
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.rows import LocalRow, SaliencyRow
+from elsewhere.statistics.audit import CountRow, Leak
 from study_rows import partly
 
 HOME, AWAY = a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05)
@@ -39,7 +40,7 @@ def test_a_leak_is_not_answered_with_disjoint_patients() -> None:
     clean = answers(a_study(absent={ODD_SCANS: "x"}), CLAIM)["20"]
     assert clean.startswith("Patients: no patient id and no equal volume stands on two sides of the split.")
     assert clean.endswith("were not searched for.")
-    leaky = answers(a_study(audit=Audit(leaks=[{}, {}])), CLAIM)["20"]
+    leaky = answers(a_study(audit=Audit(leaks=[Leak("patient", "A/p", ("test", "train"))] * 2)), CLAIM)["20"]
     assert leaky.startswith(
         "Patients were to stay on one side of the split, but two leaks by patient id or equal voxels stand"
     )
@@ -160,8 +161,8 @@ def test_side_by_side_is_called_the_same_sites_only_where_it_is_so() -> None:
 
 
 def test_patients_and_scans_agree_with_their_number() -> None:
-    row = {"site": "A", "label": 1, "subset": "test", "patients": 1, "scans": 1}
-    said = " ".join(answers(a_study(counts=[row, row | {"label": 0, "patients": 2, "scans": 3}])).values())
+    rows = [CountRow("A", 1, "test", 1, 1, 9), CountRow("A", 0, "test", 2, 3, 27)]
+    said = " ".join(answers(a_study(counts=rows)).values())
     assert "1 positive patient (1 scan); test: 2 negative patients (3 scans)" in said
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from small_study import a_study
 
-from elsewhere.audit_rows import RuleRow
+from elsewhere.audit_rows import OddityRow, RuleRow
 from elsewhere.pages.report import Audit, Model, tables
 from elsewhere.pages.report.table import Table
+from study_rows import an_oddity
 
 
 def headings(table: Table) -> dict[str, str]:
@@ -54,11 +55,11 @@ def test_a_p_that_no_shuffle_reached_is_at_most_that() -> None:
 
 def test_findings_on_single_scans_and_pairs_are_counted_apart() -> None:
     """258 pairs of one patient's reconstructions are no odd scans."""
-    scan = {"finding": "slice order", "site": "A", "patient": "p", "scan": "s", "subset": "test", "detail": ""}
-    pair = scan | {"finding": "same anatomy", "other_site": "A", "other_scan": "t", "other_subset": "train"}
-    pairs = [pair | {"other_patient": "p"}, pair | {"other_patient": "q", "suspected_leak": True}]
+    scan = an_oddity(finding="slice order")
+    pair = replace(scan, finding="same anatomy", other_site="A", other_scan="t", other_subset="train")
+    pairs = [replace(pair, other_patient="p"), replace(pair, other_patient="q", suspected_leak=True)]
 
-    def caption(*rows: dict[str, Any]) -> str:
+    def caption(*rows: OddityRow) -> str:
         return next(t for t in tables.audit_tables(Audit(forensics=rows), "s")).caption
 
     assert caption(scan, *pairs) == (

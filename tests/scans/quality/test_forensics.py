@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from elsewhere.scans.phantom.exam import make
 from elsewhere.scans.phantom.sites import default_sites, plan_site
 from elsewhere.scans.quality.appearance import find_encoding, find_padding
-from elsewhere.scans.quality.examination import examine
+from elsewhere.scans.quality.examination import Examination, examine
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
 from elsewhere.scans.quality.fingerprint import Fingerprint, take_fingerprint
 from elsewhere.scans.quality.matching import MatchSettings, find_matches
@@ -25,6 +25,8 @@ from elsewhere.scans.quality.shrunk import shrink
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import content_hash, lung_mask, to_hu
+from elsewhere.table_format import from_json, to_json
+from study_rows import an_examined_scan
 
 
 @pytest.fixture(scope="module")
@@ -177,15 +179,9 @@ def test_padding(chests):
 
 def test_an_examination_is_json_and_small(chests):
     record = examine(chests[0])
-    again = json.loads(json.dumps(record))
-    assert again == record
-    assert len(record["fingerprint"]) < 60_000
-    assert (record["encoding"], record["lung_segmented"], record["reversed"], record["order"]) == (
-        "HU",
-        False,
-        False,
-        [],
-    )
+    assert from_json(Examination, json.loads(json.dumps(to_json(record)))) == record
+    assert len(record.fingerprint) < 60_000
+    assert (record.encoding, record.lung_segmented, record.reversed, record.order) == ("HU", False, False, ())
 
 
 @settings(max_examples=60, deadline=None)
@@ -195,7 +191,7 @@ def test_an_examination_is_json_and_small(chests):
     )
 )
 def test_no_volume_is_too_odd_to_examine(voxels):
-    assert json.loads(json.dumps(examine(voxels)))["order"] is not None
+    assert from_json(Examination, json.loads(json.dumps(to_json(found := examine(voxels))))) == found
 
 
 @pytest.mark.parametrize("voxels", [np.zeros((2, 2)), np.zeros((2, 2, 2)), np.zeros((0, 4, 4), np.int16)])
@@ -206,12 +202,12 @@ def test_what_is_no_volume_is_refused(voxels):
 
 def row(site, patient, scan, subset, voxels, **more):
     facts = {"kernel": more.pop("kernel", "soft")}
-    return {
-        "site": site, "patient": patient, "scan": scan, "subset": subset, "label": 0, "units": "HU",
-        "content_hash": (hash_of := content_hash(np.ascontiguousarray(voxels))), "prepared_hash": hash_of,
-        "minimum": int(voxels.min()), "maximum": int(voxels.max()), "source_slices": len(voxels), "facts": facts,
-        "forensics": examine(np.ascontiguousarray(voxels)),
-    } | more  # fmt: skip
+    return an_examined_scan(
+        site=site, patient=patient, scan=scan, subset=subset, label=0,
+        content_hash=(hash_of := content_hash(np.ascontiguousarray(voxels))), prepared_hash=hash_of,
+        minimum=int(voxels.min()), maximum=int(voxels.max()), source_slices=len(voxels), facts=facts,
+        forensics=examine(np.ascontiguousarray(voxels)), **more,
+    )  # fmt: skip
 
 
 def test_findings_say_whose_anatomy_and_what_may_leak(chests):
@@ -222,13 +218,13 @@ def test_findings_say_whose_anatomy_and_what_may_leak(chests):
         row("B", "p1", "s4", "validation", window(chests[0], -1350, 150), units="relative"),
         row("B", "p9", "s5", "unlabelled", chests[1]),
     ]
-    found = {(f["scan"], f["other_scan"]): f for f in find_oddities(rows)}
+    found = {(f.scan, f.other_scan): f for f in find_oddities(rows)}
     assert set(found) == {("s1", "s2"), ("s1", "s3"), ("s2", "s3"), ("s1", "s4"), ("s2", "s4"), ("s3", "s4")}
-    assert {pair for pair, f in found.items() if f["suspected_leak"]} == set(found) - {("s1", "s2")}
-    assert found["s1", "s2"]["detail"] == "the same patient; kernel soft / sharp"
-    assert (found["s1", "s3"]["finding"], found["s1", "s3"]["detail"]) == ("copy", "two patients; equal voxels")
-    assert found["s1", "s4"]["detail"] == "two sites; units HU / relative; encoding HU / window" or (
-        found["s1", "s4"]["detail"] == "two sites; encoding HU / window"
+    assert {pair for pair, f in found.items() if f.suspected_leak} == set(found) - {("s1", "s2")}
+    assert found["s1", "s2"].detail == "the same patient; kernel soft / sharp"
+    assert (found["s1", "s3"].finding, found["s1", "s3"].detail) == ("copy", "two patients; equal voxels")
+    assert found["s1", "s4"].detail == "two sites; units HU / relative; encoding HU / window" or (
+        found["s1", "s4"].detail == "two sites; encoding HU / window"
     )
     assert list(found)[-1] == ("s1", "s2")
     assert warn_of_oddities(list(found.values()))[0].startswith("5 pairs of scans on two sides of the split")
@@ -242,14 +238,14 @@ def test_findings_about_single_scans(chests):
         row("A", "p3", "s3", "train", chests[2] + np.int16(1024)),
         row("A", "p4", "s4", "train", chests[3]),
     ]
-    found = {f["scan"]: (f["finding"], f["detail"]) for f in find_oddities(rows)}
+    found = {f.scan: (f.finding, f.detail) for f in find_oddities(rows)}
     assert set(found) == {"s1", "s2", "s3"}
     assert found["s1"][0] == "slice order"
     assert found["s2"] == ("reversed", "the first slice looks like the lowest")
     assert found["s3"][1].startswith("read as HU, looks like: HU + about 10")
     summary = summarise(rows)
-    assert [(s["scans"], s["reversed"], s["slice_order"]) for s in summary] == [(4, 0.25, 0.25)]
-    assert summary[0]["encoding"] == "HU (3), HU with an offset (1)"
+    assert [(s.scans, s.reversed, s.slice_order) for s in summary] == [(4, 0.25, 0.25)]
+    assert summary[0].encoding == "HU (3), HU with an offset (1)"
     assert warn_of_oddities([]) == []
     assert len(warn_of_oddities(find_oddities(rows))) == 3
 
@@ -269,9 +265,9 @@ def test_two_kernels_of_a_real_patient_and_nobody_else(real_data, tmp_path):
         for name, v in zip(volumes, read, strict=True)
     ]
     found = find_oddities(rows)
-    assert [(f["scan"], f["other_scan"], f["detail"]) for f in found] == [
+    assert [(f.scan, f.other_scan, f.detail) for f in found] == [
         ("B40f", "B70f", "the same patient; kernel B40f / B70f")
     ]
     assert all(to_hu(v).voxels is v.voxels for v in read)
-    assert [r["forensics"]["encoding_kind"] for r in rows] == ["HU"] * 4
+    assert [r.forensics.encoding_kind for r in rows] == ["HU"] * 4
     assert find_orientation(fingerprint(read[0].voxels[::-1])).is_reversed

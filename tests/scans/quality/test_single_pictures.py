@@ -13,12 +13,15 @@ from PIL import Image
 
 from elsewhere.scans.phantom.exam import make
 from elsewhere.scans.phantom.sites import default_sites, plan_site
-from elsewhere.scans.quality.examination import examine
+from elsewhere.scans.quality.examination import Examination, examine
 from elsewhere.scans.quality.findings import find_oddities, warn_of_oddities
 from elsewhere.scans.quality.fingerprint import Fingerprint, take_fingerprint
 from elsewhere.scans.quality.matching import find_matches
 from elsewhere.scans.quality.shrunk import shrink
 from elsewhere.scans.volume import content_hash
+from elsewhere.studies.prepared import ExaminedScan
+from elsewhere.table_format import from_json, to_json
+from study_rows import an_examined_scan
 
 
 @pytest.fixture(scope="module")
@@ -94,28 +97,22 @@ def test_pictures_that_show_nothing_match_nothing() -> None:
     assert find_matches([*flat, *noise]) == []
 
 
-def row(patient: str, subset: str, *pictures: np.ndarray, **more: Any) -> dict[str, Any]:
+def row(patient: str, subset: str, *pictures: np.ndarray, **more: Any) -> ExaminedScan:
     voxels = np.stack(pictures)
-    return {
-        "site": "A",
-        "patient": patient,
-        "scan": patient,
-        "label": 0,
-        "subset": subset,
+    given = {
         "units": "relative",
         "content_hash": content_hash(voxels),
         "prepared_hash": content_hash(voxels),
         "minimum": int(voxels.min()),
         "maximum": int(voxels.max()),
         "source_slices": len(voxels),
-        "facts": {},
-        "forensics": json.loads(json.dumps(examine(voxels))),
-        **more,
+        "forensics": from_json(Examination, json.loads(json.dumps(to_json(examine(voxels))))),
     }
+    return an_examined_scan(site="A", patient=patient, scan=patient, label=0, subset=subset, **given | more)
 
 
-def pairs(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
-    return {(f["scan"], f["other_scan"]): f["finding"] for f in find_oddities(rows) if "other_scan" in f}
+def pairs(rows: list[ExaminedScan]) -> dict[tuple[str, str | None], str]:
+    return {(f.scan, f.other_scan): f.finding for f in find_oddities(rows) if f.is_pair}
 
 
 def test_near_twins_across_the_split_are_named_with_their_share(chests: list[np.ndarray]) -> None:
@@ -132,7 +129,7 @@ def test_near_twins_across_the_split_are_named_with_their_share(chests: list[np.
     assert said[0].startswith("A: 2 of 3 test scans (67%) of one or two slices have a copy or a neighbouring slice")
     alone = rows[2:4]
     assert warn_of_oddities(find_oddities(alone), alone) == []
-    same_side = [{**r, "subset": "test"} for r in rows]
+    same_side = [replace(r, subset="test") for r in rows]
     assert not any("training side" in words for words in warn_of_oddities(find_oddities(same_side), same_side))
 
 
@@ -140,23 +137,23 @@ def test_copies_are_found_by_their_voxels_whatever_they_show() -> None:
     """No lung, no anatomy, one slice: equal voxels are equal voxels."""
     noise = np.random.default_rng(0).integers(0, 255, (40, 40)).astype(np.uint8)
     rows = [row("a", "train", noise), row("b", "test", noise), row("c", "test", noise.T)]
-    (found,) = [f for f in find_oddities(rows) if "other_scan" in f]
-    assert (found["finding"], found["suspected_leak"], found["detail"]) == ("copy", True, "two patients; equal voxels")
-    resaved = [rows[0], {**rows[2], "prepared_hash": rows[0]["prepared_hash"]}]
-    (found,) = [f for f in find_oddities(resaved) if "other_scan" in f]
-    assert found["detail"] == "two patients; equal voxels once prepared"
+    (found,) = [f for f in find_oddities(rows) if f.is_pair]
+    assert (found.finding, found.suspected_leak, found.detail) == ("copy", True, "two patients; equal voxels")
+    resaved = [rows[0], replace(rows[2], prepared_hash=rows[0].prepared_hash)]
+    (found,) = [f for f in find_oddities(resaved) if f.is_pair]
+    assert found.detail == "two patients; equal voxels once prepared"
 
 
 def test_many_twins_are_told_by_each_ones_nearest_twin(chests: list[np.ndarray]) -> None:
     """Of each scan the nearest twin on its own side and on the other: at most two pairs a scan, not all of them."""
     picture = window(chests[3][level(chests[3])])
     rows = [row(f"s{i:02d}", ("train", "test")[i % 2], as_jpeg(picture, 40 + 5 * i)) for i in range(12)]
-    matches = find_matches([Fingerprint.from_text(r["forensics"]["fingerprint"]) for r in rows])
-    found = [f for f in find_oddities(rows) if f["finding"] == "near-duplicate"]
+    matches = find_matches([Fingerprint.from_text(r.forensics.fingerprint) for r in rows])
+    found = [f for f in find_oddities(rows) if f.finding == "near-duplicate"]
     assert 0 < len(found) < len(matches)
-    named = {f["scan"] for f in found} | {f["other_scan"] for f in found}
-    assert named == {rows[i]["scan"] for m in matches for i in (m.first, m.second)}
-    assert any(f["suspected_leak"] for f in found)
+    named = {f.scan for f in found} | {f.other_scan for f in found}
+    assert named == {rows[i].scan for m in matches for i in (m.first, m.second)}
+    assert any(f.suspected_leak for f in found)
 
 
 def test_a_window_that_is_not_the_one_assumed_is_told(chests: list[np.ndarray]) -> None:

@@ -62,7 +62,7 @@ def hardest(
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
         rows += found
         judged += _judged(site, found, _labels(cells, site), len(judges))
-    known = _known(scans, oddities)
+    known = known_facts(scans, oddities)
     listed = []
     for label in (1, 0):
         of_class = [r for r in rows if r["label"] == label and _mostly_wrong(r)]
@@ -125,7 +125,7 @@ def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping
         }
 
 
-def _known(scans: Sequence[ScanRow], oddities: Sequence[OddityRow]) -> dict[tuple[str, str], str]:
+def known_facts(scans: Sequence[ScanRow], oddities: Sequence[OddityRow]) -> dict[tuple[str, str], str]:
     """What the facts and the forensics say of each scan, in words."""
     odd = defaultdict(list)
     for oddity in oddities:
