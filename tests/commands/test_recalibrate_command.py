@@ -18,7 +18,7 @@ from elsewhere.errors import BadOption, BadStudy, BadTable
 from elsewhere.files import csv_text
 from elsewhere.studies.exported import read_model, write_model
 from elsewhere.studies.known_model import trained_model
-from elsewhere.studies.records import VERDICT
+from elsewhere.studies.verdict_record import VERDICT
 from new_sites import write_new_site
 
 

@@ -33,7 +33,7 @@ from elsewhere.studies.folder import Folder, folder_of
 from elsewhere.studies.known_model import METADATA, KnownModel, scored
 from elsewhere.studies.new_scans import Bad, NewScan, first_bad, predict_site, scored_scans
 from elsewhere.studies.new_site import find_scans, new_site, read_options
-from elsewhere.studies.records import VERDICT
+from elsewhere.studies.verdict_record import UnusedScan, VerdictRecord, write_verdict
 from elsewhere.studies.which_model import named_model
 from elsewhere.wording import numbered, verb
 
@@ -129,13 +129,8 @@ def judge_site(
     asked = [*_options(stated, prevalence), *(["--name", name] if name else []), *(["--out", out.name] if out else [])]
     occasion = _occasion(model, site, lines, unused, name, asked)
     write_whole(target / "scans.csv", _table(lines, unused))
-    record = answer.to_record() | {"model": model.name, "site": occasion.site, "trained_on": list(model.trained_on)}
-    record |= {"checkpoint": occasion.checkpoint, "origin": occasion.origin}
-    record |= {"hospital": name or site.name, "date": occasion.date}
-    record["adjustment"] = None if model.adjustment is None else asdict(model.adjustment)
-    record["voxels"] = sorted({r.voxels for r in rows if r.label is not None})
-    record["bad_scans"] = [dict(zip(("scan", "reason", "next_step"), b, strict=True)) for b in unused]
-    VERDICT.write(target / "verdict.json", record)
+    voxels = tuple(sorted({r.voxels for r in rows if r.label is not None}))
+    write_verdict(target / "verdict.json", answer, _record(answer, model, occasion, voxels))
     write_whole(target / "verdict.html", render(answer, occasion))
     _print(answer, bad, target)
     return answer
@@ -299,6 +294,27 @@ def _occasion(  # noqa: PLR0917 - called once
         here=scored_scans(labelled) if labelled else None,
         home=scored(home) if home else None,
         adjusted=model.adjustment is not None and model.adjustment.moves,
+    )
+
+
+def _record(answer: Verdict, model: KnownModel, occasion: Occasion, voxels: tuple[str, ...]) -> VerdictRecord:
+    return VerdictRecord(
+        action=answer.action,
+        next_step=answer.next_step,
+        scans=answer.scans,
+        local_threshold=answer.local_threshold,
+        local_intercept=answer.local_intercept,
+        local_slope=answer.local_slope,
+        model=model.name,
+        site=occasion.site,
+        trained_on=model.trained_on,
+        checkpoint=occasion.checkpoint,
+        origin=occasion.origin,
+        hospital=occasion.hospital or occasion.site,
+        date=occasion.date,
+        adjustment=model.adjustment,
+        voxels=voxels,
+        bad_scans=tuple(UnusedScan(*bad) for bad in occasion.bad),
     )
 
 

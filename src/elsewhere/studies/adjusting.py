@@ -19,7 +19,8 @@ from elsewhere.statistics.verdict import Scans
 from elsewhere.statistics.verdict_rule import LEAST_PATIENTS, wanted_shares
 from elsewhere.studies.known_model import Adjustment, KnownModel, scored
 from elsewhere.studies.new_scans import NewScan, scored_scans
-from elsewhere.studies.records import ADAPTATION, VERDICT
+from elsewhere.studies.records import ADAPTATION
+from elsewhere.studies.verdict_record import read_verdict
 from elsewhere.wording import numbered
 
 
@@ -47,23 +48,21 @@ def advised(model: KnownModel, path: Path) -> Adjustment:
     Raises:
         BadStudy: the file is missing or damaged, of another model, or advises something else.
     """
-    record = VERDICT.read(path)
-    before = record.get("adjustment")
-    own = None if model.adjustment is None else (model.adjustment.threshold, model.adjustment.slope)
-    same = own == (None if before is None else (before.get("threshold"), before.get("slope")))
-    if record.get("checkpoint") != model.checkpoint or not same:
-        what = f"is a verdict on another model ({record.get('model')}, weights {str(record.get('checkpoint'))[:12]}…)"
+    record = read_verdict(path)
+    own, before = (None if a is None else (a.threshold, a.slope) for a in (model.adjustment, record.adjustment))
+    if record.checkpoint != model.checkpoint or own != before:
+        what = f"is a verdict on another model ({record.model}, weights {record.checkpoint[:12]}…)"
         raise BadStudy(path, what, f"Give the verdict on {model.name}, or the model that it was asked about")
-    if record.get("local_threshold") is None:
-        what = f'advises "{record.get("action")}", which is neither a threshold nor a recalibration'
-        raise BadStudy(path, what, str(record.get("next_step", "")))
+    if record.local_threshold is None:
+        what = f'advises "{record.action}", which is neither a threshold nor a recalibration'
+        raise BadStudy(path, what, record.next_step)
     found = Adjustment(
-        float(record["local_threshold"]),
-        float(record.get("local_intercept") or 0.0),
-        float(record.get("local_slope") or 1.0),
-        source=f"as the verdict at {record.get('site')} advised",
-        scans=int(record["scans"]),
-        chosen_on=tuple(map(str, record.get("voxels", ()))),
+        record.local_threshold,
+        record.local_intercept or 0.0,
+        record.local_slope or 1.0,
+        source=f"as the verdict at {record.site} advised",
+        scans=record.scans,
+        chosen_on=record.voxels,
     )
     return found.after(model.adjustment)
 

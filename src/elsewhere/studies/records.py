@@ -54,7 +54,6 @@ ADAPT_ROWS = TableFormat("adapted fits", 1, AdaptRow, ADAPTED_ANEW)
 SEQUENCE_ROWS = TableFormat(
     "transfer of a sequence", 1, SequenceRow, "Run `elsewhere sequence` again: finished steps are kept"
 )
-VERDICT = RecordFormat("verdict", 1, (), "Run `elsewhere verdict` again")
 
 OK, COPY = "ok", "copy"
 """Status of a scan that is used, and of a copy of one."""
