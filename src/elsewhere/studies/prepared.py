@@ -128,7 +128,10 @@ def _examined(row: ScanRow) -> ExaminedScan:
     stored = store.find(Path(row.file))
     if stored is None:
         raise store.damaged(Path(row.file))
-    seen = from_json(Examination, stored.record["forensics"])
+    try:
+        seen = from_json(Examination, stored.record["forensics"])
+    except TypeError as error:
+        raise store.damaged(Path(row.file)) from error
     told = {name: getattr(seen, name) for name in ("encoding_kind", "padding", "lung_segmented")}
     month = {"month": str(row.facts["date"])[:7]} if row.facts.get("date") else {}
     return ExaminedScan(**{**vars(row), "facts": {**row.facts, **told, **month}}, forensics=seen)

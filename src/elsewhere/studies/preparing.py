@@ -26,6 +26,7 @@ from elsewhere.studies.ingest import announce_store, take_in_all
 from elsewhere.studies.needs import study_needs, study_store
 from elsewhere.studies.records import AUDIT, COPY, OK, SCANS, ScanRow, read_audit
 from elsewhere.studies.trainings import check_trainings
+from elsewhere.table_format import RecordFormat
 from elsewhere.wording import numbered, verb
 
 AUDIT_FACTS = ("content_hash", "rows", "columns", "units", "padding_share", "black_share", "slice_spacing_mm")
@@ -227,8 +228,8 @@ def _write(
 ) -> None:
     SCANS.write(into.scans, [replace(row, file=into.keep(folder.place(row.file))) for row in rows])
     write_whole(into.bad_scans, _bad_table(bad))
-    if findings is None:
-        into.audit.unlink(missing_ok=True)
+    if findings is None:  # refused before the audit: a file that says no more than what it is
+        RecordFormat(AUDIT.name, AUDIT.version, (), AUDIT.next_step).write(into.audit, {})
     else:
         AUDIT.write(into.audit, findings)
 
