@@ -72,6 +72,10 @@ def adjust(rows: Rows) -> list[Row]:
 
     A permutation test of B permutations gives no p below 1 / (B + 1); the adjusted p of the row that has it is as many
     times larger as Holm made it. Rows without `permutations` (other tests) have the floor 0.
+
+    >>> found = adjust([{"p": 0.01, "permutations": 99}, {"p": 0.04, "permutations": 99}])
+    >>> [(row["p_holm"], row["p_floor"]) for row in found]
+    [(0.02, 0.02), (0.04, 0.0)]
     """
     adjusted = holm([row["p"] for row in rows])
     return [
@@ -81,7 +85,11 @@ def adjust(rows: Rows) -> list[Row]:
 
 
 def at_floor(row: Mapping[str, Any]) -> bool:
-    """Whether a p-value is the smallest that its permutations could give: then it is only known to be no larger."""
+    """Whether a p-value is the smallest that its permutations could give: then it is only known to be no larger.
+
+    >>> at_floor({"p": 0.01, "permutations": 99}), at_floor({"p": 0.02, "permutations": 99}), at_floor({"p": 0.01})
+    (True, False, False)
+    """
     return bool(row.get("permutations") and row["p"] <= (1 + 1e-9) / (row["permutations"] + 1))
 
 
@@ -107,6 +115,10 @@ def find(
     Returns:
         findings with `model`, `home`, `site`, `cause`, `sentence`, `strength` (an AUC; for saliency the share inside
         over the share expected), `p` (after Holm) and `p_floor` (see `adjust`).
+
+    >>> cause = {"site": "A", "view": "texture", "auc": 0.9, "low": 0.8, "high": 0.95, "p": 0.001, "power": 0.9}
+    >>> [(row["cause"], row["strength"], row["p"]) for row in find([cause], [], [], [], {})]
+    [('texture', 0.9, 0.001)]
     """
     tested = adjust(causes)
     named = list(name_causes(tested))
@@ -126,17 +138,31 @@ def _silent(model: str, sites: Sequence[str], why: str) -> Row:
 
 
 def is_finding(row: Mapping[str, Any]) -> bool:
-    """Whether a tested row is a finding."""
+    """Whether a tested row is a finding.
+
+    >>> is_finding({"p_holm": 0.04, "auc": 0.7}), is_finding({"p_holm": 0.04, "auc": 0.55})
+    (True, False)
+    """
     return bool(row["p_holm"] <= SURE and row["auc"] >= NOTABLE)
 
 
 def is_cause(row: Mapping[str, Any]) -> bool:
-    """Whether a tested cause is named."""
+    """Whether a tested cause is named.
+
+    >>> is_cause({"p_holm": 0.01, "auc": 0.7}), is_cause({"p_holm": 0.04, "auc": 0.7})
+    (True, False)
+    """
     return bool(is_finding(row) and row["p_holm"] <= SURE_CAUSE)
 
 
 def name_causes(tested: Rows) -> Iterator[Row]:
-    """What tells positive from negative at each site without any lung, strongest first."""
+    """What tells positive from negative at each site without any lung, strongest first.
+
+    >>> texture = {"site": "A", "view": "texture", "auc": 0.7, "low": 0.6, "high": 0.8, "p": 0.01}
+    >>> texture |= {"p_holm": 0.01, "p_floor": 0.0}
+    >>> [row["cause"] for row in name_causes([texture, texture | {"view": "background", "auc": 0.9}])]
+    ['background', 'texture']
+    """
     for site in dict.fromkeys(row["site"] for row in tested):
         found = sorted((r for r in tested if r["site"] == site and is_cause(r)), key=lambda r: (-r["auc"], r["p"]))
         for place, row in enumerate(found):
