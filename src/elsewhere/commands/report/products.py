@@ -19,7 +19,7 @@ from elsewhere.model.declared import (
     UserNetwork,
     bare_command,
 )
-from elsewhere.model.runnable.command import QUOTED
+from elsewhere.model.runnable.command_run import QUOTED
 from elsewhere.pages import report as page
 from elsewhere.statistics.comparison import adjust_family, compare_models
 from elsewhere.studies.asking import declared_models
