@@ -96,7 +96,7 @@ def test_what_is_wrong_with_one_scan_costs_no_other(tmp_path: Path) -> None:
     assert reasons[1] == "slices too thick"
     assert reasons[2] == "Vendor gives score = 1.5, outside 0 to 1 (probability)"
     assert "'maybe', not a number" in str(reasons[3])
-    assert reasons[4] == "Vendor left no answer to it (it answered 5 scans of that call)"
+    assert reasons[4] == "Vendor left no answer to this scan"
 
 
 def test_a_scan_that_cannot_be_read_is_not_handed_over(tmp_path: Path) -> None:

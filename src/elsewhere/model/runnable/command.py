@@ -120,7 +120,7 @@ class Program(ScoresOnly):
             return one
         try:
             if one.number not in answers:
-                what = f"{self._declared.name} left no answer to it (it answered {len(answers)} scans of that call)"
+                what = f"{self._declared.name} left no answer to this scan"
                 raise BadScan(one.name, what, "Let it write a row for each scan, also for those that it refuses")
             return score_of(one.name, answers[one.number], self._declared)
         except BadScan as error:
