@@ -1,4 +1,4 @@
-"""Scans of patients kept for it in, and other patients' scans; what a local threshold and a recalibration do there, out.
+"""Kept patients' scans and other patients' scans in; what a local threshold and a recalibration do for the latter, out.
 
 Both are chosen on the kept patients alone and measured on the others, beside the model as it is, on the same scans.
 Intervals are over the patients that are scored; what was chosen is held: other kept patients would give another choice.
@@ -23,7 +23,6 @@ from elsewhere.statistics.verdict_rule import LEAST_PATIENTS
 
 Change = Literal["threshold", "recalibration"]
 Outcome = Literal["better", "worse", "not shown", ""]
-Named = tuple[str, Interval | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +69,8 @@ class Compared:
         own: as the model is; None where it is not known or does not exist.
         changed: after the change; likewise.
         difference: changed less own; None where one of them is, and for calibration.
-        outcome: of the measure that decides on a change (balanced accuracy, Brier score): whether the whole interval of
-            the difference is on one side of 0; "" for other measures, and where there is no difference.
+        outcome: whether the whole interval of the difference is on one side of 0; "" where there is no difference, and
+            for the Brier score of one class alone.
     """
 
     change: Change
@@ -136,7 +135,7 @@ def compare_locally(scored: Sample, choice: Choice, called: ArrayLike | None) ->
 
 
 def _decisions(truth: Ints, groups: Ints, own: Ints | None, changed: Ints) -> list[Compared]:
-    """Sensitivity, specificity, and their mean, which decides."""
+    """Sensitivity, specificity, and their mean."""
     found = []
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         at: NDArray[np.bool_] = truth == label
@@ -147,19 +146,25 @@ def _decisions(truth: Ints, groups: Ints, own: Ints | None, changed: Ints) -> li
         before = None if own is None else (own[at] == label).astype(np.int64)
         share = None if before is None else proportion_interval(before, people)
         moved = None if before is None else paired_share_difference(after, before, people)
-        found.append(Compared("threshold", name, share, proportion_interval(after, people), moved))
+        found.append(Compared("threshold", name, share, proportion_interval(after, people), moved, _outcome(moved)))
     if len(found) == 2:
-        pairs = [(getattr(found[0], part), getattr(found[1], part)) for part in ("own", "changed", "difference")]
-        means = [None if one is None or other is None else mean_interval(one, other) for one, other in pairs]
-        found.append(Compared("threshold", "balanced accuracy", *means, _outcome(means[2])))
+        one, other = found
+        moved = _mean(one.difference, other.difference)
+        both = _mean(one.own, other.own), _mean(one.changed, other.changed), moved
+        found.append(Compared("threshold", "balanced accuracy", *both, _outcome(moved)))
     return found
 
 
+def _mean(one: Interval | None, other: Interval | None) -> Interval | None:
+    return None if one is None or other is None else mean_interval(one, other)
+
+
 def _probabilities(truth: Ints, groups: Ints, own: Floats, changed: Floats) -> list[Compared]:
-    """Brier score, which decides (smaller is better), and calibration."""
+    """Brier score (smaller is better) and calibration."""
     errors = [(values - truth) ** 2 for values in (own, changed)]
     before, after, moved = (paired_mean({"": (groups, e)}) for e in (*errors, errors[1] - errors[0]))
-    better = _outcome(Interval(-moved.estimate, -moved.high, -moved.low, ""))
+    both = truth.min() != truth.max()  # of one class alone, whatever moves probabilities its way looks better
+    better = _outcome(Interval(-moved.estimate, -moved.high, -moved.low, "") if both else None)
     found = [Compared("recalibration", "Brier score", _from_zero(before), _from_zero(after), moved, better)]
     lines = [calibration_line(truth, values, groups) for values in (own, changed)]
     intercepts = [_interval(line.intercept, line.intercept_ends) for line in lines]

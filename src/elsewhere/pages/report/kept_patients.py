@@ -1,0 +1,152 @@
+"""Models that were not trained here, with a threshold and a recalibration from kept patients: sentences and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elsewhere.local_rows import LocalReadingRow
+from elsewhere.pages.report import words
+from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.records import number, record_of
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.wording import numbered
+
+DECIDING = {"threshold": "balanced accuracy", "recalibration": "Brier score"}
+"""Change -> the measure that says whether it is better."""
+SHOWN = {"better": "better", "worse": "worse", "not shown": "no difference shown"}
+HELD = (
+    "Both columns: the same scans, of patients that nothing was chosen on. Intervals: these patients as the unit; they "
+    "are not adjusted for the number of rows, and hold what was chosen: other kept patients would give another choice. "
+    "Brier score: smaller is better. Calibrated: intercept 0, slope 1. A threshold that trades sensitivity for "
+    "specificity is judged by their mean, which may not be what the product is used for."
+)
+
+
+@dataclass(frozen=True)
+class KeptPatients:
+    """What stands on the page of kept patients.
+
+    Attributes:
+        words: what was done.
+        findings: a sentence on each change.
+        reasons: a sentence on each place where nothing was chosen, or not compared.
+        table: each measure; None where nothing was chosen anywhere.
+    """
+
+    words: str
+    findings: tuple[str, ...]
+    reasons: tuple[str, ...]
+    table: Table | None
+
+
+def kept_patients(study: Study, name: str) -> KeptPatients | None:
+    """The sentences and the table; None where no patient was kept.
+
+    Args:
+        study: with its readings.
+        name: the table's.
+    """
+    if not study.product_local:
+        return None
+    rows = [row for row in study.product_local if row.measure]
+    findings = tuple(said for change in DECIDING if (said := _finding(change, rows)))
+    return KeptPatients(_words(study), findings, _reasons(study.product_local), _table(name, rows) if rows else None)
+
+
+def _words(study: Study) -> str:
+    share = number(study.settings.get("split", {}).get("local")) or 0.0
+    return (
+        f"Of the test patients of each site a share of {share:.0%} was kept, by patient within each class. On the kept "
+        "ones that a model answered, a local threshold (the one whose smaller reserve above a sensitivity and a "
+        "specificity of 0.70 is largest) and a recalibration of its probabilities (logistic: Platt) were chosen. All "
+        "scores of models that were not trained here, in the matrix too, are those of the other patients."
+    )
+
+
+def _finding(change: str, rows: Sequence[LocalReadingRow]) -> str:
+    """How often a change is better, worse, or neither; "" where it was compared nowhere."""
+    deciding = [row for row in rows if (row.change, row.measure) == (change, DECIDING[change]) and row.outcome]
+    if not deciding:
+        return ""
+    said = []
+    for outcome, shown in SHOWN.items():
+        names = [f"{row.model} at {row.site}" for row in deciding if row.outcome == outcome]
+        said += [f"{shown}: {len(names)} ({words.listed(names)})"] if names else []
+    what = {"threshold": "local threshold", "recalibration": "recalibration"}[change]
+    head = f"{numbered(len(deciding), what)} against the product as it is, by {DECIDING[change]}"
+    return f"{head}: {'; '.join(said)}."
+
+
+def _reasons(rows: Sequence[LocalReadingRow]) -> tuple[str, ...]:
+    found = []
+    for row in rows:
+        place = f"{row.model} at {row.site}"
+        if row.reason:
+            why = f"neither a threshold nor a recalibration was chosen on the kept patients: {row.reason}"
+            found.append(f"{place}: {why}.")
+        if row.measure == "sensitivity" and row.own is None:
+            found.append(f"{place} has no decisions of its own to compare a local threshold with.")
+        if row.measure == "Brier score" and not (row.positive_patients and row.negative_patients):
+            alike = "positive" if row.positive_patients else "negative"
+            found.append(
+                f"{row.model} at {row.site}: all scored patients are {alike}, so a threshold is not judged there."
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def _table(name: str, rows: Sequence[LocalReadingRow]) -> Table:
+    columns = [
+        Column("model", "Product"),
+        Column("site", "Site"),
+        Column("kept_positive_patients", "Chosen on (patients)", _chosen_on, numeric=True),
+        Column("threshold", "Chosen", _chosen),
+        Column("measure", "Measure"),
+        Column("own", "As it is (95 %)", _measured("own"), numeric=True),
+        Column("changed", "With the change (95 %)", _measured("changed"), numeric=True),
+        Column("difference", "Difference (95 %)", _difference, numeric=True),
+        Column("outcome", "With the change", lambda v, _: SHOWN.get(str(v), "–")),
+        Column("positive_patients", "Scored (patients)", _scored_on, numeric=True),
+    ]
+    caption = "Local threshold and recalibration, chosen on kept patients and measured on the others."
+    return Table(name, caption, columns, [record_of(row) for row in rows], HELD)
+
+
+def _chosen_on(value: Any, row: Record) -> str:
+    lost = number(row.get("kept_unanswered")) or 0
+    said = f"{value} positive, {row.get('kept_negative_patients')} negative"
+    return f"{said}; no answer to {lost:.0f} kept scans" if lost else said
+
+
+def _scored_on(value: Any, row: Record) -> str:
+    return f"{value} positive, {row.get('negative_patients')} negative"
+
+
+def _chosen(value: Any, row: Record) -> str:
+    if row.get("change") == "threshold":
+        own = number(row.get("own_threshold"))
+        return f"threshold {words.figure(value)}" + ("" if own is None else f" (its own: {words.figure(own)})")
+    return f"slope {words.figure(row.get('slope'))}, intercept {words.signed(row.get('intercept'))}"
+
+
+def _measured(name: str) -> Callable[[Any, Record], str]:
+    def show(value: Any, row: Record) -> str:
+        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+        measure = str(row.get("measure"))
+        if measure == "calibration intercept":
+            known = number(low) is not None and number(high) is not None
+            return words.signed(value) + (f" ({words.signed_ends(low, high)})" if known else "")
+        if measure == "calibration slope":
+            ends = words.interval(low, high)
+            return words.figure(value) + (f" ({ends})" if ends else "")
+        return words.estimate(value, low, high, 3 if measure == "Brier score" else 2)
+
+    return show
+
+
+def _difference(value: Any, row: Record) -> str:
+    if number(value) is None:
+        return "–"
+    digits = 3 if row.get("measure") == "Brier score" else 2
+    return f"{words.signed(value, digits)} ({words.signed_ends(row.get('difference_low'), row.get('difference_high'))})"
