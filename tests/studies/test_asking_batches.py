@@ -81,10 +81,7 @@ def test_the_same_scores_in_two_calls_as_in_one_for_each_scan(ran: tuple[Path, F
     alone, together = rows_of(ran[1], "One"), rows_of(ran[1], "All")
     lost = [scan for scan, row in together.items() if row.probability is None]
     assert len(lost) == 2
-    assert all(
-        together[scan].reason == "All left no answer to this scan"
-        for scan in lost
-    )
+    assert all(together[scan].reason == "All left no answer to this scan" for scan in lost)
     kept = [scan for scan in alone if scan not in lost]
     assert [together[scan].probability for scan in kept] == [alone[scan].probability for scan in kept]
     assert len({alone[scan].probability for scan in kept}) > SCANS

@@ -10,7 +10,6 @@ import numpy as np
 from elsewhere import engine
 from elsewhere.local_rows import KeptPatientRow, LocalReadingRow
 from elsewhere.scans.scan import CLASSES, SplitSettings, draw_kept
-from elsewhere.statistics.columns import count_groups
 from elsewhere.statistics.decision import Recalibration
 from elsewhere.statistics.intervals import Interval
 from elsewhere.statistics.local_reading import Choice, Compared, Sample, choose_locally, compare_locally
@@ -99,10 +98,9 @@ def local_readings(rows: Sequence[ProductRow], kept: frozenset[Patient]) -> list
     if not scored:
         return []
     choice = choose_locally(_sample(apart)) if apart else Choice(0, 0, None, None, "none of them has a score")
-    labels, patients = np.array([r.label for r, _ in scored]), np.array([r.patient for r, _ in scored])
     first, unanswered = scored[0][0], sum(is_kept(row, kept) and row.probability is None for row in rows)
-    counts = count_groups(patients[labels == 1]), count_groups(patients[labels == 0])
-    head = _Known(first.model, first.site, choice, unanswered, counts, first.threshold)
+    up, down = (len({row.patient for row, _ in scored if row.label == label}) for label in (1, 0))
+    head = _Known(first.model, first.site, choice, unanswered, (up, down), first.threshold)
     calls = [row.call for row, _ in scored]
     called = None if None in calls else np.array(calls, dtype=np.int64)
     compared = compare_locally(_sample(scored), choice, called)
