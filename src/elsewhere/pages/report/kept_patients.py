@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from elsewhere.local_rows import LocalReadingRow
 from elsewhere.pages.report import words
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.wording import numbered
@@ -90,9 +89,7 @@ def _reasons(rows: Sequence[LocalReadingRow]) -> tuple[str, ...]:
             found.append(f"{place} has no decisions of its own to compare a local threshold with.")
         if row.measure == "Brier score" and not (row.positive_patients and row.negative_patients):
             alike = "positive" if row.positive_patients else "negative"
-            found.append(
-                f"{row.model} at {row.site}: all scored patients are {alike}, so a threshold is not judged there."
-            )
+            found.append(f"{place}: all scored patients are {alike}, so that neither change is judged there.")
     return tuple(dict.fromkeys(found))
 
 
@@ -100,53 +97,55 @@ def _table(name: str, rows: Sequence[LocalReadingRow]) -> Table:
     columns = [
         Column("model", "Product"),
         Column("site", "Site"),
-        Column("kept_positive_patients", "Chosen on (patients)", _chosen_on, numeric=True),
-        Column("threshold", "Chosen", _chosen),
+        _column("kept_positive_patients", "Chosen on (patients)", _chosen_on),
+        replace(_column("threshold", "Chosen", _chosen), numeric=False),
         Column("measure", "Measure"),
-        Column("own", "As it is (95 %)", _measured("own"), numeric=True),
-        Column("changed", "With the change (95 %)", _measured("changed"), numeric=True),
-        Column("difference", "Difference (95 %)", _difference, numeric=True),
+        _column("own", "As it is (95 %)", lambda r: _measured(r.measure, r.own, r.own_low, r.own_high)),
+        _column(
+            "changed",
+            "With the change (95 %)",
+            lambda r: _measured(r.measure, r.changed, r.changed_low, r.changed_high),
+        ),
+        _column("difference", "Difference (95 %)", _difference),
         Column("outcome", "With the change", lambda v, _: SHOWN.get(str(v), "–")),
-        Column("positive_patients", "Scored (patients)", _scored_on, numeric=True),
+        _column("positive_patients", "Scored (patients)", _scored_on),
     ]
     caption = "Local threshold and recalibration, chosen on kept patients and measured on the others."
     return Table(name, caption, columns, [record_of(row) for row in rows], HELD)
 
 
-def _chosen_on(value: Any, row: Record) -> str:
-    lost = number(row.get("kept_unanswered")) or 0
-    said = f"{value} positive, {row.get('kept_negative_patients')} negative"
-    return f"{said}; no answer to {lost:.0f} kept scans" if lost else said
+def _column(key: str, heading: str, show: Callable[[LocalReadingRow], str]) -> Column:
+    return Column(key, heading, lambda _, record: show(LocalReadingRow(**record)), numeric=True)
 
 
-def _scored_on(value: Any, row: Record) -> str:
-    return f"{value} positive, {row.get('negative_patients')} negative"
+def _chosen_on(row: LocalReadingRow) -> str:
+    lost = f"; no answer to {row.kept_unanswered} kept scans" if row.kept_unanswered else ""
+    return f"{row.kept_positive_patients} positive, {row.kept_negative_patients} negative{lost}"
 
 
-def _chosen(value: Any, row: Record) -> str:
-    if row.get("change") == "threshold":
-        own = number(row.get("own_threshold"))
-        return f"threshold {words.figure(value)}" + ("" if own is None else f" (its own: {words.figure(own)})")
-    return f"slope {words.figure(row.get('slope'))}, intercept {words.signed(row.get('intercept'))}"
+def _scored_on(row: LocalReadingRow) -> str:
+    return f"{row.positive_patients} positive, {row.negative_patients} negative"
 
 
-def _measured(name: str) -> Callable[[Any, Record], str]:
-    def show(value: Any, row: Record) -> str:
-        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        measure = str(row.get("measure"))
-        if measure == "calibration intercept":
-            known = number(low) is not None and number(high) is not None
-            return words.signed(value) + (f" ({words.signed_ends(low, high)})" if known else "")
-        if measure == "calibration slope":
-            ends = words.interval(low, high)
-            return words.figure(value) + (f" ({ends})" if ends else "")
-        return words.estimate(value, low, high, 3 if measure == "Brier score" else 2)
-
-    return show
+def _chosen(row: LocalReadingRow) -> str:
+    if row.change == "threshold":
+        own = "" if row.own_threshold is None else f" (its own: {words.figure(row.own_threshold)})"
+        return f"threshold {words.figure(row.threshold)}{own}"
+    return f"slope {words.figure(row.slope)}, intercept {words.signed(row.intercept)}"
 
 
-def _difference(value: Any, row: Record) -> str:
-    if number(value) is None:
+def _measured(measure: str, value: float | None, low: float | None, high: float | None) -> str:
+    if measure == "calibration intercept":
+        known = low is not None and high is not None
+        return words.signed(value) + (f" ({words.signed_ends(low, high)})" if known else "")
+    if measure == "calibration slope":
+        ends = words.interval(low, high)
+        return words.figure(value) + (f" ({ends})" if ends else "")
+    return words.estimate(value, low, high, 3 if measure == "Brier score" else 2)
+
+
+def _difference(row: LocalReadingRow) -> str:
+    if row.difference is None:
         return "–"
-    digits = 3 if row.get("measure") == "Brier score" else 2
-    return f"{words.signed(value, digits)} ({words.signed_ends(row.get('difference_low'), row.get('difference_high'))})"
+    moved = words.signed(row.difference, 3 if row.measure == "Brier score" else 2)
+    return f"{moved} ({words.signed_ends(row.difference_low, row.difference_high)})"
