@@ -90,7 +90,7 @@ def test_measures_that_only_moved_along_are_no_finding() -> None:
 
 def test_too_few_patients_are_a_sentence_and_no_row() -> None:
     found = shown(FEW)
-    assert found.table is None
+    assert found.choices is found.measures is None
     assert found.findings == ()
     assert found.reasons == (
         "Vendor at B: neither a threshold nor a recalibration was chosen on the kept patients: they are 3 positive and "
@@ -100,18 +100,21 @@ def test_too_few_patients_are_a_sentence_and_no_row() -> None:
 
 def test_a_row_says_on_how_many_what_was_chosen_and_what_came_of_it() -> None:
     intercept = replace(
-        BRIER, measure="calibration intercept", own=-1.0, own_low=-1.25, own_high=-0.75, difference=None
+        BRIER, measure="calibration intercept", own=-1.0, own_low=-1.25, own_high=-0.75, difference=None, outcome=""
     )
-    found = shown(SHIFTED, BRIER, intercept, replace(SHIFTED, kept_unanswered=3, own_threshold=None), FEW)
-    first, brier, third, fourth = cells(found.table)
+    rows = [SHIFTED, BRIER, intercept, replace(SHIFTED, measure="sensitivity")]
+    found = shown(*(replace(row, kept_unanswered=3) for row in rows), FEW)
+    first, brier, third, fourth = cells(found.measures)
     assert first == [
-        *("Vendor", "A", "20 positive, 21 negative", "threshold 0.88 (its own: 0.50)", "balanced accuracy"),
-        *("0.70 (0.65–0.75)", "0.80 (0.75–0.85)", "+0.10 (+0.05 to +0.15)", "better", "30 positive, 31 negative"),
+        *("Vendor", "A", "balanced accuracy", "0.70 (0.65–0.75)", "0.80 (0.75–0.85)"),
+        *("+0.10 (+0.05 to +0.15)", "better"),
     ]
-    assert brier[3:6] == ["slope 0.90, intercept −1.50", "Brier score", "0.221 (0.200–0.240)"]
-    assert third[5:9] == ["−1.00 (−1.25 to −0.75)", third[6], "–", "better"]
-    assert fourth[2] == "20 positive, 21 negative; no answer to 3 kept scans"
-    assert fourth[3] == "threshold 0.88"
+    assert brier[2:4] == ["Brier score", "0.221 (0.200–0.240)"]
+    assert third[3] == "−1.00 (−1.25 to −0.75)"
+    assert third[5:] == ["–", "–"]
+    assert fourth[2] == "sensitivity"
+    numbers = ["20", "21", "3", "0.50", "0.88", "0.90", "−1.50", "30", "31"]
+    assert cells(found.choices) == [["Vendor", "A", *numbers]]
 
 
 def test_what_cannot_be_compared_is_said() -> None:

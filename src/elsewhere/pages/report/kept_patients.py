@@ -1,9 +1,9 @@
-"""Models that were not trained here, with a threshold and a recalibration from kept patients: sentences and a table."""
+"""Models that were not trained here, with a threshold and a recalibration from kept patients: sentences, two tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from elsewhere.local_rows import LocalReadingRow
 from elsewhere.pages.report import words
@@ -31,27 +31,30 @@ class KeptPatients:
         words: what was done.
         findings: a sentence on each change.
         reasons: a sentence on each place where nothing was chosen, or not compared.
-        table: each measure; None where nothing was chosen anywhere.
+        choices: what was chosen, on how many; None where nothing was chosen anywhere.
+        measures: each measure; likewise.
     """
 
     words: str
     findings: tuple[str, ...]
     reasons: tuple[str, ...]
-    table: Table | None
+    choices: Table | None
+    measures: Table | None
 
 
 def kept_patients(study: Study, name: str) -> KeptPatients | None:
-    """The sentences and the table; None where no patient was kept.
+    """The sentences and the tables; None where no patient was kept.
 
     Args:
         study: with its readings.
-        name: the table's.
+        name: of the table of measures.
     """
     if not study.product_local:
         return None
     rows = [row for row in study.product_local if row.measure]
     findings = tuple(said for change in DECIDING if (said := _finding(change, rows)))
-    return KeptPatients(_words(study), findings, _reasons(study.product_local), _table(name, rows) if rows else None)
+    choices, measures = (_choices(f"{name}-chosen", rows), _measures(name, rows)) if rows else (None, None)
+    return KeptPatients(_words(study), findings, _reasons(study.product_local), choices, measures)
 
 
 def _words(study: Study) -> str:
@@ -93,45 +96,44 @@ def _reasons(rows: Sequence[LocalReadingRow]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _table(name: str, rows: Sequence[LocalReadingRow]) -> Table:
+def _measures(name: str, rows: Sequence[LocalReadingRow]) -> Table:
     columns = [
         Column("model", "Product"),
         Column("site", "Site"),
-        _column("kept_positive_patients", "Chosen on (patients)", _chosen_on),
-        replace(_column("threshold", "Chosen", _chosen), numeric=False),
         Column("measure", "Measure"),
         _column("own", "As it is (95 %)", lambda r: _measured(r.measure, r.own, r.own_low, r.own_high)),
-        _column(
-            "changed",
-            "With the change (95 %)",
-            lambda r: _measured(r.measure, r.changed, r.changed_low, r.changed_high),
-        ),
+        _column("changed", "Changed (95 %)", lambda r: _measured(r.measure, r.changed, r.changed_low, r.changed_high)),
         _column("difference", "Difference (95 %)", _difference),
         Column("outcome", "With the change", lambda v, _: SHOWN.get(str(v), "–")),
-        _column("positive_patients", "Scored (patients)", _scored_on),
     ]
-    caption = "Local threshold and recalibration, chosen on kept patients and measured on the others."
+    caption = (
+        "As the product is, and with the local threshold (sensitivity, specificity, balanced accuracy) or recalibrated "
+        "probabilities (Brier score, calibration)."
+    )
     return Table(name, caption, columns, [record_of(row) for row in rows], HELD)
+
+
+def _choices(name: str, rows: Sequence[LocalReadingRow]) -> Table:
+    columns = [
+        Column("model", "Product"),
+        Column("site", "Site"),
+        Column("kept_positive_patients", "Chosen on: positive patients", numeric=True),
+        Column("kept_negative_patients", "negative", numeric=True),
+        Column("kept_unanswered", "Kept scans without an answer", numeric=True),
+        Column("own_threshold", "Own threshold", lambda v, _: words.figure(v), numeric=True),
+        Column("threshold", "Local threshold", lambda v, _: words.figure(v), numeric=True),
+        Column("slope", "Recalibration: slope", lambda v, _: words.figure(v), numeric=True),
+        Column("intercept", "intercept", lambda v, _: words.signed(v), numeric=True),
+        Column("positive_patients", "Measured on: positive patients", numeric=True),
+        Column("negative_patients", "negative", numeric=True),
+    ]
+    first = {(row.model, row.site): row for row in rows}
+    chosen = [{column.key: vars(row)[column.key] for column in columns} for row in first.values()]
+    return Table(name, "What was chosen on kept patients.", columns, chosen, "Thresholds are probabilities.")
 
 
 def _column(key: str, heading: str, show: Callable[[LocalReadingRow], str]) -> Column:
     return Column(key, heading, lambda _, record: show(LocalReadingRow(**record)), numeric=True)
-
-
-def _chosen_on(row: LocalReadingRow) -> str:
-    lost = f"; no answer to {row.kept_unanswered} kept scans" if row.kept_unanswered else ""
-    return f"{row.kept_positive_patients} positive, {row.kept_negative_patients} negative{lost}"
-
-
-def _scored_on(row: LocalReadingRow) -> str:
-    return f"{row.positive_patients} positive, {row.negative_patients} negative"
-
-
-def _chosen(row: LocalReadingRow) -> str:
-    if row.change == "threshold":
-        own = "" if row.own_threshold is None else f" (its own: {words.figure(row.own_threshold)})"
-        return f"threshold {words.figure(row.threshold)}{own}"
-    return f"slope {words.figure(row.slope)}, intercept {words.signed(row.intercept)}"
 
 
 def _measured(measure: str, value: float | None, low: float | None, high: float | None) -> str:

@@ -69,8 +69,9 @@ def section(study: Study, slug: str, out: Folder) -> Products | None:
     scores = out.add_table(_scores(study, f"{slug}-products"))
     lost = out.add_table(_unanswered_table(study, f"{slug}-products-unanswered")) if study.unanswered else None
     kept = kept_patients(study, f"{slug}-products-local")
-    if kept is not None and kept.table is not None:
-        out.add_table(kept.table)
+    for made in () if kept is None else (kept.choices, kept.measures):
+        if made is not None:
+            out.add_table(made)
     tests = None if tests is None else out.add_table(tests)
     return Products(_words(study), scores, tests, lost, foreign_code(study), kept)
 
