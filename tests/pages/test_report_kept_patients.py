@@ -83,6 +83,12 @@ def test_better_is_said_of_what_is_better_and_of_nothing_else() -> None:
     assert found.reasons == ()
 
 
+def test_a_threshold_that_trades_sensitivity_away_is_not_called_better_without_saying_so() -> None:
+    lower = replace(SHIFTED, measure="sensitivity", outcome="worse", difference=-0.1)
+    (said,) = shown(lower, SHIFTED).findings
+    assert said.endswith("better: 1 (Vendor at A, at a lower sensitivity).")
+
+
 def test_measures_that_only_moved_along_are_no_finding() -> None:
     found = shown(replace(SHIFTED, measure="specificity"), replace(SHIFTED, measure="sensitivity", outcome="worse"))
     assert found.findings == ()

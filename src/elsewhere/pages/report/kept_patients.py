@@ -14,6 +14,7 @@ from elsewhere.wording import numbered
 
 DECIDING = {"threshold": "balanced accuracy", "recalibration": "Brier score"}
 """Change -> the measure that says whether it is better."""
+TRADED = ("sensitivity", "specificity")
 SHOWN = {"better": "better", "worse": "worse", "not shown": "no difference shown"}
 HELD = (
     "Both columns: the same scans, of patients that nothing was chosen on. Intervals: these patients as the unit; they "
@@ -72,9 +73,12 @@ def _finding(change: str, rows: Sequence[LocalReadingRow]) -> str:
     deciding = [row for row in rows if (row.change, row.measure) == (change, DECIDING[change]) and row.outcome]
     if not deciding:
         return ""
+    lost = {(r.model, r.site): r.measure for r in rows if r.measure in TRADED and r.outcome == "worse"}
     said = []
     for outcome, shown in SHOWN.items():
-        names = [f"{row.model} at {row.site}" for row in deciding if row.outcome == outcome]
+        places = [(row.model, row.site) for row in deciding if row.outcome == outcome]
+        less = [f", at a lower {lost[place]}" if change == "threshold" and place in lost else "" for place in places]
+        names = [f"{place[0]} at {place[1]}{more}" for place, more in zip(places, less, strict=True)]
         said += [f"{shown}: {len(names)} ({words.listed(names)})"] if names else []
     what = {"threshold": "local threshold", "recalibration": "recalibration"}[change]
     head = f"{numbered(len(deciding), what)} against the product as it is, by {DECIDING[change]}"
@@ -117,19 +121,20 @@ def _choices(name: str, rows: Sequence[LocalReadingRow]) -> Table:
     columns = [
         Column("model", "Product"),
         Column("site", "Site"),
-        Column("kept_positive_patients", "Chosen on: positive patients", numeric=True),
+        Column("kept_positive_patients", "Chosen on: positive", numeric=True),
         Column("kept_negative_patients", "negative", numeric=True),
-        Column("kept_unanswered", "Kept scans without an answer", numeric=True),
+        Column("kept_unanswered", "no answer (scans)", numeric=True),
         Column("own_threshold", "Own threshold", lambda v, _: words.figure(v), numeric=True),
         Column("threshold", "Local threshold", lambda v, _: words.figure(v), numeric=True),
-        Column("slope", "Recalibration: slope", lambda v, _: words.figure(v), numeric=True),
-        Column("intercept", "intercept", lambda v, _: words.signed(v), numeric=True),
-        Column("positive_patients", "Measured on: positive patients", numeric=True),
+        Column("slope", "Slope", lambda v, _: words.figure(v), numeric=True),
+        Column("intercept", "Intercept", lambda v, _: words.signed(v), numeric=True),
+        Column("positive_patients", "Measured on: positive", numeric=True),
         Column("negative_patients", "negative", numeric=True),
     ]
     first = {(row.model, row.site): row for row in rows}
     chosen = [{column.key: vars(row)[column.key] for column in columns} for row in first.values()]
-    return Table(name, "What was chosen on kept patients.", columns, chosen, "Thresholds are probabilities.")
+    caption = "What was chosen, on how many kept patients, and on how many others it is measured."
+    return Table(name, caption, columns, chosen, "Thresholds are probabilities.")
 
 
 def _column(key: str, heading: str, show: Callable[[LocalReadingRow], str]) -> Column:
