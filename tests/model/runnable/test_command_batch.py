@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import weakref
 from collections.abc import Callable
@@ -224,6 +225,22 @@ def test_dicom_lies_in_numbered_folders_and_what_was_half_written_is_gone(tmp_pa
     assert [seen(said)[i] for i in (0, 2)] == [0.3, 0.5]
     assert "gone.dcm cannot be read" in str(seen(said)[1])
     assert isinstance(said.outcomes[3], Refused)
+
+
+def test_a_full_disk_is_no_damaged_dicom_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = shutil.copyfile
+
+    def full(file: Path, place: Path) -> None:
+        if place.parent.name == "0002":
+            raise OSError(28, "No space left on device")
+        copy(file, place)
+
+    one, two = (a_series(tmp_path / f"{n}", f"1.3.{n}", n) for n in (3, 4))
+    text = "write('scan,score', *(f'{s.name},0.{len(list(s.iterdir()))}' for s in scans))"
+    monkeypatch.setattr("shutil.copyfile", full)
+    said = program(tmp_path, text, give="dicom").score_several([lambda: one, lambda: two])
+    assert seen(said) == [0.3, 0.4]
+    assert "No space left on device" in said.failed
 
 
 REPORTS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -100,6 +101,7 @@ def hand_over(given: GivenScan, place: Path, declared: CommandModel) -> None:
     Raises:
         Refused: the program takes DICOM, and the scan is none.
         BadScan: the scan cannot be written as NIfTI, or a file of it cannot be read.
+        OSError: there is no room for it.
     """
     if declared.give == "nifti":
         write_nifti(place, given.in_hu())
@@ -111,4 +113,6 @@ def hand_over(given: GivenScan, place: Path, declared: CommandModel) -> None:
         try:
             shutil.copyfile(file, place / f"IM{number:05d}.dcm")
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
             raise BadScan(given.name, f"{file} cannot be read ({error.strerror})", "Restore the file") from error
