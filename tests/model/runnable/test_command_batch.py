@@ -117,10 +117,13 @@ def test_a_scan_that_cannot_be_read_is_not_handed_over(tmp_path: Path) -> None:
         ("print('hello')", r"left no readable answer: neither scores\.csv nor result\.json.* holds nothing"),
         ("write('scan,score', '0001,0.1', '0002,0.2', '0001,0.3')", r"scores\.csv has 2 answers to 0001"),
         ("write('scan,score', '0001.nii.gz,0.1', '0001,0.1')", r"has 2 answers to 0001"),
-        ("write('scan,score', '0001,0.1', 'Mustermann,0.2')", r"names the scan 'Mustermann', which was not given"),
-        ("write('scan,score', '1,0.1')", r"names the scan '1', which was not given \(given: 0001 to 0004\)"),
-        ("write('scan,score', '0009,0.1')", r"names the scan '0009'"),
-        ("write('scan,score', ',0.1')", r"names the scan ''"),
+        (
+            "write('scan,score', '0001,0.1', 'Mustermann,0.2')",
+            r"names a scan that was not given \(given: 0001 to 0004\)$",
+        ),
+        ("write('scan,score', '1,0.1')", r"names a scan that was not given \(given: 0001 to 0004\)$"),
+        ("write('scan,score', '0009,0.1')", r"names a scan that was not given"),
+        ("write('scan,score', ',0.1')", r"names a scan that was not given"),
         (
             "write('score', '0.1', '0.2', '0.3', '0.4')",
             r"no column `scan`, which says the scan of each row, has 5 line",
@@ -128,8 +131,8 @@ def test_a_scan_that_cannot_be_read_is_not_handed_over(tmp_path: Path) -> None:
         ("write('scan,score', '0001,0.1,5')", r"has 2 columns, and 3 cells in row 1"),
         ("write('')", r"has no column `scan`.*has 0 line"),
         ("(out / 'scores.csv').write_text('x' * 5_000_000)", r"has 5,000,000 bytes, where 4 scores were asked for"),
-        ("(out / 'result.json').write_text('{\"0001\": 0.1, \"0001\": 0.9}')", r"has the key '0001' twice"),
-        ("(out / 'result.json').write_text('{\"score\": 0.1}')", r"names the scan 'score', which was not given"),
+        ("(out / 'result.json').write_text('{\"0001\": 0.1, \"0001\": 0.9}')", r"has a key twice$"),
+        ("(out / 'result.json').write_text('{\"score\": 0.1}')", r"names a scan that was not given"),
         ("(out / 'result.json').write_text('[{\"score\": 0.1}]')", r"an object without `scan`"),
         ("(out / 'result.json').write_text('0.5')", r"is '0\.5', expected an object such as \{\"0001\""),
     ],
@@ -207,7 +210,7 @@ def test_one_scan_alone_is_a_batch_of_one(tmp_path: Path) -> None:
     assert program(tmp_path, "write('score', '0.5')").score(scan_of(70)) == [0.5]
     with pytest.raises(Refused, match="too thick"):
         program(tmp_path, "write('scan,refused', '0001,too thick')").score(scan_of(70))
-    with pytest.raises(BadScan, match="names the scan '0002', which was not given \\(given: 0001\\)"):
+    with pytest.raises(BadScan, match="that was not given \\(given: 0001\\); the end of what it wrote: '0002'"):
         program(tmp_path, "write('scan,score', '0002,0.5')").score(scan_of(70))
 
 
@@ -260,10 +263,7 @@ def test_reports_say_by_the_series_which_scan_they_are_about(tmp_path: Path) -> 
     said = program(tmp_path, both, give="dicom").score_several(given)
     assert (seen(said), said.failed) == ([0.25, 0.5], "")
     other = text.replace("SAID", "{'1.3.4': 0.5, '1.3.9': 0.25}")
-    assert (
-        "names the scan '1.3.9', which was not given"
-        in program(tmp_path, other, give="dicom").score_several(given).failed
-    )
+    assert "names a scan that was not given" in program(tmp_path, other, give="dicom").score_several(given).failed
     twin = replace(two, dicom=one.dicom)
     same = program(tmp_path, both, give="dicom").score_several([lambda: one, lambda: twin])
     assert "scans of one series were given" in same.failed

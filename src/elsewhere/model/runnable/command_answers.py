@@ -15,6 +15,7 @@ import numpy as np
 
 from elsewhere.errors import BadScan, BadSite, BadTable, ElsewhereError
 from elsewhere.model.declared import CommandModel
+from elsewhere.model.runnable.command_run import QUOTED
 from elsewhere.model.runnable.protocol import Refused
 from elsewhere.scans.score_columns import Role, recognise
 from elsewhere.scans.score_values import Place, on_scale, parse_reason, parse_scores
@@ -189,7 +190,7 @@ def _numbered(pairs: Sequence[tuple[str, Answer]], asked: Sequence[Asked], sourc
     given = f"{asked[0].number} to {asked[-1].number}" if len(asked) > 1 else asked[0].number
     for (said, _), name in zip(pairs, names, strict=True):
         if name not in known:
-            raise ValueError(f"{source} names the scan {said[:60]!r}, which was not given (given: {given})")
+            raise ValueError(f"{source} names a scan that was not given (given: {given}){QUOTED}{said[:60]!r}")
     name, times = Counter(names).most_common(1)[0] if names else ("", 0)
     if times > 1:
         raise ValueError(f"{source} has {times} answers to {name}")
@@ -218,7 +219,7 @@ def _loaded(out: Path, scans: int) -> object:
     try:
         content: object = json.loads(_text(out / RESULT, scans), object_pairs_hook=once)
     except KeyError as error:
-        raise ValueError(f"{RESULT} has the key {error} twice") from error
+        raise ValueError(f"{RESULT} has a key twice{QUOTED}{error}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{RESULT} is no JSON ({error})") from error
     return content
