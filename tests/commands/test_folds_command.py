@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from elsewhere.commands.prepare import prepare
 from elsewhere.commands.report import report
 from elsewhere.commands.study import cluster_commands, run_study, study
 from elsewhere.commands.train import train
+from elsewhere.commands.view import view
 from elsewhere.errors import BadCheckpoint, BadStudy
 from elsewhere.model.network import load_checkpoint, load_networks, read_checkpoint_record
 from elsewhere.scans.scan import Scan, SplitSettings, draw_folds, split
@@ -127,6 +129,29 @@ def test_what_needs_one_network_says_so(made: Folder) -> None:
     assert len(load_networks(made.checkpoint("UTSW"))[0]) == 1
 
 
+def test_view_shows_what_the_mean_looked_at_block_by_block(made: Folder, file: Path, tmp_path: Path) -> None:
+    row = fitting_predictions(made, "UTSW~folds", "COVID-CTset").deterministic
+    page = view(file, made.root, scan=[f"COVID-CTset/{row.scans[0]}"], model="UTSW~folds", page=tmp_path / "v.html")
+    text = page.read_text(encoding="utf-8")
+    assert "Occlusion map" in text
+    (shown,) = re.findall(r"ability <strong>(0\.[0-9]+)", text)
+    assert float(shown) == pytest.approx(row.probabilities[0], abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("UTSW~fold1", "fold 1 of UTSW, by the patients left out of it alone"),
+        ("UTSW~7", "a further training of UTSW"),
+        ("UTSW@erm.1", "a further training of UTSW"),
+        ("UTWS", "has no model 'UTWS'"),
+    ],
+)
+def test_a_name_that_is_no_model_says_why(made: Folder, name: str, why: str) -> None:
+    with pytest.raises(BadStudy, match=why):
+        trained_model(made.root, name)
+
+
 def test_the_page_shows_it(made: Folder) -> None:
     html = (made.root / "report.html").read_text(encoding="utf-8")
     assert "Cross-validation by patient" in html
@@ -220,3 +245,10 @@ def test_a_volume_in_two_folds_is_refused(tmp_path: Path, *, apart: bool, allowe
     else:
         prepare(file, tmp_path / "out", workers=1)
         assert {row.fold for row in usable_rows(Folder(tmp_path / "out"))} == {1, 2, 3}
+
+
+def test_another_number_of_folds_is_refused_and_says_how_to_go_on(made: Folder, file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tiny.toml"
+    other.write_text(file.read_text().replace("folds = 3", "folds = 4"))
+    with pytest.raises(BadStudy, match=r"UTSW~fold1 learned from.*`split\.folds` have changed.*--restart"):
+        prepare(other, made.root, workers=1)

@@ -307,3 +307,48 @@ def test_radiologists_slice_labels_stand_beside_a_real_scan(real_data: Path, tin
     air, body = (np.quantile(_voxels(_inside(text)["scan-0"]), share) for share in (0.1, 0.9))
     assert air < -900
     assert -150 < body < 150
+
+
+def test_overlays_are_saved_as_dicom_segmentations_of_their_series(
+    tiny_study_file: Path, made: Path, tmp_path: Path
+) -> None:
+    seg = pytest.importorskip("highdicom.seg", reason="pip install 'elsewhere[seg]'")
+    row = _first(made, "UTSW")
+    name = f"UTSW/{row.scan}"
+    text = _view(tiny_study_file, made, tmp_path / "v.html", scan=[name], model=MODEL, seg=tmp_path / "seg")
+    (file,) = (tmp_path / "seg").iterdir()
+    found, overlay = seg.segread(file), _voxels(_inside(text)["overlay-0"])
+    assert found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == MODEL
+    brightest = int(found.pixel_array.reshape(found.NumberOfFrames, -1).sum(axis=1).argmax())
+    place = found.PerFrameFunctionalGroupsSequence[brightest].PlanePositionSequence[0].ImagePositionPatient[2]
+    tops = sorted((float(f.PlanePositionSequence[0].ImagePositionPatient[2]) for f in _frames(found)), reverse=True)
+    assert overlay.sum(axis=(1, 2)).argmax() == pytest.approx(
+        tops.index(float(place)) * len(overlay) / len(tops), abs=1
+    )
+
+
+def _frames(segmentation: Any) -> list[Any]:
+    return list(segmentation.PerFrameFunctionalGroupsSequence)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"site": "UTSW"}, "without --model"),
+        ({"site": "MosMedData", "model": MODEL}, "MosMedData has none .kind = 'mosmeddata'"),
+    ],
+)
+def test_a_segmentation_that_cannot_be_is_refused(
+    tiny_study_file: Path, made: Path, tmp_path: Path, options: dict[str, str], why: str
+) -> None:
+    row = _first(made, options["site"])
+    with pytest.raises(BadStudy, match=why):
+        command.view(
+            tiny_study_file,
+            made,
+            scan=[f"{row.site}/{row.scan}"],
+            model=options.get("model"),
+            page=tmp_path / "v.html",
+            seg=tmp_path / "seg",
+        )
+    assert not (tmp_path / "v.html").exists()

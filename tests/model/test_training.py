@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
+from elsewhere.errors import BadCheckpoint, BadOption, BadScan, BadStudy
 from elsewhere.model import training as under_test
 from elsewhere.model.network import Network, NetworkSettings, amend_checkpoint, load_checkpoint
 from elsewhere.model.prediction import predict
@@ -414,32 +414,79 @@ def test_tensorboard_events_are_written(tmp_path):
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
-def test_mlflow_is_used_where_it_is_set_up(tmp_path, monkeypatch):
-    runs, metrics, parameters, artifacts = [], [], {}, []
-    fake = types.ModuleType("mlflow")
-    fake.__spec__ = types.SimpleNamespace(name="mlflow")
+class FakeMlflow(types.ModuleType):
+    """A client that notes what it is told, until `gone`."""
 
-    def start_run(run_id, run_name):
-        runs.append(run_id)
+    def __init__(self) -> None:
+        super().__init__("mlflow")
+        self.__spec__ = types.SimpleNamespace(name="mlflow")
+        self.runs, self.metrics, self.parameters, self.artifacts, self.gone = [], [], {}, [], False
+
+    def _told(self) -> None:
+        if self.gone:
+            raise ConnectionError("no route")
+
+    def start_run(self, run_id, run_name):
+        self._told()
+        assert run_name
+        self.runs.append(run_id)
         return types.SimpleNamespace(info=types.SimpleNamespace(run_id="r1"))
 
-    fake.start_run, fake.end_run = start_run, lambda: None
-    fake.log_metric = lambda name, _, step: metrics.append((name, step))
-    fake.log_params = parameters.update
-    fake.log_artifact = lambda path: artifacts.append(Path(path).name)
+    def end_run(self):
+        self._told()
+
+    def log_metrics(self, values, step):
+        self._told()
+        self.metrics += [(name, step) for name in values]
+
+    def log_params(self, values):
+        self.parameters.update(values)
+
+    def log_artifact(self, path):
+        self._told()
+        self.artifacts.append(Path(path).name)
+
+
+@pytest.fixture
+def mlflow(monkeypatch):
+    fake = FakeMlflow()
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    return fake
+
+
+def test_mlflow_is_used_where_it_is_set_up(tmp_path, mlflow):
     with pytest.raises(Killed):
         run(tmp_path, progress=kill_at(6))
-    assert parameters["training.iterations"] == str(SETTINGS.iterations)
-    assert any(name.startswith("network.") for name in parameters)
-    assert not artifacts
-    parameters.clear()
+    assert mlflow.parameters["training.iterations"] == str(SETTINGS.iterations)
+    assert any(name.startswith("network.") for name in mlflow.parameters)
+    assert not mlflow.artifacts
+    mlflow.parameters.clear()
     run(tmp_path)
-    assert not parameters
-    assert artifacts == ["curves.csv", "checkpoint.json", "checkpoint.safetensors"]
-    assert runs == [None, "r1"]
-    assert ("validation_accuracy", 12) in metrics
+    assert not mlflow.parameters
+    assert mlflow.artifacts == ["curves.csv", "checkpoint.json", "checkpoint.safetensors"]
+    assert mlflow.runs == [None, "r1"]
+    assert ("validation_accuracy", 12) in mlflow.metrics
+
+
+def test_a_server_that_goes_away_costs_no_training(tmp_path, mlflow, capfd):
+    def leave(done, *_):
+        mlflow.gone = done >= 6
+
+    run(tmp_path / "a", progress=leave)
+    assert capfd.readouterr().err.count("MLflow takes no more numbers (ConnectionError: no route)") == 1
+    assert not mlflow.artifacts
+    mlflow.gone = False
+    run(tmp_path / "b")
+    assert (tmp_path / "a" / "curves.csv").read_bytes() == (tmp_path / "b" / "curves.csv").read_bytes()
+
+
+def test_a_server_that_is_not_there_is_said_before_the_training(tmp_path, mlflow):
+    mlflow.gone = True
+    with pytest.raises(BadOption, match=r"MLFLOW_TRACKING_URI is 'sqlite:///x.db', where no run can be begun.*unset"):
+        run(tmp_path)
 
 
 def make_job(**changed) -> Job:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.commands import split_names
@@ -28,27 +27,20 @@ from elsewhere.model.sample import evaluation_windows
 from elsewhere.pages.viewer.page import Occasion, Overlay, Preset, Shown, Window, render
 from elsewhere.scans.display import (
     FINEST_OVERLAY,
-    Frame,
-    Picture,
     draw_overlay,
-    draw_scan,
-    prepared_frame,
     spread,
-    whole_frame,
 )
-from elsewhere.scans.intake import ended, prepared_as
-from elsewhere.scans.preparation import Preparation
+from elsewhere.scans.intake import ended
 from elsewhere.scans.scan import Scan
 from elsewhere.scans.sites import list_site, reader
-from elsewhere.scans.store import Shelf
-from elsewhere.scans.units import USUAL_OFFSET
-from elsewhere.scans.volume import Units, Volume, content_hash, lung_box
-from elsewhere.studies.asking import model_to_run
+from elsewhere.scans.volume import Volume, content_hash
+from elsewhere.studies.asking import DICOM, model_to_run
+from elsewhere.studies.drawn import Drawn, draw_original, draw_own_grid, draw_prepared
 from elsewhere.studies.exported import is_exported, read_model
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder, open_study
 from elsewhere.studies.known_model import KnownModel
-from elsewhere.studies.looking import Looked, look_at_all, look_of
+from elsewhere.studies.looking import look_at_all, look_of
 from elsewhere.studies.marked_slices import Marks, read_marked_slices
 from elsewhere.studies.predictions import fitting_predictions, join_predictions
 from elsewhere.studies.prepared import case_of, shelf_reader
@@ -58,7 +50,6 @@ from elsewhere.studies.records import SCORES, ScanRow, usable_rows
 HU_PRESETS = (Preset("lung", -1350, 150), Preset("mediastinum", -160, 240))
 """Level -600, width 1500, and level 40, width 400."""
 GREY_PRESETS = (Preset("as published", 0, 255), Preset("bright half", 128, 255), Preset("dark half", 0, 128))
-CUBE = "the size of its voxels is not known here, so it is drawn as a cube"
 GRIDS = ("prepared", "original")
 DEPTHS = (8, 16)
 
@@ -78,43 +69,6 @@ class Wish:
     marks: Marks | None = None
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """How slices of one grid lie along another: theirs = first + factor * ours, counted at the slices' edges."""
-
-    first: float = 0.0
-    factor: float = 1.0
-
-    def there(self, ours: float) -> float:
-        """Place on the other grid."""
-        return self.first + self.factor * ours
-
-    def back(self, theirs: float) -> float:
-        """Place on our grid."""
-        return (theirs - self.first) / self.factor
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A scan drawn, and where other grids lie in it.
-
-    Attributes:
-        picture: the scan.
-        frame: of the prepared grid, for overlays.
-        size: rows and columns of the prepared grid.
-        words: what is drawn.
-        prepared: prepared slices -> displayed slices.
-        source: slices as read -> displayed slices; None where that is not known.
-    """
-
-    picture: Picture
-    frame: Frame
-    size: tuple[int, int]
-    words: str
-    prepared: Stretch
-    source: Stretch | None
-
-
 def view(
     study: Annotated[Path, typer.Argument(help="Study file (TOML), or the folder of a study that was run.")],
     out: Annotated[Path | None, typer.Argument(help="The study's folder [runs/NAME].")] = None,
@@ -130,6 +84,9 @@ def view(
     bits: Annotated[int, typer.Option(help="8 (small) or 16 (every CT number) for each voxel.")] = 8,
     marks: Annotated[Path | None, typer.Option(help="Table of slices marked by people: scan, slice, mark.")] = None,
     page: Annotated[Path | None, typer.Option(help="File to write [OUT/views/NAME.html].")] = None,
+    seg: Annotated[
+        Path | None, typer.Option(help="Folder: each overlay also as a DICOM segmentation of its series.")
+    ] = None,
 ) -> Path:
     """Write a page that draws scans, with what the network looked at. It holds patient data. Research use only."""
     plan, folder = open_study(study, out)
@@ -144,15 +101,22 @@ def view(
     if not chosen:
         raise BadStudy("--scan", "names no scan", "Give --scan SITE/SCAN, or --model NAME --hardest N")
     wish = Wish(grid, bits, read_marked_slices(marks, chosen) if marks else None)
+    if seg is not None:
+        _check_seg(plan, chosen, model, grid)
     target = page or folder.view(_file_name(chosen, model))
-    write_view(plan, folder, chosen, target, model=model, wish=wish)
+    shown = write_view(plan, folder, chosen, target, model=model, wish=wish)
+    if seg is not None:
+        _write_segmentations(plan, chosen, shown, seg, _occasion(plan, folder, model))
     return target
 
 
 def write_view(
     study: Study, folder: Folder, rows: Sequence[ScanRow], target: Path, *, model: str | None = None, wish: Wish
-) -> None:
+) -> list[Shown]:
     """Draw the scans of some rows of scans.parquet onto one page, and say how large it became.
+
+    Returns:
+        what the page shows of each.
 
     Raises:
         BadScan: a scan cannot be read.
@@ -168,13 +132,45 @@ def write_view(
     else:
         tasks = [(study, row, wish, ask) for row in rows]
         cases = dict(engine.run(_case, tasks, workers=1, describe="Drawing scans"))
+    shown = [cases[i] for i in range(len(rows))]
     try:
-        text = render([cases[i] for i in range(len(rows))], _occasion(study, folder, model))
+        text = render(shown, _occasion(study, folder, model))
     except ValueError as error:
         raise BadStudy(target, str(error), "Give fewer --scan, --grid prepared or --bits 8") from error
     write_whole(target, text)
     size = f"{len(text.encode()) / 1e6:.1f} MB"
     engine.say(f"{target} ({size}). It holds patient data.", "The page:")
+    return shown
+
+
+def _check_seg(study: Study, rows: Sequence[ScanRow], model: str | None, grid: str) -> None:
+    if model is None:
+        raise BadStudy("--seg", "is given without --model, so there is no overlay", "Say of which model: --model NAME")
+    other = next((r.site for r in rows if study.site(r.site).kind != DICOM), None)
+    if other is not None:
+        what = f"writes DICOM, and {other} has none (kind = {study.site(other).kind!r})"
+        raise BadStudy("--seg", what, "Save the overlay as NIfTI from the page")
+    if study.preparation.crop != "none" and grid != "original":
+        what = "is given, and scans cropped to the lungs do not know where they lie"
+        raise BadStudy("--seg", what, "Give --grid original")
+
+
+def _write_segmentations(
+    study: Study, rows: Sequence[ScanRow], shown: Sequence[Shown], place: Path, occasion: Occasion
+) -> None:
+    """One DICOM segmentation for each scan with something to draw."""
+    from elsewhere.scans.dicom.segmentation import Maker, write_segmentation  # noqa: PLC0415 - pydicom takes its time
+
+    sources = _sources(study, rows)
+    for row, one in zip(rows, shown, strict=True):
+        if one.overlay is None or not one.overlay.profile.any():
+            continue
+        maker = Maker(occasion.model, occasion.checkpoint, one.overlay.words)
+        path, where = place / f"{_file_name([row], occasion.model)}.dcm", f"{row.site}: {row.scan}"
+        if (row.site, row.scan) not in sources:
+            raise BadScan(study.site(row.site).root, f"no longer holds scan {row.scan!r}", "Restore it")
+        write_segmentation(path, sources[row.site, row.scan].files, where, one.overlay.nifti, maker)
+        engine.say(f"{path}. It holds patient data.", "Segmentation:")
 
 
 def _check(grid: str, bits: int, model: str | None, hardest: int) -> None:
@@ -238,7 +234,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
     if model is None:
         return None
     exported = _exported(study, model)
-    if exported is None and model not in study.models:
+    if exported is None and model not in study.trainings:
         raise BadStudy(folder.root, f"has no model {model!r}", f"Choose one of its models: {', '.join(study.models)}")
     if exported is not None and exported.members > 1:
         what = f"is the mean of {exported.members} networks, and the view shows what one of them looked at"
@@ -259,7 +255,7 @@ def _asker(study: Study, folder: Folder, model: str | None, rows: Sequence[ScanR
 
 def _through_protocol(study: Study, folder: Folder, model: str | None) -> Declared | None:
     """What is asked as a model that was not trained here is, having no gradients; None for networks that have them."""
-    if model in study.models and study.network.kind != PAPER:
+    if model in study.ensembles or (model in study.trainings and study.network.kind != PAPER):
         return OwnNetwork(name=model, checkpoint=folder.checkpoint(model), stride=study.prediction.stride)
     return None if model is None else model_to_run(study, model, "--model")
 
@@ -273,7 +269,7 @@ def _as_scanned(
     looks = [look_of(study, folder, row, sources[row.site, row.scan], declared) for row in rows]
     shown: dict[int, Shown] = {}
     for i, (row, looked) in enumerate(zip(rows, look_at_all(looks), strict=True)):
-        drawn = _own_grid(volumes[i], row, wish, looked)
+        drawn = draw_own_grid(volumes[i], row, wish.bits, looked)
         case = _shown(row, wish, drawn)
         window = Window(0, drawn.picture.slices, looked.saliency.probability)
         shown[i] = replace(case, windows=(window,), overlay=_overlay(looked.saliency, drawn, looked.slices))
@@ -296,7 +292,7 @@ def _exported(study: Study, model: str) -> KnownModel | None:
 
 
 def _case(study: Study, row: ScanRow, wish: Wish, ask: Ask | None, original: Volume | None = None) -> Shown:
-    drawn = _original(study, row, wish, original) if original else _prepared(study, row, wish)
+    drawn = draw_original(study, row, wish.bits, original) if original else draw_prepared(study, row, wish.bits)
     windows, overlay = _asked(ask(row), drawn, row) if ask else ((), None)
     return replace(_shown(row, wish, drawn), windows=windows, overlay=overlay)
 
@@ -317,60 +313,6 @@ def _shown(row: ScanRow, wish: Wish, drawn: Drawn) -> Shown:
         presets=HU_PRESETS if hu else GREY_PRESETS,
         marks=_placed(wish.marks, row, drawn),
     )
-
-
-def _prepared(study: Study, row: ScanRow, wish: Wish) -> Drawn:
-    """The scan as the network sees it, from the store."""
-    facts, cropped = row.facts, study.preparation.crop == "lungs"
-    shelf = Shelf({(row.site, row.scan): Path(row.file)})
-    voxels = shelf.read(row.site, row.scan, 0, row.slices)
-    pixel, thick = (float(facts.get(name) or 0) for name in ("pixel_spacing_mm", "slice_spacing_mm"))
-    spacing = (thick, pixel, pixel) if pixel and thick and not cropped else None
-    source = (row.source_slices, row.rows, row.columns)
-    frame = prepared_frame(voxels.shape if cropped else source, spacing, None, voxels.shape)
-    words = [f"The scan as the network sees it, {_size(voxels)}", *(["cropped to the lungs"] if cropped else [])]
-    words += [] if spacing else [CUBE]
-    if study.preparation.encoding == "hu" and row.units == "relative":
-        words.append("grey values taken back to HU through an assumed window")
-    units, offset = _stored_units(study, row, facts)
-    picture = draw_scan(voxels, units, offset, frame, wish.bits)
-    stretch = None if cropped else Stretch(0.0, len(voxels) / row.source_slices)
-    return Drawn(picture, frame, study.preparation.size[1:], _words(words, picture, wish.bits), Stretch(), stretch)
-
-
-def _stored_units(study: Study, row: ScanRow, facts: Mapping[str, Any]) -> tuple[Units, float | None]:
-    if study.preparation.encoding == "hu" or row.units == "HU":
-        return "HU", 0.0
-    if row.units == "ct_number":
-        return "ct_number", float(facts.get("declared_offset") or USUAL_OFFSET)
-    return "relative", None
-
-
-def _original(study: Study, row: ScanRow, wish: Wish, volume: Volume) -> Drawn:
-    """The scan as it was read."""
-    return _prepared_in(volume, prepared_as(study.preparation, row.facts), row.slices, wish)
-
-
-def _own_grid(volume: Volume, row: ScanRow, wish: Wish, looked: Looked) -> Drawn:
-    """The scan as it was read, with the grid on which a model that was not trained here looked at it."""
-    if looked.preparation is not None:
-        return _prepared_in(volume, prepared_as(looked.preparation, row.facts), looked.slices, wish)
-    size = Preparation(size=volume.voxels.shape[:3], grid="fixed")
-    return _prepared_in(volume, size, looked.slices, wish)
-
-
-def _prepared_in(volume: Volume, preparation: Preparation, slices: int, wish: Wish) -> Drawn:
-    """The scan as it was read, and where a prepared grid of so many slices lies in it."""
-    box = None
-    if preparation.crop == "lungs":
-        box = lung_box(volume, preparation.margin, preparation.relative_window)
-    whole = whole_frame(volume.voxels.shape, volume.spacing)
-    shape = (slices, *(preparation.size[1:]))
-    frame = prepared_frame(volume.voxels.shape, volume.spacing, box, shape)
-    words = [f"The scan as it was read, {_size(volume.voxels)}", *([] if volume.spacing else [CUBE])]
-    picture = draw_scan(volume.voxels, volume.units, volume.offset, whole, wish.bits)
-    stretch = Stretch(frame.corner[0] / whole.spacing[0], frame.spacing[0] / whole.spacing[0])
-    return Drawn(picture, frame, preparation.size[1:], _words(words, picture, wish.bits), stretch, Stretch())
 
 
 def _originals(study: Study, rows: Sequence[ScanRow]) -> Iterator[tuple[int, Volume]]:
@@ -403,19 +345,6 @@ def _read(study: Study, row: ScanRow, source: Scan | None) -> Volume:
     if content_hash(volume.voxels) != row.content_hash:
         raise BadScan(f"{site.name}/{row.scan}", "is not what was prepared", "Run `elsewhere prepare` again")
     return volume
-
-
-def _size(voxels: NDArray[Any]) -> str:
-    return " x ".join(map(str, voxels.shape)) + " voxels (slices, rows, columns)"
-
-
-def _words(words: Sequence[str], picture: Picture, bits: int) -> str:
-    unit = " HU" if picture.units == "HU" else ""
-    if picture.step == 1:
-        depth = f"{bits} bit, every value as stored"
-    else:
-        depth = f"8 bit: steps of {picture.step:.1f}{unit} from {picture.low:.0f} to {picture.high:.0f}{unit}"
-    return "; ".join([*words, depth]) + "."
 
 
 def _asked(answer: Answer, drawn: Drawn, row: ScanRow) -> tuple[tuple[Window, ...], Overlay]:

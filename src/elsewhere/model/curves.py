@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elsewhere.errors import BadOption
 from elsewhere.files import write_whole
 from elsewhere.model.selection import Check
 
@@ -20,6 +23,9 @@ ARTIFACTS = ("curves.csv", "checkpoint.json", "checkpoint.safetensors")
 """What an MLflow run gets of a finished training; none of it holds a patient id or a path of a scan."""
 
 COLUMNS = ("iteration", "training_loss", "validation_accuracy", "validation_log_loss", "validation_auc")
+
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow's own are 7 and 120 s, doubled at each try: minutes without a word where a server is gone."""
 
 
 class Curves:
@@ -58,18 +64,49 @@ class Curves:
         for name, value in zip(COLUMNS[1:], values, strict=True):
             if self._events and value is not None:
                 self._events.add_scalar(name, value, iteration)
-            if self._mlflow and value is not None:
-                self._mlflow.log_metric(name, value, step=iteration)
+        if self._mlflow:
+            self._mlflow.add(iteration, values)
 
     def close(self) -> None:
         """Flush what is still under way; an MLflow run gets the curves, the weights and their record as artifacts."""
         if self._events:
             self._events.close()
         if self._mlflow:
-            for path in (self._folder / name for name in ARTIFACTS):
-                if path.is_file():
-                    self._mlflow.log_artifact(str(path))
-            self._mlflow.end_run()
+            self._mlflow.close([self._folder / name for name in ARTIFACTS])
+
+
+class MlflowRun:
+    """A run that MLflow has open; a server that goes away costs its numbers, never the training.
+
+    Args:
+        mlflow: the module.
+        name: of the model, for the message.
+    """
+
+    def __init__(self, mlflow: Any, name: str) -> None:
+        self._mlflow, self._name, self._lost = mlflow, name, False
+
+    def add(self, iteration: int, values: Sequence[float | None]) -> None:
+        """Log the values of one validation, in the order of `COLUMNS`."""
+        found = {name: value for name, value in zip(COLUMNS[1:], values, strict=True) if value is not None}
+        self._try(lambda: self._mlflow.log_metrics(found, step=iteration))
+
+    def close(self, files: Sequence[Path]) -> None:
+        """Log the files that are there, and end the run."""
+        for file in files:
+            if file.is_file():
+                self._try(partial(self._mlflow.log_artifact, str(file)))
+        self._try(self._mlflow.end_run)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self._lost:
+            return
+        try:
+            act()
+        except Exception as error:  # whatever a client, a database or a disk of others does
+            self._lost = True
+            what = f"{self._name}: MLflow takes no more numbers ({type(error).__name__}: {str(error)[:200]})"
+            print(f"{what}. The training goes on; curves.csv in its folder has them all.", file=sys.stderr, flush=True)
 
 
 def write_csv(path: Path, rows: Sequence[Check]) -> None:
@@ -79,15 +116,26 @@ def write_csv(path: Path, rows: Sequence[Check]) -> None:
     write_whole(path, "\n".join(lines) + "\n")
 
 
-def _start_mlflow(folder: Path, settings: Sequence[tuple[str, DataclassInstance]]) -> Any:
-    """The mlflow module with this model's run open, the same run after a restart; None where it is not set up."""
-    if not os.environ.get("MLFLOW_TRACKING_URI") or importlib.util.find_spec("mlflow") is None:
+def _start_mlflow(folder: Path, settings: Sequence[tuple[str, DataclassInstance]]) -> MlflowRun | None:
+    """This model's run, the same one after a restart; None where MLflow is not set up.
+
+    Raises:
+        BadOption: the server, or the file, that MLFLOW_TRACKING_URI names cannot be reached.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri or importlib.util.find_spec("mlflow") is None:
         return None
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     mlflow = importlib.import_module("mlflow")
     kept = folder / "mlflow_run"
     new = not kept.exists()
-    run = mlflow.start_run(run_id=None if new else kept.read_text(), run_name=folder.name)
-    if new:  # a parameter of a run cannot change, and a training that goes on may have more iterations
-        mlflow.log_params({f"{part}.{key}": str(v) for part, one in settings for key, v in asdict(one).items()})
+    try:
+        run = mlflow.start_run(run_id=None if new else kept.read_text(), run_name=folder.name)
+        if new:  # a parameter of a run cannot change, and a training that goes on may have more iterations
+            mlflow.log_params({f"{part}.{key}": str(v) for part, one in settings for key, v in asdict(one).items()})
+    except Exception as error:
+        what = f"is {uri!r}, where no run can be begun ({type(error).__name__}: {str(error)[:200]})"
+        raise BadOption("MLFLOW_TRACKING_URI", what, "Start the server, or unset the variable") from error
     write_whole(kept, run.info.run_id)
-    return mlflow
+    return MlflowRun(mlflow, folder.name)

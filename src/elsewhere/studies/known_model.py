@@ -31,6 +31,7 @@ from elsewhere.statistics.selected import Selected
 from elsewhere.statistics.strata import age_and_sex
 from elsewhere.statistics.verdict import Scans
 from elsewhere.studies.file import load_study
+from elsewhere.studies.fold_names import fold_of
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.predictions import PREDICTED, fitting_predictions, join_predictions
 from elsewhere.studies.records import ScanRow, read_identity, trained_models, usable_rows
@@ -323,8 +324,11 @@ def trained_model(study: Path, name: str) -> KnownModel:
             what = f"did not train {name}: only `elsewhere verdict` runs it on other scans"
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
     models = trained_models(folder)
+    if "@" in name:
+        models |= _arms(folder)
     if name not in models:
-        raise BadStudy(study, f"has no model {name!r}", f"Choose one of its models: {', '.join(models)}")
+        what = _no_model(name, list(models)) or f"has no model {name!r}"
+        raise BadStudy(study, what, f"Choose one of its models: {', '.join(models)}")
     trained_on = models[name]
     record = read_checkpoint_record(folder.checkpoint(name))
     rows = usable_rows(folder)
@@ -360,6 +364,23 @@ def trained_model(study: Path, name: str) -> KnownModel:
             if one
         },
     )
+
+
+def _arms(folder: Folder) -> dict[str, tuple[str, ...]]:
+    """The networks of a study's arms that were tried at every site, and their training sites."""
+    study = load_study(folder.root)
+    return {name: one.sites for name, one in study.arm_networks.items() if one.sites in study.compared}
+
+
+def _no_model(name: str, models: Collection[str]) -> str:
+    """Why the name of a further training is none of a model, continuing "STUDY …"; "" for any other name."""
+    model, fold = fold_of(name)
+    if fold and model in models:
+        return f"judges {name}, fold {fold} of {model}, by the patients left out of it alone: it is no model by itself"
+    model, _, rest = name.partition("@" if "@" in name else "~")
+    if rest and model in models:
+        return f"compares {name}, a further training of {model}, with others: it is no model by itself"
+    return ""
 
 
 def model_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> ModelSettings:

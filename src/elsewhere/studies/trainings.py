@@ -15,6 +15,7 @@ from elsewhere.model.network import versions
 from elsewhere.model.sample import hash_cases
 from elsewhere.scans.scan import split_hash
 from elsewhere.studies.file import Study
+from elsewhere.studies.fold_names import fold_of
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.folds import as_seen_by
 from elsewhere.studies.prepared import cases, grid_reader, shelf_reader
@@ -92,11 +93,12 @@ def check_trained_scans(
     """
     for subset, known in zip(("train", "validation"), training.scan_hashes_of(record), strict=True):
         if known and known != hash_cases(cases(rows, sites, subset)):
+            changed = "their labels, the split or `split.folds`" if fold_of(name)[1] else "their labels or the split"
             raise BadStudy(
                 folder.scans,
-                f"is not what {name} learned from: its {subset} scans, their labels or the split have changed since",
+                f"is not what {name} learned from: its {subset} scans, {changed} have changed since",
                 f"Restore them and run `elsewhere prepare` again, or remove {folder.model(name)} and run "
-                "`elsewhere study` to train it anew",
+                "`elsewhere study` to train it anew; with --restart all that was trained is put aside",
             )
 
 

@@ -1,4 +1,4 @@
-"""A network that another study trained, as a model of this one: scans are prepared as that study prepared them."""
+"""A network that a study trained, or the mean of several, as any model: scans are prepared as that study did it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from elsewhere.errors import BadCheckpoint
 from elsewhere.model.declared import OwnNetwork
-from elsewhere.model.network import load_checkpoint, read_checkpoint_record
+from elsewhere.model.ensemble import mean_probability
+from elsewhere.model.network import load_networks, read_checkpoint_record
 from elsewhere.model.network_settings import PAPER, NetworkSettings
 from elsewhere.model.prediction import extract_features, predict
 from elsewhere.model.runnable.protocol import Ability, GivenScan
@@ -27,7 +28,9 @@ SUFFIXES = (".json", ".safetensors")
 
 
 class LoadedOwnNetwork:
-    """The network of a checkpoint, asked through the protocol of all models.
+    """The network of a checkpoint, or the mean of its networks, asked through the protocol of all models.
+
+    A mean has neither features nor gradients: each of its networks sees the scan in another way.
 
     Args:
         declared: what the study file says of it.
@@ -42,10 +45,11 @@ class LoadedOwnNetwork:
 
     def __init__(self, declared: OwnNetwork, device: str, trusted: NetworkSettings | None = None) -> None:
         stem = checkpoint_stem(declared.checkpoint)
-        self._network, record = load_checkpoint(stem, trusted)
-        self._network.to(device)
+        networks, record = load_networks(stem, trusted)
+        self._networks = [network.to(device) for network in networks]
+        self._network, alone = self._networks[0], len(networks) == 1
         gradients: tuple[Ability, ...] = ("gradients",) if self._network.settings.kind == PAPER else ()
-        self.abilities: frozenset[Ability] = frozenset({"features", *gradients})
+        self.abilities: frozenset[Ability] = frozenset({"features", *gradients} if alone else ())
         for part in ("preparation", "sample"):
             if part not in record:
                 raise BadCheckpoint(stem, f"does not say `{part}`", "Give a checkpoint that `elsewhere train` wrote")
@@ -54,8 +58,10 @@ class LoadedOwnNetwork:
         self._stride = declared.stride
 
     def score(self, given: GivenScan) -> NDArray[np.float64]:
-        """Probability of each window."""
-        return predict(self._network, *self._case(given), self._sample, self._stride)
+        """Probability of each window; of a mean that of the scan, whose networks may see it in different windows."""
+        case = self._case(given)
+        found = [predict(one, *case, self._sample, self._stride) for one in self._networks]
+        return found[0] if len(found) == 1 else mean_probability([[one.max()] for one in found])
 
     def features(self, given: GivenScan) -> NDArray[np.float32]:
         """What the last layer sees of the most positive window."""

@@ -54,9 +54,7 @@ def read_volume(files: Sequence[Path], where: str) -> Volume:
             HU.
     """
     headers, lost = _read_all_headers(files)
-    if not headers:
-        raise _too_many(where, lost, len(lost))
-    stack = arrange(headers, where)
+    stack = _arranged(headers, lost, where)
     _check_grey(stack.headers[0], where)
     _check_rescale(stack.headers, where)
     check_scan_size(2 * len(stack.headers) * stack.headers[0].rows * stack.headers[0].columns, where)
@@ -74,6 +72,17 @@ def read_volume(files: Sequence[Path], where: str) -> Volume:
     facts = {**stack.headers[0].about.facts, **stack.facts, **_padding_fact(stack.headers[0], look.lowest)}
     voxels = np.ascontiguousarray(stack.turn.apply(voxels))
     return Volume(voxels, "HU", stack.spacing, 0.0, tuple(notes), facts)
+
+
+def read_stack(files: Sequence[Path], where: str) -> Stack:
+    """The images of a series in the order of the volume's slices, by their headers alone; raises as `read_volume`."""
+    return _arranged(*_read_all_headers(files), where)
+
+
+def _arranged(headers: Sequence[Header], lost: Sequence[BadScan], where: str) -> Stack:
+    if not headers:
+        raise _too_many(where, lost, len(lost))
+    return arrange(headers, where)
 
 
 @dataclass
