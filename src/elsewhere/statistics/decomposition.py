@@ -157,7 +157,7 @@ def decompose(
 
     >>> labels, point = [0, 1] * 50, OperatingPoint(0.5, "grid", "model", 1.0, 100)
     >>> home, there = ((labels, range(100), pair * 50) for pair in ([0.2, 0.8], [0.6, 0.9]))
-    >>> {name: part.estimate for name, part in decompose(home, there, point, resamples=20).parts.items()}
+    >>> {name: round(p.estimate, 2) + 0 for name, p in decompose(home, there, point, resamples=20).parts.items()}
     {'threshold (prevalence)': 0.0, 'calibration': 0.5, 'ranking': 0.0}
     """
     ours, theirs = _side(home, home_point or point), _side(elsewhere, point)

@@ -150,7 +150,7 @@ class Refusals:
     Attributes:
         reasons: (reason, scans, positive ones, negative ones).
         groups: (column, level, scans, refused ones, share refused).
-        sensitivity: were each decided wrongly, unlabelled ones as missed positives; None without decisions or such.
+        sensitivity: were each a wrong decision, unlabelled ones missed positives; None without decisions or such scans.
         specificity: likewise, those without a label as false alarms.
     """
 

@@ -54,15 +54,6 @@ class LearningCurve:
     rise: tuple[float, float, float]
     draws: Floats
 
-    def at(self, size: float) -> float:
-        """The curve's AUC from this many patients of each class.
-
-        >>> curve = LearningCurve((4, 8), (0.65, 0.72), 0.9, 0.5, 0.5, (), (), (0.07, 0.0, 0.1), np.empty((0, 3)))
-        >>> round(curve.at(25), 3)  # 0.9 - 0.5 / 25 ** 0.5
-        0.8
-        """
-        return float(self.plateau - self.drop * size**-self.exponent)
-
 
 @dataclass(frozen=True)
 class HowMany:

@@ -111,6 +111,8 @@ class Part:
 def variances(parts: Sequence[Part], supposed: float) -> Floats:
     """Sampling variance of each estimate where the true value is this one (parts,), 0 < value < 1.
 
+    Of a share p (1 − p) / n, of an AUC the ratio times `intervals.binormal_variance`.
+
     >>> variances([Part(0.8, (100.0,), 1.0, 100), Part(0.8, (10.0, 10.0), 1.0, 10)], 0.5).round(4).tolist()
     [0.0025, 0.0175]
     """

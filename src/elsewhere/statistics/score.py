@@ -216,8 +216,8 @@ class CellScore:
 
     >>> point = OperatingPoint(0.5, "grid", "model", 1.0, 4)
     >>> cell = score_cell([0, 0, 1, 1], range(4), [0.1, 0.6, 0.7, 0.9], operating_point=point, resamples=10)
-    >>> cell.confusion.counts.tolist(), round(cell.to_record()["brier"], 4)  # (0.01 + 0.36 + 0.09 + 0.01) / 4
-    ([[1, 1], [0, 2]], 0.1175)
+    >>> round(cell.to_record()["brier"], 4)  # (0.01 + 0.36 + 0.09 + 0.01) / 4
+    0.1175
     """
 
     scans: int
@@ -275,11 +275,6 @@ class CellScore:
     calibration_note: str
     baseline_majority_accuracy: float
     baseline_chance_auc: float | None
-
-    @property
-    def confusion(self) -> Confusion:
-        """The cell's confusion matrix."""
-        return Confusion(self.true_positive, self.false_negative, self.false_positive, self.true_negative)
 
     def to_record(self) -> dict[str, Value]:
         """A flat row for a Parquet table: field name -> str, int, float or None."""
