@@ -73,6 +73,23 @@ class AdaptRow:
 
 
 @dataclass(frozen=True)
+class ChosenRow:
+    """A scan that was chosen to be labelled next (chosen.parquet).
+
+    Attributes:
+        how: "random", "stratified" or "k-centre".
+        scan: its id.
+        patient: its patient.
+        weight: patients that this one stands for; None where nobody was drawn ("k-centre").
+    """
+
+    how: str
+    scan: str
+    patient: str
+    weight: float | None
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One way at one number of patients, over all draws.
 
