@@ -1,4 +1,4 @@
-"""How often the rules of `elsewhere adapt` are right: the choice of a way, how many more patients, and whole runs.
+"""How often the rules of `elsewhere adapt` are right: the choice of a way, and how many more patients.
 
 Numbers alone: scores are drawn and no network is fitted. A site has k patients of each class; the model as it is has a
 score; the six ways are logistic fits with a ridge on that score, on a second measurement and on up to 19 measurements
@@ -11,8 +11,8 @@ that are noise, so that they overfit few patients as networks do. Each is chosen
 How many: AUCs of fits on 4, 8, …, 64 patients of each class follow a curve a - b k^-c, with draws that differ by 0.03
 and 100 scored patients; asked is the number for an AUC that takes 20 to 200.
 
-`python benchmarks/adapt.py [repeats] [seed]` writes docs/adapt-tables.md (300 and 20261129).
-`python benchmarks/adapt.py run STUDY MODEL SITE` prints the rows of one whole run, with its time.
+`python benchmarks/adapt.py [repeats] [seed]` writes the first part of docs/adapt-tables.md (300 and 20261129);
+the second, with networks, is that of adapt_networks.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from elsewhere.statistics.adaptation import choose_way, deal_folds
 from elsewhere.statistics.learning_curve import fit_curve, how_many
 
 PAGE = Path(__file__).parents[1] / "docs" / "adapt-tables.md"
+NETWORKS = "## With networks"
 Floats = NDArray[np.float64]
 WAYS = (
     ("last", 1, 0.1),
@@ -123,27 +124,11 @@ def tables(repeats: int, seed: int) -> str:
         f"Of {repeats} curves {len(given)} gave a number, the others said that they cannot tell. Of those numbers",
         f"{share * near:.0f} % lay within a factor of 2 of the truth, and {share * inside:.0f} % of their 95 %",
         "intervals held it.", "",
-        "## Not measured", "",
-        "Whole runs over simulated pairs, draws and seeds (the gap that is regained, forgetting, the interval of the",
-        "chosen model, wrong “adapt” with networks) and ways of choosing which scans to label next. One run is printed",
-        "by `python benchmarks/adapt.py run STUDY MODEL SITE`.", "",
     ])  # fmt: skip
 
 
-def run(study: Path, model: str, site: str) -> None:
-    from elsewhere.commands.adapt import adapt  # noqa: PLC0415 - torch, for this part alone
-
-    found = adapt(study, model, site, draws=5)
-    for point in found.curve:
-        a = point.auc
-        home = "" if point.home is None else f"{point.home.estimate:+.3f}"
-        print(f"| {point.way} | {point.size} | {a.estimate:.3f} ({a.low:.3f} to {a.high:.3f}) | {home} |")
-    print(f"{found.headline}; {found.fits} fits, {found.seconds:.0f} s")
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["run"]:
-        run(Path(sys.argv[2]), *sys.argv[3:5])
-    else:
-        given = [int(word) for word in sys.argv[1:]]
-        PAGE.write_text(tables(*(given + [300, 20261129][len(given) :])), encoding="utf-8")
+    given = [int(word) for word in sys.argv[1:]]
+    before = PAGE.read_text(encoding="utf-8")
+    measured = before[before.index(NETWORKS) :] if NETWORKS in before else ""
+    PAGE.write_text(tables(*(given + [300, 20261129][len(given) :])) + measured, encoding="utf-8")

@@ -81,12 +81,14 @@ class ChosenRow:
         scan: its id.
         patient: its patient.
         weight: patients that this one stands for; None where nobody was drawn ("k-centre").
+        voxels: hash of its voxels as read, by which it is known under another id.
     """
 
     how: str
     scan: str
     patient: str
     weight: float | None
+    voxels: str
 
 
 @dataclass(frozen=True)

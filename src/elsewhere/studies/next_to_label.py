@@ -116,11 +116,12 @@ def choose_next(  # noqa: PLR0917 - what to ask whom, then how it is run
     people = list(pool)
     places, weights = _chosen(model, waiting, (pool, known), count, how, target, seed, workers)
     rows = [
-        ChosenRow(how, s.case.scan, s.case.patient, None if weights is None else float(weights[i]))
+        ChosenRow(how, s.case.scan, s.case.patient, None if weights is None else float(weights[i]), s.hashes[0])
         for i, place in enumerate(places.tolist())
         for s in pool[people[place]]
     ]
-    before = [row for row in chosen_before(target) if row.scan in waiting.labelled]
+    labelled = {s.hashes[0] for s in waiting.scans if s.case.scan in waiting.labelled}
+    before = [row for row in chosen_before(target) if row.voxels in labelled]
     CHOSEN_ROWS.write(target / "chosen.parquet", [*before, *rows])
     cells = [(r.scan, r.patient, "", "" if r.weight is None else f"{r.weight:.6g}") for r in rows]
     write_whole(target / "next.csv", csv_text(("scan_id", "patient_id", "label", "weight"), cells, plain=True))
@@ -172,12 +173,12 @@ def chosen_note(target: Path, scans: Sequence[AdaptingScan]) -> str:
         target: folder of the adaptation.
         scans: of the new place, to fit and to score.
     """
-    used = {scan.case.scan for scan in scans}
-    own = [row for row in chosen_before(target) if row.how != "random" and row.scan in used]
+    used = {scan.hashes[0] for scan in scans}
+    own = [row for row in chosen_before(target) if row.how != "random" and row.voxels in used]
     if not own:
         return ""
     ways = " or ".join(dict.fromkeys(row.how for row in own))
     return (
-        f"{numbered(len(own), 'labelled scan')} of {len(used)} were chosen by --next ({ways}), not drawn alike: "
+        f"{numbered(len(own), 'labelled scan')} of {len(scans)} were chosen by --next ({ways}), not drawn alike: "
         "the AUCs here are those of such a choice, not of the place. Judge the model on scans that were drawn alike."
     )
