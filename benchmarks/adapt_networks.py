@@ -4,9 +4,9 @@ One seed: three sites (UTSW, CC-CCII, COVID-CTset) of 240 patients, half positiv
 for each another 192 patients of the same site ("again"); a network for each site by the paper's protocol (100
 patients to train on). Then:
 
-* pairs: UTSW to CC-CCII, CC-CCII to COVID-CTset, COVID-CTset to UTSW. `elsewhere adapt` with five ways and 4 to 64
-  patients of each class, five draws; patients of the new site's test set are scored. The gap is the AUC of the network
-  that was trained there less that of the network as it is, on the same patients.
+* pairs: UTSW to CC-CCII, CC-CCII to COVID-CTset, COVID-CTset to UTSW. `elsewhere adapt` at 32 patients of each class,
+  and the curves of two ways from 4 to 64, five draws; patients of the new site's test set are scored. The gap is the
+  AUC of the network that was trained there less that of the network as it is, on the same patients.
 * how many: the curve of the first three numbers (4, 8, 16) says how many an AUC takes; the AUC asked for is that of the
   curve of all five at 32 and at 64, which is the truth.
 * intervals: of each chosen model, 200 times, 48 patients drawn with replacement from all that are scored; the 95 %
@@ -15,8 +15,8 @@ patients to train on). Then:
 * labels: dense parts fitted on patients chosen at random, stratified by score, or as k-centres, from 90 of the new site
   of which a fifth are positive; and the AUC as it is, estimated from the 32 that are chosen first.
 
-`nice -n 15 python benchmarks/adapt_networks.py FOLDER SEED ...` writes docs/adapt-networks-tables.md; what is finished
-in FOLDER is not done again. `--pairs`, `--groups` and `--ways` make it smaller.
+`nice -n 15 python benchmarks/adapt_networks.py FOLDER SEED ...` writes the second part of docs/adapt-tables.md; what
+is finished in FOLDER is not done again. `--pairs`, `--groups` and `--ways` make it smaller.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from adapt_networks_page import COUNTS, DRAWS, GROUP, NETWORKS, PAGE, REPEATS, SIZES, Found, Record, page
 from numpy.typing import NDArray
 
 from elsewhere import engine
@@ -47,7 +48,7 @@ from elsewhere.statistics.labelling import CHOOSING, choose_k_centre, choose_ran
 from elsewhere.statistics.learning_curve import fit_curve, how_many
 from elsewhere.statistics.roc import exact_auc
 from elsewhere.statistics.verdict_rule import scans_to_prove
-from elsewhere.studies.adaptations import AdaptPlan, adapt_model, curve_fits, keep_adaptation
+from elsewhere.studies.adaptations import AdaptPlan, adapt_model, curve_fits
 from elsewhere.studies.adapting_fits import (
     ALL,
     NO_FOLD,
@@ -63,15 +64,12 @@ from elsewhere.studies.adapting_scans import AdaptingScan, AdaptingScans, Column
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.known_model import KnownModel, trained_model
 
-PAGE = Path(__file__).parents[1] / "docs" / "adapt-networks-tables.md"
 LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset"}
 PAIRS = (("UTSW", "CC-CCII"), ("CC-CCII", "COVID-CTset"), ("COVID-CTset", "UTSW"))
-PATIENTS, AGAIN, GROUP, MATRIX, FINEST = 240, 192, 32, 96, 12.0
-SIZES, DRAWS = (4, 8, 16, 32, 64), 5
-REPEATS, SAMPLED = 200, 48
-COUNTS, RARE = (8, 16, 24, 32, 48, 64), 18
+PATIENTS, AGAIN, MATRIX, FINEST = 240, 192, 96, 12.0
+CURVES: tuple[Way, ...] = ("dense", "all")
+SAMPLED, RARE = 48, 18
 Floats = NDArray[np.float64]
-Record = dict[str, Any]
 
 STUDY = """\
 name = "adapting"
@@ -187,43 +185,52 @@ def auc_at(model: KnownModel, site: str) -> float:
 
 
 def adapt_pair(run: Run, home: str, site: str) -> Record:
-    """A whole adaptation, and what its fits said."""
+    """A whole adaptation with 32 patients of each class, and the curves of two ways."""
     model, there = trained_model(run.study, home), trained_model(run.study, site)
     scans, target = scans_between(model, site), run.place / "adapted" / f"{home} {site}"
-    plan = AdaptPlan(run.ways, SIZES, DRAWS, None, AdaptingSettings(seed=run.seed))
-    found, new = adapt_model(model, scans, plan, target, run.workers)
-    keep_adaptation(found, target)
+    settings = AdaptingSettings(seed=run.seed)
+    found, new = adapt_model(model, scans, AdaptPlan(run.ways, (GROUP,), DRAWS, None, settings), target, run.workers)
     score, fit = Columns.of(scans.part("score")), Columns.of(scans.part("fit"))
-    fits = curve_fits(scans, fit, run.ways, SIZES, plan)
-    said = carry_out(bench_of(model, scans, plan.settings, target), fits, {}, run.workers, "Kept")
+    bench = bench_of(model, scans, settings, target)
+    features = keep_features(bench, scans.part("fit", "score", "choose", "old"), run.workers)
+    fits = curve_fits(scans, fit, CURVES, SIZES, AdaptPlan(CURVES, SIZES, DRAWS, None, settings))
+    said = carry_out(bench, fits, features, run.workers, "Curves")
     tables = {
-        way: np.array([[score.said(s) for f, s in zip(fits, said, strict=True) if (f.way, f.size) == (way, size)]
-                       for size in SIZES])
-        for way in run.ways
-    }  # fmt: skip
-    chosen = [] if new is None or found.decision != "adapt" else [
-        s.probability for s in new.scores if (s.site, s.subset) == (site, "test")
-    ]  # fmt: skip
+        way: np.array(
+            [
+                [score.said(of) for one, of in zip(fits, said, strict=True) if (one.way, one.size) == (way, size)]
+                for size in SIZES
+            ]
+        )
+        for way in CURVES
+    }
+    chosen = [] if new is None else [s.probability for s in new.scores if (s.site, s.subset) == (site, "test")]
+    adapted = found.decision == "adapt"
     return {
         "before": found.before.estimate,
         "there": auc_at(there, site),
         "home": auc_at(model, home),
         "decision": found.decision,
         "way": found.way,
+        "fitted": found.fitted,
         "after": None if found.after is None else found.after.estimate,
         "forgotten": [f.change.estimate for f in found.forgotten if f.relation == "home"],
-        "curve": [(p.way, p.size, p.auc.estimate, None if p.home is None else p.home.estimate) for p in found.curve],
+        "ways": [(p.way, p.auc.estimate, None if p.home is None else p.home.estimate) for p in found.curve],
         "aucs": {way: [exact_auc(score.labels, row).tolist() for row in table] for way, table in tables.items()},
-        "need": needs(score, tables),
-        "covered": covered(score, np.array(chosen), run.seed) if chosen else None,
+        "need": needs(score, tables, auc_at(model, home)),
+        "covered": covered(score, np.array(chosen), run.seed) if adapted else None,
         "rule": scans_to_prove(auc_at(model, home), 0.5),
-        "fits": found.fits,
+        "fits": found.fits + len(fits),
     }
 
 
-def needs(score: Columns, tables: dict[Way, Floats]) -> list[Record]:
-    """For each way: what the first three numbers say of how many patients the AUC at 32 and at 64 takes."""
-    found = []
+def needs(score: Columns, tables: dict[Way, Floats], home: float) -> Record:
+    """For each way: what the first three numbers say of how many patients the AUC at 32 and at 64 takes.
+
+    And how many the AUC of home takes, by the curve of all.
+    """
+    found: list[Record] = []
+    at_home: Record = {}
     for way, table in tables.items():
         whole = fit_curve(score.labels, score.people, table, SIZES)
         first = fit_curve(score.labels, score.people, table[:3], SIZES[:3])
@@ -231,7 +238,8 @@ def needs(score: Columns, tables: dict[Way, Floats]) -> list[Record]:
         for truth in SIZES[3:]:
             said = how_many(first, whole.at(truth))
             found.append({"way": way, "truth": truth, "said": said.patients, "low": said.low, "high": said.high})
-    return found
+        at_home[way] = how_many(whole, home).patients
+    return {"said": found, "home": at_home}
 
 
 def covered(score: Columns, values: Floats, seed: int) -> float:
@@ -367,12 +375,12 @@ def chosen(how: str, scores: Floats, vectors: Floats, count: int, draw: int) -> 
     return choose_k_centre(vectors, count, seed=draw), np.ones(count)
 
 
-# The page ----------------------------------------------------------------------------------------------------------
+# All -----------------------------------------------------------------------------------------------------------------
 
 
 def main(folder: Path, seeds: list[int], pairs: int, groups: int, ways: tuple[Way, ...], workers: int) -> None:
     """All seeds, then the page."""
-    found: list[tuple[int, str, Record]] = []
+    found: Found = []
     for seed in seeds:
         run = Run(folder / str(seed), seed, ways, workers)
         run.place.mkdir(parents=True, exist_ok=True)
@@ -386,7 +394,10 @@ def main(folder: Path, seeds: list[int], pairs: int, groups: int, ways: tuple[Wa
         for name, step, needed in steps:
             if all(learned[one] for one in needed):
                 found.append((seed, name, run.once(name, step)))
-    print(json.dumps([(s, n) for s, n, _ in found]))
+    if {name.split()[0] for _, name, _ in found} == {"labels", "pair", "same"}:
+        before = PAGE.read_text(encoding="utf-8")
+        first = before[: before.index(NETWORKS)] if NETWORKS in before else before.rstrip() + "\n\n"
+        PAGE.write_text(first + page(found, seeds, ways), encoding="utf-8")
 
 
 if __name__ == "__main__":
