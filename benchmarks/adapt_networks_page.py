@@ -30,9 +30,7 @@ def of_kind(found: Found, kind: str) -> list[tuple[str, Record]]:
 
 def gap_lines(found: Found) -> list[str]:
     """How much of the gap is regained by all weights with 32 patients of each class."""
-    lines = [
-        "| seed | pair | as it is | trained there | all weights, 32 + 32: mean (draws) | gap regained | of draws, 80 % |"
-    ]
+    lines = ["| seed | pair | as it is | trained there | all weights, 32 + 32: mean (draws) | gap regained | 80 % in |"]
     lines.append("|---|---|---|---|---|---|---|")
     everything: list[float] = []
     for name, one in of_kind(found, "pair"):
@@ -132,8 +130,8 @@ def label_lines(found: Found) -> list[str]:
         lines.append(f"| {how} | {' | '.join(f'{v:.3f}' for v in table.mean(axis=(0, 1)))} | {words} |")
     lines += [
         "",
-        f"Mean AUC over {aucs['random'].shape[0]} pairs and {DRAWS} draws, of the dense part fitted on so many patients "
-        "of 90, 18 of them positive; where they are all of one class, the AUC as it is.",
+        f"Mean AUC over {aucs['random'].shape[0]} pairs and {DRAWS} draws, of the dense part fitted on so many of "
+        "90 patients, 18 of them positive; where they are all of one class, the AUC as it is.",
         "",
         "| chosen | positive of 32 | AUC as it is, from them | with weights |",
         "|---|---|---|---|",
