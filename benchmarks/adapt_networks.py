@@ -5,7 +5,7 @@ for each another 192 patients of the same site ("again"); a network for each sit
 patients to train on). Then:
 
 * pairs: UTSW to CC-CCII, CC-CCII to COVID-CTset, COVID-CTset to UTSW. `elsewhere adapt` at 32 patients of each class,
-  and the curves of two ways from 4 to 64, five draws; patients of the new site's test set are scored. The gap is the
+  and the curves of some ways from 4 to 64, five draws; patients of the new site's test set are scored. The gap is the
   AUC of the network that was trained there less that of the network as it is, on the same patients.
 * how many: the curve of the first three numbers (4, 8, 16) says how many an AUC takes; the AUC asked for is that of the
   curve of all five at 32 and at 64, which is the truth.
@@ -16,7 +16,7 @@ patients to train on). Then:
   of which a fifth are positive; and the AUC as it is, estimated from the 32 that are chosen first.
 
 `nice -n 15 python benchmarks/adapt_networks.py FOLDER SEED ...` writes the second part of docs/adapt-tables.md; what
-is finished in FOLDER is not done again. `--pairs`, `--groups` and `--ways` make it smaller.
+is finished in FOLDER is not done again. `--pairs`, `--groups`, `--ways` and `--curves` make it smaller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import json
 import resource
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -63,12 +63,13 @@ from elsewhere.studies.adapting_fits import (
 from elsewhere.studies.adapting_scans import AdaptingScan, AdaptingScans, Columns, Said, scans_of_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.known_model import KnownModel, trained_model
+from elsewhere.studies.records import ADAPT_ROWS
 
 LAYOUTS = {"UTSW": "dicom", "CC-CCII": "cc_ccii", "COVID-CTset": "covid_ctset"}
 PAIRS = (("UTSW", "CC-CCII"), ("CC-CCII", "COVID-CTset"), ("COVID-CTset", "UTSW"))
 PATIENTS, AGAIN, MATRIX, FINEST = 240, 192, 96, 12.0
-CURVES: tuple[Way, ...] = ("dense", "all")
 SAMPLED, RARE = 48, 18
+LARGEST = ("all", "here", GROUP)
 Floats = NDArray[np.float64]
 
 STUDY = """\
@@ -127,6 +128,7 @@ class Run:
     place: Path
     seed: int
     ways: tuple[Way, ...]
+    curves: tuple[Way, ...]
     workers: int
 
     @property
@@ -193,7 +195,8 @@ def adapt_pair(run: Run, home: str, site: str) -> Record:
     score, fit = Columns.of(scans.part("score")), Columns.of(scans.part("fit"))
     bench = bench_of(model, scans, settings, target)
     features = keep_features(bench, scans.part("fit", "score", "choose", "old"), run.workers)
-    fits = curve_fits(scans, fit, CURVES, SIZES, AdaptPlan(CURVES, SIZES, DRAWS, None, settings))
+    curves = run.curves
+    fits = curve_fits(scans, fit, curves, SIZES, AdaptPlan(curves, SIZES, DRAWS, None, settings))
     said = carry_out(bench, fits, features, run.workers, "Curves")
     tables = {
         way: np.array(
@@ -202,7 +205,7 @@ def adapt_pair(run: Run, home: str, site: str) -> Record:
                 for size in SIZES
             ]
         )
-        for way in CURVES
+        for way in curves
     }
     chosen = [] if new is None else [s.probability for s in new.scores if (s.site, s.subset) == (site, "test")]
     adapted = found.decision == "adapt"
@@ -216,7 +219,7 @@ def adapt_pair(run: Run, home: str, site: str) -> Record:
         "after": None if found.after is None else found.after.estimate,
         "forgotten": [f.change.estimate for f in found.forgotten if f.relation == "home"],
         "ways": [(p.way, p.auc.estimate, None if p.home is None else p.home.estimate) for p in found.curve],
-        "aucs": {way: [exact_auc(score.labels, row).tolist() for row in table] for way, table in tables.items()},
+        "all": [r.auc for r in ADAPT_ROWS.read(target / "curve.parquet") if (r.way, r.relation, r.size) == LARGEST],
         "need": needs(score, tables, auc_at(model, home)),
         "covered": covered(score, np.array(chosen), run.seed) if adapted else None,
         "rule": scans_to_prove(auc_at(model, home), 0.5),
@@ -378,26 +381,27 @@ def chosen(how: str, scores: Floats, vectors: Floats, count: int, draw: int) -> 
 # All -----------------------------------------------------------------------------------------------------------------
 
 
-def main(folder: Path, seeds: list[int], pairs: int, groups: int, ways: tuple[Way, ...], workers: int) -> None:
+def main(given: Namespace) -> None:
     """All seeds, then the page."""
     found: Found = []
-    for seed in seeds:
-        run = Run(folder / str(seed), seed, ways, workers)
+    for seed in given.seeds:
+        run = Run(given.folder / str(seed), seed, tuple(given.ways), tuple(given.curves), given.workers)
         run.place.mkdir(parents=True, exist_ok=True)
         learned = run.once("study", partial(make_study, run))["learned"]
         steps: list[tuple[str, Callable[[], Record], tuple[str, ...]]] = []
-        for home, site in PAIRS[:pairs]:
+        for home, site in PAIRS[: given.pairs]:
             steps.append((f"labels {home} {site}", partial(labels_needed, run, home, site), (home,)))
             steps.append((f"pair {home} {site}", partial(adapt_pair, run, home, site), (home, site)))
-        for number in range(groups):
+        for number in range(given.groups):
             steps += [(f"same {home} {number}", partial(nothing_lost, run, home, number), (home,)) for home in LAYOUTS]
         for name, step, needed in steps:
             if all(learned[one] for one in needed):
                 found.append((seed, name, run.once(name, step)))
     if {name.split()[0] for _, name, _ in found} == {"labels", "pair", "same"}:
+        command = f"nice -n 15 python benchmarks/adapt_networks.py {' '.join(sys.argv[1:])}"
         before = PAGE.read_text(encoding="utf-8")
         first = before[: before.index(NETWORKS)] if NETWORKS in before else before.rstrip() + "\n\n"
-        PAGE.write_text(first + page(found, seeds, ways), encoding="utf-8")
+        PAGE.write_text(first + page(found, command.replace(str(given.folder), "FOLDER")), encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -407,6 +411,6 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, default=len(PAIRS))
     parser.add_argument("--groups", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--curves", nargs="+", choices=WAYS, default=["dense", "all"])
     parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args(sys.argv[1:])
-    main(given.folder, given.seeds, given.pairs, given.groups, tuple(given.ways), given.workers)
+    main(parser.parse_args(sys.argv[1:]))

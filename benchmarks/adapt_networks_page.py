@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def gap_lines(found: Found) -> list[str]:
     lines.append("|---|---|---|---|---|---|---|")
     everything: list[float] = []
     for name, one in of_kind(found, "pair"):
-        aucs, gap = np.array(one["aucs"]["all"][SIZES.index(GROUP)]), one["there"] - one["before"]
+        aucs, gap = np.array(one["all"]), one["there"] - one["before"]
         regained = (aucs - one["before"]) / gap
         everything += regained.tolist()
         draws = f"{aucs.mean():.3f} ({aucs.min():.3f} to {aucs.max():.3f})"
@@ -78,18 +77,18 @@ def need_lines(found: Found) -> list[str]:
         (q["low"] is None or q["low"] <= q["truth"]) and (q["high"] is None or q["truth"] <= q["high"]) for q in given
     )
     lines = [
-        f"{len(said)} questions (pairs, two ways, 32 and 64 patients of each class), asked of the first three numbers: "
+        f"{len(said)} questions (pairs, ways, 32 and 64 patients of each class), asked of the first three numbers: "
         f"{len(given)} were answered with a number, {near} within a factor of 2, and {inside} intervals held it.",
         "",
         "The verdict's rule of thumb: half of its scans are to adapt with. The AUC that is to come back is that of "
-        "home; what all weights take is told by their curve.",
+        "home; what it takes is told by the curve of each way.",
         "",
         "| seed | pair | AUC at home | rule: patients of each class to adapt with | measured |",
         "|---|---|---|---|---|",
     ]
     for name, one in of_kind(found, "pair"):
-        measured = one["need"]["home"]["all"]
-        lines.append(f"| {name} | {one['home']:.3f} | {one['rule'] // 2} | {measured or 'cannot tell'} |")
+        measured = "; ".join(f"{way}: {many or 'cannot tell'}" for way, many in one["need"]["home"].items())
+        lines.append(f"| {name} | {one['home']:.3f} | {one['rule'] // 2} | {measured} |")
     return lines
 
 
@@ -146,13 +145,12 @@ def label_lines(found: Found) -> list[str]:
     return [*lines, "", "Less the AUC of all 90, mean over pairs and draws."]
 
 
-def page(found: Found, seeds: list[int], ways: Sequence[str]) -> str:
+def page(found: Found, command: str) -> str:
     """The second part of the page."""
     spent = sum(one["processor"] for _, _, one in found)
     parts = [
         NETWORKS,
-        f"Made by `nice -n 15 python benchmarks/adapt_networks.py FOLDER {' '.join(map(str, seeds))} --ways "
-        f"{' '.join(ways)}` ({datetime.now(UTC):%Y-%m-%d}; {spent / 60:.0f} minutes of processor time after the "
+        f"Made by `{command}` ({datetime.now(UTC):%Y-%m-%d}; {spent / 60:.0f} minutes of processor time after the "
         "networks, beside other work). Its first lines say what is simulated.",
         "### The gap that is regained",
         *gap_lines(found),

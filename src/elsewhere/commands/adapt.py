@@ -37,7 +37,7 @@ from elsewhere.studies.next_to_label import (
 from elsewhere.studies.which_model import named_model
 from elsewhere.wording import numbered
 
-NEXT_OF_SCORES = "Give its scores to `elsewhere evaluate --next`, which says which to read to judge it"
+NEXT_OF_SCORES = "Give its scores to `elsewhere evaluate` with --next: it says which scans to read to judge it"
 
 
 def adapt(
