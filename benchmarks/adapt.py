@@ -130,8 +130,8 @@ def tables(repeats: int, seed: int) -> str:
         "## How many more", "",
         "| scored patients | gave a number | within a factor of 2 | 95 % interval held it |",
         "|---|---|---|---|", *counts, "",
-        "The others said that they cannot tell. What is off is mostly the AUC of the scored patients, not the curve:",
-        "the number is for an AUC, and 100 patients of each class give that to about ±0.04.", "",
+        "The others said that they cannot tell. Part of what is off is the AUC of the scored patients, which 100 of",
+        "each class give to about ±0.04; the rest is the curve's exponent.", "",
     ])  # fmt: skip
 
 
