@@ -78,6 +78,9 @@ NOTABLE_GAIN = 0.02
 HALF_WIDTH = 0.05
 """Half-width of the AUC's 95 % interval that the number of scans for an adapted model is planned for."""
 
+RULE_ERROR = "TO BE MEASURED"
+"""How far the number of scans to adapt with was off where it was measured (docs/adapt-tables.md)."""
+
 CHANCE = 0.5
 
 SEEN = "A value that is stated with {option} only now, after these scans were seen, holds for new scans alone."
@@ -239,7 +242,7 @@ def _discrimination_lost(m: Measured, missed: Sequence[Requirement], seen: str, 
     needed = 2 * scans_to_prove(m.home_auc.estimate, _planned_share(m.labels))
     steps.append(
         f"{needed} scans: half of them prove the adapted model's AUC to ±{HALF_WIDTH} where it comes back to home's, "
-        "as many are left to adapt with. That is a rule of thumb: no adaptation was tried."
+        "as many are left to adapt with (a rule of thumb)."
     )
     below = [r for r in missed if not r.against]
     against = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from elsewhere.adapting_rows import AdaptRow
+from elsewhere.adapting_rows import AdaptRow, ChosenRow
 from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.errors import BadStudy
 from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
@@ -56,6 +56,7 @@ FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` 
 ADAPTED_ANEW = "Run `elsewhere adapt` again: fits that are kept are not made again"
 ADAPTATION = RecordFormat("adaptation", 1, ("model", "site", "checkpoint", "decision", "how_many"), ADAPTED_ANEW)
 ADAPT_ROWS = TableFormat("adapted fits", 1, AdaptRow, ADAPTED_ANEW)
+CHOSEN_ROWS = TableFormat("scans to label next", 1, ChosenRow, "Remove it: what was chosen before is not known then")
 SEQUENCE_ROWS = TableFormat(
     "transfer of a sequence", 1, SequenceRow, "Run `elsewhere sequence` again: finished steps are kept"
 )
