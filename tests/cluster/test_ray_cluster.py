@@ -43,6 +43,7 @@ def cluster() -> Iterator[Any]:
         PYTHONPATH=os.pathsep.join([str(Path(elsewhere.__file__).parents[1]), str(Path(__file__).parent)]),
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=secrets.token_hex(32),
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # all of it on 127.0.0.1
         RAY_USAGE_STATS_ENABLED="0",
         RAY_agent_register_timeout_ms="200000",  # a busy machine
     )
@@ -122,8 +123,7 @@ def strange_raylet(cluster: Any) -> Iterator[Callable[..., None]]:
 
     def start(before: str, **variables: str) -> None:
         number = len(ray_nodes(cluster))
-        command = f"{Path(sys.executable).parent}/ray start --address={cluster.address} --node-ip-address=127.0.0.1"
-        line = f"{before} exec {command} --num-cpus=1 --object-store-memory={100 * 2**20} --block"
+        line = f"{before} exec {sys.executable} {Path(__file__).with_name('raylet.py')} {cluster.address}"
         words = (
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", line]
             if MOUNTS
@@ -158,7 +158,8 @@ def ray_nodes(cluster: Any) -> list[Any]:
 def test_a_machine_with_another_version_is_refused(strange_raylet: Callable[..., None], tmp_path: Path) -> None:
     source = Path(elsewhere.__file__).parent
     shutil.copytree(source, tmp_path / "src" / "elsewhere", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "src" / "elsewhere" / "wording.py").open("a").write("\n# another\n")
+    with (tmp_path / "src" / "elsewhere" / "wording.py").open("a") as file:
+        file.write("\n# another\n")
     strange_raylet("", PYTHONPATH=f"{tmp_path / 'src'}{os.pathsep}{Path(__file__).parent}")
     with pytest.raises(
         engine.BadWorker, match=r"elsewhere: is 0\.1\.0 \(code \w+\) there and 0\.1\.0 \(code \w+\) here"

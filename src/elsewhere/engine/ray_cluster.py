@@ -6,6 +6,7 @@ import os
 import pickle
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -24,7 +25,8 @@ from elsewhere.engine.tasks import BadWorker, Died, Ended, Needs
 from elsewhere.errors import BadInstallation, BadOption
 
 MEMORY = 128 * 2**20  # bytes for Ray's own store: what travels is small
-LOOPBACK = "127.1"  # 127.0.0.1, so spelt that Ray leaves it alone
+HIDDEN = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Where it is "0" as Ray is imported, Ray stays on 127.0.0.1; else it listens on, and looks at, all addresses."""
 STARTS = "Give the address of a running cluster (`--engine ray:HOST:PORT`), or start one with `ray start --head`"
 
 
@@ -85,6 +87,8 @@ def _connected(choice: Choice) -> Any:
     if not address and "ray" not in sys.modules and not any(name.startswith("RAY_AUTH") for name in os.environ):
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # read as Ray is imported
     os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are too few on a busy machine
+    if _is_hidden(address):
+        os.environ.setdefault(HIDDEN, "0")
     try:
         import ray  # noqa: PLC0415 - a second
     except ImportError as error:
@@ -109,17 +113,29 @@ def _connected(choice: Choice) -> Any:
     return ray
 
 
+def _is_hidden(address: str) -> bool:
+    """Whether a cluster is to be seen by this machine alone: one that is not started yet, or listens on 127.0.0.1 only."""
+    host, _, port = address.rpartition(":")
+    if host not in {"127.0.0.1", "localhost"}:
+        return not address
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as looked_at:
+            looked_at.connect(("192.0.2.1", 9))  # sends nothing
+            outer = looked_at.getsockname()[0]
+        socket.create_connection((outer, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
 def _start(ray: Any, address: str) -> None:
     """Connect to the cluster at an address; without one, start a cluster of this machine alone, seen by nobody else."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    host, _, port = address.rpartition(":")
-    if host in {"127.0.0.1", "localhost"}:  # which Ray would take for the address that others see
-        ray.init(f"{LOOPBACK}:{port}", _node_ip_address="127.0.0.1", **quiet)
-    elif address:
+    if address:
         ray.init(address, **quiet)
     else:
         size = {"num_cpus": cores(), "object_store_memory": MEMORY}
-        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **size, **quiet)
+        ray.init("local", include_dashboard=False, **size, **quiet)
 
 
 def _agent(ray: Any) -> Any:
