@@ -8,10 +8,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+APART = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
 CONFIGURATION = """
 ClusterName=tests
@@ -73,20 +74,49 @@ class SlurmCluster:
         names = ("socket", "key-file", "pid-file", "log-file", "seed-file")
         places = [f"--{name}={self.root}/munge.{name.partition('-')[0]}" for name in names]
         self._begin("munged", "--foreground", "--force", *places)
-        _wait_for((self.root / "munge.socket").exists)
+        wait_for((self.root / "munge.socket").exists)
         self._begin("slurmctld", "-D")
         for node in ("one", "two"):
             self.start_node(node)
-        _wait_for(lambda: self.states() == ["idle", "idle"])
+        wait_for(lambda: self.states() == ["idle", "idle"])
 
-    def start_node(self, name: str) -> None:
-        """Start the daemon of a node."""
-        self._begin("slurmd", "-D", "-N", name, key=name)
+    def start_node(self, name: str, before: str = "") -> None:
+        """Start the daemon of a node; where a line is run before it, with processes and mounts of its own."""
+        if before:
+            slurmd = f"{before}; exec {_found('slurmd')} -D -N {name}"
+            self._begin("unshare", *APART, "sh", "-c", slurmd, key=name)
+        else:
+            self._begin("slurmd", "-D", "-N", name, key=name)
+
+    def change_node(self, name: str, before: str = "") -> None:
+        """Start the daemon of a node anew, and wait until both nodes are idle."""
+        since = self._since(name)
+        self.end_node(name)
+        time.sleep(1)  # its start is told in whole seconds
+        self.start_node(name, before)
+        wait_for(lambda: self._since(name) not in {since, ""})
+        self.control("update", f"NodeName={name}", "State=RESUME")
+        wait_for(lambda: self.states() == ["idle", "idle"])
+
+    def _since(self, name: str) -> str:
+        """When the daemon of a node was started, as the controller knows it."""
+        return next((word for word in self.control("show", "node", name).split() if "SlurmdStartTime" in word), "")
+
+    def end_node(self, name: str) -> None:
+        """Kill the daemon of a node, and with it all that runs there where it has processes of its own."""
+        self.daemons[name].kill()
+        self.daemons[name].wait()
+
+    def control(self, *words: str) -> str:
+        """What an administrator asks, and the answer."""
+        return self._told("scontrol", *words)
 
     def states(self) -> list[str]:
         """States of the nodes."""
-        words = ["sinfo", "--noheader", "--Node", "--format=%T"]
-        return subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False).stdout.split()
+        return self._told("sinfo", "--noheader", "--Node", "--format=%T").split()
+
+    def _told(self, *words: str) -> str:
+        return subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False).stdout
 
     def _begin(self, daemon: str, *words: str, key: str = "") -> None:
         program = _found(daemon)
@@ -129,9 +159,9 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_for(look: object, seconds: float = 60) -> None:
-    for _ in range(int(seconds * 10)):
-        if look():  # type: ignore[operator]
-            return
+def wait_for(look: Callable[[], object], seconds: float = 90) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < until, f"waited for {seconds:g} s in vain"
         time.sleep(0.1)
-    raise AssertionError(f"waited for {seconds} s in vain")

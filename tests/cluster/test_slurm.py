@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cluster_tasks as work
@@ -28,6 +30,9 @@ pytestmark = [
     pytest.mark.skipif(bool(LACKS), reason=LACKS),
     pytest.mark.filterwarnings("default"),
 ]
+
+MOUNTS = subprocess.run(["unshare", *slurm_cluster.APART, "true"], capture_output=True, check=False).returncode == 0
+needs_mounts = pytest.mark.skipif(not MOUNTS, reason="a node that sees something else needs mount namespaces (root)")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_an_error_ends_the_array_and_keeps_the_logs(tmp_path: Path) -> None:
     with pytest.raises(BadScan, match=r"scan\.dcm: is broken\. Mend it"):
         list(engine.run(work.fail, [(1,), (2,)], needs=work.needs(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
-    wait_for(lambda: not queue())
+    slurm_cluster.wait_for(lambda: not queue())
 
 
 def test_a_worker_that_dies_twice_is_one_answer_among_the_others(tmp_path: Path) -> None:
@@ -83,10 +88,10 @@ def test_a_killed_job_costs_its_task_a_second_try(tmp_path: Path) -> None:
 
 def test_a_requeued_job_goes_on_and_both_copies_are_one_answer(tmp_path: Path) -> None:
     def requeue() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("*.began"))) == 2)
+        slurm_cluster.wait_for(lambda: len(list(tmp_path.glob("*.began"))) == 2)
         job = jobs("%i")[0]
         subprocess.run(["scontrol", "requeue", job], check=True)
-        wait_for(lambda: "PENDING" in jobs("%T"))
+        slurm_cluster.wait_for(lambda: "PENDING" in jobs("%T"))
         subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # and not in two minutes
         (tmp_path / "go").touch()
 
@@ -108,18 +113,18 @@ def test_ctrl_c_cancels_its_own_jobs_and_leaves_no_half_file(tmp_path: Path) -> 
         "list(engine.run(cluster_tasks.stay, [(str(folder), 1), (str(folder), 2)], needs=engine.Needs((), (folder,))))"
     )
     run = subprocess.Popen([sys.executable, "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
-    wait_for(lambda: len(list(tmp_path.glob("work/*.pid"))) == 2)
+    slurm_cluster.wait_for(lambda: len(list(tmp_path.glob("work/*.pid"))) == 2)
     run.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in run.communicate(timeout=60)[1]
-    wait_for(lambda: queue() == [other.stdout.strip()])
-    wait_for(lambda: not list((tmp_path / "work").glob("*.part")))
+    slurm_cluster.wait_for(lambda: queue() == [other.stdout.strip()])
+    slurm_cluster.wait_for(lambda: not list((tmp_path / "work").glob("*.part")))
     subprocess.run(["scancel", other.stdout.strip()], check=True)
     assert not list((tmp_path / "work").glob("*.result"))
 
 
 def test_a_cancelled_array_is_an_error(tmp_path: Path) -> None:
     def cancel() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 1)
+        slurm_cluster.wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 1)
         subprocess.run(["scancel", *queue()], check=True)
 
     thread = threading.Thread(target=cancel)
@@ -138,6 +143,111 @@ def test_a_full_disk_is_refused_by_its_host_and_path(tmp_path: Path) -> None:
             list(engine.run(work.square, [(1,)], needs=asked))
     finally:
         subprocess.run(["umount", tmp_path / "full"], check=True)
+
+
+@pytest.fixture
+def strange_node(slurm: slurm_cluster.SlurmCluster) -> Iterator[Callable[[str], None]]:
+    """Lets a line change what node two sees, until the end of the test."""
+    yield partial(slurm.change_node, "two")
+    slurm.change_node("two")
+
+
+@needs_mounts
+def test_a_node_with_another_version_is_refused(strange_node: Callable[[str], None], tmp_path: Path) -> None:
+    source = Path(elsewhere.__file__).parent
+    shutil.copytree(source, tmp_path / "other", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "other" / "wording.py").open("a") as file:
+        file.write("\n# another\n")
+    strange_node(f"mount --bind {tmp_path / 'other'} {source}")
+    with pytest.raises(engine.BadWorker, match=r"elsewhere: is (\S+) \(code \w+\) there and \1 \(code \w+\) here"):
+        list(engine.run(work.square, [(i,) for i in range(6)], workers=2, needs=work.needs(tmp_path / "work")))
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["jobs"]
+
+
+@needs_mounts
+def test_folders_that_are_not_shared_are_refused(strange_node: Callable[[str], None], tmp_path: Path) -> None:
+    for name in ("work", "store", "ct"):
+        (tmp_path / name / "p01").mkdir(parents=True)
+    strange_node(f"mount -t tmpfs none {tmp_path / 'store'}; mount -t tmpfs none {tmp_path / 'ct'}")
+    for needs, how in (
+        (engine.Needs((), (tmp_path / "work", tmp_path / "store")), "store: is another folder there"),
+        (engine.Needs((tmp_path / "ct",), (tmp_path / "work",)), "ct: is not the same as on the machine that asks"),
+    ):
+        with pytest.raises(engine.BadWorker, match=f"{os.uname().nodename}: {tmp_path}/{how}"):
+            list(engine.run(work.square, [(1,), (2,)], workers=2, needs=needs))
+        slurm_cluster.wait_for(lambda: not queue())
+
+
+@needs_mounts
+def test_a_node_without_the_folder_of_the_jobs_is_an_error_or_left_out(
+    strange_node: Callable[[str], None], tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    strange_node(f"mount -t tmpfs none {tmp_path / 'work'}")
+    try:
+        found = dict(engine.run(work.square, [(1,), (2,)], workers=2, needs=work.needs(tmp_path / "work")))
+    except engine.WorkerDied as error:
+        assert f"{tmp_path / 'work'}" in str(error)
+    else:
+        assert found == {0: 1, 1: 4}
+
+
+@needs_mounts
+def test_a_lost_node_costs_nothing_but_time(
+    slurm: slurm_cluster.SlurmCluster, strange_node: Callable[[str], None], tmp_path: Path
+) -> None:
+    strange_node("true")
+
+    def lose() -> None:
+        slurm_cluster.wait_for(lambda: len(list(tmp_path.glob("*.began"))) == 2)
+        slurm.end_node("two")
+        (tmp_path / "go").touch()
+        requeued(slurm)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    found = dict(
+        engine.run(work.stay_until, [(str(tmp_path), 0), (str(tmp_path), 1)], workers=2, needs=work.needs(tmp_path))
+    )
+    losing.join()
+    assert sorted(found) == [0, 1]
+
+
+def test_a_node_that_is_cut_off_and_its_second_copy_are_one_answer(
+    slurm: slurm_cluster.SlurmCluster, tmp_path: Path
+) -> None:
+    """The controller hears nothing of a node any more, and hands its job out again: both copies come to an end."""
+
+    def copies() -> int:
+        return len(list(tmp_path.glob("*.copy")))
+
+    def cut() -> None:
+        slurm_cluster.wait_for(lambda: copies() == 2)
+        slurm.daemons["two"].send_signal(signal.SIGSTOP)
+        (tmp_path / "cut").touch()
+        requeued(slurm)
+        slurm_cluster.wait_for(lambda: copies() == 3)
+        (tmp_path / "go").touch()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    tasks = [(str(tmp_path), 0), (str(tmp_path), 1)]
+    try:
+        found = dict(engine.run(work.leave_copies, tasks, workers=2, needs=work.needs(tmp_path / "work")))
+    finally:
+        slurm.daemons["two"].send_signal(signal.SIGCONT)
+        cutting.join()
+    assert found == {0: 0, 1: 1}
+    assert copies() == 3
+    slurm_cluster.wait_for(lambda: not queue() and slurm.states() == ["idle", "idle"])
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def requeued(slurm: slurm_cluster.SlurmCluster) -> None:
+    """Wait until a lost node's job waits for another one, and let it begin at once, not in two minutes."""
+    slurm_cluster.wait_for(lambda: "PENDING" in jobs("%T"))
+    for job in [line.split("=")[0] for line in jobs("%i=%T") if line.endswith("=PENDING")]:
+        slurm.control("update", f"JobId={job}", "StartTime=now")
 
 
 def test_a_study_is_that_of_one_process_to_the_last_bit(
@@ -161,11 +271,3 @@ def jobs(form: str) -> list[str]:
 def queue() -> list[str]:
     """Arrays and jobs that wait or run."""
     return jobs("%F")
-
-
-def wait_for(look: Callable[[], bool]) -> None:
-    for _ in range(900):
-        if look():
-            return
-        time.sleep(0.1)
-    raise AssertionError("waited for 90 s in vain")
