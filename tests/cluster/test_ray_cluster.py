@@ -21,9 +21,8 @@ import pytest
 
 import elsewhere
 from elsewhere import engine, stages
-from elsewhere.commands.study import run_study
 from elsewhere.errors import BadOption, BadScan
-from elsewhere.studies.folder import Folder
+from whole_study import check_same, study_by_command
 
 pytestmark = [
     pytest.mark.cluster,
@@ -209,23 +208,10 @@ def test_work_of_a_script_is_refused_in_words(tmp_path: Path, monkeypatch: pytes
         list(engine.run(work.square, [(1,)], needs=work.needs(tmp_path)))
 
 
-def test_a_study_is_that_of_one_process_to_the_last_bit(
-    tiny_study_file: Path, finished_study: Path, tmp_path: Path
+def test_a_study_is_that_of_one_machine_to_the_last_byte(
+    cluster: Any, tiny_study_file: Path, study_of_cores: Path, tmp_path: Path
 ) -> None:
-    run_study(tiny_study_file, Folder(tmp_path / "out"))
-    assert same_files(finished_study, tmp_path / "out") > 15
-
-
-def same_files(expected: Path, found: Path) -> int:
-    """Compare all files of two studies but states and events, which hold times; their number."""
-    names = [
-        sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file() and "state" not in p.parts)
-        for root in (expected, found)
-    ]
-    assert names[0] == names[1]
-    changed = [str(name) for name in names[0] if (expected / name).read_bytes() != (found / name).read_bytes()]
-    assert changed == []
-    return len(names[0])
+    check_same(study_of_cores, study_by_command(tiny_study_file, tmp_path / "out", f"ray:{cluster.address}"))
 
 
 def test_ctrl_c_ends_what_it_started_and_nothing_else(cluster: Any, tmp_path: Path) -> None:

@@ -19,9 +19,8 @@ import slurm_cluster
 
 import elsewhere
 from elsewhere import engine, stages
-from elsewhere.commands.study import run_study
 from elsewhere.errors import BadScan
-from elsewhere.studies.folder import Folder
+from whole_study import check_same, study_by_command
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'elsewhere[slurm]'")
 LACKS = slurm_cluster.missing()
@@ -250,17 +249,10 @@ def requeued(slurm: slurm_cluster.SlurmCluster) -> None:
         slurm.control("update", f"JobId={job}", "StartTime=now")
 
 
-def test_a_study_is_that_of_one_process_to_the_last_bit(
-    tiny_study_file: Path, finished_study: Path, tmp_path: Path
+def test_a_study_is_that_of_one_machine_to_the_last_byte(
+    tiny_study_file: Path, study_of_cores: Path, tmp_path: Path
 ) -> None:
-    run_study(tiny_study_file, Folder(tmp_path / "out"), workers=2)
-    names = [
-        sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file() and "state" not in p.parts)
-        for root in (finished_study, tmp_path / "out")
-    ]
-    assert names[0] == names[1]
-    pairs = [(finished_study / name, tmp_path / "out" / name) for name in names[0]]
-    assert [str(one) for one, other in pairs if one.read_bytes() != other.read_bytes()] == []
+    check_same(study_of_cores, study_by_command(tiny_study_file, tmp_path / "out", "slurm"))
 
 
 def jobs(form: str) -> list[str]:
