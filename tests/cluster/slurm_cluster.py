@@ -39,7 +39,7 @@ SlurmdTimeout=10
 KillWait=5
 SchedulerParameters=sched_min_interval=0
 NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMemory=1000
-NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=1000
+NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=1000 Weight=2
 PartitionName=all Nodes=one,two Default=YES MaxTime=INFINITE State=UP
 """
 

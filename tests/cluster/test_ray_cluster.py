@@ -18,11 +18,11 @@ from typing import Any
 
 import cluster_tasks as work
 import pytest
+from whole_study import check_same, study_by_command
 
 import elsewhere
 from elsewhere import engine, stages
 from elsewhere.errors import BadOption, BadScan
-from whole_study import check_same, study_by_command
 
 pytestmark = [
     pytest.mark.cluster,

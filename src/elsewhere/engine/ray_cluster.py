@@ -114,7 +114,7 @@ def _connected(choice: Choice) -> Any:
 
 
 def _is_hidden(address: str) -> bool:
-    """Whether a cluster is to be seen by this machine alone: one that is not started yet, or listens on 127.0.0.1 only."""
+    """Whether a cluster is seen by this machine alone: one that is yet to be started, or is on 127.0.0.1 only."""
     host, _, port = address.rpartition(":")
     if host not in {"127.0.0.1", "localhost"}:
         return not address
