@@ -90,3 +90,20 @@ def stay(folder: str, x: int) -> None:
         time.sleep(3600)
 
     write_whole(Path(folder, f"{x}.result"), content)
+
+
+def use_card(folder: str, x: int, others: int) -> tuple[str, int]:
+    """The card that is seen, and how many tasks there were at once; waits until there are so many others."""
+    mark = Path(folder, f"{x}.on")
+    mark.touch()
+    until = time.monotonic() + (60 if others else 0.3)
+    most = 0
+    while time.monotonic() < until and most <= others:
+        most = max(most, len(list(Path(folder).glob("*.on"))))
+        time.sleep(0.02)
+    if others:
+        Path(folder, f"{x}.met").touch()
+        while len(list(Path(folder).glob("*.met"))) <= others and time.monotonic() < until:
+            time.sleep(0.02)
+    mark.unlink()
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ""), most

@@ -202,6 +202,26 @@ def test_more_than_any_machine_has_is_an_error_and_no_wait(tmp_path: Path) -> No
         list(engine.run(work.square, [(1,)], needs=engine.Needs((), (tmp_path,), "cuda")))
 
 
+@pytest.fixture
+def card(cluster: Any) -> Iterator[None]:
+    """A raylet with two cores that says it has a card, until the end of the test."""
+    node = cluster.add_node(**{**HERE, "num_cpus": 2, "num_gpus": 1})
+    yield
+    cluster.remove_node(node)
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize(("accelerator", "share", "at_once"), [("cuda", "", 1), ("auto", "", 1), ("cuda", "2", 2)])
+def test_a_training_has_a_card_for_itself_and_shares_it_on_request(
+    accelerator: str, share: str, at_once: int, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELSEWHERE_TASKS_PER_GPU", share)
+    engine.choose(f"ray:{cluster.address}")
+    tasks = [(str(tmp_path), i, at_once - 1) for i in range(2)]
+    found = dict(engine.run(work.use_card, tasks, needs=engine.Needs((), (tmp_path / "work",), accelerator)))
+    assert found == {0: ("0", at_once), 1: ("0", at_once)}
+
+
 def test_work_of_a_script_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work.square, "__module__", "__main__")
     with pytest.raises(BadOption, match="does not take work that is defined in the script itself"):

@@ -63,7 +63,7 @@ def run_on_ray(  # noqa: PLR0917 - called from one place
         BadOption: no cluster answers at the address.
     """
     ray = _connected(choice)
-    share = _share(ray, choice, needs, workers, len(tasks))
+    share = share_out(_machines(ray), choice, needs, workers, len(tasks))
     with asked_of(needs) as asked:
         agent = _agent(ray).options(num_cpus=share.cpus, num_gpus=share.gpus, scheduling_strategy="SPREAD")
         given = order(work, ticks, share.cpus, needs)
@@ -144,29 +144,42 @@ def _agent(ray: Any) -> Any:
     return ray.remote(max_concurrency=2, max_restarts=0)(canary.Agent)
 
 
-def _share(ray: Any, choice: Choice, needs: Needs, workers: int | None, tasks: int) -> Share:
-    """What each worker gets: cores shared out as on one machine, and a card where one is wanted.
+def share_out(
+    machines: Sequence[tuple[int, int]], choice: Choice, needs: Needs, workers: int | None, tasks: int
+) -> Share:
+    """What each worker gets: as many cores as all that are wanted at once can have, and a card where one is wanted.
+
+    Args:
+        machines: cores and GPUs of each.
+        choice: cores of a task, where they are set; tasks that share a GPU, where one is enough for a task.
+        needs: what the tasks need.
+        workers: that are wanted at once; None for as many as find room.
+        tasks: number of tasks.
 
     Raises:
         BadWorker: no machine of the cluster has so much.
     """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    all_cores = sum(int(one["CPU"]) for one in machines)
-    cards = sum(int(one.get("GPU", 0)) for one in machines)
-    gpus = float(needs.devices) if needs.accelerator == "cuda" or (needs.accelerator == "auto" and cards) else 0.0
-    if gpus == 1:
-        gpus /= choice.tasks_per_gpu
-    able = [one for one in machines if one.get("GPU", 0) >= gpus]
-    wanted = max(1, min(tasks, workers or all_cores))
-    if gpus:
-        wanted = max(1, min(wanted, int(cards / gpus)))
-    largest = max((int(one["CPU"]) for one in able), default=0)
-    cpus = choice.cpus or max(1, min(largest, all_cores // wanted))
-    room = sum(min(int(one["CPU"]) // cpus, int(one.get("GPU", 0) / gpus) if gpus else tasks) for one in able)
-    if not room:
+    wants_cards = needs.accelerator == "cuda" or (needs.accelerator == "auto" and any(cards for _, cards in machines))
+    sharing = choice.tasks_per_gpu if needs.devices == 1 else 1
+    places = [cards * sharing // needs.devices if wants_cards else tasks for _, cards in machines]
+
+    def room(each: int) -> int:
+        return sum(min(one // each, most) for (one, _), most in zip(machines, places, strict=True))
+
+    wanted = max(1, min(tasks, workers or tasks, room(1)))
+    largest = max((one for one, _ in machines), default=0)
+    cpus = choice.cpus or next((each for each in range(largest, 0, -1) if room(each) >= wanted), 1)
+    gpus = needs.devices / sharing if wants_cards else 0.0
+    if not room(cpus):
         what = f"no machine of the cluster has {cpus} CPU cores and {gpus:g} GPUs for a task"
         raise BadWorker("ray", what, "Start Ray on a machine that has, or ask for less")
-    return Share(cpus, gpus, min(room, workers or room))
+    return Share(cpus, gpus, min(room(cpus), workers or tasks))
+
+
+def _machines(ray: Any) -> list[tuple[int, int]]:
+    """Cores and GPUs of each machine of the cluster."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found]
 
 
 class _RayWorker:
