@@ -8,15 +8,17 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from hosts import Host
 
 APART = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel")
 CONFIGURATION = """
 ClusterName=tests
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={hosts[0]}({addresses[0]})
 SlurmctldPort={ports[0]}
 SlurmUser={user}
 SlurmdUser={user}
@@ -38,8 +40,8 @@ ReturnToService=2
 SlurmdTimeout=10
 KillWait=5
 SchedulerParameters=sched_min_interval=0
-NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMemory=1000
-NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=1000 Weight=2
+NodeName=one NodeHostname={hosts[0]} NodeAddr={addresses[0]} Port={ports[1]} CPUs=1 RealMemory=1000
+NodeName=two NodeHostname={hosts[1]} NodeAddr={addresses[1]} Port={ports[2]} CPUs=1 RealMemory=1000 Weight=2
 PartitionName=all Nodes=one,two Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -57,16 +59,22 @@ def _found(name: str) -> str | None:
 
 
 class SlurmCluster:
-    """Its daemons, each a process of ours."""
+    """Its daemons, each a process of ours; on two hosts where these are given, the controller on the first."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, hosts: Sequence[Host] = ()) -> None:
         self.root, self.daemons = root, dict[str, subprocess.Popen[bytes]]()
+        self.hosts = {host.name: host for host in hosts}
         (root / "state").mkdir(parents=True)
         key = root / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
-        given = {"host": socket.gethostname().split(".")[0], "user": "root", "root": root, "ports": _free_ports(3)}
-        (root / "slurm.conf").write_text(CONFIGURATION.format(**given))
+        here = socket.gethostname().split(".")[0]
+        given = {
+            "hosts": list(self.hosts) or [here, here],
+            "addresses": [host.address for host in hosts] or ["127.0.0.1", "127.0.0.1"],
+            "ports": _free_ports(3),
+        }
+        (root / "slurm.conf").write_text(CONFIGURATION.format(user="root", root=root, **given))
         self.environment = os.environ | {"SLURM_CONF": str(root / "slurm.conf")}
 
     def start(self) -> None:
@@ -107,6 +115,20 @@ class SlurmCluster:
         self.daemons[name].kill()
         self.daemons[name].wait()
 
+    def requeue_now(self) -> None:
+        """Wait until a lost node's job waits for another one, and let it begin at once, not in two minutes."""
+
+        def waiting() -> list[str]:
+            return self._told("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i").split()
+
+        wait_for(waiting)
+        for job in waiting():
+            self.control("update", f"JobId={job}", "StartTime=now")
+
+    def queue(self) -> list[str]:
+        """Jobs that wait or run."""
+        return self._told("squeue", "--noheader", "--array", "--format=%i").split()
+
     def control(self, *words: str) -> str:
         """What an administrator asks, and the answer."""
         return self._told("scontrol", *words)
@@ -116,19 +138,27 @@ class SlurmCluster:
         return self._told("sinfo", "--noheader", "--Node", "--format=%T").split()
 
     def _told(self, *words: str) -> str:
-        return subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False).stdout
+        return subprocess.run(self.at("one", *words), env=self.environment, capture_output=True, text=True).stdout
+
+    def at(self, node: str, *words: str) -> list[str]:
+        """A command that runs on the host of a node."""
+        return self.hosts[node].words(*words) if node in self.hosts else list(words)
 
     def _begin(self, daemon: str, *words: str, key: str = "") -> None:
         program = _found(daemon)
         assert program is not None
         with (self.root / f"{key or daemon}.out").open("ab") as out:
             self.daemons[key or daemon] = subprocess.Popen(
-                [program, *words], env=self.environment, stdout=out, stderr=out, start_new_session=True
+                self.at(key or "one", program, *words),
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
 
     def end(self) -> None:
         """End the jobs, then the daemons."""
-        subprocess.run(["scancel", "--user=root"], env=self.environment, check=False, capture_output=True)
+        self._told("scancel", "--user=root")
         time.sleep(1)
         for process in reversed(list(self.daemons.values())):
             process.terminate()
@@ -141,9 +171,9 @@ class SlurmCluster:
 
 
 @contextmanager
-def slurm_cluster(root: Path) -> Iterator[SlurmCluster]:
+def slurm_cluster(root: Path, hosts: Sequence[Host] = ()) -> Iterator[SlurmCluster]:
     """A Slurm while the block runs."""
-    cluster = SlurmCluster(root)
+    cluster = SlurmCluster(root, hosts)
     try:
         cluster.start()
         yield cluster

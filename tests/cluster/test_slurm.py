@@ -197,7 +197,7 @@ def test_a_lost_node_costs_nothing_but_time(
         slurm_cluster.wait_for(lambda: len(list(tmp_path.glob("*.began"))) == 2)
         slurm.end_node("two")
         (tmp_path / "go").touch()
-        requeued(slurm)
+        slurm.requeue_now()
 
     losing = threading.Thread(target=lose)
     losing.start()
@@ -206,43 +206,6 @@ def test_a_lost_node_costs_nothing_but_time(
     )
     losing.join()
     assert sorted(found) == [0, 1]
-
-
-def test_a_node_that_is_cut_off_and_its_second_copy_are_one_answer(
-    slurm: slurm_cluster.SlurmCluster, tmp_path: Path
-) -> None:
-    """The controller hears nothing of a node any more, and hands its job out again: both copies come to an end."""
-
-    def copies() -> int:
-        return len(list(tmp_path.glob("*.copy")))
-
-    def cut() -> None:
-        slurm_cluster.wait_for(lambda: copies() == 2)
-        slurm.daemons["two"].send_signal(signal.SIGSTOP)
-        (tmp_path / "cut").touch()
-        requeued(slurm)
-        slurm_cluster.wait_for(lambda: copies() == 3)
-        (tmp_path / "go").touch()
-
-    cutting = threading.Thread(target=cut)
-    cutting.start()
-    tasks = [(str(tmp_path), 0), (str(tmp_path), 1)]
-    try:
-        found = dict(engine.run(work.leave_copies, tasks, workers=2, needs=work.needs(tmp_path / "work")))
-    finally:
-        slurm.daemons["two"].send_signal(signal.SIGCONT)
-        cutting.join()
-    assert found == {0: 0, 1: 1}
-    assert copies() == 3
-    slurm_cluster.wait_for(lambda: not queue() and slurm.states() == ["idle", "idle"])
-    assert list((tmp_path / "work").iterdir()) == []
-
-
-def requeued(slurm: slurm_cluster.SlurmCluster) -> None:
-    """Wait until a lost node's job waits for another one, and let it begin at once, not in two minutes."""
-    slurm_cluster.wait_for(lambda: "PENDING" in jobs("%T"))
-    for job in [line.split("=")[0] for line in jobs("%i=%T") if line.endswith("=PENDING")]:
-        slurm.control("update", f"JobId={job}", "StartTime=now")
 
 
 def test_a_study_is_that_of_one_machine_to_the_last_byte(

@@ -16,7 +16,14 @@ CUDA, AUTO, CPU = Needs((), (), "cuda"), Needs((), (), "auto"), Needs()
         ([(16, 0)], Choice("ray"), CPU, None, 5, Share(3, 0.0, 5)),
         ([(16, 0)], Choice("ray"), CPU, 2, 5, Share(8, 0.0, 2)),
         ([(2, 0)], Choice("ray"), CPU, None, 100, Share(1, 0.0, 2)),
-        ([(1, 0), (1, 0), (2, 0)], Choice("ray"), CPU, None, 2, Share(1, 0.0, 2)),  # 2 cores each would be for one alone
+        (
+            [(1, 0), (1, 0), (2, 0)],
+            Choice("ray"),
+            CPU,
+            None,
+            2,
+            Share(1, 0.0, 2),
+        ),  # 2 cores each would be for one alone
         ([(8, 0), (8, 0)], Choice("ray", cpus=3), CPU, None, 9, Share(3, 0.0, 4)),
         ([(1, 0), (1, 0), (2, 1)], Choice("ray"), CUDA, None, 2, Share(2, 1.0, 1)),
         ([(1, 0), (1, 0), (2, 1)], Choice("ray", tasks_per_gpu=2), CUDA, None, 2, Share(1, 0.5, 2)),
