@@ -23,7 +23,7 @@ CUDA, AUTO, CPU = Needs((), (), "cuda"), Needs((), (), "auto"), Needs()
             None,
             2,
             Share(1, 0.0, 2),
-        ),  # 2 cores each would be for one alone
+        ),  # 2 each: one alone
         ([(8, 0), (8, 0)], Choice("ray", cpus=3), CPU, None, 9, Share(3, 0.0, 4)),
         ([(1, 0), (1, 0), (2, 1)], Choice("ray"), CUDA, None, 2, Share(2, 1.0, 1)),
         ([(1, 0), (1, 0), (2, 1)], Choice("ray", tasks_per_gpu=2), CUDA, None, 2, Share(1, 0.5, 2)),
