@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 NOTHING_LEARNED = 30
@@ -18,12 +19,18 @@ def study_by_command(file: Path, out: Path, engine: str) -> Path:
 
 
 def check_same(expected: Path, found: Path) -> None:
-    """Compare all files of two studies, the page among them, but the states of trainings, which hold locks."""
+    """Compare all files of two studies and their stores, the page too, but not trainings' states, which hold locks."""
+    check_same_files(expected, found, {"checkpoint.safetensors", "scans.parquet", "scores.parquet", "report.html"})
+    check_same_files(expected.parent / "store", found.parent / "store")
+
+
+def check_same_files(expected: Path, found: Path, with_names: Collection[str] = ()) -> None:
+    """Compare all files of two folders, those of such names among them."""
     names = [
         sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file() and "state" not in p.parts)
         for root in (expected, found)
     ]
     assert names[0] == names[1]
-    kinds = {name.name for name in names[0]}
-    assert {"checkpoint.safetensors", "scans.parquet", "scores.parquet", "report.html"} <= kinds
+    assert len(names[0]) > 15
+    assert set(with_names) <= {name.name for name in names[0]}
     assert [str(name) for name in names[0] if (expected / name).read_bytes() != (found / name).read_bytes()] == []
