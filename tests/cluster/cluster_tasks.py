@@ -29,6 +29,11 @@ def square(x: int) -> int:
         return x * x
 
 
+def wait_in_vain(x: int) -> None:
+    """Take so long that a machine that is slow to say what is wrong there says it before the run is over."""
+    time.sleep(3600 + x)
+
+
 def talk(x: int, tick: Callable[[float, str], None]) -> int:
     engine.say(f"word {x}")
     tick(0.5, "half")
