@@ -2,9 +2,10 @@
 
     python benchmarks/size.py [--scans 1000 3000 10000] [--keep FOLDER]
 
-Tiny simulated chests (matrix 64, slices of 6 mm and more) at two sites, one small network trained for 20 iterations
-at the first. Every size is a process of its own, with one worker and one thread. Time is its own and its worker's;
-memory is its own, the parent's, above what it held before the study. `--keep` leaves the studies in a folder.
+Tiny simulated chests (matrix 64, slices of 6 mm and more) at two sites, five scans of each patient (shifted, other
+noise), one small network trained for 20 iterations at the first. Every size is a process of its own, with two workers
+of one thread. Time is its own and its workers'; memory is its own, the parent's, above what it held before the study.
+`--keep` leaves the studies in a folder.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-
+import numpy as np
 from measure import Figure, Part, in_subprocess, memory_mb, table
 
 SCANS = (1000, 3000, 10000)
 SITES, TRAINED, SEED = 2, "S0", 2029
-MATRIX, FINEST = 64, 6.0
+MATRIX, FINEST, WORKERS = 64, 6.0, 2
+SCANS_OF_PATIENT, NOISE, SHIFT = 5, 20, 3  # HU; voxels
 
 STUDY = """
 protocol = "paper"
@@ -61,19 +61,29 @@ def write_study(root: Path, scans: int) -> Path:
     from elsewhere.scans.scan import Scan  # noqa: PLC0415
     from elsewhere.scans.sites import volumes  # noqa: PLC0415
 
-    text, share = STUDY, scans // SITES
+    text, patients = STUDY, scans // SITES // SCANS_OF_PATIENT
     for place in range(SITES):
         site, listed = f"S{place}", []
-        for plan in plan_site(replace(default_sites()[0], patients=share), SEED + place, FINEST)[:share]:
-            facts = {"extension": ".mha"}
-            scan = Scan(site, plan.patient_id, f"{len(listed):06d}", plan.label, (), facts=facts)
-            volumes.write(root / site, scan, make(plan, MATRIX).volume)
-            listed.append(scan)
+        for plan in plan_site(replace(default_sites()[0], patients=patients), SEED + place, FINEST)[:patients]:
+            volume = make(plan, MATRIX).volume
+            for voxels in again(volume.voxels, len(listed)):
+                facts = {"extension": ".mha"}
+                scan = Scan(site, plan.patient_id, f"{len(listed):06d}", plan.label, (), facts=facts)
+                volumes.write(root / site, scan, replace(volume, voxels=voxels))
+                listed.append(scan)
         volumes.write_tables(root / site, listed)
         text += f'[sites.{site}]\nkind = "volumes"\nroot = "{root / site}"\n'
     file = root / "study.toml"
     file.write_text(text)
     return file
+
+
+def again(voxels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """A patient's scans: the same body somewhere else in the picture, with other noise."""
+    random = np.random.default_rng([SEED, seed])
+    for _ in range(SCANS_OF_PATIENT):
+        moved = np.roll(voxels, random.integers(-SHIFT, SHIFT + 1, 2), axis=(1, 2))
+        yield (moved + random.normal(0, NOISE, voxels.shape)).round().astype(np.int16)
 
 
 def stages_of(file: Path, root: Path) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -93,12 +103,12 @@ def stages_of(file: Path, root: Path) -> Iterator[tuple[str, Callable[[], object
     def quiet(*_: object) -> None:
         pass
 
-    yield "prepare, split", lambda: prepare_study(plan, folder, 1, whole=True)
-    yield "audit, near-duplicates", lambda: audit_study(folder, 1)
-    yield "measures of the scans", lambda: keep_scan_features(plan, folder, 1)
+    yield "prepare, split", lambda: prepare_study(plan, folder, WORKERS, whole=True)
+    yield "audit, near-duplicates", lambda: audit_study(folder, WORKERS)
+    yield "measures of the scans", lambda: keep_scan_features(plan, folder, WORKERS)
     yield "train (20 iterations)", lambda: train_model(file, root, TRAINED, quiet)
     yield "predict", lambda: [predict_site(file, root, TRAINED, f"S{i}", quiet) for i in range(SITES)]
-    yield "scores", lambda: run_study(file, folder, 1)
+    yield "scores", lambda: run_study(file, folder, WORKERS)
     yield "page", lambda: report([root])
 
 
@@ -110,6 +120,7 @@ def of_size(scans: int, keep: Path | None) -> list[dict[str, float | str]]:
         root.mkdir(parents=True, exist_ok=True)
         file = write_study(root, scans)
         work = [*stages_of(file, root / "results")]
+        __import__("lightning")  # what a training loads is the same at every size
         start = memory_mb("VmRSS")
         for name, stage in work:
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -127,6 +138,7 @@ def _cpu() -> float:
 
 def measure(sizes: tuple[int, ...] = SCANS, keep: Path | None = None) -> Part:
     given = [] if keep is None else ["--keep", str(keep)]
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     found = {size: json.loads(in_subprocess(__file__, "--point", str(size), *given).splitlines()[-1]) for size in sizes}
     return Part(figures=figures(found), text=text_of(found))
 
