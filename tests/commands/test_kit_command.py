@@ -45,7 +45,7 @@ def test_the_command_takes_all_models_and_says_what_is_inside(study: Path, tmp_p
     target = tmp_path / "kit.zip"
     result = CliRunner().invoke(app, ["kit", str(study), "--out", str(target), "--hospital", "St. Mary"])
     assert result.exit_code == 0, result.output
-    assert "2 networks" in result.output
+    assert "2 models" in result.output
     assert "no patient id, path or UID is inside" in result.output
     found = read_kit(target)
     assert [m.name for m in found.models] == list(read_identity(Folder(study))["models"])
