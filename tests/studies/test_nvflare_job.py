@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -51,3 +52,15 @@ def test_what_a_client_says_wrongly_is_named(tmp_path: Path, text: str, words: s
         read_here(tmp_path / "elsewhere-visit.toml")
     with pytest.raises(BadOption, match="cannot be read"):
         read_here(tmp_path / "none.toml")
+
+
+def test_the_file_of_the_how_to_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "visit.md").read_text(encoding="utf-8")
+    (tmp_path / "elsewhere-visit.toml").write_text(dedent("    " + page.split("```text\n    ")[1].split("```")[0]))
+    here = read_here(tmp_path / "elsewhere-visit.toml")
+    assert (here.kind, here.hospital, here.agreed, here.labels) == (
+        "dicom",
+        "North General",
+        False,
+        Path("/data/labels.csv"),
+    )
