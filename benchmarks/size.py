@@ -1,11 +1,11 @@
 """Studies of growing size in; processor time for each scan and memory of the process, stage by stage, out.
 
-    python benchmarks/size.py [--scans 1000 3000 10000] [--keep FOLDER]
+    python benchmarks/size.py [--scans 1000 3000 10000] [--stages 7] [--keep FOLDER]
 
 Tiny simulated chests (matrix 64, slices of 6 mm and more) at two sites, five scans of each patient (shifted, other
 noise), one small network trained for 20 iterations at the first. Every size is a process of its own, with two workers
 of one thread. Time is its own and its workers'; memory is its own, the parent's, above what it held before the study.
-`--keep` leaves the studies in a folder.
+`--keep` leaves the sites in a folder, and takes those that lie there; the studies are made anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,9 +24,11 @@ import numpy as np
 from measure import Figure, Part, in_subprocess, memory_mb, table
 
 SCANS = (1000, 3000, 10000)
-SITES, TRAINED, SEED = 2, "S0", 2029
+SITES, TRAINED, SEED, STAGES = 2, "S0", 2029, 7
 MATRIX, FINEST, WORKERS = 64, 6.0, 2
 SCANS_OF_PATIENT, NOISE, SHIFT = 5, 20, 3  # HU; voxels
+PADDING = -1300
+"""HU; below it is no body."""
 
 STUDY = """
 protocol = "paper"
@@ -54,7 +57,7 @@ passes = 2
 """
 
 
-def write_study(root: Path, scans: int) -> Path:
+def write_study(root: Path, scans: int) -> None:
     """Two sites of simulated chests, as many scans in all, and the study file."""
     from elsewhere.scans.phantom.exam import make  # noqa: PLC0415 - each point loads only what it needs
     from elsewhere.scans.phantom.sites import default_sites, plan_site  # noqa: PLC0415
@@ -73,9 +76,7 @@ def write_study(root: Path, scans: int) -> Path:
                 listed.append(scan)
         volumes.write_tables(root / site, listed)
         text += f'[sites.{site}]\nkind = "volumes"\nroot = "{root / site}"\n'
-    file = root / "study.toml"
-    file.write_text(text)
-    return file
+    (root / "study.toml").write_text(text)
 
 
 def again(voxels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
@@ -83,7 +84,8 @@ def again(voxels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     random = np.random.default_rng([SEED, seed])
     for _ in range(SCANS_OF_PATIENT):
         moved = np.roll(voxels, random.integers(-SHIFT, SHIFT + 1, 2), axis=(1, 2))
-        yield (moved + random.normal(0, NOISE, voxels.shape)).round().astype(np.int16)
+        noisy = (moved + random.normal(0, NOISE, voxels.shape)).round().astype(np.int16)
+        yield np.where(moved < PADDING, moved, noisy)  # the same value everywhere outside the scanned circle
 
 
 def stages_of(file: Path, root: Path) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -112,14 +114,18 @@ def stages_of(file: Path, root: Path) -> Iterator[tuple[str, Callable[[], object
     yield "page", lambda: report([root])
 
 
-def of_size(scans: int, keep: Path | None) -> list[dict[str, float | str]]:
+def of_size(scans: int, keep: Path | None, stages: int) -> list[dict[str, float | str]]:
     """Each stage's processor seconds, and the most that the parent held in it above its start."""
     found: list[dict[str, float | str]] = []
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) if keep is None else keep / str(scans)
         root.mkdir(parents=True, exist_ok=True)
-        file = write_study(root, scans)
-        work = [*stages_of(file, root / "results")]
+        file = root / "study.toml"
+        if not file.is_file():
+            write_study(root, scans)
+        for made in ("results", "store"):
+            shutil.rmtree(root / made, ignore_errors=True)
+        work = [*stages_of(file, root / "results")][:stages]
         __import__("lightning")  # what a training loads is the same at every size
         start = memory_mb("VmRSS")
         for name, stage in work:
@@ -136,8 +142,9 @@ def _cpu() -> float:
     return sum(os.times()[:4])
 
 
-def measure(sizes: tuple[int, ...] = SCANS, keep: Path | None = None) -> Part:
-    given = [] if keep is None else ["--keep", str(keep)]
+def measure(sizes: tuple[int, ...] = SCANS, keep: Path | None = None, stages: int = STAGES) -> Part:
+    given = ["--stages", str(stages)]
+    given += if keep is None else ["--keep", str(keep)]
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     found = {size: json.loads(in_subprocess(__file__, "--point", str(size), *given).splitlines()[-1]) for size in sizes}
     return Part(figures=figures(found), text=text_of(found))
@@ -170,12 +177,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=int, nargs="+", default=SCANS)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--stages", type=int, default=STAGES, help="the first so many")
     parser.add_argument("--point", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.point:
-        print(json.dumps(of_size(given.point, given.keep)))
+        print(json.dumps(of_size(given.point, given.keep, given.stages)))
     else:
-        found = measure(tuple(given.scans), given.keep)
+        found = measure(tuple(given.scans), given.keep, given.stages)
         print(found.text)
         print("\n".join(f"{f.what}: {f.value:.2f} ({f.note})" for f in found.figures))
 
