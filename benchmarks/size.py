@@ -144,7 +144,7 @@ def _cpu() -> float:
 
 def measure(sizes: tuple[int, ...] = SCANS, keep: Path | None = None, stages: int = STAGES) -> Part:
     given = ["--stages", str(stages)]
-    given += if keep is None else ["--keep", str(keep)]
+    given += [] if keep is None else ["--keep", str(keep)]
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     found = {size: json.loads(in_subprocess(__file__, "--point", str(size), *given).splitlines()[-1]) for size in sizes}
     return Part(figures=figures(found), text=text_of(found))
