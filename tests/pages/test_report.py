@@ -454,6 +454,15 @@ def test_a_page_that_grew_too_large_is_written_with_its_largest_pictures_beside_
             assert (tmp_path / str(limit) / name).is_file()
 
 
+def test_a_picture_of_many_screens_lies_beside_the_page(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = page_of(small, tmp_path / "plain").count("<svg")
+    monkeypatch.setattr(places, "TALLEST", 0)
+    page = page_of(small, tmp_path / "tall")
+    assert (page.count("<svg"), page.count("Too large to stand on this page")) == (0, plain)
+
+
 def test_a_study_without_records_still_makes_a_page(tmp_path: Path) -> None:
     study = Study("empty", "Nothing was run.", [Model("A", ("A",))], [Site("A"), Site("B")])
     page = page_of(study, tmp_path)

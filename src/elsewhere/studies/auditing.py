@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from elsewhere import engine
@@ -14,7 +16,7 @@ from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
 from elsewhere.statistics.permutation import p_value, p_words, rounded_floor
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
-from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
+from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, fingerprints, one_kind
 from elsewhere.studies.records import AUDIT, read_audit
 
 Row = dict[str, Any]
@@ -43,11 +45,12 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     """
     rows = examined_scans(folder)
     findings = read_audit(folder)
-    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics] for r in rows]
+    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, r.forensics, r.fingerprint] for r in rows]
     wanted, named = key("audit", permutations, inputs), [vars(row) for row in rows]
     if findings.get("audited") != wanted:
         findings["confounding"] = [vars(rule) for rule in confounding(rows, workers, permutations)]
-        for _, odd in engine.run(find_oddities, [(named,)], workers=1, describe="Comparing scans", ticks=True):
+        texts = partial(fingerprints, [Path(row.file) for row in rows])
+        for _, odd in engine.run(find_oddities, [(named, texts)], workers=1, describe="Comparing scans", ticks=True):
             findings["forensics"] = odd
         findings["looks"] = summarise(named)
         findings["audited"] = wanted

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,12 @@ class ExaminedScan(ScanRow):
     """A usable scan; its `facts` know the month and what was seen in the voxels, too.
 
     Attributes:
-        forensics: what `examine` kept of it.
+        forensics: what `examine` kept of it, but for its fingerprint, which `fingerprints` reads.
+        fingerprint: hash of that.
     """
 
     forensics: Mapping[str, Any]
+    fingerprint: str = ""
 
 
 def cases(rows: Collection[ScanRow], sites: Collection[str], subset: str) -> list[Case]:
@@ -124,13 +127,30 @@ def examined_scans(folder: Folder) -> list[ExaminedScan]:
 
 
 def _examined(row: ScanRow) -> ExaminedScan:
-    stored = store.find(Path(row.file))
-    if stored is None:
-        raise store.damaged(Path(row.file))
-    forensics = stored.record["forensics"]
+    forensics = dict(_stored(Path(row.file)).record["forensics"])
+    fingerprint = hashlib.sha256(forensics.pop("fingerprint").encode()).hexdigest()[:32]
     seen = {name: forensics[name] for name in ("encoding_kind", "padding", "lung_segmented")}
     month = {"month": str(row.facts["date"])[:7]} if row.facts.get("date") else {}
-    return ExaminedScan(**{**vars(row), "facts": {**row.facts, **seen, **month}}, forensics=forensics)
+    return ExaminedScan(
+        **{**vars(row), "facts": {**row.facts, **seen, **month}}, forensics=forensics, fingerprint=fingerprint
+    )
+
+
+def fingerprints(files: Sequence[Path]) -> Iterator[str]:
+    """The fingerprints of prepared scans, as texts, one after the other: a study's are too large to be held.
+
+    Raises:
+        BadScan: a prepared volume is damaged or gone.
+    """
+    for file in files:
+        yield str(_stored(file).record["forensics"]["fingerprint"])
+
+
+def _stored(file: Path) -> store.Stored:
+    found = store.find(file)
+    if found is None:
+        raise store.damaged(file)
+    return found
 
 
 def one_kind(values: Sequence[Fact]) -> NDArray[np.object_]:

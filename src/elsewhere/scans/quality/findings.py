@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from elsewhere.scans.quality.fingerprint import FEWEST_SLICES, Fingerprint
+from elsewhere.scans.quality.fingerprint import FEWEST_SLICES, FingerprintFile
 from elsewhere.scans.quality.matching import Match, find_matches
 from elsewhere.statistics.audit import equal_voxels
 from elsewhere.wording import numbered, verb
@@ -30,13 +30,18 @@ WINDOW_ERROR, FEWEST_WINDOWS = 200, 5
 """HU, of the median over a site's scans (one errs by up to 220: docs, forensics tables); and at least so many scans."""
 
 
-def find_oddities(rows: Sequence[Row], tick: Callable[[float, str], None] = lambda *_: None) -> list[dict[str, Any]]:
+def find_oddities(
+    rows: Sequence[Row],
+    texts: Callable[[], Iterable[str]] | None = None,
+    tick: Callable[[float, str], None] = lambda *_: None,
+) -> list[dict[str, Any]]:
     """Everything odd about a study's scans, suspected leaks first.
 
     Args:
         rows: one mapping per scan with `site`, `patient`, `scan`, `label`, `subset`, `content_hash` (of the voxels as
             read), `prepared_hash` (as prepared), `minimum`, `maximum`, `units`, `facts` (a mapping), and `forensics`,
             what `examine` gave.
+        texts: gives the fingerprints of the scans, as texts; None where `forensics` has them.
         tick: called now and then with the share of the pairs that are compared, and no text.
 
     Returns:
@@ -46,13 +51,15 @@ def find_oddities(rows: Sequence[Row], tick: Callable[[float, str], None] = lamb
         in words.
     """
     pairs = sorted(
-        _pairs(rows, tick),
+        _pairs(rows, texts or (lambda: (row["forensics"]["fingerprint"] for row in rows)), tick),
         key=lambda r: (not r["suspected_leak"], r["site"] == r["other_site"] and r["patient"] == r["other_patient"]),
     )
     return [*pairs, *(oddity for row in rows for oddity in _oddities(row))]
 
 
-def _pairs(rows: Sequence[Row], tick: Callable[[float, str], None]) -> Iterator[dict[str, Any]]:
+def _pairs(
+    rows: Sequence[Row], texts: Callable[[], Iterable[str]], tick: Callable[[float, str], None]
+) -> Iterator[dict[str, Any]]:
     """Copies by their voxels, whatever they show; then what looks alike.
 
     Of copies, and of single pictures that look alike, not every pair is told: in a collection of neighbouring slices
@@ -63,10 +70,9 @@ def _pairs(rows: Sequence[Row], tick: Callable[[float, str], None]) -> Iterator[
     for first, second in copies:
         yield _pair(rows[first], rows[second], None)
     together = _groups_of(copies)
-    fingerprints = [Fingerprint.from_text(row["forensics"]["fingerprint"]) for row in rows]
     matches = [
         m
-        for m in find_matches(fingerprints, tick=lambda share: tick(share, ""))
+        for m in find_matches(FingerprintFile(texts()), tick=lambda share: tick(share, ""))
         if together.get(m.first, -1) != together.get(m.second)
     ]
     nearest: dict[tuple[int, bool], Match] = {}
