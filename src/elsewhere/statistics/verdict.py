@@ -75,9 +75,6 @@ ONLY_AUC = (
     "Sensitivity, specificity, net benefit and margins to home cannot be estimated without labels: not looked at."
 )
 
-UNDECIDED = Answer("cannot tell", "", "", ())
-"""Before the rule was asked."""
-
 
 @dataclass(frozen=True)
 class Scans:
@@ -293,40 +290,38 @@ def judge(
     values = check_probabilities(here.probabilities, labels.size)
     groups = check_groups(here.patients, labels.size)
     at_home = home_point or point
-    found = _measured(here, home, (point, at_home), stated, prevalence)
+    numbers = _numbers(here, home, (point, at_home), stated, prevalence)
     few = [np.unique(groups[labels == c]).size for c in (1, 0)]
     answer = _not_learned(home, validation)
-    if answer is None and (min(few) < LEAST_PATIENTS or found.home_auc is None):
-        answer = _too_few(found, few, home, labels)
+    if answer is None and (min(few) < LEAST_PATIENTS or numbers["home_auc"] is None):
+        answer = _too_few(numbers, few, home, labels)
     scored = Scored(labels, groups, values, decide(values, point).astype(bool))
     if answer is None:
         answer = few_answer(scored.class_worth)
     if answer is None and np.ptp(values) == 0:
         words = f"All {values.size} probabilities are the same ({values[0]:.2g}): they tell nothing here."
         answer = Answer("cannot tell", words, "Look whether the scans were read and prepared rightly.", (words,))
-    if answer is not None or found.auc is None or found.home_auc is None:
-        return replace(found, **vars(answer or UNDECIDED))
+    if answer is not None:
+        return Verdict(**numbers, **vars(answer))
     strata = None if home.strata is None or here.strata is None else (home.strata, here.strata)
     sizes = [n for n in SIZES if n <= 0.7 * labels.size]
     gain = local_gain(*here.columns, point, seed=seed).recalibrate
     excess = subtract(gain, local_gain(*home.columns, at_home, seed=seed).recalibrate)
-    lost = subtract(found.home_auc, found.auc)
-    found = replace(
-        found,
-        lost=lost,
-        gain=gain,
-        decomposition=decompose(
+    numbers |= {
+        "lost": subtract(numbers["home_auc"], numbers["auc"]),
+        "gain": gain,
+        "decomposition": decompose(
             home.columns, here.columns, point, strata, home_point=at_home, resamples=resamples, seed=seed
         ),
-        calibration=calibration_line(labels, values),
-        relearned=tuple(relearn(*here.columns, sizes, seed, point=point, draws=min(DRAWS, resamples))),
-    )
+        "calibration": calibration_line(labels, values),
+        "relearned": relearn(*here.columns, sizes, seed, point=point, draws=min(DRAWS, resamples)),
+    }
     measured = Measured(
-        auc=found.auc,
-        home_auc=found.home_auc,
-        lost=lost,
-        discrimination=[r for r in found.requirements if r.measure == "discrimination (AUC)"],
-        decisions=[r for r in found.requirements if r.measure != "discrimination (AUC)"],
+        auc=numbers["auc"],
+        home_auc=numbers["home_auc"],
+        lost=numbers["lost"],
+        discrimination=[r for r in numbers["requirements"] if r.measure == "discrimination (AUC)"],
+        decisions=[r for r in numbers["requirements"] if r.measure != "discrimination (AUC)"],
         gain=gain,
         excess=excess,
         labels=labels,
@@ -334,22 +329,21 @@ def judge(
         probabilities=values,
         point=point,
         wanted=stated,
-        home_shares=(found.home_sensitivity, found.home_specificity),
+        home_shares=(numbers["home_sensitivity"], numbers["home_specificity"]),
         seed=seed,
         prevalence=prevalence,
     )
-    answer = doubt_patients(decide_with_labels(measured), found.requirements, scored)
-    return replace(found, **vars(answer))
+    answer = doubt_patients(decide_with_labels(measured), numbers["requirements"], scored)
+    return Verdict(**numbers, **vars(answer))
 
 
-def _measured(
+def _numbers(
     here: Scans,
     home: Scans,
     points: tuple[OperatingPoint, OperatingPoint],
     stated: Requirements,
     prevalence: float | None,
-) -> Verdict:
-    """What is known before the rule is asked."""
+) -> dict[str, Any]:
     point = points[0]
     called, at_home = decide(here.probabilities, point), decide(home.probabilities, points[1])
     columns = here.labels, here.patients, called
@@ -357,30 +351,29 @@ def _measured(
     sensitivity, specificity = class_shares(*columns)
     auc, home_auc = _auc(here), _auc(home)
     given = None if prevalence is None else values_at(*columns, prevalence)
-    return Verdict(
-        **vars(UNDECIDED),
-        estimated=False,
-        scans=called.size,
-        patients=np.unique(np.asarray(here.patients)).size,
-        positives=int(check_labels(here.labels).sum()),
-        threshold=point.threshold,
-        threshold_rule=point.rule,
-        called_positive=float(called.mean()),
-        stated=stated,
-        requirements=(
+    return {
+        "estimated": False,
+        "scans": called.size,
+        "patients": np.unique(np.asarray(here.patients)).size,
+        "positives": int(check_labels(here.labels).sum()),
+        "threshold": point.threshold,
+        "threshold_rule": point.rule,
+        "called_positive": float(called.mean()),
+        "stated": stated,
+        "requirements": (
             *assess_discrimination(auc, home_auc, stated),
             *assess_decisions(*columns, home_shares, stated),
         ),
-        auc=auc,
-        home_auc=home_auc,
-        sensitivity=sensitivity,
-        specificity=specificity,
-        accuracy=proportion_interval(called == check_labels(here.labels), here.patients),
-        home_sensitivity=home_shares[0],
-        home_specificity=home_shares[1],
-        predictive=(local_values(*columns), *(() if given is None else (given,))),
-        likelihood_ratios=likelihood_ratios(*columns),
-    )
+        "auc": auc,
+        "home_auc": home_auc,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "accuracy": proportion_interval(called == check_labels(here.labels), here.patients),
+        "home_sensitivity": home_shares[0],
+        "home_specificity": home_shares[1],
+        "predictive": (local_values(*columns), *(() if given is None else (given,))),
+        "likelihood_ratios": likelihood_ratios(*columns),
+    }
 
 
 def _auc(scans: Scans) -> Interval | None:
@@ -413,9 +406,9 @@ def _least_patients(scans: Scans) -> int:
     return min(np.unique(patients[labels == c]).size for c in (0, 1))
 
 
-def _too_few(found: Verdict, few: Sequence[int], home: Scans, labels: Ints) -> Answer:
+def _too_few(numbers: dict[str, Any], few: Sequence[int], home: Scans, labels: Ints) -> Answer:
     rule = (f"Labelled patients here: {few[0]} positive, {few[1]} negative (least: {LEAST_PATIENTS} of each).",)
-    if found.home_auc is None:
+    if numbers["home_auc"] is None:
         reason = (
             f"The internal test set ({np.asarray(home.labels).size} scans) has no site with both classes: "
             "discrimination at home cannot be measured."
@@ -423,8 +416,8 @@ def _too_few(found: Verdict, few: Sequence[int], home: Scans, labels: Ints) -> A
         next_step = "Choose a model whose internal test set has both classes."
         return Answer("cannot tell", reason, next_step, rule)
     share = float(np.clip(labels.mean(), 0.1, 0.9))
-    needed = scans_to_prove(found.home_auc.estimate, share)
-    lost = [r.finding for r in found.requirements if r.status == "not met"]
+    needed = scans_to_prove(numbers["home_auc"].estimate, share)
+    lost = [r.finding for r in numbers["requirements"] if r.status == "not met"]
     reason = (
         f"Only {few[0]} patients with the disease and {few[1]} without it are labelled here; "
         f"{LEAST_PATIENTS} of each are the least for a verdict."
@@ -470,32 +463,32 @@ def judge_unlabelled(
     """
     given = np.asarray(probabilities, dtype=np.float64)
     values = check_probabilities(given, given.size)
-    found = Verdict(
-        **vars(UNDECIDED),
-        estimated=True,
-        scans=values.size,
-        patients=np.unique(np.asarray(patients)).size,
-        positives=None,
-        threshold=point.threshold,
-        threshold_rule=point.rule,
-        called_positive=float(decide(values, point).mean()),
-        stated=stated,
-        notes=(ONLY_AUC,) if replace(stated, least_auc=None, prevalence=None) != Requirements() else (),
-    )
+    numbers: dict[str, Any] = {
+        "estimated": True,
+        "scans": values.size,
+        "patients": np.unique(np.asarray(patients)).size,
+        "positives": None,
+        "threshold": point.threshold,
+        "threshold_rule": point.rule,
+        "called_positive": float(decide(values, point).mean()),
+        "stated": stated,
+        "notes": (ONLY_AUC,) if replace(stated, least_auc=None, prevalence=None) != Requirements() else (),
+    }
     answer = _not_learned(home, None)
     if answer is not None:
-        return replace(found, **vars(answer))
+        return Verdict(**numbers, **vars(answer))
     needed = scans_to_prove(LEAST_AUC, 0.5)
     label = f"Label about {needed} scans of both classes and ask again with --labels."
     reasons = outside(values, known, metadata, known_metadata)
     if reasons:
         words = f"This site lies outside everything measured: {reasons[0][0].lower()}{reasons[0][1:]}"
-        return replace(found, **vars(Answer("estimate only", words, label, reasons, needed)), outside=reasons)
+        return Verdict(**numbers, **vars(Answer("estimate only", words, label, reasons, needed)), outside=reasons)
     try:
         estimate = estimate_auc((home.labels, home.probabilities), known, values, patients)
     except ValueError as error:
         words = f"Nothing can be estimated without labels: {error}."
-        return replace(found, **vars(Answer("estimate only", words, label, (), needed)))
+        return Verdict(**numbers, **vars(Answer("estimate only", words, label, (), needed)))
     least = LEAST_AUC if stated.least_auc is None else stated.least_auc
-    answer = decide_without_labels(estimate, least, stated.least_auc is not None)
-    return replace(found, estimate=estimate, **vars(answer))
+    return Verdict(
+        **numbers, estimate=estimate, **vars(decide_without_labels(estimate, least, stated.least_auc is not None))
+    )
