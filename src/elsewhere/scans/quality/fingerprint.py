@@ -108,7 +108,8 @@ class FingerprintFile(Sequence[Fingerprint]):
     def __getitem__(self, place: int | slice) -> Fingerprint | list[Fingerprint]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
-        start, stop = self._ends[range(len(self))[place] :][:2]
+        place = range(len(self))[place]
+        start, stop = self._ends[place], self._ends[place + 1]
         self._file.seek(start)
         return Fingerprint.from_bytes(self._file.read(stop - start))
 
