@@ -78,7 +78,11 @@ NOTABLE_GAIN = 0.02
 HALF_WIDTH = 0.05
 """Half-width of the AUC's 95 % interval that the number of scans for an adapted model is planned for."""
 
-RULE_ERROR = "TO BE MEASURED"
+RULE_ERROR = (
+    "The number of scans is a rule of thumb. On three simulated pairs of sites it left 45, 70 and 90 patients of each "
+    "class to adapt with, and all weights fitted on 32 of each came within 0.05 of home's AUC in 15 of 15 fits: it "
+    "asked for 1.4 to 2.8 times what was enough there. On real sites its error is not known."
+)
 """How far the number of scans to adapt with was off where it was measured (docs/adapt-tables.md)."""
 
 CHANCE = 0.5
