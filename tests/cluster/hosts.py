@@ -36,8 +36,11 @@ class Host:
         )
         self.process = subprocess.Popen([*APART, "sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self.process.stdout is not None
-        self.process.stdout.readline()  # it is made
+        made = self.process.stdout.readline()
         self.process.stdout.close()
+        if not made:
+            self.process.wait()
+            raise OSError("`unshare` is refused: root only")
         self.init = int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
 
     def words(self, *line: str) -> list[str]:
