@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_study import a_cell, a_study, marked
 
-from elsewhere.pages.report import Audit, Diagnosis, Model, Report, Study
+from elsewhere.pages.report import Audit, CountRow, Diagnosis, Model, Report, Study
 from elsewhere.pages.report.sheets import CLAIM, TRIPOD_AI, fill
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.rows import LocalRow, SaliencyRow
@@ -160,8 +160,8 @@ def test_side_by_side_is_called_the_same_sites_only_where_it_is_so() -> None:
 
 
 def test_patients_and_scans_agree_with_their_number() -> None:
-    row = {"site": "A", "label": 1, "subset": "test", "patients": 1, "scans": 1}
-    said = " ".join(answers(a_study(counts=[row, row | {"label": 0, "patients": 2, "scans": 3}])).values())
+    counts = [CountRow("A", 1, "test", 1, 1, 9), CountRow("A", 0, "test", 2, 3, 27)]
+    said = " ".join(answers(a_study(counts=counts)).values())
     assert "1 positive patient (1 scan); test: 2 negative patients (3 scans)" in said
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from small_study import a_study
 
 from elsewhere.audit_rows import RuleRow
-from elsewhere.pages.report import Audit, Model, tables
+from elsewhere.pages.report import Audit, CurveRow, Model, tables
 from elsewhere.pages.report.table import Table
 
 
@@ -33,8 +33,8 @@ def rules_table(*rules: RuleRow) -> Table:
 
 
 def test_the_validation_accuracy_is_that_of_the_kept_weights_and_not_the_highest() -> None:
-    curves = [{"model": "A", "iteration": float(i), "validation_accuracy": v} for i, v in ((40, 0.7), (80, 0.9))]
-    curves += [{"model": "A", "iteration": 40.0, "training_loss": 0.5}, {"model": "B", "iteration": 40.0}]
+    curves = [CurveRow("A", {"iteration": float(i), "validation_accuracy": v}) for i, v in ((40, 0.7), (80, 0.9))]
+    curves += [CurveRow("A", {"iteration": 40.0, "training_loss": 0.5}), CurveRow("B", {"iteration": 40.0})]
     study = a_study(models=(Model("A", ("A",), 40), Model("B", ("B",), 40)), curves=curves)
     assert printed(tables.model_table(study, "models"), "kept_validation_accuracy") == ["0.700", "–"]
     later = replace(study, models=(Model("A", ("A",), 80),))

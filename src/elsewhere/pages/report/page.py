@@ -158,7 +158,8 @@ STUDY_TABLES: dict[str, Callable[[Study, str], Table]] = {
 
 def _points(study: Study, slug: str) -> list[Table]:
     """The points behind the curves, kept as CSV only."""
-    curves = plain_table(f"{slug}-curves", "Training curves, every logged point.", list(study.curves))
+    points = [{"model": row.model, **row.logged} for row in study.curves]
+    curves = plain_table(f"{slug}-curves", "Training curves, every logged point.", points)
     rocs = plain_table(f"{slug}-roc", "ROC curves and dropout bands, every point.", tables.roc_rows(study))
     return [table for table in (curves, rocs) if table.rows]
 
