@@ -143,7 +143,7 @@ def study_of(folder: Folder, kept: KeptStudy, cells: Cells | None = None) -> pag
         ensembles_elsewhere=list(ensembles_elsewhere(folder, kept, cells)),
         details=details(folder, rows, cells, scores, kept.reading, whole),
         ties=list(_ties(folder, kept)),
-        absent=_absent(folder, findings, diagnosis, stress),
+        absent=_absent(folder, diagnosis, stress, audited="audited" in findings),
         curves=list(_curves(folder, kept.models)),
         bad_scans=_bad_scans(folder, shown),
         audit=_audit(findings, shown),
@@ -236,9 +236,9 @@ def _diagnosed(folder: Folder, name: str) -> list[Any]:
     return DIAGNOSIS[name].read(path) if path.is_file() else []
 
 
-def _absent(folder: Folder, findings: dict[str, Any], diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
+def _absent(folder: Folder, diagnosis: page.Diagnosis, stress: page.Stress, *, audited: bool) -> dict[str, str]:
     parts = {
-        ODD_SCANS: ("audited" in findings, AUDIT),
+        ODD_SCANS: (audited, AUDIT),
         "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
         "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
         "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),

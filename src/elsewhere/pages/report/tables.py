@@ -334,15 +334,15 @@ def settings_table(study: Study, name: str) -> Table:
     return Table(name, "All settings, versions and seeds.", columns, rows)
 
 
-def roc_rows(study: Study) -> list[dict[str, Any]]:
+def roc_rows(study: Study) -> list[dict[str, str | float]]:
     """The points behind Figures 5 and 6, one row a point."""
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for band in study.rocs:
         for fpr, tpr in zip(band.fpr, band.tpr, strict=True):
             rows.append({"model": band.model, "site": band.site, "kind": "curve", "fpr": float(fpr), "tpr": float(tpr)})
         for fpr, low, high in zip(band.band_fpr, band.band_low, band.band_high, strict=True):
-            row = {"model": band.model, "site": band.site, "kind": "dropout band", "fpr": float(fpr)}
-            rows.append(row | {"low": float(low), "high": float(high)})
+            head = {"model": band.model, "site": band.site, "kind": "dropout band"}
+            rows.append({**head, "fpr": float(fpr), "low": float(low), "high": float(high)})
     return rows
 
 
@@ -394,7 +394,7 @@ def _confounding_table(name: str, rules: Sequence[RuleRow]) -> Table:
         "rule": Column("rule", "A rule that knows only"),
         "sites": Column("sites", "Sites"),
         "auc": Column("auc", "AUC", lambda v, _: figure(v), numeric=True),
-        "p_value": Column("p_value", "p", lambda v, r: rule_p(v, r.get("permutations")), numeric=True),
+        "p_value": Column("p_value", "p", lambda v, r: rule_p(v, value_in(r, "permutations")), numeric=True),
     }
     return Table(name, caption, [own.get(c.key, c) for c in plain_table(name, caption, rows).columns], rows)
 
