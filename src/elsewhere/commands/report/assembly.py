@@ -105,7 +105,7 @@ def study_of(folder: Folder, kept: KeptStudy, cells: Cells | None = None) -> pag
     arms, trials = read_arms(load_study(folder.root), folder) if "comparison" in kept.all_settings else ([], [])
     return page.Study(
         name=settings.name,
-        protocol=protocol_words(kept.all_settings),
+        protocol=protocol_words(kept),
         models=models,
         sites=[page.Site(s.name, s.country, FORMS[kind_of(s.kind) or s.kind], _use(s)) for s in kept.sites]
         + [page.Site(one.hospital, form="computed at the hospital", visited=one.date) for one in returned],
@@ -149,7 +149,7 @@ def study_of(folder: Folder, kept: KeptStudy, cells: Cells | None = None) -> pag
         audit=_audit(findings, shown),
         examples=list(examples(folder, rows, kept)),
         reading=kept.reading,
-        departures=departures(kept.all_settings),
+        departures=departures(kept),
         settings=_last_parts(kept),
         versions=kept.versions,
         seeds={"study": settings.seed},

@@ -37,6 +37,7 @@ class KeptSettings:
     origin: Literal["real", "repacked", "simulated"]
     notes: Sequence[str]
     planted: Sequence[str]
+    protocol: str
     seed: int
     store: str | None = None
     finding: str = ""
