@@ -16,7 +16,7 @@ from elsewhere.commands.report import assembly, drop, report
 from elsewhere.commands.report.cells import Cells, further_trainings, read_cells
 from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.commands.report.contrasts import contrasts
-from elsewhere.commands.report.hardest import _known, hardest
+from elsewhere.commands.report.hardest import hardest, known_of, odd_scans
 from elsewhere.commands.report.kept_study import read_study
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
@@ -222,7 +222,7 @@ def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -
     seen = {(r.site, r.scan): r.known for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
     cells = read_cells(made, read_study(made))
-    alone = hardest(usable_rows(made), cells, study.models[3:], SCORES.read(made.scores), AUDIT)
+    alone = hardest(usable_rows(made), cells, study.models[3:], SCORES.read(made.scores), odd_scans(AUDIT["forensics"]))
     assert alone.scans == []
     assert {r.models for r in alone.judged} == {0}
 
@@ -501,7 +501,7 @@ def test_ages_from_90_on_are_one(made: Folder) -> None:
     assert not any("age 97" in text for text in texts)
     (patients,) = (made.root / "tables").glob("*-patients.csv")
     assert "97" not in patients.read_text(encoding="utf-8")
-    known = _known(usable_rows(made), AUDIT)
+    known = known_of(usable_rows(made), [])
     assert (known["A", "t02"], known["A", "t04"]) == ("age 90+, sex F", "age 89, sex F")
 
 

@@ -25,7 +25,7 @@ from elsewhere.commands.report.details import details
 from elsewhere.commands.report.drop import losses
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.folds import ensembles, ensembles_elsewhere
-from elsewhere.commands.report.hardest import hardest
+from elsewhere.commands.report.hardest import hardest, odd_scans
 from elsewhere.commands.report.kept_study import KeptSite, KeptStudy
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.commands.report.products import product_tests, ran_models, unanswered
@@ -100,7 +100,7 @@ def study_of(folder: Folder, kept: KeptStudy, cells: Cells | None = None) -> pag
     returned = read_returns(folder)
     scores = [*scores, *(row for one in returned for row in one.scores)]
     diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, kept.sites)
-    hard = hardest(rows, cells, able, scores, findings)
+    hard = hardest(rows, cells, able, scores, odd_scans(findings.get("forensics", ())))
     drops, local = losses(folder, rows, cells, able, scores)
     arms, trials = read_arms(load_study(folder.root), folder) if "comparison" in kept.all_settings else ([], [])
     return page.Study(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,15 @@ TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "cat
 
 
 @dataclass(frozen=True)
+class OddScan:
+    """What the audit found in one scan, in words (`forensics` in audit.json)."""
+
+    site: str
+    scan: str
+    finding: str
+
+
+@dataclass(frozen=True)
 class Hardest:
     """The scans that most networks get wrong, and who judged them.
 
@@ -42,7 +51,7 @@ def hardest(
     cells: Cells,
     models: Sequence[page.Model],
     scores: Sequence[ScoreRow],
-    findings: Mapping[str, Any],
+    odd: Sequence[OddScan],
 ) -> Hardest:
     """Test scans that more than half of the judges get wrong at their own thresholds, the hardest of each class first.
 
@@ -61,7 +70,7 @@ def hardest(
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
         rows += found
         judged += _judged(site, found, _labels(cells, site), len(judges))
-    known = _known(scans, findings)
+    known = known_of(scans, odd)
     listed = []
     for label in (1, 0):
         of_class = [r for r in rows if r.label == label and r.mostly_wrong]
@@ -121,11 +130,17 @@ def _site(
         )
 
 
-def _known(scans: Sequence[ScanRow], findings: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """What the facts and the forensics say of each scan, in words."""
-    odd = defaultdict(list)
-    for finding in (f for f in findings.get("forensics", ()) if "other_scan" not in f):
-        odd[finding["site"], finding["scan"]].append(finding["finding"])
+def odd_scans(forensics: Sequence[Mapping[str, Any]]) -> list[OddScan]:
+    """The findings on single scans among those of the audit."""
+    names = [f.name for f in fields(OddScan)]
+    return [OddScan(*(found[name] for name in names)) for found in forensics if "other_scan" not in found]
+
+
+def known_of(scans: Sequence[ScanRow], odd: Sequence[OddScan]) -> dict[tuple[str, str], str]:
+    """What the facts and the forensics say of each scan (site, scan), in words."""
+    found = defaultdict(list)
+    for one in odd:
+        found[one.site, one.scan].append(one.finding)
     known = {}
     for row in scans:
         told = [_words(name, row.facts[name]) for name in TOLD if row.facts.get(name) not in (None, "")]
@@ -134,7 +149,7 @@ def _known(scans: Sequence[ScanRow], findings: Mapping[str, Any]) -> dict[tuple[
             [
                 *([row.stratum] if row.stratum and row.stratum not in {"positive", "negative"} else []),
                 *told,
-                *dict.fromkeys(odd[place]),
+                *dict.fromkeys(found[place]),
             ]
         )
     return known
