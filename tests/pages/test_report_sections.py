@@ -463,16 +463,16 @@ def test_the_sheets_have_the_checklists_items() -> None:
 
 def test_a_sheet_marks_what_the_run_cannot_know() -> None:
     report = Report("T", (a_study(settings={"split": {"train": 0.7, "test": 0.2}, "seed": 3}, split_hash="5417"),))
-    rows = {row["item"]: row for row in fill(CLAIM, report).rows}
-    assert rows["19"]["answer"] == (
+    rows = {row.item: row for row in fill(CLAIM, report).rows}
+    assert rows["19"].answer == (
         "Per site and class, patients were drawn at random (seed 3): 70% train, 20% test, the rest validation; "
         "split 5417."
     )
-    assert (rows["19"]["state"], rows["14"]["state"], rows["39"]["state"]) == (FILLED, OPEN, OPEN)
-    assert rows["14"]["answer"] == ""
-    assert rows["14"]["you_must_write"]
-    assert rows["24"]["you_must_write"] == "The run has no record of this."
-    assert {row["state"] for row in rows.values()} == {FILLED, PARTLY, OPEN}
+    assert (rows["19"].state, rows["14"].state, rows["39"].state) == (FILLED, OPEN, OPEN)
+    assert rows["14"].answer == ""
+    assert rows["14"].you_must_write
+    assert rows["24"].you_must_write == "The run has no record of this."
+    assert {row.state for row in rows.values()} == {FILLED, PARTLY, OPEN}
 
 
 def test_no_sheet_names_a_folder_of_this_machine() -> None:

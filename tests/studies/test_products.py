@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.study import study
 from elsewhere.errors import BadStudy, BadTable
@@ -198,12 +199,12 @@ def test_the_product_stands_in_the_matrix_and_in_its_own_section(beside: Folder)
 
 
 def test_products_and_networks_are_compared_on_the_scans_that_both_answered(beside: Folder) -> None:
-    cells = read_cells(beside, read_identity(beside))
+    cells = read_cells(beside, read_study(beside))
     tests = product_tests(beside, cells, [Model("UTSW", ("UTSW",)), Model("COVID-CTset+MosMedData", ("COVID-CTset",))])
-    same = {t["site"]: t for t in tests if t["network"] == "UTSW"}
+    same = {t.site: t for t in tests if t.network == "UTSW"}
     assert set(same) == {"UTSW", "CC-CCII"}
-    assert all(t["difference"] == 0 and t["tests"] == len(tests) == 4 for t in same.values())
-    assert same["CC-CCII"]["scans"] == len(cells["UTSW", "CC-CCII"].scans) - 2
+    assert all(t.difference == 0 and t.tests == len(tests) == 4 for t in same.values())
+    assert same["CC-CCII"].scans == len(cells["UTSW", "CC-CCII"].scans) - 2
 
 
 def test_a_network_is_compared_on_the_scans_of_patients_that_were_not_kept(beside: Folder, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,25 @@ TOLD = ("age", "sex", "kernel", "thickness_mm", "slices", "units", "class", "cat
 
 
 @dataclass(frozen=True)
+class OddScan:
+    """What the audit found in one scan, in words (`forensics` in audit.json)."""
+
+    site: str
+    scan: str
+    finding: str
+
+
+@dataclass(frozen=True)
 class Hardest:
     """The scans that most networks get wrong, and who judged them.
 
     Attributes:
         scans: the listed ones (`Study.hardest`).
-        judged: one record per site and class (`Study.judged`).
+        judged: one row per site and class (`Study.judged`).
     """
 
-    scans: list[dict[str, Any]]
-    judged: list[dict[str, Any]]
+    scans: list[page.HardScanRow]
+    judged: list[page.JudgedRow]
 
 
 def hardest(
@@ -42,7 +51,7 @@ def hardest(
     cells: Cells,
     models: Sequence[page.Model],
     scores: Sequence[ScoreRow],
-    findings: Mapping[str, Any],
+    odd: Sequence[OddScan],
 ) -> Hardest:
     """Test scans that more than half of the judges get wrong at their own thresholds, the hardest of each class first.
 
@@ -54,19 +63,19 @@ def hardest(
     """
     points = operating_points(scores)
     able = [m for m in models if _has_opinion(m.name, cells, points[m.name])]
-    rows: list[dict[str, Any]] = []
-    judged: list[dict[str, Any]] = []
+    rows: list[page.HardScanRow] = []
+    judged: list[page.JudgedRow] = []
     for site in dict.fromkeys(s for _, s in cells):
         judges = [m for m in able if _discriminates(m.name, site, scores)]
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
         rows += found
         judged += _judged(site, found, _labels(cells, site), len(judges))
-    known = _known(scans, findings)
+    known = known_of(scans, odd)
     listed = []
     for label in (1, 0):
-        of_class = [r for r in rows if r["label"] == label and _mostly_wrong(r)]
-        of_class.sort(key=lambda r: (-r["wrong"] / r["models"], -r["distance"]))
-        listed += [{**r, "known": known.get((r["site"], r["scan"]), "")} for r in of_class[:MOST]]
+        of_class = [r for r in rows if r.label == label and r.mostly_wrong]
+        of_class.sort(key=lambda r: (-r.wrong / r.models, -r.distance))
+        listed += [replace(r, known=known.get((r.site, r.scan), "")) for r in of_class[:MOST]]
     return Hardest(listed, judged)
 
 
@@ -85,24 +94,21 @@ def _discriminates(model: str, site: str, scores: Sequence[ScoreRow]) -> bool:
 
 
 def _judged(
-    site: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[int], judges: int
-) -> Iterable[dict[str, Any]]:
+    site: str, rows: Sequence[page.HardScanRow], labels: Sequence[int], judges: int
+) -> Iterable[page.JudgedRow]:
     for label in (1, 0):
         if scans := labels.count(label):
-            wrong = [r["patient"] for r in rows if r["label"] == label and _mostly_wrong(r)]
-            counts = {"mostly_wrong": len(wrong), "mostly_wrong_patients": len(set(wrong))}
-            yield {"site": site, "label": label, "scans": scans, "models": judges, **counts}
+            wrong = [r.patient for r in rows if r.label == label and r.mostly_wrong]
+            yield page.JudgedRow(site, label, scans, judges, len(wrong), len(set(wrong)))
 
 
 def _labels(cells: Cells, site: str) -> list[int]:
     return next(list(map(int, cell.labels)) for (_, s), cell in cells.items() if s == site)
 
 
-def _mostly_wrong(row: Mapping[str, Any]) -> bool:
-    return bool(2 * row["wrong"] > row["models"])
-
-
-def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _site(
+    site: str, cells: Cells, models: Sequence[page.Model], points: Mapping[str, OperatingPoint]
+) -> Iterable[page.HardScanRow]:
     found = [cells[model.name, site] for model in models]
     table = np.stack([cell.probabilities for cell in found])
     if not table.size:
@@ -110,25 +116,31 @@ def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping
     agreed = consensus(found[0].labels, table, [points[model.name] for model in models])
     here = np.array([site in model.trained_on for model in models])
     for i in agreed.hardest_first().tolist():
-        yield {
-            "site": site,
-            "scan": str(found[0].scans[i]),
-            "patient": str(found[0].patients[i]),
-            "label": int(found[0].labels[i]),
-            "models": len(models),
-            "wrong": int(agreed.wrong[:, i].sum()),
-            "trained_here": int(here.sum()),
-            "trained_here_wrong": int(agreed.wrong[here, i].sum()),
-            "mean_probability": float(table[:, i].mean()),
-            "distance": float(agreed.distance[i]),
-        }
+        yield page.HardScanRow(
+            site=site,
+            scan=str(found[0].scans[i]),
+            patient=str(found[0].patients[i]),
+            label=int(found[0].labels[i]),
+            models=len(models),
+            wrong=int(agreed.wrong[:, i].sum()),
+            trained_here=int(here.sum()),
+            trained_here_wrong=int(agreed.wrong[here, i].sum()),
+            mean_probability=float(table[:, i].mean()),
+            distance=float(agreed.distance[i]),
+        )
 
 
-def _known(scans: Sequence[ScanRow], findings: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    """What the facts and the forensics say of each scan, in words."""
-    odd = defaultdict(list)
-    for finding in (f for f in findings.get("forensics", ()) if "other_scan" not in f):
-        odd[finding["site"], finding["scan"]].append(finding["finding"])
+def odd_scans(forensics: Sequence[Mapping[str, Any]]) -> list[OddScan]:
+    """The findings on single scans among those of the audit."""
+    names = [f.name for f in fields(OddScan)]
+    return [OddScan(*(found[name] for name in names)) for found in forensics if "other_scan" not in found]
+
+
+def known_of(scans: Sequence[ScanRow], odd: Sequence[OddScan]) -> dict[tuple[str, str], str]:
+    """What the facts and the forensics say of each scan (site, scan), in words."""
+    found = defaultdict(list)
+    for one in odd:
+        found[one.site, one.scan].append(one.finding)
     known = {}
     for row in scans:
         told = [_words(name, row.facts[name]) for name in TOLD if row.facts.get(name) not in (None, "")]
@@ -137,7 +149,7 @@ def _known(scans: Sequence[ScanRow], findings: Mapping[str, Any]) -> dict[tuple[
             [
                 *([row.stratum] if row.stratum and row.stratum not in {"positive", "negative"} else []),
                 *told,
-                *dict.fromkeys(odd[place]),
+                *dict.fromkeys(found[place]),
             ]
         )
     return known

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +28,7 @@ from elsewhere.studies.products import read_products
 FORMATS = {"exported": "a network exported with torch.export", "torchscript": "a TorchScript program"}
 
 
-def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
+def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) -> list[page.ProductTestRow]:
     """Every product against every network that learned, at each site where both answered scans of both classes.
 
     One family with Holm's adjustment; product less network. Patients that are kept for thresholds are left out.
@@ -52,13 +50,22 @@ def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) ->
                 continue
             own = np.array([theirs[scan] for scan in cell.scans[both].tolist()])
             found.append(compare_models(labels, cell.patients[both], own, cell.probabilities[both]))
-            heads.append({"product": product, "network": model.name, "site": site, "scans": int(both.sum())})
-    rows = []
-    for head, comparison in zip(heads, adjust_family(found), strict=True):
-        values = asdict(comparison)
-        named = {"auc_product": values.pop("first"), "auc_network": values.pop("second"), "tests": values.pop("family")}
-        rows.append({**head, **named, **values})
-    return rows
+            heads.append((product, model.name, site, int(both.sum())))
+    return [
+        page.ProductTestRow(
+            *head,
+            auc_product=comparison.first,
+            auc_network=comparison.second,
+            tests=comparison.family,
+            difference=comparison.difference,
+            low=comparison.low,
+            high=comparison.high,
+            p_value=comparison.p_value,
+            p_value_holm=comparison.p_value_holm,
+            method=comparison.method,
+        )
+        for head, comparison in zip(heads, adjust_family(found), strict=True)
+    ]
 
 
 def unanswered(folder: Folder) -> list[page.UnansweredRow]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from elsewhere.local_rows import LocalReadingRow
 from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Study
-from elsewhere.pages.report.records import number, record_of
+from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.wording import numbered
 
@@ -114,7 +114,7 @@ def _measures(name: str, rows: Sequence[LocalReadingRow]) -> Table:
         "As the product is, and with the local threshold (sensitivity, specificity, balanced accuracy) or recalibrated "
         "probabilities (Brier score, calibration)."
     )
-    return Table(name, caption, columns, [record_of(row) for row in rows], HELD)
+    return Table(name, caption, columns, rows, HELD)
 
 
 def _choices(name: str, rows: Sequence[LocalReadingRow]) -> Table:
@@ -138,7 +138,7 @@ def _choices(name: str, rows: Sequence[LocalReadingRow]) -> Table:
 
 
 def _column(key: str, heading: str, show: Callable[[LocalReadingRow], str]) -> Column:
-    return Column(key, heading, lambda _, record: show(LocalReadingRow(**record)), numeric=True)
+    return Column(key, heading, lambda _, row: show(row), numeric=True)
 
 
 def _measured(measure: str, value: float | None, low: float | None, high: float | None) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.report import words
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study, UnansweredRow
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.kept_patients import KeptPatients, kept_patients
 from elsewhere.pages.report.matrix import MatrixEntry, matrix_entry
-from elsewhere.pages.report.records import number, one_class, record_of
+from elsewhere.pages.report.records import number, one_class
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.rows import ProductScoreRow
 from elsewhere.wording import verb
@@ -114,10 +114,9 @@ def _scores(study: Study, name: str) -> Table:
         Column("specificity", "Specificity (95 %)", words.share_words("specificity"), numeric=True),
         Column("calibration_slope", "Calibration slope", lambda v, _: words.figure(v), numeric=True),
     ]
-    rows = [record_of(row) for row in study.product_scores]
     note = "Intervals: patients as the unit. Scans without an answer are left out of AUC, sensitivity and specificity."
     note += f" {KEPT_OUT}" if study.product_local else ""
-    return Table(name, "Products at each site, judged from their scores.", columns, rows, note)
+    return Table(name, "Products at each site, judged from their scores.", columns, study.product_scores, note)
 
 
 def _unanswered_table(study: Study, name: str) -> Table:
@@ -125,11 +124,14 @@ def _unanswered_table(study: Study, name: str) -> Table:
         Column("model", "Product"),
         Column("site", "Site"),
         Column("reason", "Why it gave no answer"),
-        Column("scans", "Scans", lambda v, row: f"{v} of {row.get('given')}", numeric=True),
+        Column("scans", "Scans", _of_given, numeric=True),
     ]
-    rows = [record_of(row) for row in study.unanswered]
     among = " Those of patients who were kept for thresholds are among them." if study.product_local else ""
-    return Table(name, f"Test scans without an answer, by product, site and reason.{among}", columns, rows)
+    return Table(name, f"Test scans without an answer, by product, site and reason.{among}", columns, study.unanswered)
+
+
+def _of_given(scans: Any, row: UnansweredRow) -> str:
+    return f"{scans} of {row.given}"
 
 
 def _tests(study: Study, name: str) -> Table:
@@ -148,6 +150,6 @@ def _tests(study: Study, name: str) -> Table:
     return Table(name, "Products against networks on the same scans.", columns, study.product_tests, note)
 
 
-def _unanswered(value: Any, row: Record) -> str:
-    share = words.estimate(row.get("unanswered_share"), row.get("unanswered_low"), row.get("unanswered_high"))
-    return f"{number(value) or 0:.0f} of {number(row.get('given')) or 0:.0f}: {share}"
+def _unanswered(value: Any, row: ProductScoreRow) -> str:
+    share = words.estimate(row.unanswered_share, row.unanswered_low, row.unanswered_high)
+    return f"{number(value) or 0:.0f} of {number(row.given) or 0:.0f}: {share}"
