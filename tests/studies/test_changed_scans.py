@@ -26,7 +26,7 @@ from elsewhere.scans.volume import Volume
 from elsewhere.studies.asking import answer_of, ask_models, part_of
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import DIAGNOSIS, DOSES, EXPLANATIONS, usable_rows
+from elsewhere.studies.records import DOSES, EXPLANATIONS, SHORTCUTS, usable_rows
 
 SCANS = 14
 LESION = (slice(3, 6), slice(13, 18), slice(8, 12))
@@ -166,7 +166,7 @@ def test_diagnose_shows_parts_to_models_that_were_not_trained_here(ran: tuple[Pa
     """What sees lesions does not rank scans without lungs; what takes DICOM files is left out unless it is named."""
     file, folder = ran
     invoke("diagnose", str(file), str(folder.root), "--permutations", "99", "--workers", "1")
-    rows = {(r.model, r.site, r.view): r for r in DIAGNOSIS["shortcuts"].read(folder.diagnosis_table("shortcuts"))}
+    rows = {(r.model, r.site, r.view): r for r in SHORTCUTS.read(folder.diagnosis_table("shortcuts"))}
     assert {model for model, _, _ in rows} == {"Band", "Own", "Program"}
     for model in ("Band", "Program"):
         assert rows[model, "A", "whole"].auc == rows[model, "A", "lungs_only"].auc == 1.0
