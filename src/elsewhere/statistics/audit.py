@@ -37,6 +37,11 @@ def audit(rows: Sequence[Row], left_out: Sequence[Row] = ()) -> dict[str, Any]:
         `counts` (rows of site, class, subset, patients, scans, slices as read), `facts` (rows by site and class),
         `duplicates` and `leaks` (lists of scans with equal content), `left_out` (rows of site and class),
         `site_only_auc`, `warnings` (sentences).
+
+    >>> numbers = ("minimum", "maximum", "source_slices", "rows", "columns", "padding_share", "black_share")
+    >>> names = {"site": "A", "patient": "p1", "scan": "s1", "subset": "train", "content_hash": "a", "units": "HU"}
+    >>> audit([dict.fromkeys(numbers, 0) | names | {"label": 1}])["warnings"][0][:25]
+    'A has only positive scans'
     """
     labelled = [row for row in rows if row["label"] is not None]
     copies = duplicates(rows)
@@ -54,7 +59,12 @@ def audit(rows: Sequence[Row], left_out: Sequence[Row] = ()) -> dict[str, Any]:
 
 
 def counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Patients, scans and slices per site, class and subset (paper, Table 1)."""
+    """Patients, scans and slices per site, class and subset (paper, Table 1).
+
+    >>> row = {"site": "A", "label": 1, "subset": "train", "patient": "p1", "source_slices": 40}
+    >>> counts([row, row | {"source_slices": 60}])
+    [{'site': 'A', 'label': 1, 'subset': 'train', 'patients': 1, 'scans': 2, 'slices': 100}]
+    """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["site"], row["label"], row["subset"]].append(row)
@@ -72,7 +82,13 @@ def counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def facts_by_class(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """How the classes of each site differ in what no disease explains: encoding, matrix, spacing, padding, black."""
+    """How the classes of each site differ in what no disease explains: encoding, matrix, spacing, padding, black.
+
+    >>> row = {"site": "A", "label": 1, "source_slices": 40, "units": "HU", "rows": 512, "columns": 512}
+    >>> found = facts_by_class([row | {"padding_share": 0.2, "black_share": share} for share in (0.1, 0.9)])[0]
+    >>> found["matrix"], found["black_share"], found["lung_segmented_share"]
+    ('512 x 512', 0.5, 0.5)
+    """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["site"], row["label"]].append(row)
@@ -93,7 +109,13 @@ def facts_by_class(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def duplicates(rows: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """Groups of scans whose voxels are equal, as read or as prepared, each scan as {site, patient, scan, subset}."""
+    """Groups of scans whose voxels are equal, as read or as prepared, each scan as {site, patient, scan, subset}.
+
+    >>> one = {"site": "A", "patient": "p1", "scan": "s1", "subset": "train", "content_hash": "a"}
+    >>> one |= {"minimum": -1000, "maximum": 400, "prepared_hash": "x"}
+    >>> [scan["patient"] for scan in duplicates([one, one | {"patient": "p2", "content_hash": "b"}])[0]]
+    ['p1', 'p2']
+    """
     return [[{k: rows[i][k] for k in ("site", "patient", "scan", "subset")} for i in g] for g in equal_voxels(rows)]
 
 
@@ -103,6 +125,10 @@ def equal_voxels(rows: Sequence[Row]) -> list[list[int]]:
     Two files may differ (grey saved as colour, another matrix, values below the clip) and be one to the network: equal
     as read or equal as prepared is enough. Prepared volumes of one value only are no copies of each other: they show
     nothing.
+
+    >>> row = {"content_hash": "a", "prepared_hash": "x", "minimum": -1000, "maximum": 400}
+    >>> equal_voxels([row, row | {"content_hash": "b", "prepared_hash": "y"}, row | {"content_hash": "c"}])
+    [[0, 2]]
     """
     group: list[int] = list(range(len(rows)))
     first: dict[tuple[str, str], int] = {}
@@ -131,7 +157,13 @@ def _join(group: list[int], first: int, second: int) -> None:
 
 
 def leaks(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Patients, and equal volumes, that stand on two sides of the split."""
+    """Patients, and equal volumes, that stand on two sides of the split.
+
+    >>> one = {"site": "A", "patient": "p1", "scan": "s1", "subset": "train", "content_hash": "a"}
+    >>> one |= {"minimum": 0, "maximum": 0}
+    >>> leaks([one, one | {"scan": "s2", "subset": "test", "content_hash": "b"}])
+    [{'kind': 'patient', 'what': 'A/p1', 'subsets': ['test', 'train']}]
+    """
     subsets: dict[tuple[str, str], set[str]] = defaultdict(set)
     rows = [row for row in rows if row["subset"] != "unlabelled"]  # learned from by nobody, and judged by nothing
     for row in rows:
@@ -150,12 +182,20 @@ def leaks(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def warnings(rows: Sequence[Row], copies: Sequence[Sequence[Row]]) -> list[str]:
-    """Plain sentences about sites and labels that a reader must know before believing a score."""
+    """Plain sentences about sites and labels that a reader must know before believing a score.
+
+    >>> warnings([], [[{"site": "A", "patient": "p1"}, {"site": "B", "patient": "p9"}]])
+    ['1 volume stands under more than one patient.']
+    """
     return [*_one_class(rows), *_confounding(rows), *_black(rows), *_copies(copies), *_one_picture(rows)]
 
 
 def left_out_by_class(rows: Sequence[Row], left_out: Sequence[Row]) -> list[dict[str, Any]]:
-    """Of each site and class with a label: scans used, and scans listed that could not be used."""
+    """Of each site and class with a label: scans used, and scans listed that could not be used.
+
+    >>> left_out_by_class([{"site": "A", "label": 1}] * 9, [{"site": "A", "label": 1}])
+    [{'site': 'A', 'label': 1, 'used': 9, 'left_out': 1}]
+    """
     used, lost = (Counter((r["site"], r["label"]) for r in group) for group in (rows, left_out))
     classes = sorted({*used, *lost}, key=str)
     return [
@@ -166,7 +206,12 @@ def left_out_by_class(rows: Sequence[Row], left_out: Sequence[Row]) -> list[dict
 
 
 def warn_of_left_out(records: Sequence[Row]) -> list[str]:
-    """One sentence for each site whose classes lost scans in shares that differ (Fisher's exact test, two-sided)."""
+    """One sentence for each site whose classes lost scans in shares that differ (Fisher's exact test, two-sided).
+
+    >>> lost, kept = {"label": 1, "used": 10, "left_out": 10}, {"label": 0, "used": 20, "left_out": 0}
+    >>> warn_of_left_out([lost | {"site": "A"}, kept | {"site": "A"}])[0][:96]
+    'A: 10 of 20 positive scans (50%) and 0 of 20 negative scans (0%) could not be used (p = 0.00044)'
+    """
     from scipy.stats import fisher_exact  # noqa: PLC0415  (late: slow to import, and rarely needed)
 
     sentences = []

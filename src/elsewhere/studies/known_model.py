@@ -324,6 +324,8 @@ def trained_model(study: Path, name: str) -> KnownModel:
             what = f"did not train {name}: only `elsewhere verdict` runs it on other scans"
         raise BadStudy(folder.root, what, "Give its scores of them to `elsewhere evaluate`")
     models = trained_models(folder)
+    if "@" in name:
+        models |= _arms(folder)
     if name not in models:
         what = _no_model(name, list(models)) or f"has no model {name!r}"
         raise BadStudy(study, what, f"Choose one of its models: {', '.join(models)}")
@@ -362,6 +364,12 @@ def trained_model(study: Path, name: str) -> KnownModel:
             if one
         },
     )
+
+
+def _arms(folder: Folder) -> dict[str, tuple[str, ...]]:
+    """The networks of a study's arms that were tried at every site, and their training sites."""
+    study = load_study(folder.root)
+    return {name: one.sites for name, one in study.arm_networks.items() if one.sites in study.compared}
 
 
 def _no_model(name: str, models: Collection[str]) -> str:

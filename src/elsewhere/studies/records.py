@@ -14,6 +14,7 @@ from elsewhere.adapting_rows import AdaptRow
 from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.errors import BadStudy
 from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
+from elsewhere.local_rows import KeptPatientRow, LocalReadingRow
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -210,6 +211,8 @@ class ProductRow(ModelAtSite):
 MATCHED_ANEW = "Run `elsewhere study` again: it reads the table of the product anew and keeps trainings and predictions"
 PRODUCTS = TableFormat("products", 1, ProductRow, MATCHED_ANEW)
 PRODUCT_SCORES = TableFormat("product scores", 1, ProductScoreRow, MATCHED_ANEW)
+PRODUCT_LOCAL = TableFormat("local readings of products", 1, LocalReadingRow, MATCHED_ANEW)
+KEPT_PATIENTS = TableFormat("kept patients", 1, KeptPatientRow, MATCHED_ANEW)
 
 Scored = TypeVar("Scored", ScoreRow, SeedRow)
 

@@ -46,7 +46,7 @@ from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.models import PATHS
-from elsewhere.studies.products import read_product_scores
+from elsewhere.studies.products import read_local_readings, read_product_scores
 from elsewhere.studies.records import (
     CLASS_SEPARATIONS,
     DOSES,
@@ -133,6 +133,7 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         ran=ran_models(folder),
         unanswered=unanswered(folder),
         product_scores=read_product_scores(folder, settings),
+        product_local=read_local_readings(folder, settings),
         product_tests=product_tests(folder, cells, able),
         over_sites=over_unseen_sites(cells, able, returned),
         visits=list(map(_visit, returned)),

@@ -43,6 +43,7 @@ UNSAID = {
     ("preparation", "size"),
     ("split", "seed"),
     ("split", "folds"),
+    ("split", "local"),
     ("training", "seed"),
 }  # said elsewhere on the page
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
+from elsewhere.local_rows import LocalReadingRow
 from elsewhere.pages.report.details import CellDetails
 from elsewhere.rows import (
     ClassSeparationRow,
@@ -336,8 +337,7 @@ class Study:
             "several - one, trained" and "several - one, unseen": networks of several sites less those of one of them;
             "new hospital": `auc_low` and `auc_high` the prediction interval, `cells` the sites behind it;
             `trainings` how many of each network entered (more than one: their spread is in the interval).
-            Left out, the page takes the plain mean over cells with the mean of the cells'
-            limits, which is wide enough whatever the cells share, and says so.
+            Left out, the page takes the plain mean over cells and the mean of their limits, and says so.
         calibrations: reliability and decision curves, one per model and two-class site.
         drops: where accuracy was lost from home to elsewhere, one row per model and unseen two-class site.
         local: what n labelled local scans would give.
@@ -369,6 +369,7 @@ class Study:
         ran: those of them that were run here; the others are known from a table.
         unanswered: to which scans they gave no answer, and why.
         product_scores: each of them at each site, one row each.
+        product_local: what a threshold and a recalibration from kept patients give them, one row for each measure.
         product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
             `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
         over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
@@ -429,6 +430,7 @@ class Study:
     ran: Sequence[RanModel] = ()
     unanswered: Sequence[UnansweredRow] = ()
     product_scores: Sequence[ProductScoreRow] = ()
+    product_local: Sequence[LocalReadingRow] = ()
     product_tests: Sequence[Record] = ()
     over_sites: Sequence[Record] = ()
     visits: Sequence[VisitRow] = ()

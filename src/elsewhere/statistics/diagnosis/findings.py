@@ -141,6 +141,10 @@ def find(
         saliency: where models look.
         homes: training sites of each model; none where they are not known.
         degenerate: model -> why, for those that did not learn: nothing is said of what they use.
+
+    >>> texture = ClassSeparation("A", "texture", 40, 0.9, 0.8, 0.95, 0.001, 0.9, 40, 1999, "")
+    >>> [(found.cause, found.strength, found.p) for found in find([texture], [], [], [], {})]
+    [('texture', 0.9, 0.001)]
     """
     tested = adjust(causes)
     named = list(name_causes(tested))
@@ -159,17 +163,31 @@ def _silent(model: str, sites: Sequence[str], why: str) -> Finding:
 
 
 def is_finding(auc: float, p_holm: float) -> bool:
-    """Whether a test is a finding, by its AUC and its p after Holm's adjustment."""
+    """Whether a test is a finding, by its AUC and its p after Holm's adjustment.
+
+    >>> is_finding(0.7, p_holm=0.04), is_finding(0.55, p_holm=0.04)
+    (True, False)
+    """
     return p_holm <= SURE and auc >= NOTABLE
 
 
 def is_cause(auc: float, p_holm: float) -> bool:
-    """Whether a cause that was tested is named."""
+    """Whether a cause that was tested is named.
+
+    >>> is_cause(0.7, p_holm=0.01), is_cause(0.7, p_holm=0.04)
+    (True, False)
+    """
     return is_finding(auc, p_holm) and p_holm <= SURE_CAUSE
 
 
 def name_causes(tested: Sequence[Adjusted[ClassSeparation]]) -> Iterator[Finding]:
-    """What tells positive from negative at each site without any lung, strongest first."""
+    """What tells positive from negative at each site without any lung, strongest first.
+
+    >>> texture = ClassSeparation("A", "texture", 40, 0.7, 0.6, 0.8, 0.001, 0.9, 40, 1999, "")
+    >>> background = ClassSeparation("A", "background", 40, 0.9, 0.8, 0.95, 0.001, 0.9, 40, 1999, "")
+    >>> [found.cause for found in name_causes(adjust([texture, background]))]
+    ['background', 'texture']
+    """
     for site in dict.fromkeys(row.test.site for row in tested):
         found = [r for r in tested if r.test.site == site and _is_cause(r)]
         for place, row in enumerate(sorted(found, key=lambda r: (-r.test.auc, r.test.p))):

@@ -156,6 +156,11 @@ def adjust(tests: Sequence[TestedT_co]) -> list[Adjusted[TestedT_co]]:
 
     Raises:
         ValueError: a test without p, or one outside 0 to 1.
+
+    >>> telling = PartRanking("A", "A", "lungs_erased", 0.9, 0.8, 0.95, 0.01, 40, 40, permutations=99)
+    >>> weaker = PartRanking("A", "A", "border_only", 0.7, 0.5, 0.85, 0.04, 40, 40, permutations=99)
+    >>> [(found.test.p, found.test.permutations, found.p_holm, found.p_floor) for found in adjust([telling, weaker])]
+    [(0.01, 99, 0.02, 0.02), (0.04, 99, 0.04, 0.0)]
     """
     values = [float("nan") if test.p is None else test.p for test in tests]
     return [
