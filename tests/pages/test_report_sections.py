@@ -366,7 +366,8 @@ def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> 
 
 def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
     named = partly(ClassSeparationRow, site="A", view="body", auc=0.8, p_holm=0.001)
-    clean = diagnosis.battery_words([replace(named, p_holm=0.5), replace(named, view="lung_histogram")], [])
+    unknown = replace(named, p_holm=None)  # as tables of early versions
+    clean = diagnosis.battery_words([replace(named, p_holm=0.5), replace(named, view="lung_histogram"), unknown], [])
     assert "Nothing outside the lungs was found" in clean
     assert "is no proof" in clean
     body = diagnosis.battery_words([named], [])

@@ -25,7 +25,7 @@ from elsewhere.scans.volume import Volume
 from elsewhere.studies.asking import answer_of, ask_models, part_of
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import DIAGNOSIS, DOSES, EXPLANATIONS, usable_rows
+from elsewhere.studies.records import DOSES, EXPLANATIONS, SHORTCUTS, usable_rows
 
 SETTINGS = NetworkSettings((4, 16, 16), (2, 4), ((3, 3, 3), (3, 3, 3)), ((2, 4, 4),), (8,), 1, 1, dropblock=0.0)
 RECORD = {
@@ -137,7 +137,7 @@ def test_diagnose_shows_parts_to_models_that_were_not_trained_here(ran: tuple[Pa
     """What sees lesions does not rank scans without lungs; what takes DICOM files is left out unless it is named."""
     file, folder = ran
     invoke("diagnose", str(file), str(folder.root), "--permutations", "99", "--workers", "1")
-    rows = {(r.model, r.site, r.view): r for r in DIAGNOSIS["shortcuts"].read(folder.diagnosis_table("shortcuts"))}
+    rows = {(r.model, r.site, r.view): r for r in SHORTCUTS.read(folder.diagnosis_table("shortcuts"))}
     assert {model for model, _, _ in rows} == {"Band", "Own", "Program"}
     for model in ("Band", "Program"):
         assert rows[model, "A", "whole"].auc == rows[model, "A", "lungs_only"].auc == 1.0

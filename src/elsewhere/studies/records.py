@@ -153,15 +153,11 @@ STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not s
 DOSES = TableFormat("dose response", 1, DoseRow, STRESSED_ANEW)
 EXPLANATIONS = TableFormat("explanations", 1, ExplanationRow, STRESSED_ANEW)
 DIAGNOSED_ANEW = "Run `elsewhere diagnose` again: scans that were looked at are not looked at again"
-DIAGNOSIS: Mapping[str, TableFormat[Any]] = {
-    "scans": TableFormat("diagnosed scans", 1, LookedAtRow, DIAGNOSED_ANEW),
-    "separation": TableFormat("separation", 1, SeparationRow, DIAGNOSED_ANEW),
-    "labels": TableFormat("separation of classes", 1, ClassSeparationRow, DIAGNOSED_ANEW),
-    "shortcuts": TableFormat("shortcuts", 1, ShortcutRow, DIAGNOSED_ANEW),
-    "saliency": TableFormat("saliency", 1, SaliencyRow, DIAGNOSED_ANEW),
-}
-"""The tables of `elsewhere diagnose`, by the name of their file."""
-
+LOOKED_AT = TableFormat("diagnosed scans", 1, LookedAtRow, DIAGNOSED_ANEW)
+SEPARATIONS = TableFormat("separation", 1, SeparationRow, DIAGNOSED_ANEW)
+CLASS_SEPARATIONS = TableFormat("separation of classes", 1, ClassSeparationRow, DIAGNOSED_ANEW)
+SHORTCUTS = TableFormat("shortcuts", 1, ShortcutRow, DIAGNOSED_ANEW)
+SALIENCY = TableFormat("saliency", 1, SaliencyRow, DIAGNOSED_ANEW)
 DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
 LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
 

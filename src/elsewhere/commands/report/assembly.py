@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from elsewhere.audit_rows import RuleRow, TieRow
 from elsewhere.commands.report.cells import (
@@ -50,9 +50,12 @@ from elsewhere.studies.learned import read_learned
 from elsewhere.studies.models import PATHS
 from elsewhere.studies.products import read_local_readings, read_product_scores
 from elsewhere.studies.records import (
-    DIAGNOSIS,
+    CLASS_SEPARATIONS,
     DOSES,
     EXPLANATIONS,
+    SALIENCY,
+    SEPARATIONS,
+    SHORTCUTS,
     read_audit,
     read_findings,
     read_scores,
@@ -61,7 +64,10 @@ from elsewhere.studies.records import (
 )
 from elsewhere.studies.returned import Return, read_returns
 from elsewhere.studies.trainings import check_trained_scans
+from elsewhere.table_format import TableFormat
 from elsewhere.wording import numbered, verb
+
+RowT = TypeVar("RowT")
 
 FORMS = {
     "dicom": "DICOM, HU",
@@ -215,10 +221,10 @@ def _backbone_note(kind: str) -> list[str]:
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
     return page.Diagnosis(
-        separation=_diagnosed(folder, "separation"),
-        shortcuts=_diagnosed(folder, "shortcuts"),
-        saliency=_diagnosed(folder, "saliency"),
-        labels=_diagnosed(folder, "labels"),
+        separation=_diagnosed(folder.diagnosis_table("separation"), SEPARATIONS),
+        shortcuts=_diagnosed(folder.diagnosis_table("shortcuts"), SHORTCUTS),
+        saliency=_diagnosed(folder.diagnosis_table("saliency"), SALIENCY),
+        labels=_diagnosed(folder.diagnosis_table("labels"), CLASS_SEPARATIONS),
         findings=read_findings(folder.findings),
     )
 
@@ -231,10 +237,9 @@ def _stress(folder: Folder) -> page.Stress:
     )
 
 
-def _diagnosed(folder: Folder, name: str) -> list[Any]:
+def _diagnosed(path: Path, form: TableFormat[RowT]) -> list[RowT]:
     """The rows of one table of the diagnosis; none where it was not made."""
-    path = folder.diagnosis_table(name)
-    return DIAGNOSIS[name].read(path) if path.is_file() else []
+    return form.read(path) if path.is_file() else []
 
 
 def _absent(folder: Folder, diagnosis: page.Diagnosis, stress: page.Stress, *, audited: bool) -> dict[str, str]:
