@@ -73,10 +73,19 @@ def departures(study: KeptStudy) -> dict[str, str]:
     settings = study.all_settings
     paper = {section: json.loads(json.dumps(asdict(SECTIONS[section]()))) for section in DEPARTING}
     return {
-        f"{section}.{option}": f"{given} (paper: {paper[section][option]})"
+        f"{section}.{option}": f"{_said(given)} (paper: {_said(paper[section][option])})"
         for section, option in _options(study)
         if (given := settings[section][option]) != paper[section][option]
     }
+
+
+def _said(value: object) -> str:
+    """A setting in words: as TOML has it, but for what is not set."""
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _options(study: KeptStudy) -> Iterable[tuple[str, str]]:
