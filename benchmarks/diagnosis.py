@@ -49,10 +49,12 @@ from elsewhere.scans.phantom.sites import default_sites, plan_site, turn
 from elsewhere.scans.phantom.ties import SiteSettings
 from elsewhere.scans.regions import describe, erase_lungs, find_regions, keep_outside
 from elsewhere.scans.volume import Preparation, Volume, measure, prepare
+from elsewhere.statistics.comparison import holm
 from elsewhere.statistics.confounding import tabulate_facts
 from elsewhere.statistics.diagnosis.battery import rank
-from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, adjust, is_finding, name_causes
+from elsewhere.statistics.diagnosis.findings import CAUSES, GLOBAL_PARTS, LOCAL_PARTS, is_finding, name_causes
 from elsewhere.statistics.diagnosis.separation import SeparationSettings, beyond, separate
+from elsewhere.statistics.diagnosis.tested import ClassSeparation, adjust
 from elsewhere.statistics.learned import judge_learned
 
 MATRIX, FINEST = 40, 10.0
@@ -153,14 +155,14 @@ def repeat(seed: int) -> list[dict[str, Any]]:
         chosen = [pick(m, kind, bool(h)) for m, h in zip(made["A"], has, strict=True)]
         rows = adjust([*causes(chosen, labels["A"], "A", seed), *away])
         named = list(name_causes(rows))
-        here = [f["cause"] for f in named if f["site"] == "A"]
+        here = [f.cause for f in named if f.site == "A"]
         found.append(
             {
                 "kind": kind,
                 "strength": strength,
                 "named": here,
                 "away": len(named) - len(here),
-                **{r["view"]: r["auc"] for r in rows if r["site"] == "A"},
+                **{r.test.view: r.test.auc for r in rows if r.test.site == "A"},
                 "battery": battery(chosen, labels["A"], seed),
             }
         )
@@ -173,7 +175,7 @@ def pick(made: Mapping[str, Look], kind: str, has: bool) -> Look:
     return made[kind] if kind != "none" and has else made["plain"]
 
 
-def causes(chosen: list[Look], labels: NDArray[np.int64], site: str, seed: int) -> list[dict[str, Any]]:
+def causes(chosen: list[Look], labels: NDArray[np.int64], site: str, seed: int) -> list[ClassSeparation]:
     rows = []
     people, settings = np.arange(len(labels)), SeparationSettings(permutations=PERMUTATIONS, seed=seed)
     for view in CAUSES:
@@ -186,8 +188,9 @@ def causes(chosen: list[Look], labels: NDArray[np.int64], site: str, seed: int) 
             known = [np.concatenate([look.numbers[part] for part in GLOBAL_PARTS]) for look in chosen]
             table = beyond(table, np.array(known))
         told = separate(table, labels, people, settings)
-        row = {"site": site, "view": view, "auc": told.auc, "low": told.low, "high": told.high, "p": told.p_value}
-        rows.append({**row, "power": told.power})
+        sizes = {"scans": len(people), "patients": len(people), "permutations": told.permutations}
+        ends = {"low": told.low, "high": told.high, "p": told.p_value, "power": told.power}
+        rows.append(ClassSeparation(site=site, view=view, auc=told.auc, fact="", **ends, **sizes))
     return rows
 
 
@@ -208,8 +211,9 @@ def battery(chosen: list[Look], labels: NDArray[np.int64], seed: int) -> dict[st
     whole = (scores["whole"] - scores["whole"].mean()) / scores["whole"].std()
     learned = not judge_learned(labels, people, np.zeros(len(labels), int), expit(whole)).degenerate
     found = {view: rank(labels, people, s, PERMUTATIONS, seed)[0] for view, s in scores.items()}
-    tests = adjust([{"auc": found[v].auc, "p": found[v].p_value} for v in ("lungs_erased", "border_only")])
-    finding = learned and any(is_finding(test) for test in tests)
+    tests = [found[view] for view in ("lungs_erased", "border_only")]
+    adjusted = holm([test.p_value for test in tests])
+    finding = learned and any(is_finding(test.auc, p) for test, p in zip(tests, adjusted, strict=True))
     return {**{view: f.auc for view, f in found.items()}, "learned": learned, "finding": finding}
 
 

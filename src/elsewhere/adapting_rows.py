@@ -73,6 +73,25 @@ class AdaptRow:
 
 
 @dataclass(frozen=True)
+class ChosenRow:
+    """A scan that was chosen to be labelled next (chosen.parquet).
+
+    Attributes:
+        how: "random", "stratified" or "k-centre".
+        scan: its id.
+        patient: its patient.
+        weight: patients that this one stands for; None where nobody was drawn ("k-centre").
+        voxels: hash of its voxels as read, by which it is known under another id.
+    """
+
+    how: str
+    scan: str
+    patient: str
+    weight: float | None
+    voxels: str
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One way at one number of patients, over all draws.
 

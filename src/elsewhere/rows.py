@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from elsewhere.statistics.decision import OperatingPoint, Reading, Rule
+from elsewhere.statistics.diagnosis.findings import Finding
+from elsewhere.statistics.diagnosis.tested import ClassSeparation, PartRanking, SaliencyShare, SiteSeparation
 from elsewhere.statistics.learned import Learned
 from elsewhere.statistics.score import CellScore
 from elsewhere.table_format import column
@@ -366,62 +368,29 @@ class LookedAtRow:
 
 
 @dataclass(frozen=True)
-class SeparationRow:
+class SeparationRow(SiteSeparation):
     """How well test scans of two sites are told apart by one view of them (diagnosis/separation.parquet).
 
     Attributes:
-        home: one site.
-        site: the other.
-        view: what is looked at.
-        model: whose features are looked at; "" for views of the scans themselves.
-        auc: by patients that the rule has not seen.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        p: by permutation of patients.
-        power: for an AUC of 0.70.
-        patients_home: patients of the one site.
-        patients_site: of the other.
         permutations: number of them; 0 in tables of early versions.
         degenerate: why the model did not learn, or "".
     """
 
-    home: str
-    site: str
-    view: str
-    model: str
-    auc: float
-    low: float | None
-    high: float | None
-    p: float | None
-    power: float | None
-    patients_home: int
-    patients_site: int
     permutations: int = 0
     degenerate: str = ""
 
 
 @dataclass(frozen=True)
-class ClassSeparationRow:
+class ClassSeparationRow(ClassSeparation):
     """How well positives and negatives of one site are told apart by one view of them (diagnosis/labels.parquet).
 
     Attributes:
-        site, view, auc, low, high, p, power, permutations: as in `SeparationRow`.
-        scans: number of scans.
-        patients: number of patients.
+        permutations: number of them; 0 in tables of early versions.
         fact: the kind of metadata that does most of it; "" for other views.
-        p_holm: p after Holm over all rows.
+        p_holm: p after Holm over all rows; None in tables of early versions.
         p_floor: the smallest p_holm that the permutations could give where it is that, 0 otherwise.
     """
 
-    site: str
-    view: str
-    scans: int
-    auc: float
-    low: float | None
-    high: float | None
-    p: float | None
-    power: float | None
-    patients: int
     permutations: int = 0
     fact: str = ""
     p_holm: float | None = None
@@ -429,72 +398,35 @@ class ClassSeparationRow:
 
 
 @dataclass(frozen=True)
-class ShortcutRow(ModelAtSite):
+class ShortcutRow(PartRanking):
     """A model's AUC at one site where it sees only a part of each scan (diagnosis/shortcuts.parquet).
 
     Attributes:
-        view: the part that it sees; "label_shuffle" for shuffled labels.
-        auc: for the disease.
-        patients: number of patients.
-        scans: number of scans.
-        low, high, p, permutations, degenerate: as in `SeparationRow`.
+        permutations: number of them; 0 in tables of early versions.
+        degenerate: why the model did not learn, or "".
     """
 
-    view: str
-    auc: float
-    low: float | None
-    high: float | None
-    p: float | None
-    patients: int
-    scans: int
     permutations: int = 0
     degenerate: str = ""
 
 
 @dataclass(frozen=True)
-class FindingRow:
+class FindingRow(Finding):
     """One cause that `elsewhere diagnose` names (findings.json).
 
     Attributes:
-        model: the model that it is about; "" for a site or a pair of sites.
-        home: a training site, or those of the model joined by "+".
-        site: where it was found; for a pair the other site.
-        cause: the view that shows it, "saliency" or "degenerate".
-        sentence: what was found, in words.
-        strength: an AUC; for saliency the share inside the lungs over the share expected.
-        p: after Holm's adjustment.
-        p_floor: the smallest that the permutations could give where `p` is that, 0 otherwise.
+        p_floor: as in `Finding`; 0 in files of early versions.
     """
 
-    model: str
-    home: str
-    site: str
-    cause: str
-    sentence: str
-    strength: float | None
-    p: float | None
     p_floor: float = 0.0
 
 
 @dataclass(frozen=True)
-class SaliencyRow:
+class SaliencyRow(SaliencyShare):
     """Where one model looks in one scan (diagnosis/saliency.parquet).
 
     Attributes:
-        site, patient, scan, label: as in `LookedAtRow`.
-        model: its name.
-        probability: of the whole scan.
-        inside: share of the map's mass inside the lungs; None for an empty map.
-        expected: share of the picture that the lungs take.
         degenerate: why the model did not learn, or "".
     """
 
-    site: str
-    patient: str
-    scan: str
-    label: int
-    model: str
-    probability: float | None
-    inside: float | None
-    expected: float | None
     degenerate: str = ""

@@ -35,7 +35,7 @@ from elsewhere.statistics.learning_curve import HowMany
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.verdict import Scans, judge
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import DIAGNOSIS, DOSES, EXPLANATIONS
+from elsewhere.studies.records import DOSES, EXPLANATIONS, SALIENCY, SEPARATIONS, SHORTCUTS
 from study_rows import partly
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -130,8 +130,7 @@ def study_page(tiny_study_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The page of a tiny study that was trained, diagnosed and stressed (the last two in made-up records)."""
     out = tmp_path_factory.mktemp("browser") / "study"
     run_study(tiny_study_file, Folder(out), workers=1)
-    for name, rows in _records().items():
-        DIAGNOSIS[name].write(Folder(out).diagnosis_table(name), rows)
+    _write_diagnosis(Folder(out))
     _write_stress(Folder(out))
     finding = {"model": "UTSW", "home": "UTSW", "site": "UTSW", "cause": "facts", "strength": 0.9, "p": 0.01}
     write_whole(out / "diagnosis" / "findings.json", json.dumps([{**finding, "sentence": "Facts tell it."}]))
@@ -152,18 +151,16 @@ def _write_stress(folder: Folder) -> None:
     EXPLANATIONS.write(folder.stress_explanations, [best])
 
 
-def _records() -> dict[str, list[Any]]:
-    """Rows of `elsewhere diagnose`."""
+def _write_diagnosis(folder: Folder) -> None:
+    """Tables of `elsewhere diagnose`."""
     told = {"auc": 0.8, "low": 0.7, "high": 0.9, "p": 0.01}
     sides = {"home": "UTSW", "site": "CC-CCII", "power": 0.9, "patients_home": 9, "patients_site": 9, **told}
     scan = {"site": "UTSW", "patient": "P0", "scan": "P0", "label": 0, "probability": 0.4, "expected": 0.3}
-    return {
-        "separation": [SeparationRow(**sides, view=view, model="") for view in ("border", "facts")],
-        "shortcuts": [
-            ShortcutRow("UTSW", "UTSW", view, patients=9, scans=9, **told) for view in ("whole", "lungs_erased")
-        ],
-        "saliency": [SaliencyRow(**scan, model="UTSW", inside=0.5)],
-    }
+    apart = [SeparationRow(**sides, view=view, model="") for view in ("border", "facts")]
+    battery = [ShortcutRow("UTSW", "UTSW", view, patients=9, scans=9, **told) for view in ("whole", "lungs_erased")]
+    SEPARATIONS.write(folder.diagnosis_table("separation"), apart)
+    SHORTCUTS.write(folder.diagnosis_table("shortcuts"), battery)
+    SALIENCY.write(folder.diagnosis_table("saliency"), [SaliencyRow(**scan, model="UTSW", inside=0.5)])
 
 
 @pytest.fixture(scope="session")

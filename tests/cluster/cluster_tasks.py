@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import time
@@ -26,6 +27,11 @@ def needs(folder: Path) -> engine.Needs:
 def square(x: int) -> int:
     with stage("square"):
         return x * x
+
+
+def wait_in_vain(x: int) -> None:
+    """Take so long that a machine that is slow to say what is wrong there says it before the run is over."""
+    time.sleep(3600 + x)
 
 
 def talk(x: int, tick: Callable[[float, str], None]) -> int:
@@ -69,6 +75,17 @@ def stay_until(folder: str, x: int) -> str:
     return mark.read_text()
 
 
+def leave_copies(folder: str, x: int) -> int:
+    """Leave a mark of each copy; what was begun first on node one ends with the word "cut", all others with "go"."""
+    mine = Path(folder, f"{x}.{secrets.token_hex(4)}.copy")
+    mine.touch()
+    alone = [path.name for path in Path(folder).glob(f"{x}.*.copy")] == [mine.name]
+    word = "cut" if alone and os.environ["SLURMD_NODENAME"] == "one" else "go"
+    while not Path(folder, word).exists():
+        time.sleep(0.1)
+    return x
+
+
 def stay(folder: str, x: int) -> None:
     """Hold a half-written file for an hour."""
 
@@ -78,3 +95,20 @@ def stay(folder: str, x: int) -> None:
         time.sleep(3600)
 
     write_whole(Path(folder, f"{x}.result"), content)
+
+
+def use_card(folder: str, x: int, others: int) -> tuple[str, int]:
+    """The card that is seen, and how many tasks there were at once; waits until there are so many others."""
+    mark = Path(folder, f"{x}.on")
+    mark.touch()
+    until = time.monotonic() + (60 if others else 0.3)
+    most = 0
+    while time.monotonic() < until and most <= others:
+        most = max(most, len(list(Path(folder).glob("*.on"))))
+        time.sleep(0.02)
+    if others:
+        Path(folder, f"{x}.met").touch()
+        while len(list(Path(folder).glob("*.met"))) <= others and time.monotonic() < until:
+            time.sleep(0.02)
+    mark.unlink()
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ""), most

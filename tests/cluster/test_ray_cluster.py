@@ -18,12 +18,11 @@ from typing import Any
 
 import cluster_tasks as work
 import pytest
+from whole_study import check_same, study_by_command
 
 import elsewhere
 from elsewhere import engine, stages
-from elsewhere.commands.study import run_study
 from elsewhere.errors import BadOption, BadScan
-from elsewhere.studies.folder import Folder
 
 pytestmark = [
     pytest.mark.cluster,
@@ -43,6 +42,7 @@ def cluster() -> Iterator[Any]:
         PYTHONPATH=os.pathsep.join([str(Path(elsewhere.__file__).parents[1]), str(Path(__file__).parent)]),
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=secrets.token_hex(32),
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # all of it on 127.0.0.1
         RAY_USAGE_STATS_ENABLED="0",
         RAY_agent_register_timeout_ms="200000",  # a busy machine
     )
@@ -122,8 +122,7 @@ def strange_raylet(cluster: Any) -> Iterator[Callable[..., None]]:
 
     def start(before: str, **variables: str) -> None:
         number = len(ray_nodes(cluster))
-        command = f"{Path(sys.executable).parent}/ray start --address={cluster.address} --node-ip-address=127.0.0.1"
-        line = f"{before} exec {command} --num-cpus=1 --object-store-memory={100 * 2**20} --block"
+        line = f"{before} exec {sys.executable} {Path(__file__).with_name('raylet.py')} {cluster.address}"
         words = (
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", line]
             if MOUNTS
@@ -158,12 +157,13 @@ def ray_nodes(cluster: Any) -> list[Any]:
 def test_a_machine_with_another_version_is_refused(strange_raylet: Callable[..., None], tmp_path: Path) -> None:
     source = Path(elsewhere.__file__).parent
     shutil.copytree(source, tmp_path / "src" / "elsewhere", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "src" / "elsewhere" / "wording.py").open("a").write("\n# another\n")
+    with (tmp_path / "src" / "elsewhere" / "wording.py").open("a") as file:
+        file.write("\n# another\n")
     strange_raylet("", PYTHONPATH=f"{tmp_path / 'src'}{os.pathsep}{Path(__file__).parent}")
     with pytest.raises(
         engine.BadWorker, match=r"elsewhere: is 0\.1\.0 \(code \w+\) there and 0\.1\.0 \(code \w+\) here"
     ):
-        list(engine.run(work.square, [(i,) for i in range(6)], needs=work.needs(tmp_path / "work")))
+        list(engine.run(work.wait_in_vain, [(i,) for i in range(3)], needs=work.needs(tmp_path / "work")))
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -172,7 +172,7 @@ def test_a_folder_that_is_not_shared_is_refused(strange_raylet: Callable[..., No
     (tmp_path / "work").mkdir()
     strange_raylet(f"mount -t tmpfs none {tmp_path / 'work'};")
     with pytest.raises(engine.BadWorker, match=f"{os.uname().nodename}: {tmp_path / 'work'}: is another folder there"):
-        list(engine.run(work.square, [(i,) for i in range(6)], needs=work.needs(tmp_path / "work")))
+        list(engine.run(work.wait_in_vain, [(i,) for i in range(3)], needs=work.needs(tmp_path / "work")))
 
 
 @needs_mounts
@@ -181,7 +181,7 @@ def test_a_machine_that_cannot_read_a_site_is_refused(strange_raylet: Callable[.
     strange_raylet(f"mount -t tmpfs none {tmp_path / 'ct'};")
     asked = engine.Needs((tmp_path / "ct",), (tmp_path / "work",))
     with pytest.raises(engine.BadWorker, match=f"{tmp_path / 'ct'}: is not the same as on the machine that asks"):
-        list(engine.run(work.square, [(i,) for i in range(6)], needs=asked))
+        list(engine.run(work.wait_in_vain, [(i,) for i in range(3)], needs=asked))
 
 
 @needs_mounts
@@ -202,29 +202,36 @@ def test_more_than_any_machine_has_is_an_error_and_no_wait(tmp_path: Path) -> No
         list(engine.run(work.square, [(1,)], needs=engine.Needs((), (tmp_path,), "cuda")))
 
 
+@pytest.fixture
+def card(cluster: Any) -> Iterator[None]:
+    """A raylet with two cores that says it has a card, until the end of the test."""
+    node = cluster.add_node(**{**HERE, "num_cpus": 2, "num_gpus": 1})
+    yield
+    cluster.remove_node(node)
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize(("accelerator", "share", "at_once"), [("cuda", "", 1), ("auto", "", 1), ("cuda", "2", 2)])
+def test_a_training_has_a_card_for_itself_and_shares_it_on_request(
+    accelerator: str, share: str, at_once: int, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELSEWHERE_TASKS_PER_GPU", share)
+    engine.choose(f"ray:{cluster.address}")
+    tasks = [(str(tmp_path), i, at_once - 1) for i in range(2)]
+    found = dict(engine.run(work.use_card, tasks, needs=engine.Needs((), (tmp_path / "work",), accelerator)))
+    assert found == {0: ("0", at_once), 1: ("0", at_once)}
+
+
 def test_work_of_a_script_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work.square, "__module__", "__main__")
     with pytest.raises(BadOption, match="does not take work that is defined in the script itself"):
         list(engine.run(work.square, [(1,)], needs=work.needs(tmp_path)))
 
 
-def test_a_study_is_that_of_one_process_to_the_last_bit(
-    tiny_study_file: Path, finished_study: Path, tmp_path: Path
+def test_a_study_is_that_of_one_machine_to_the_last_byte(
+    cluster: Any, tiny_study_file: Path, study_of_cores: Path, tmp_path: Path
 ) -> None:
-    run_study(tiny_study_file, Folder(tmp_path / "out"))
-    assert same_files(finished_study, tmp_path / "out") > 15
-
-
-def same_files(expected: Path, found: Path) -> int:
-    """Compare all files of two studies but states and events, which hold times; their number."""
-    names = [
-        sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file() and "state" not in p.parts)
-        for root in (expected, found)
-    ]
-    assert names[0] == names[1]
-    changed = [str(name) for name in names[0] if (expected / name).read_bytes() != (found / name).read_bytes()]
-    assert changed == []
-    return len(names[0])
+    check_same(study_of_cores, study_by_command(tiny_study_file, tmp_path / "out", f"ray:{cluster.address}"))
 
 
 def test_ctrl_c_ends_what_it_started_and_nothing_else(cluster: Any, tmp_path: Path) -> None:

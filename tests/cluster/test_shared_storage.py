@@ -26,14 +26,14 @@ def test_two_hosts_with_the_same_pid_do_not_mix(names: tuple[str, str], tmp_path
     script = tmp_path / "write.py"
     script.write_text(WRITE)
     (tmp_path / "shared").mkdir()
-    hosts = []
-    for name, letter in zip(names, "ab", strict=True):
-        line = f"hostname {name} && exec {sys.executable} {script} {name} {tmp_path / 'shared'} {letter}"
-        hosts.append(subprocess.Popen([*WORDS, "sh", "-c", line], stderr=subprocess.PIPE))
+    hosts, said = [], [tmp_path / "first", tmp_path / "second"]
+    for name, letter, where in zip(names, "ab", said, strict=True):
+        line = f"hostname {name} && exec {sys.executable} {script} {name} {tmp_path / 'shared'} {letter} 2>{where}"
+        hosts.append(subprocess.Popen([*WORDS, "sh", "-c", line]))
     seen = set()
     while any(host.poll() is None for host in hosts):
         if (tmp_path / "shared" / "file").exists():
             seen.add((tmp_path / "shared" / "file").read_text())
-    assert [host.returncode for host in hosts] == [0, 0], [host.stderr.read() for host in hosts if host.stderr]
+    assert [host.returncode for host in hosts] == [0, 0], [where.read_text() for where in said]
     assert seen <= {"a" * 200_000, "b" * 200_000}
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["file"]

@@ -17,8 +17,10 @@ from elsewhere.errors import BadOption, BadStudy
 from elsewhere.pages.adaptation import AdaptationContext, render
 from elsewhere.statistics.adaptation import Choice
 from elsewhere.statistics.intervals import Interval
+from elsewhere.statistics.verdict import Verdict
+from elsewhere.statistics.verdict_rule import RULE_ERROR
 from elsewhere.studies.adapting_scores import adapt_scores
-from elsewhere.studies.adjusting import measured_need
+from elsewhere.studies.adjusting import MeasuredNeed, measured_need, rest_on_measured
 from elsewhere.studies.exported import read_model, write_model
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.records import ADAPTATION
@@ -89,8 +91,29 @@ def test_an_exported_model(learnable_study: Path, tmp_path: Path, monkeypatch: p
     found = adapt(
         tmp_path / "m.zip", str(root), kind="volumes", ways=["last"], sizes=["4"], draws=1, iterations=3, workers=1
     )
+    assert isinstance(found, Adaptation)
     assert found.page == Path("runs/m/adaptations/UTSW/new/adaptation.html")
     assert "Not measured" in found.page.read_text() or found.decision != "adapt"
+
+
+def test_which_to_label_next(learnable_study: Path, tmp_path: Path) -> None:
+    """Nothing is fitted; a later adaptation knows the scans by their voxels, and tells of the choice."""
+    root = write_new_site(tmp_path / "St Mary", labelled=False, scans=24)
+    out = tmp_path / "out"
+    words = ["adapt", str(learnable_study), "UTSW", str(root), "--kind", "volumes", "--out", str(out), "--workers", "1"]
+    result = CliRunner().invoke(app, [*words, "--next", "16", "--choose", "k-centre"])
+    assert result.exit_code == 0, result.output
+    assert "16 patients of 24 without a label chosen (k-centre)" in result.output
+    assert "nothing that is measured on them holds for the place" in result.output
+    assert not (out / "adaptation.json").exists()
+    assert len((out / "next.csv").read_text().splitlines()) == 17
+    labelled = write_new_site(tmp_path / "labelled" / "St Mary", scans=24)
+    found = adapt(learnable_study, "UTSW", str(labelled), kind="volumes", ways=["last"], sizes=["4"], draws=1,
+                  iterations=3, out=out, workers=1)  # fmt: skip
+    assert isinstance(found, Adaptation)
+    assert any("16 labelled scans of 24 were chosen by --next (k-centre)" in note for note in found.notes)
+    with pytest.raises(BadOption, match="--choose is 'best'"):
+        adapt(learnable_study, "UTSW", "CC-CCII", next_patients=2, choose="best")
 
 
 def test_options_that_make_no_sense(learnable_study: Path) -> None:
@@ -116,17 +139,40 @@ def test_a_verdict_finds_what_was_measured_of_these_weights_at_this_site(
 ) -> None:
     """Not of other weights, nor of another site, nor from a damaged record."""
     model = replace(trained_model(learnable_study, "UTSW"), home=tmp_path)
-    assert measured_need(model, "St Mary") == ""
+    assert measured_need(model, "St Mary") is None
     record = ADAPTATION.read(ran[0] / "adaptation.json")
     place = model.folder.adaptation("UTSW", "St Mary") / "adaptation.json"
     ADAPTATION.write(place, record)
-    words = measured_need(model, "St Mary")
-    assert record["how_many"]["words"] in words
-    assert "is a rule of thumb" in words
-    assert measured_need(model, "Mercy") == ""
-    assert measured_need(replace(model, checkpoint="0" * 64), "St Mary") == ""
+    need = measured_need(model, "St Mary")
+    assert need is not None
+    assert record["how_many"]["words"] in need.words
+    assert need.patients == record["how_many"]["patients"]
+    assert measured_need(model, "Mercy") is None
+    assert measured_need(replace(model, checkpoint="0" * 64), "St Mary") is None
     place.write_bytes(place.read_bytes().replace(b"way", b"Way"))
-    assert measured_need(model, "St Mary") == ""
+    assert measured_need(model, "St Mary") is None
+
+
+def test_the_advice_to_adapt_rests_on_what_was_measured_or_says_how_far_the_rule_is_off() -> None:
+    """200 scans, 40 of them positive: 30 patients of each class are in 150 scans; 120 more prove the AUC."""
+    asked = Verdict(
+        "adapt", "lost", "Adapt it with about 240 labelled scans.", False, 200, 200, 40, 0.5, "", 0.2, scans_needed=240
+    )
+    rested = rest_on_measured(asked, MeasuredNeed("Measured here.", 0.9, 30, 20, 55))
+    assert "about 30 patients of each class" in rested.next_step
+    assert "95 % interval 20 to 55" in rested.next_step
+    assert "about 120 other scans" in rested.next_step
+    assert rested.scans_needed == 150 + 120
+    assert rested.notes == ("Measured here.",)
+    open_end = rest_on_measured(asked, MeasuredNeed("Measured here.", 0.9, 30, 20, None))
+    assert "95 % interval 20 or more" in open_end.next_step
+    unknown = rest_on_measured(asked, MeasuredNeed("Cannot tell.", 0.9, None, None, None))
+    assert (unknown.next_step, unknown.scans_needed) == (asked.next_step, 240)
+    assert unknown.notes == (f"Cannot tell. {RULE_ERROR}",)
+    bare = rest_on_measured(asked, None)
+    assert bare.next_step == asked.next_step
+    assert RULE_ERROR in bare.notes[0]
+    assert rest_on_measured(replace(asked, action="cannot tell"), None).notes == ()
 
 
 # Models that cannot be trained ------------------------------------------------------------------------------------

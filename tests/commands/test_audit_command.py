@@ -17,9 +17,10 @@ from elsewhere.errors import BadScan
 from elsewhere.pages.report.content import Audit
 from elsewhere.pages.report.tables import audit_tables
 from elsewhere.records import write_record
+from elsewhere.scans.quality.fingerprint import Fingerprint
 from elsewhere.studies.auditing import Labelled, confounding, rule_score, warn_of_facts
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.prepared import ExaminedScan, examined_scans
+from elsewhere.studies.prepared import ExaminedScan, examined_scans, fingerprints
 from elsewhere.studies.records import read_audit, read_scans
 from study_rows import an_examined_scan, an_oddity
 
@@ -66,7 +67,10 @@ def test_again_it_reads_no_scan_and_says_the_same(
 
 def test_a_prepared_volume_that_has_gone_is_named(audited: Folder, tmp_path: Path) -> None:
     rows = examined_scans(audited)
-    assert rows[0].forensics.fingerprint
+    (text,) = fingerprints([Path(rows[0].file)])
+    assert rows[0].forensics.fingerprint == ""
+    assert Fingerprint.from_text(text).to_text() == text
+    assert len({row.fingerprint for row in rows}) > 1
     path = Path(read_scans(audited)[0].file)
     kept = path.read_bytes()
     path.write_bytes(kept[:100])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from elsewhere.cli import app
 from elsewhere.commands import diagnose as command
-from elsewhere.commands.diagnose import diagnose_study, probing
+from elsewhere.commands.diagnose import Diagnosed, diagnose_study, probing
+from elsewhere.commands.diagnose.probed import ProbedScan, SeenBy, read_probed, write_probed
 from elsewhere.commands.diagnose.tables import ALL_ACQUISITION
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
@@ -90,20 +91,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Folder]:
 
 
 @pytest.fixture(scope="module")
-def found(made: tuple[Path, Folder]) -> dict[str, list[dict[str, Any]]]:
+def found(made: tuple[Path, Folder]) -> Diagnosed:
     file, folder = made
     return diagnose_study(file, folder, permutations=199, workers=1)
 
 
-def test_the_planted_tint_is_named_at_its_site_alone(found: dict[str, list[dict[str, Any]]]) -> None:
-    named = [f for f in found["findings"] if not f["model"] and f["home"] == f["site"]]
-    assert [(f["site"], f["cause"]) for f in named] == [("A", "background")]
-    assert named[0]["strength"] > 0.95
-    assert "tells positive from negative at A without any lung: AUC" in named[0]["sentence"]
-    assert "at B that was not shown" in named[0]["sentence"]
+def test_the_planted_tint_is_named_at_its_site_alone(found: Diagnosed) -> None:
+    named = [f for f in found.findings if not f.model and f.home == f.site]
+    assert [(f.site, f.cause) for f in named] == [("A", "background")]
+    assert named[0].strength > 0.95
+    assert "tells positive from negative at A without any lung: AUC" in named[0].sentence
+    assert "at B that was not shown" in named[0].sentence
 
 
-def test_records_are_as_agreed(made: tuple[Path, Folder], found: dict[str, list[dict[str, Any]]]) -> None:
+def test_records_are_as_agreed(made: tuple[Path, Folder], found: Diagnosed) -> None:
     home = made[1].root / "diagnosis"
     separation = read_table(home / "separation.parquet")
     assert set(separation[0]) >= {
@@ -123,34 +124,34 @@ def test_records_are_as_agreed(made: tuple[Path, Folder], found: dict[str, list[
     }
     assert all(0 <= r["inside"] <= 1 for r in saliency if r["inside"] is not None)
     assert all(0.1 < r["expected"] < 0.4 for r in saliency)
-    assert [vars(row) for row in read_findings(home / "findings.json")] == found["findings"]
-    assert set(found["findings"][0]) == {"model", "home", "site", "cause", "sentence", "strength", "p", "p_floor"}
+    assert [vars(row) for row in read_findings(home / "findings.json")] == [vars(row) for row in found.findings]
+    assert set(vars(found.findings[0])) == {"model", "home", "site", "cause", "sentence", "strength", "p", "p_floor"}
     assert all(r["p_holm"] >= r["p"] for r in read_table(home / "labels.parquet"))
 
 
-def test_whole_scans_are_predicted_as_the_study_did(made: tuple[Path, Folder], found: dict[str, Any]) -> None:
+def test_whole_scans_are_predicted_as_the_study_did(made: tuple[Path, Folder], found: Diagnosed) -> None:
     known = {r["scan"]: r["probability"] for r in read_table(made[1].predictions("A", "B")) if r["pass"] == -1}
-    seen = {r["scan"]: r["probability"] for r in found["saliency"] if r["site"] == "B"}
+    seen = {r.scan: r.probability for r in found.saliency if r.site == "B"}
     assert len(seen) >= 15
     assert seen == pytest.approx({scan: known[scan] for scan in seen}, abs=1e-5)
 
 
-def test_a_scan_without_lungs_is_said_and_left_out(found: dict[str, list[dict[str, Any]]]) -> None:
-    lost = [r["scan"] for r in found["scans"] if not r["lungs_found"]]
+def test_a_scan_without_lungs_is_said_and_left_out(found: Diagnosed) -> None:
+    lost = [r.scan for r in found.scans if not r.lungs_found]
     assert lost == ["A7", "B7"]
-    assert not any(r["scan"] in lost for r in found["saliency"])
-    assert next(r["scans"] for r in found["labels"] if r["view"] == "background") == PATIENTS - 1
+    assert not any(r.scan in lost for r in found.saliency)
+    assert next(r.scans for r in found.labels if r.view == "background") == PATIENTS - 1
 
 
 def test_again_it_looks_at_no_scan_and_says_the_same(
-    made: tuple[Path, Folder], found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Folder], found: Diagnosed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probing, "find_regions", lambda *_: pytest.fail("looked again"))
     assert diagnose_study(*made, permutations=199, workers=1) == found
 
 
 def test_a_chunk_that_is_lost_is_made_again_alone(
-    made: tuple[Path, Folder], found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Folder], found: Diagnosed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = Folder(tmp_path / "out")
     shutil.copytree(made[1].root, copy.root)
@@ -165,7 +166,23 @@ def test_a_chunk_that_is_lost_is_made_again_alone(
     assert sorted((copy.root / "diagnosis" / "parts").iterdir()) == parts
 
 
-def test_it_prints_tables_and_sentences(made: tuple[Path, Folder], found: dict[str, Any]) -> None:
+def test_a_scan_is_read_as_it_was_kept_without_its_facts(tmp_path: Path) -> None:
+    """The columns stand as earlier versions wrote them: what those looked at is not looked at again."""
+    seen = SeenBy("A", [1.0], 0.5, {"lungs_erased": 0.25, "lungs_only": None, "border_only": 0.75}, None, 0.1)
+    numbers = {"background": [1.0, 2.0], "lungs": [0.5]}
+    scan = ProbedScan("A", "P", "S", 1, "test", True, 0.25, False, numbers, (seen,), {"kernel": "lung"})
+    write_probed(tmp_path / "part.parquet", [scan, replace(scan, models=())])
+    columns = ["site", "patient", "scan", "label", "subset", "lungs_found", "lung_share", "outside_found"]
+    (first, _) = read_table(tmp_path / "part.parquet")
+    assert list(first) == [*columns, "background", "lungs", "models"]
+    views = ["lungs_erased", "lungs_only", "border_only"]
+    assert list(first["models"][0]) == ["model", "features", "probability", *views, "inside", "expected"]
+    assert read_probed(tmp_path / "part.parquet") == [replace(scan, facts={}), replace(scan, facts={}, models=())]
+    assert [scan.seen_by(model) for model in "AB"] == [seen, None]
+    assert seen.probabilities == {"whole": 0.5, "lungs_erased": 0.25, "lungs_only": None, "border_only": 0.75}
+
+
+def test_it_prints_tables_and_sentences(made: tuple[Path, Folder], found: Diagnosed) -> None:
     file, folder = made
     result = CliRunner().invoke(
         app, ["diagnose", str(file), str(folder.root), "--permutations", "199", "--workers", "1"]
@@ -174,33 +191,33 @@ def test_it_prints_tables_and_sentences(made: tuple[Path, Folder], found: dict[s
     printed = " ".join(result.output.split())
     assert "Label information outside the lungs" in printed
     assert "no lungs were found in 2 of 80 scans (2 positive): left out" in printed
-    assert " ".join(found["findings"][0]["sentence"].split()) in printed
+    assert " ".join(found.findings[0].sentence.split()) in printed
 
 
 def test_a_model_of_four_steps_is_degenerate_and_nothing_is_said_of_what_it_uses(
-    made: tuple[Path, Folder], found: dict[str, list[dict[str, Any]]]
+    made: tuple[Path, Folder], found: Diagnosed
 ) -> None:
-    (said,) = [f["sentence"] for f in found["findings"] if f["model"]]
+    (said,) = [f.sentence for f in found.findings if f.model]
     assert said.startswith("Model A is degenerate: ")
     assert said.endswith(" What it uses is not asked.")
-    for table in ("shortcuts", "saliency", "separation"):
-        assert all(bool(r["degenerate"]) == bool(r["model"]) for r in found[table])
+    for table in (found.shortcuts, found.saliency, found.separation):
+        assert all(bool(r.degenerate) == bool(r.model) for r in table)
     result = CliRunner().invoke(app, ["diagnose", str(made[0]), str(made[1].root), "--permutations", "199"])
     assert result.exit_code == 0
     assert "(degenerate)" in " ".join(result.output.split())
 
 
 def test_a_model_that_learned_is_spoken_of(
-    made: tuple[Path, Folder], found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Folder], found: Diagnosed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fine = Learned(0.9, 0.8, 1.0, 0.9, 0.5, 1.0, 40, (), ())
     monkeypatch.setattr(command, "learned_models", lambda _, models: dict.fromkeys(models, fine))
     copy = Folder(shutil.copytree(made[1].root, tmp_path / "out"))
     (tmp_path / "store").symlink_to(made[1].root.parent / "store")
     again = diagnose_study(made[0], copy, permutations=199, workers=1)
-    assert not any(r["degenerate"] for r in again["shortcuts"])
-    assert "degenerate" not in {f["cause"] for f in again["findings"]}
-    assert again["labels"] == found["labels"]
+    assert not any(r.degenerate for r in again.shortcuts)
+    assert "degenerate" not in {f.cause for f in again.findings}
+    assert again.labels == found.labels
 
 
 def test_models_and_sites_can_be_chosen(made: tuple[Path, Folder], tmp_path: Path) -> None:
@@ -208,9 +225,9 @@ def test_models_and_sites_can_be_chosen(made: tuple[Path, Folder], tmp_path: Pat
     shutil.copytree(made[1].root, copy.root)
     (tmp_path / "store").symlink_to(made[1].root.parent / "store")
     found = diagnose_study(made[0], copy, ["A+B"], ["A"], permutations=99, workers=1)
-    assert {r["model"] for r in found["shortcuts"]} == {"A+B"}
-    assert {r["site"] for r in found["shortcuts"]} == {"A"}
-    assert found["separation"] == []
+    assert {r.model for r in found.shortcuts} == {"A+B"}
+    assert {r.site for r in found.shortcuts} == {"A"}
+    assert found.separation == []
     assert not (copy.root / "diagnosis" / "separation.parquet").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -28,9 +30,11 @@ from elsewhere.studies.exported import read_model
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.folds import as_seen_by
+from elsewhere.studies.kit import make_kit
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.predictions import PREDICTIONS, fitting_predictions
 from elsewhere.studies.records import CROSS_VALIDATION, OUT_OF_FOLD, read_identity, usable_rows
+from elsewhere.studies.visiting import predict_scans
 from tiny_sites import TINY_SITES, TINY_STUDY
 
 MEMBERS = [f"UTSW~fold{i}" for i in (1, 2, 3)]
@@ -111,6 +115,33 @@ def test_the_ensemble_leaves_the_house_and_predicts_as_its_networks(made: Folder
     weights = [load_checkpoint(made.checkpoint(name))[0].state_dict() for name in MEMBERS]
     for network, own in zip(read.load(), weights, strict=True):
         assert all((network.state_dict()[name] == value).all() for name, value in own.items())
+
+
+def test_a_kit_carries_the_mean_of_the_networks_and_a_hospital_scores_it_as_the_study(
+    made: Folder, file: Path, tmp_path: Path
+) -> None:
+    own = Folder(tmp_path / "out")
+    for name in ("out", "store"):
+        shutil.copytree(file.parent / name, tmp_path / name)
+    kit = make_kit(own, ["UTSW~folds", "UTSW"], "", tmp_path / "kit.zip")
+    assert [(m.name, m.members) for m in kit.models] == [("UTSW~folds", 3), ("UTSW", 1)]
+    assert kit.models[0].point == trained_model(made.root, "UTSW~folds").home_point
+    rows = [row for row in usable_rows(made) if row.site == "COVID-CTset" and row.subset == "test"]
+    moved: list[float] = []
+    scored = predict_scans(tmp_path / "kit.zip", kit, 0, rows, lambda share, _: moved.append(share))
+    expected = fitting_predictions(made, "UTSW~folds", "COVID-CTset").subset("test").deterministic
+    by_scan = dict(zip(sorted(row.scan for row in rows), scored.single.tolist(), strict=True))
+    for scan, probability in zip(expected.scans.tolist(), expected.probabilities.tolist(), strict=True):
+        assert by_scan[scan] == pytest.approx(probability, abs=1e-12)
+    assert (len(scored.passes), moved[-1], moved) == (0, 1.0, sorted(moved))
+    root = str(load_study(file).site("COVID-CTset").root)
+    out = ["--out", str(tmp_path / "return.json"), "--work", str(tmp_path / "work"), "--hospital", "Mercy"]
+    line = ["visit", str(tmp_path / "kit.zip"), root, "--kind", "covid_ctset", "--workers", "1", "--yes", *out]
+    assert CliRunner().invoke(cli.app, line).exit_code == 0
+    assert CliRunner().invoke(cli.app, ["gather", str(own.root), str(tmp_path / "return.json")]).exit_code == 0
+    with (own.root / "tables" / "tiny-cells.csv").open(encoding="utf-8", newline="") as table:
+        shown = {row["model"]: row for row in csv.DictReader(table) if row["site"] == "Mercy"}
+    assert set(shown) == {"UTSW", "UTSW~folds"}
 
 
 def test_new_scans_get_the_mean_of_the_networks(made: Folder, file: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from elsewhere.cli import app
 from elsewhere.commands.gather import gather
 from elsewhere.commands.report import report
 from elsewhere.commands.report.assembly import study_of
-from elsewhere.commands.report.cells import group_means, over_unseen_sites, read_cells
+from elsewhere.commands.report.cells import group_means, new_hospital, over_unseen_sites, read_cells
 from elsewhere.commands.report.comparisons import comparisons
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.commands.visit import visit
 from elsewhere.errors import BadStudy
 from elsewhere.pages.report.content import Study
 from elsewhere.records import read_record, write_record
 from elsewhere.studies.folder import Folder, put_aside
 from elsewhere.studies.kit import make_kit
-from elsewhere.studies.records import read_identity
 from elsewhere.studies.returned import Return, read_return, read_returns, write_return
 from new_sites import write_new_site
 
@@ -68,7 +68,7 @@ def study(before: Path, tmp_path: Path) -> Path:
 
 
 def shown(folder: Path) -> Study:
-    return study_of(Folder(folder), read_identity(Folder(folder)))
+    return study_of(Folder(folder), read_study(Folder(folder)))
 
 
 def test_the_page_is_that_of_a_study_that_had_the_scans(study: Path, central_study: Path, returned: Path) -> None:
@@ -81,8 +81,8 @@ def test_the_page_is_that_of_a_study_that_had_the_scans(study: Path, central_stu
     for name, rows in mine.items():
         assert len(rows) > 0, name
         assert_close(rows, other[name], name)
-    assert {row["site"] for row in mine["comparisons"]} >= {"Mercy", "CC-CCII"}
-    assert max(row["sites"] for row in mine["over_sites"]) == 3  # of four sites and Mercy two are its own or one class
+    assert {row.site for row in mine["comparisons"]} >= {"Mercy", "CC-CCII"}
+    assert max(row.sites for row in mine["over_sites"]) == 3  # of four sites and Mercy two are its own or one class
     cells = {(r.model, r.site): r for r in ours.scores if r.threshold_reading == "model"}
     for row in theirs.scores:
         if row.threshold_reading == "model":
@@ -90,20 +90,23 @@ def test_the_page_is_that_of_a_study_that_had_the_scans(study: Path, central_stu
             assert_close(asdict(replace(own, made_from=None)), asdict(replace(row, made_from=None)), row.site)
 
 
-def pooled(root: Path) -> dict[str, list[dict[str, Any]]]:
+def pooled(root: Path) -> dict[str, list[Any]]:
     """What is computed over cells, of all networks: those of this tiny study did not learn, so its page has none."""
     folder = Folder(root)
-    identity = read_identity(folder)
-    cells, sent = read_cells(folder, identity), read_returns(folder)
+    study = read_study(folder)
+    cells, sent = read_cells(folder, study), read_returns(folder)
     models = [replace(model, degenerate=()) for model in shown(root).models]
     return {
-        "groups": group_means(cells, models, identity["settings"], None, sent),
+        "groups": group_means(cells, models, study.site_names, None, sent),
+        "new_hospital": [new_hospital(cells, models, sent)],
         "comparisons": comparisons(cells, models, sent),
         "over_sites": over_unseen_sites(cells, models, sent),
     }
 
 
 def assert_close(ours: Any, theirs: Any, where: str) -> None:
+    if is_dataclass(ours):
+        ours, theirs = asdict(ours), asdict(theirs)
     if isinstance(ours, dict):
         assert set(ours) == set(theirs), where
         for name, value in ours.items():

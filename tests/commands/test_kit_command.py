@@ -16,7 +16,7 @@ from elsewhere.commands.study import run_study
 from elsewhere.errors import BadCheckpoint, BadOption, BadStudy
 from elsewhere.model.network import load_checkpoint
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kit import kit_network, make_kit, read_kit
+from elsewhere.studies.kit import kit_networks, make_kit, read_kit
 from elsewhere.studies.known_model import trained_model
 from elsewhere.studies.records import read_identity, read_scores
 from new_sites import ONE_SITE_STUDY, write_secret_site
@@ -38,14 +38,14 @@ def kit(study: Path) -> Path:
 def load_all(path: Path) -> None:
     kit = read_kit(path)
     for place in range(len(kit.models)):
-        kit_network(path, kit, place)
+        kit_networks(path, kit, place)
 
 
 def test_the_command_takes_all_models_and_says_what_is_inside(study: Path, tmp_path: Path) -> None:
     target = tmp_path / "kit.zip"
     result = CliRunner().invoke(app, ["kit", str(study), "--out", str(target), "--hospital", "St. Mary"])
     assert result.exit_code == 0, result.output
-    assert "2 networks" in result.output
+    assert "2 models" in result.output
     assert "no patient id, path or UID is inside" in result.output
     found = read_kit(target)
     assert [m.name for m in found.models] == list(read_identity(Folder(study))["models"])
@@ -63,7 +63,7 @@ def test_it_holds_the_models_and_their_thresholds(study: Path, kit: Path) -> Non
     found = read_kit(kit)
     scores = read_scores(Folder(study), read_identity(Folder(study)))
     for place, name in enumerate(("UTSW", "COVID-CTset+MosMedData")):
-        model, network = found.models[place], kit_network(kit, found, place)
+        model, (network,) = found.models[place], kit_networks(kit, found, place)
         known = trained_model(study, name)
         row = next(r for r in scores if (r.model, r.threshold_reading) == (name, "model"))
         assert (model.name, model.checkpoint, model.settings) == (name, known.checkpoint, known.settings)

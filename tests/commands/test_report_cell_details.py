@@ -9,20 +9,21 @@ from pathlib import Path
 from elsewhere.commands.report import report
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.details import details
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.statistics.precision_recall import precision_recall
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import read_identity, read_scores, usable_rows
+from elsewhere.studies.records import read_scores, usable_rows
 
 
 def test_cards_precision_and_subgroups_are_those_of_the_study(finished_study: Path, tmp_path: Path) -> None:
     out = tmp_path / "page"
     text = report([finished_study], out).read_text(encoding="utf-8")
     folder = Folder(finished_study)
-    identity = read_identity(folder)
+    study = read_study(folder)
     for path in re.findall(r'href="(cards/[^"]+)"', text):
         assert (out / path.replace("%2B", "+")).read_text(encoding="utf-8").startswith("# ")
-    assert len(list((out / "cards").glob("*.md"))) == len(identity["models"])
-    cells = read_cells(folder, identity)
+    assert len(list((out / "cards").glob("*.md"))) == len(study.models)
+    cells = read_cells(folder, study)
     table = next((out / "tables").glob("*-precision.csv")).read_text(encoding="utf-8")
     shown = {(r["model"], r["site"]): float(r["average_precision"]) for r in csv.DictReader(table.splitlines())}
     assert shown == {k: precision_recall(c.labels, c.probabilities).average for k, c in cells.items() if c.two_classes}
@@ -30,8 +31,8 @@ def test_cards_precision_and_subgroups_are_those_of_the_study(finished_study: Pa
 
 def test_a_group_of_scans_is_made_of_what_the_scans_tell(finished_study: Path) -> None:
     folder = Folder(finished_study)
-    identity = read_identity(folder)
-    rows, cells, scores = usable_rows(folder), read_cells(folder, identity), read_scores(folder, identity)
+    study = read_study(folder)
+    rows, cells, scores = usable_rows(folder), read_cells(folder, study), read_scores(folder, study.record)
     key = next(key for key, cell in cells.items() if cell.two_classes)
     for place, row in enumerate(rows):
         facts = dict.fromkeys(("age", "sex", "manufacturer", "model", "kernel", "contrast"))

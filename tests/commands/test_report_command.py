@@ -13,13 +13,15 @@ import pytest
 
 from elsewhere.audit_rows import TieRow
 from elsewhere.commands.report import assembly, drop, report
-from elsewhere.commands.report.cells import further_trainings, read_cells
+from elsewhere.commands.report.cells import Cells, further_trainings, read_cells
 from elsewhere.commands.report.comparisons import between_protocols
 from elsewhere.commands.report.contrasts import contrasts
 from elsewhere.commands.report.hardest import hardest, known_facts
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.errors import BadStudy
 from elsewhere.model.sample import hash_cases
+from elsewhere.pages.report import NewHospital, Study
 from elsewhere.records import write_record
 from elsewhere.rows import FindingRow, ScoreRow, SeparationRow
 from elsewhere.statistics.decision import OperatingPoint
@@ -137,6 +139,11 @@ def identity_of(folder: Folder) -> dict[str, Any]:
     return json.loads(folder.study.read_text(encoding="utf-8"))
 
 
+def study_of(folder: Folder, cells: Cells | None = None) -> Study:
+    """What the page is given."""
+    return assembly.study_of(folder, read_study(folder), cells)
+
+
 def test_the_page_is_made_from_records_alone(made: Folder) -> None:
     report([made.root])
     page = (made.root / "report.html").read_text(encoding="utf-8")
@@ -149,21 +156,20 @@ def test_the_page_is_made_from_records_alone(made: Folder) -> None:
 
 
 def test_group_means_come_from_one_joint_bootstrap(made: Folder) -> None:
-    study = assembly.study_of(made, identity_of(made))
-    groups = {row["group"]: row for row in study.groups}
+    groups = {row.group: row for row in study_of(made).groups}
     home = [float(exact_auc(*scores_of(m, m))) for m in ("A", "B")]
     away = [float(exact_auc(*scores_of(m, s))) for m, s in (("A", "B"), ("B", "A"))]  # C did not learn
-    assert groups["home"]["auc"] == pytest.approx(np.mean(home))
-    assert groups["unseen"]["auc"] == pytest.approx(np.mean(away))
-    assert groups["fall"]["auc"] == pytest.approx(np.mean(home) - np.mean(away))
-    assert groups["fall"]["auc_low"] < groups["fall"]["auc"] < groups["fall"]["auc_high"]
-    assert {row["cells"] for row in study.groups} == {2}
+    assert groups["home"].auc == pytest.approx(np.mean(home))
+    assert groups["unseen"].auc == pytest.approx(np.mean(away))
+    assert groups["fall"].auc == pytest.approx(np.mean(home) - np.mean(away))
+    assert groups["fall"].auc_low < groups["fall"].auc < groups["fall"].auc_high
+    assert {row.cells for row in groups.values()} == {2}
 
 
 def test_drops_add_up_and_are_made_again_only_when_something_changed(
     made: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = assembly.study_of(made, identity_of(made))
+    first = study_of(made)
     moves = [(r.model, r.site) for r in first.drops]
     assert moves == [("A", "B"), ("B", "A")]  # C has one class at home, and as a new site; A+B has seen both others
     for row in first.drops:
@@ -178,14 +184,14 @@ def test_drops_add_up_and_are_made_again_only_when_something_changed(
 
     monkeypatch.setattr(drop, "decompose", refuse)
     monkeypatch.setattr(drop, "relearn", refuse)
-    assert assembly.study_of(made, identity_of(made)).drops == first.drops
+    assert study_of(made).drops == first.drops
     assert (made.root / "decomposition.parquet").read_bytes() == kept
     rows = rows_of("A", "B")
     for at in (SCANS, -1):
         rows[at] = replace(rows[at], probability=0.123)
     write_predictions(made.predictions("A", "B"), rows)
     with pytest.raises(AssertionError, match="made again"):
-        assembly.study_of(made, identity_of(made))
+        study_of(made)
 
 
 def test_a_study_that_may_only_be_read_still_has_its_page(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +199,7 @@ def test_a_study_that_may_only_be_read_still_has_its_page(made: Folder, monkeypa
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(TableFormat, "write", refuse)
-    assert len(assembly.study_of(made, identity_of(made)).drops) == 2
+    assert len(study_of(made).drops) == 2
     assert not (made.root / "decomposition.parquet").exists()
 
 
@@ -203,49 +209,48 @@ def test_a_full_disk_is_said(made: Folder, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(TableFormat, "write", refuse)
     with pytest.raises(OSError, match="No space left"):
-        assembly.study_of(made, identity_of(made))
+        study_of(made)
 
 
 def test_networks_without_an_opinion_have_no_say_in_what_is_hard(made: Folder) -> None:
-    identity = identity_of(made)
-    study = assembly.study_of(made, identity)
-    assert {(r["site"], r["models"]) for r in study.judged} == {("A", 2), ("B", 2), ("C", 3)}  # noise has none, C has
-    assert {(r["site"], r["models"]) for r in study.hardest} <= {("A", 2), ("B", 2), ("C", 3)}  # no AUC
-    assert all(2 * r["wrong"] > r["models"] for r in study.hardest)
-    listed = [r["scan"] for r in study.hardest if (r["site"], r["label"]) == ("A", 1)]
-    assert len(listed) == next(r["mostly_wrong"] for r in study.judged if (r["site"], r["label"]) == ("A", 1))
-    seen = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
+    study = study_of(made)
+    assert {(r.site, r.models) for r in study.judged} == {("A", 2), ("B", 2), ("C", 3)}  # noise has none, C has
+    assert {(r.site, r.models) for r in study.hardest} <= {("A", 2), ("B", 2), ("C", 3)}  # no AUC
+    assert all(2 * r.wrong > r.models for r in study.hardest)
+    listed = [r.scan for r in study.hardest if (r.site, r.label) == ("A", 1)]
+    assert len(listed) == next(r.mostly_wrong for r in study.judged if (r.site, r.label) == ("A", 1))
+    seen = {(r.site, r.scan): r.known for r in study.hardest}
     assert all(words.startswith(("age ", "kernel sharp")) for words in seen.values())
-    cells = read_cells(made, identity)
+    cells = read_cells(made, read_study(made))
     alone = hardest(usable_rows(made), cells, study.models[3:], SCORES.read(made.scores), ())
     assert alone.scans == []
-    assert {r["models"] for r in alone.judged} == {0}
+    assert {r.models for r in alone.judged} == {0}
 
 
 def test_networks_that_did_not_learn_enter_no_contrast(made: Folder) -> None:
-    study = assembly.study_of(made, identity_of(made))
-    assert [(r["contrast"], r["cells"]) for r in study.contrasts] == [("threshold", 2)]
+    study = study_of(made)
+    assert [(r.contrast, r.cells) for r in study.contrasts] == [("threshold", 2)]
     # one threshold for both readings: nothing can differ
-    assert [(r["estimate"], r["low"], r["high"]) for r in study.contrasts] == [(0.0, 0.0, 0.0)]
+    assert [(r.estimate, r.low, r.high) for r in study.contrasts] == [(0.0, 0.0, 0.0)]
 
 
 def test_a_contrast_is_the_plain_difference_of_the_shares(made: Folder) -> None:
-    study = assembly.study_of(made, identity_of(made))
-    cells, scores = read_cells(made, identity_of(made)), SCORES.read(made.scores)
-    single = next(r for r in contrasts(cells, study.models, scores) if r["contrast"] == "one class")
+    study = study_of(made)
+    cells, scores = read_cells(made, read_study(made)), SCORES.read(made.scores)
+    single = next(r for r in contrasts(cells, study.models, scores) if r.contrast == "one class")
     called = {model: float(np.mean(scores_of(model, "C")[1] >= 0.5)) for model in MODELS}
-    assert single["first"] == pytest.approx(called["C"])
-    assert single["second"] == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
-    assert single["estimate"] == pytest.approx(single["first"] - single["second"])
-    assert single["low"] < single["estimate"] < single["high"]
+    assert single.first == pytest.approx(called["C"])
+    assert single.second == pytest.approx(np.mean([called[m] for m in ("A", "B", "A+B")]))
+    assert single.estimate == pytest.approx(single.first - single.second)
+    assert single.low < single.estimate < single.high
     moved = [replace(r, threshold=0.3) if r.threshold_reading == "site" else r for r in scores]
     gain = contrasts(cells, study.models, moved)[0]
     right = [
         [np.mean((probabilities >= point) == labels) for point in (0.3, 0.5)]
         for labels, probabilities in (scores_of(m, s) for m, s in (("A", "B"), ("B", "A"), ("C", "A"), ("C", "B")))
     ]
-    assert (gain["first"], gain["second"]) == pytest.approx(tuple(np.mean(right, axis=0)))
-    assert gain["estimate"] == pytest.approx(gain["first"] - gain["second"])
+    assert (gain.first, gain.second) == pytest.approx(tuple(np.mean(right, axis=0)))
+    assert gain.estimate == pytest.approx(gain.first - gain.second)
 
 
 def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) -> None:
@@ -253,8 +258,8 @@ def test_what_the_forensics_say_of_a_hard_scan_stands_beside_it(made: Folder) ->
     for model in MODELS:
         rows = [replace(r, probability=1.0 - labels[0]) if r.scan == "t00" else r for r in rows_of(model, "A")]
         write_predictions(made.predictions(model, "A"), rows)
-    study = assembly.study_of(made, identity_of(made))
-    known = {(r["site"], r["scan"]): r["known"] for r in study.hardest}
+    study = study_of(made)
+    known = {(r.site, r.scan): r.known for r in study.hardest}
     assert known["A", "t00"] == "age 30, sex F, kernel sharp, reversed"
 
 
@@ -272,20 +277,20 @@ def test_copies_and_repairs_are_counted_in_singular_and_plural(made: Folder) -> 
         ),
     ):
         made.audit.write_text(json.dumps(AUDIT | {"copies_left_out": copies, "repaired": repaired}), encoding="utf-8")
-        *notes, truth = assembly.study_of(made, identity_of(made)).left_out
+        *notes, truth = study_of(made).left_out
         assert "is not beside these simulated sites any more" in truth
         assert [note.startswith(start) for note, start in zip(notes, words, strict=True)] == [True, True]
 
 
 def test_how_the_weights_were_chosen_is_read_from_the_checkpoints_that_say_so(made: Folder) -> None:
-    assert assembly.study_of(made, identity_of(made)).selections == []
+    assert study_of(made).selections == []
     check = {"iteration": 5, "training_loss": 0.7, "accuracy": 0.8, "log_loss": 0.4, "auc": None}
     said = {"select": "auc", "criterion": "log_loss", "checks": 2, "tied": 1, "kept": check, "last": check}
     said |= {"majority_share": 0.5, "balanced": True, "warnings": ["the weights were chosen by log loss"]}
     record = {"format": 1, "iteration": 5, "sha256": "c0ffee", "selection": said}
     (made.model("A") / "checkpoint.json").write_text(json.dumps(record))
-    (row,) = assembly.study_of(made, identity_of(made)).selections
-    assert (row["model"], row["criterion"], row["kept_iteration"], row["kept_auc"]) == ("A", "log_loss", 5, None)
+    (row,) = study_of(made).selections
+    assert (row.model, row.criterion, row.kept_iteration, row.kept_auc) == ("A", "log_loss", 5, None)
     report([made.root])
     assert "A: the weights were chosen by log loss." in (made.root / "report.html").read_text(encoding="utf-8")
 
@@ -302,17 +307,18 @@ def test_the_simulator_s_dials_are_read_beside_the_site(made: Folder) -> None:
     identity = identity_of(made)
     root = Path(identity["settings"]["sites"][0]["root"])
     root.with_name("A.truth.json").write_text(json.dumps({"dials": {"field_of_view": 0.5}}), encoding="utf-8")
-    study = assembly.study_of(made, identity)
+    study = study_of(made)
     assert study.ties == [TieRow("A", "field of view", 0.5)]
     ways = {"field_of_view": {"positives": "narrow", "negatives": "wide"}}
     truth = {"dials": {"field_of_view": 0.5, "age": 0.0}, "directions": ways}
     root.with_name("A.truth.json").write_text(json.dumps(truth), encoding="utf-8")
-    assert assembly.study_of(made, identity).ties == [
+    assert study_of(made).ties == [
         TieRow("A", "field of view", 0.5, "narrow", "wide"),
         TieRow("A", "age", 0.0),
     ]
     identity["settings"]["origin"] = "real"
-    assert assembly.study_of(made, identity).ties == []
+    made.study.write_text(json.dumps(identity), encoding="utf-8")
+    assert study_of(made).ties == []
 
 
 @pytest.mark.parametrize(
@@ -330,27 +336,27 @@ def test_a_damaged_truth_file_is_named_with_what_to_do(made: Folder, content: by
     sidecar = Path(identity_of(made)["settings"]["sites"][0]["root"]).with_name("A.truth.json")
     sidecar.write_bytes(content)
     with pytest.raises(BadStudy, match=r"A\.truth\.json: is damaged .* Remove it, and simulate the site again"):
-        _ = list(assembly.study_of(made, identity_of(made)).ties)
+        _ = list(study_of(made).ties)
 
 
 def test_patients_are_counted_once_and_only_by_month(made: Folder) -> None:
     rows = SCAN_TABLE.read(made.scans)
     dated = [replace(row, facts={**row.facts, "date": "2020-04-1" + row.scan[-1]}) for row in rows]
     SCAN_TABLE.write(made.scans, dated)
-    found = {(r["site"], r["label"]): r for r in characteristics(usable_rows(made))}
+    found = {(r.site, r.label): r for r in characteristics(usable_rows(made))}
     positives = found["A", 1]
-    assert (positives["patients"], positives["age_known"], positives["sex_known"]) == (12, 12, 12)
-    assert positives["age"] == 30 + np.median(range(2, 48, 4))  # each patient's first scan
-    assert positives["women"] == 1.0
-    assert (positives["first_month"], positives["last_month"]) == ("2020-04", "2020-04")
-    assert (found["B", 0]["age"], found["B", 0]["women"]) == (None, None)
+    assert (positives.patients, positives.age_known, positives.sex_known) == (12, 12, 12)
+    assert positives.age == 30 + np.median(range(2, 48, 4))  # each patient's first scan
+    assert positives.women == 1.0
+    assert (positives.first_month, positives.last_month) == ("2020-04", "2020-04")
+    assert (found["B", 0].age, found["B", 0].women) == (None, None)
 
 
 def test_records_of_diagnosis_and_stress_are_read_where_they_lie(made: Folder) -> None:
     pair = {"home": "A", "site": "B", "view": "facts", "model": "", "auc": 0.9, "low": 0.8, "high": 1.0, "p": 0.01}
     pair |= {"power": 0.8, "patients_home": 20, "patients_site": 20}  # as earlier versions kept it
     write_table(made.root / "diagnosis" / "separation.parquet", [pair])
-    study = assembly.study_of(made, identity_of(made))
+    study = study_of(made)
     assert list(study.diagnosis.separation) == [SeparationRow(**pair)]
     assert "shift diagnosis: what tells the sites apart" not in study.absent
     assert "shortcut battery: scores with the lungs erased" in study.absent
@@ -362,7 +368,7 @@ def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
 
 
 def test_a_network_that_did_not_learn_is_marked_and_left_out_of_what_is_concluded(made: Folder) -> None:
-    study = assembly.study_of(made, identity_of(made))
+    study = study_of(made)
     failed = {model.name: model.degenerate for model in study.models if model.degenerate}
     assert list(failed) == ["C"]
     assert "both classes" in failed["C"][0]
@@ -428,28 +434,26 @@ def test_a_model_of_other_training_scans_is_noticed(made: Folder, subset: str, c
 
 
 def test_networks_are_compared_pair_by_pair_and_several_sites_with_one(made: Folder) -> None:
-    study = assembly.study_of(made, identity_of(made))
-    rows = [(r["family"], r["relation"], r["site"], r["first"], r["second"]) for r in study.comparisons]
+    study = study_of(made)
+    rows = [(r.family, r.relation, r.site, r.first, r.second) for r in study.comparisons]
     assert [r for r in rows if r[0] == "several"] == [
         ("several", "trained", "A", "A+B", "A"),
         ("several", "trained", "B", "A+B", "B"),
     ]  # nothing at C: one class
     assert len([r for r in rows if r[0] == "pairs"]) == 2 * 3  # A, B, A+B at A and B; C did not learn
-    first = next(r for r in study.comparisons if r["first"] == "A+B")
+    first = next(r for r in study.comparisons if r.first == "A+B")
     aucs = [float(exact_auc(*scores_of(m, "A"))) for m in ("A+B", "A")]
-    assert (first["auc_first"], first["auc_second"], first["tests"]) == pytest.approx((*aucs, 2))
-    mean = next(r for r in study.groups if r["group"] == "several - one, trained")
+    assert (first.auc_first, first.auc_second, first.tests) == pytest.approx((*aucs, 2))
+    mean = next(r for r in study.groups if r.group == "several - one, trained")
     both = [float(exact_auc(*scores_of("A+B", s))) - float(exact_auc(*scores_of(s, s))) for s in ("A", "B")]
-    assert mean["auc"] == pytest.approx(np.mean(both))
-    new = next(r for r in study.groups if r["group"] == "new hospital")
-    assert (new["cells"], new["auc_low"]) == (2, None)
-    assert {(r["model"], r["sites"]) for r in study.over_sites} == {("A", 1), ("B", 1)}
+    assert mean.auc == pytest.approx(np.mean(both))
+    assert study.new_hospital == NewHospital(None, None, 2)
+    assert {(r.model, r.sites) for r in study.over_sites} == {("A", 1), ("B", 1)}
 
 
 def test_protocols_are_compared_on_the_scans_that_both_scored(made: Folder) -> None:
-    identity = identity_of(made)
-    cells = read_cells(made, identity)
-    one = assembly.study_of(made, identity, cells)
+    cells = read_cells(made, read_study(made))
+    one = study_of(made, cells)
     worse = {k: replace(c, probabilities=c.probabilities[::-1]) if k == ("A", "B") else c for k, c in cells.items()}
     fewer = {
         k: replace(
@@ -459,29 +463,30 @@ def test_protocols_are_compared_on_the_scans_that_both_scored(made: Folder) -> N
         )
         for k, c in worse.items()
     }
-    rows = between_protocols([(one, cells), (replace(one, name="other"), fewer)])
-    tests = {(r["model"], r["site"]): r for r in rows if r["model"] != "mean"}
+    rows, averaged = between_protocols([(one, cells), (replace(one, name="other"), fewer)])
+    tests = {(r.model, r.site): r for r in rows}
     assert set(tests) == {(m, s) for m in ("A", "B", "A+B") for s in ("A", "B")}
-    assert {r["scans"] for r in tests.values()} == {SCANS - 4}
-    assert tests["B", "A"]["difference"] == 0
-    means = {r["relation"]: r for r in rows if r["model"] == "mean"}
-    assert means["unseen"]["difference"] == pytest.approx(np.mean([tests["A", "B"]["difference"], 0]))
-    assert (means["home"]["difference"], means["home"]["cells"]) == (0, 2)
+    assert {r.scans for r in tests.values()} == {SCANS - 4}
+    assert tests["B", "A"].difference == 0
+    means = {r.relation: r for r in averaged}
+    assert means["unseen"].difference == pytest.approx(np.mean([tests["A", "B"].difference, 0]))
+    assert (means["home"].difference, means["home"].cells) == (0, 2)
 
 
 def test_further_trainings_enter_the_means_and_their_intervals(made: Folder) -> None:
     identity = identity_of(made)
-    once = {r["group"]: r for r in assembly.study_of(made, identity).groups}
+    once = {r.group: r for r in study_of(made).groups}
     identity["settings"]["seeds"] = [0, 5]
-    assert further_trainings(made, identity) == []  # named, but not predicted yet
+    made.study.write_text(json.dumps(identity), encoding="utf-8")
+    assert further_trainings(made, read_study(made)) == []  # named, but not predicted yet
     for model in MODELS:
         for site in SITES:
             rows = [replace(r, probability=1 - r.probability) for r in rows_of(model, site)]
             write_predictions(made.predictions(f"{model}~5", site), rows)
-    both = {r["group"]: r for r in assembly.study_of(made, identity).groups}
-    assert (once["home"]["trainings"], both["home"]["trainings"]) == (1, 2)
-    assert both["home"]["auc"] == pytest.approx(0.5)  # as right as the other is wrong
-    assert both["home"]["auc_high"] - both["home"]["auc_low"] > 2 * (once["home"]["auc_high"] - once["home"]["auc_low"])
+    both = {r.group: r for r in study_of(made).groups}
+    assert (once["home"].trainings, both["home"].trainings) == (1, 2)
+    assert both["home"].auc == pytest.approx(0.5)  # as right as the other is wrong
+    assert both["home"].auc_high - both["home"].auc_low > 2 * (once["home"].auc_high - once["home"].auc_low)
 
 
 def test_ages_from_90_on_are_one(made: Folder) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from elsewhere.commands.prepare import prepare_study
 from elsewhere.commands.report import examples as module
+from elsewhere.commands.report.kept_study import kept_study
 from elsewhere.pages.report.content import ExampleSlice, Site, Study
 from elsewhere.pages.report.pictures import examples as draw
 from elsewhere.scans.sites import reader
@@ -44,6 +45,12 @@ def prepared(once: tuple[Folder, dict[str, Any]], tmp_path: Path) -> tuple[Folde
     return folder, copy.deepcopy(once[1])
 
 
+def drawn(folder: Folder, settings: dict[str, Any]) -> list[ExampleSlice]:
+    """The examples of a study with these settings."""
+    study = kept_study({"settings": settings, "models": {}, "versions": {}})
+    return list(module.examples(folder, usable_rows(folder), study))
+
+
 def by_stage(found: list[ExampleSlice]) -> dict[str, list[ExampleSlice]]:
     """The examples of each row."""
     return {stage: [e for e in found if e.stage == stage] for stage in dict.fromkeys(e.stage for e in found)}
@@ -51,7 +58,7 @@ def by_stage(found: list[ExampleSlice]) -> dict[str, list[ExampleSlice]]:
 
 def test_each_example_stands_raw_and_prepared(prepared) -> None:
     folder, settings = prepared
-    found = by_stage(list(module.examples(folder, usable_rows(folder), settings)))
+    found = by_stage(drawn(folder, settings))
     assert list(found) == ["as read", "as the network gets it"]
     raw, network = found.values()
     assert [(e.site, e.label) for e in raw] == [(e.site, e.label) for e in network]
@@ -63,7 +70,7 @@ def test_each_example_stands_raw_and_prepared(prepared) -> None:
 
 def test_the_raw_slice_is_the_files_own(prepared) -> None:
     folder, settings = prepared
-    found = module.examples(folder, usable_rows(folder), settings)
+    found = drawn(folder, settings)
     (shown,) = [e for e in found if e.site == "MosMedData" and e.stage == "as read"]
     root = Path(next(s["root"] for s in settings["sites"] if s["name"] == "MosMedData"))
     volumes = [reader("mosmeddata").read(s).voxels[3] for s in reader("mosmeddata").find(root, "MosMedData").scans]
@@ -77,7 +84,7 @@ def test_the_raw_slice_is_the_files_own(prepared) -> None:
 )
 def test_the_raw_row_says_where_the_scans_come_from(prepared, origin, words) -> None:
     folder, settings = prepared
-    found = by_stage(list(module.examples(folder, usable_rows(folder), settings | {"origin": origin})))
+    found = by_stage(drawn(folder, settings | {"origin": origin}))
     assert list(found) == [words, "as the network gets it"]
 
 
@@ -85,7 +92,7 @@ def test_where_the_source_is_gone_the_picture_says_so(prepared, tmp_path) -> Non
     folder, settings = prepared
     for site in settings["sites"]:
         site["root"] = str(tmp_path / "gone")
-    raw, network = by_stage(list(module.examples(folder, usable_rows(folder), settings))).values()
+    raw, network = by_stage(drawn(folder, settings)).values()
     assert {(e.pixels, e.caption) for e in raw} == {(None, "its files are gone")}
     assert all(e.pixels is not None for e in network)
     assert not (folder.root / "examples.parquet").exists()
@@ -99,19 +106,19 @@ def test_a_changed_source_is_not_passed_off_as_what_was_prepared(prepared, tmp_p
     for scan in reader("mosmeddata").find(old, "MosMedData").scans:
         volume = reader("mosmeddata").read(scan)
         reader("mosmeddata").write(Path(site["root"]), scan, replace(volume, voxels=volume.voxels + np.int16(1)))
-    changed = next(e for e in module.examples(folder, usable_rows(folder), settings) if e.site == "MosMedData")
+    changed = next(e for e in drawn(folder, settings) if e.site == "MosMedData")
     assert (changed.pixels, changed.caption) == (None, "its files have changed since")
 
 
 def test_a_second_page_does_not_search_the_sites_again(prepared, monkeypatch) -> None:
     folder, settings = prepared
-    first = list(module.examples(folder, usable_rows(folder), settings))
+    first = drawn(folder, settings)
 
     def refuse(kind: str) -> None:
         raise AssertionError(f"searched {kind} again")
 
     monkeypatch.setattr(module, "reader", refuse)
-    again = list(module.examples(folder, usable_rows(folder), settings))
+    again = drawn(folder, settings)
     for one, other in zip(first, again, strict=True):
         assert one.caption == other.caption
         np.testing.assert_array_equal(one.pixels, other.pixels)

@@ -96,3 +96,21 @@ def test_code_of_the_same_version_that_differs_is_another_version(tmp_path: Path
         environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
         assert (json.loads(done.stdout)["faults"] == []) == same
+
+
+@pytest.mark.parametrize(("locks", "refused"), [("", True), ("local", False)])
+def test_locks_that_hold_on_one_machine_alone_are_met(
+    locks: str, refused: bool, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other machine is a process that takes every lock, as where an NFS mount keeps locks to itself."""
+    monkeypatch.setenv("ELSEWHERE_LOCKS", locks)
+    line = "import fcntl, sys; fcntl.flock = lambda *_: None; from elsewhere.engine import canary;"
+    with asked_of(Needs((folders[0],), (folders[1],))) as asked:
+        words = [sys.executable, "-c", f"{line} print(canary.prove(sys.argv[1]))", asked]
+        proof = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        check_proof(canary.prove(asked))  # another process of this machine
+    if refused:
+        with pytest.raises(BadWorker, match=rf"{folders[1]}: has file locks .* Set ELSEWHERE_LOCKS=local"):
+            check_proof(proof)
+    else:
+        check_proof(proof)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from elsewhere.pages.report import Model, Site, Study
+from elsewhere.pages.report import GroupRow, Model, ProtocolMean, Site, Study
 from elsewhere.rows import ScoreRow
 from study_rows import a_score
 
@@ -25,9 +25,15 @@ def a_study(*scores: ScoreRow, name: str = "paper", **parts: Any) -> Study:
     return Study(name, "In a sentence.", models, tuple(map(Site, "ABCD")), scores=scores, **parts)
 
 
-def a_group(kind: str, auc: float, low: float, high: float) -> dict[str, Any]:
-    """A record of `Study.groups`."""
-    return {"group": kind, "auc": auc, "auc_low": low, "auc_high": high, "method": "joint", "cells": 1}
+def a_group(kind: str, auc: float, low: float, high: float, **values: Any) -> GroupRow:
+    """A row of `Study.groups`."""
+    return replace(GroupRow(kind, auc, low, high, cells=1, method="joint"), **values)
+
+
+def a_protocol_mean(auc_first: float, auc_second: float, low: float, high: float, **values: Any) -> ProtocolMean:
+    """A row of `Report.protocol_means`: studies "paper" and "harmonised" at sites never seen."""
+    means = (auc_first, auc_second, auc_first - auc_second)
+    return replace(ProtocolMean("unseen", "paper", "harmonised", *means, low, high, 6), **values)
 
 
 def marked(study: Study, *names: str) -> Study:

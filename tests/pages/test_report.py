@@ -17,7 +17,9 @@ from elsewhere.pages.figures import Canvas
 from elsewhere.pages.report import (
     Audit,
     BadScanRow,
+    CurveRow,
     ExampleSlice,
+    GroupRow,
     Model,
     Report,
     RocBand,
@@ -26,10 +28,10 @@ from elsewhere.pages.report import (
     write_report,
 )
 from elsewhere.pages.report import folder as places
+from elsewhere.pages.report.departures import protocol_table
 from elsewhere.pages.report.page import whole
 from elsewhere.pages.report.published import published_table
 from elsewhere.pages.report.records import averages, groups
-from elsewhere.pages.report.tables import protocol_table
 from elsewhere.rows import ScoreRow
 from elsewhere.statistics.audit import CountRow, FactsRow, Leak, ScanName
 from elsewhere.statistics.decision import choose_threshold
@@ -115,18 +117,18 @@ def _cell(
 def _counts(scans: int) -> list[CountRow]:
     shares = {"train": 3, "validation": 1, "test": 1}
     return [
-        CountRow(s, label, subset, patients=n // 2, scans=n, slices=40 * n)
+        CountRow(s, label, subset, n // 2, n, 40 * n)
         for s, label, (subset, share) in itertools.product(NAMES, (0, 1), shares.items())
         if (n := share * round(scans * (POSITIVE_SHARE[s] if label else 1 - POSITIVE_SHARE[s])))
     ]
 
 
-def _curve(rng: np.random.Generator, model: str) -> list[dict]:
+def _curve(rng: np.random.Generator, model: str) -> list[CurveRow]:
     steps = np.arange(0, 400, 10)
     loss = 0.7 * np.exp(-steps / 150) + 0.04 * rng.random(steps.size)
-    rows = [{"model": model, "iteration": int(i), "training_loss": float(v)} for i, v in zip(steps, loss, strict=True)]
+    rows = [CurveRow(model, {"iteration": int(i), "training_loss": float(v)}) for i, v in zip(steps, loss, strict=True)]
     return rows + [
-        {"model": model, "iteration": i, "validation_accuracy": 0.6 + 0.3 * i / 400} for i in range(50, 400, 50)
+        CurveRow(model, {"iteration": i, "validation_accuracy": 0.6 + 0.3 * i / 400}) for i in range(50, 400, 50)
     ]
 
 
@@ -356,12 +358,12 @@ def test_protocols_are_compared_and_each_change_is_named(small: Study) -> None:
         replace(small, name="encoding", departures={"encoding": "back to HU"}),
     ]
     rows = protocol_table(steps, "protocols").rows
-    assert [(r["study"], r["against"], r["change"]) for r in rows] == [
+    assert [(r.study, r.against, r.change) for r in rows] == [
         ("paper", "", ""),
         ("encoding", "paper", "encoding: back to HU (“paper”: as in the paper)"),
         ("both", "encoding", "crop: to the lungs (“encoding”: as in the paper)"),
     ]
-    assert [r["unseen_gain"] for r in rows] == [None, 0.0, 0.0]
+    assert [r.unseen_gain for r in rows] == [None, 0.0, 0.0]
 
 
 def test_what_was_changed_is_between_the_two_studies_and_not_against_the_publication(small: Study) -> None:
@@ -385,7 +387,7 @@ def test_what_was_changed_is_between_the_two_studies_and_not_against_the_publica
         },
         settings={"network": {"input": [24, 32, 32]}, "preparation": {"smooth": False, "maximum": 100.0}},
     )
-    assert protocol_table([two, one], "protocols").rows[1]["change"] == (
+    assert protocol_table([two, one], "protocols").rows[1].change == (
         "network.input: [24, 32, 32] (“paper”: [48, 32, 32]); preparation.maximum: 100 (“paper”: none); "
         "a: x (“paper”: as in the paper); preparation.smooth: no (“paper”: yes)"
     )
@@ -403,7 +405,7 @@ def test_means_over_cells_are_plain_means_and_keep_to_their_kin(small: Study) ->
 
 
 def test_given_group_means_are_taken_as_they_are(small: Study) -> None:
-    given = {"group": "unseen", "auc": 0.5, "auc_low": 0.45, "auc_high": 0.55, "cells": 3, "method": "joint bootstrap"}
+    given = GroupRow("unseen", 0.5, 0.45, 0.55, cells=3, method="joint bootstrap")
     found = {group.kin: group for group in groups(replace(small, groups=(given,)))}
     assert (found["unseen"].mean, found["unseen"].low, found["unseen"].method) == (0.5, 0.45, "joint bootstrap")
 
@@ -455,6 +457,15 @@ def test_a_page_that_grew_too_large_is_written_with_its_largest_pictures_beside_
         assert fewer == kept or len(page.encode()) <= limit
         for name in re.findall(r'href="(figures/[^"]+)"', page):
             assert (tmp_path / str(limit) / name).is_file()
+
+
+def test_a_picture_of_many_screens_lies_beside_the_page(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = page_of(small, tmp_path / "plain").count("<svg")
+    monkeypatch.setattr(places, "TALLEST", 0)
+    page = page_of(small, tmp_path / "tall")
+    assert (page.count("<svg"), page.count("Too large to stand on this page")) == (0, plain)
 
 
 def test_a_study_without_records_still_makes_a_page(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_section_shows_each_site_the_worst_and_every_trial(tmp_path: Path) -
     line = found.tables[0].rows[1]
     assert (line["auc C"], line["auc D"], line["worst"], line["worst_site"]) == (0.6, 0.9, 0.6, "C")
     assert len(found.tables) == len(found.sentences) == 3
-    assert [row["arm"] for row in found.trials.rows] == [ERM, "V-REx"]
+    assert [row.arm for row in found.trials.rows] == [ERM, "V-REx"]
     assert "2 ways to train (ERM, V-REx)" in found.words
 
 

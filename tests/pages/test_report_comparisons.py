@@ -4,37 +4,50 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_study import a_protocol_mean
 
-from elsewhere.pages.report import Model, Report, Site, Study, comparisons, write_report
+from elsewhere.pages.report import (
+    ComparisonRow,
+    GroupRow,
+    Model,
+    OverSitesRow,
+    ProtocolRow,
+    Report,
+    Site,
+    Study,
+    comparisons,
+    write_report,
+)
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.over_sites import over_sites_table
 
 MODELS = (Model("A", ("A",)), Model("A+B", ("A", "B")))
-TEST = {
-    "family": "several",
-    "relation": "trained",
-    "site": "A",
-    "first": "A+B",
-    "second": "A",
-    "auc_first": 0.9,
-    "auc_second": 0.8,
-    "difference": 0.1,
-    "low": 0.02,
-    "high": 0.18,
-    "p_value": 0.01,
-    "p_value_holm": 0.03,
-    "tests": 3,
-    "method": "paired",
-    "scans": 60,
-}
+TEST = ComparisonRow(
+    family="several",
+    relation="trained",
+    site="A",
+    first="A+B",
+    second="A",
+    auc_first=0.9,
+    auc_second=0.8,
+    difference=0.1,
+    low=0.02,
+    high=0.18,
+    p_value=0.01,
+    p_value_holm=0.03,
+    tests=3,
+    method="paired",
+    scans=60,
+)
 
 
-def a_study(low: float, high: float, trainings: int = 1, **test: object) -> Study:
-    mean = {"group": "several - one, trained", "auc": (low + high) / 2, "auc_low": low, "auc_high": high}
-    mean |= {"cells": 1, "trainings": trainings, "method": "bootstrap"}
-    return Study("paper", "In a sentence.", MODELS, (Site("A"), Site("B")), groups=[mean], comparisons=[TEST | test])
+def a_study(low: float, high: float, trainings: int = 1, **test: Any) -> Study:
+    mean = GroupRow("several - one, trained", (low + high) / 2, low, high, 1, trainings, "bootstrap")
+    tests = [replace(TEST, **test)]
+    return Study("paper", "In a sentence.", MODELS, (Site("A"), Site("B")), groups=[mean], comparisons=tests)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +107,14 @@ def test_several_trainings_are_said_to_be_in_the_interval() -> None:
     ],
 )  # fmt: skip
 def test_protocols_are_judged_by_the_whole_interval(low: float, high: float, said: str, tmp_path: Path) -> None:
-    head = {"family": "protocols", "relation": "unseen", "first": "paper", "second": "harmonised"}
-    cell = TEST | head | {"model": "A", "site": "B"}
-    mean = {**head, "model": "mean", "site": "", "difference": (low + high) / 2, "low": low, "high": high, "cells": 1}
-    words = comparisons.protocol_sentence([cell, mean])
+    head = {"family": "protocols", "relation": "unseen", "first": "paper", "second": "harmonised", "site": "B"}
+    cell = ProtocolRow(**vars(TEST) | head, model="A")
+    mean = a_protocol_mean(0.6, 0.5, low, high, difference=(low + high) / 2, cells=1)
+    words = comparisons.protocol_sentence([cell], [mean])
     assert words.startswith("At sites never seen in training (external validation) the mean AUC of “paper”")
     assert said in words
     both = [a_study(0, 1), replace(a_study(0, 1), name="harmonised")]
-    shown = comparisons.protocols(Report("Two", both, protocols=[cell, mean]), Folder(tmp_path))
+    shown = comparisons.protocols(Report("Two", both, protocols=[cell], protocol_means=[mean]), Folder(tmp_path))
     assert shown is not None
     assert shown.tests is not None
     assert comparisons.protocols(Report("One", [a_study(0, 1)]), Folder(tmp_path)) is None
@@ -120,11 +133,8 @@ def test_the_papers_claim_stands_as_published_and_as_unsuited_to_simulated_scans
 
 
 def test_few_sites_cannot_tell_and_more_give_a_prediction_interval() -> None:
-    row = {"model": "A", "sites": 2, "mean": 0.7, "low": 0.02, "high": 0.99, "between": 0.3}
-    few, many = (
-        row | {"between": None, "new_low": None, "new_high": None},
-        row | {"sites": 5, "low": 0.3, "new_low": 0.5, "new_high": 0.9},
-    )
+    few = OverSitesRow(2, 0.7, 0.02, 0.99, None, None, None, model="A")
+    many = replace(few, sites=5, low=0.3, between=0.3, new_low=0.5, new_high=0.9)
     study = Study("paper", "In a sentence.", MODELS, (Site("A"),), over_sites=[few, many])
     table = over_sites_table(study, "new")
     told = {c.key: [c.print(r) for r in table.rows] for c in table.columns}

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_study import REASON, a_cell, a_group, a_study, marked
+from small_study import REASON, a_cell, a_group, a_protocol_mean, a_study, marked
 
-from elsewhere.pages.report import Model, Report, headline, write_report
-from elsewhere.pages.report.headline import NewHospital
+from elsewhere.pages.report import HardScanRow, Model, NewHospital, Report, headline, write_report
 from elsewhere.pages.report.origins import holdings
 from elsewhere.pages.report.words import opening
 from elsewhere.rows import SeedRow
@@ -94,7 +93,7 @@ def test_what_was_held_fixed_is_said_for_one_training_and_for_several() -> None:
     assert "sites and trained networks are held fixed. Each network was trained once" in once
     row = partly(SeedRow, model="A", site="A", score="auc", seeds=3, standard_deviation=0.02)
     rows = [row, replace(row, site="B", standard_deviation=0.12), replace(row, score="ece")]
-    study = a_study(HOME, AWAY, groups=[r | {"trainings": 3} for r in groups], trainings=rows)
+    study = a_study(HOME, AWAY, groups=[replace(r, trainings=3) for r in groups], trainings=rows)
     several = headline.headline(study)
     assert "Over three trainings of each network discrimination is 0.30 lower elsewhere" in several
     assert "beyond sampling error of the patients and the spread over trainings. " in several
@@ -125,8 +124,8 @@ def test_a_new_hospital_is_spoken_of_only_with_enough_sites(new: NewHospital | N
 
 def test_few_unseen_sites_are_said_at_the_head() -> None:
     assert "One unseen site cannot tell" in headline.headline(a_study(HOME, AWAY))
-    given = a_group("new hospital", 0.7, 0.5, 0.9) | {"cells": 5}
-    assert "AUC of 0.50–0.90 is to be expected" in headline.headline(a_study(HOME, AWAY, groups=[given]))
+    given = a_study(HOME, AWAY, new_hospital=NewHospital(0.5, 0.9, 5))
+    assert "AUC of 0.50–0.90 is to be expected" in headline.headline(given)
 
 
 def test_networks_that_did_not_learn_are_left_out_and_counted() -> None:
@@ -171,9 +170,9 @@ def test_two_studies_are_set_side_by_side_with_their_paired_difference() -> None
     assert "means over different networks" in headline.comparison(Report("T", (one, marked(two, "B"))))
     assert headline.comparison(Report("T", (one,))) == ""
     for low, high, side in ((-0.3, -0.1, "beyond"), (-0.5, 0.1, "within"), (0.1, 0.3, "beyond")):
-        paired = {"model": "mean", "relation": "unseen", "first": "paper", "second": "harmonised", "cells": 1}
-        rows = [paired | {"difference": (low + high) / 2, "low": low, "high": high}, paired | {"relation": "home"}]
-        said = headline.comparison(Report("T", (one, two), protocols=rows))
+        paired = a_protocol_mean(0.6, 0.8, low, high, difference=(low + high) / 2, cells=1)
+        rows = [paired, replace(paired, relation="home")]
+        said = headline.comparison(Report("T", (one, two), protocol_means=rows))
         assert "over 1 cell of networks that learned under both, “paper” less “harmonised” is" in said
         assert said.endswith(f"), {side} sampling error of the patients.")
 
@@ -207,7 +206,7 @@ def test_the_networks_of_every_study_are_counted() -> None:
 
 
 def test_the_page_does_not_promise_that_ids_hold_no_name() -> None:
-    listed = a_study(hardest=[{"site": "A"}])
+    listed = a_study(hardest=[partly(HardScanRow, site="A")])
     assert "Where an id of a data set is or holds a name, so does this page." in holdings(Report("T", (listed,)))
     assert "name" not in holdings(Report("T", (replace(listed, origin="simulated"),)))
     assert "is or holds a name" not in holdings(Report("T", (a_study(),)))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_study import a_cell, a_study, marked
+from small_study import a_cell, a_protocol_mean, a_study, marked
 
 from elsewhere.audit_rows import RuleRow, TieRow
-from elsewhere.pages.report import Audit, Model, Report, Site, Study, lessons
+from elsewhere.pages.report import Audit, ContrastRow, Model, Report, Site, Study, lessons
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.published import published_table
 from elsewhere.pages.report.words import ODD_SCANS, rules_words
@@ -25,10 +25,9 @@ def here(study: Study, title: str) -> str:
     return next(lesson.here for lesson in made if lesson.title == title)
 
 
-def a_contrast(kind: str, first: float, second: float, low: float, high: float, site: str = "") -> dict[str, Any]:
-    """A record of `Study.contrasts`."""
-    ends = {"estimate": first - second, "low": low, "high": high}
-    return {"contrast": kind, "site": site, "first": first, "second": second, "cells": 6, **ends}
+def a_contrast(kind: str, first: float, second: float, low: float, high: float, site: str = "") -> ContrastRow:
+    """A row of `Study.contrasts`."""
+    return ContrastRow(kind, site, first, second, first - second, low, high, 6)
 
 
 @pytest.mark.parametrize(
@@ -235,9 +234,8 @@ def test_lung_segmented_scans_are_counted_or_said_to_be_none() -> None:
 )
 def test_preparation_is_said_to_matter_only_where_it_does(second: float, low: float, high: float, words: str) -> None:
     studies = (a_study(a_cell("A", "B", 0.62)), a_study(a_cell("A", "B", second), name="harmonised"))
-    row = {"model": "mean", "relation": "unseen", "first": "paper", "second": "harmonised", "cells": 6}
-    row |= {"auc_first": 0.62, "auc_second": second, "difference": 0.62 - second, "low": low, "high": high}
-    lesson = lessons.nature(Report("T", studies, protocols=[row | {"relation": "home"}, row]))
+    row = a_protocol_mean(0.62, second, low, high)
+    lesson = lessons.nature(Report("T", studies, protocol_means=[replace(row, relation="home"), row]))
     assert lesson is not None
     assert lesson.here.startswith(
         "On the same scans of sites never seen, over 6 cells, the mean AUC is 0.62 under “paper”"
@@ -309,13 +307,12 @@ def test_an_advantage_of_the_crop_that_was_planted_is_named_beside_the_compariso
         TieRow("A", "field of view", 1.0),
         TieRow("A", "dose", 0.25),
     ]
-    row = {"model": "mean", "relation": "unseen", "first": "paper", "second": "harmonised", "cells": 6}
-    row |= {"auc_first": 0.4, "auc_second": 0.8, "difference": -0.4, "low": -0.5, "high": -0.3}
+    row = a_protocol_mean(0.4, 0.8, -0.5, -0.3)
     whole, cropped = ({"preparation": {"crop": crop}} for crop in ("none", "lungs"))
 
     def said(first: dict[str, Any], second: dict[str, Any], planted: list[TieRow]) -> str:
         studies = (a_study(settings=first, ties=planted), a_study(name="harmonised", settings=second, ties=planted))
-        lesson = lessons.nature(Report("T", studies, protocols=[row]))
+        lesson = lessons.nature(Report("T", studies, protocol_means=[row]))
         assert lesson is not None
         return lesson.here
 

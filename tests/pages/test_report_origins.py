@@ -67,13 +67,13 @@ def test_what_is_compared_across_origins_says_so(studies: Sequence[Study], tmp_p
     assert shown.lead.startswith("2 studies whose scans are not of one origin: differences are also those of scans")
     assert "(scans of different origin, so other patients)" in headline.comparison(report)
     assert networks_trained(studies).startswith("6 networks (3 under “")
-    sheets = {row["item"]: row["answer"] for row in fill(TRIPOD_AI, report).rows}
+    sheets = {row.item: row.answer for row in fill(TRIPOD_AI, report).rows}
     for item in ("5a", "6a"):
         assert re.search(r"“made”: .*These are simulated scans, a test of the software", sheets[item])
         assert re.search(r"“clinic”: .*These are real scans\.", sheets[item])
     assert "“made”: The scans are simulated scans" in sheets["26"]
     assert "“clinic”: The scans" not in sheets["26"]
-    designs = [row["answer"] for row in fill(CLAIM, report).rows if "Retrospective" in row["answer"]]
+    designs = [row.answer for row in fill(CLAIM, report).rows if "Retrospective" in row.answer]
     assert designs
     assert all("“clinic”: Retrospective: existing, labelled real scans." in answer for answer in designs)
 

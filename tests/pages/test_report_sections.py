@@ -366,7 +366,8 @@ def test_a_network_that_did_not_learn_is_named_and_not_drawn(tmp_path: Path) -> 
 
 def test_the_battery_s_words_follow_what_was_found_outside_the_lungs() -> None:
     named = partly(ClassSeparationRow, site="A", view="body", auc=0.8, p_holm=0.001)
-    clean = diagnosis.battery_words([replace(named, p_holm=0.5), replace(named, view="lung_histogram")], [])
+    unknown = replace(named, p_holm=None)  # as tables of early versions
+    clean = diagnosis.battery_words([replace(named, p_holm=0.5), replace(named, view="lung_histogram"), unknown], [])
     assert "Nothing outside the lungs was found" in clean
     assert "is no proof" in clean
     body = diagnosis.battery_words([named], [])
@@ -463,16 +464,16 @@ def test_the_sheets_have_the_checklists_items() -> None:
 
 def test_a_sheet_marks_what_the_run_cannot_know() -> None:
     report = Report("T", (a_study(settings={"split": {"train": 0.7, "test": 0.2}, "seed": 3}, split_hash="5417"),))
-    rows = {row["item"]: row for row in fill(CLAIM, report).rows}
-    assert rows["19"]["answer"] == (
+    rows = {row.item: row for row in fill(CLAIM, report).rows}
+    assert rows["19"].answer == (
         "Per site and class, patients were drawn at random (seed 3): 70% train, 20% test, the rest validation; "
         "split 5417."
     )
-    assert (rows["19"]["state"], rows["14"]["state"], rows["39"]["state"]) == (FILLED, OPEN, OPEN)
-    assert rows["14"]["answer"] == ""
-    assert rows["14"]["you_must_write"]
-    assert rows["24"]["you_must_write"] == "The run has no record of this."
-    assert {row["state"] for row in rows.values()} == {FILLED, PARTLY, OPEN}
+    assert (rows["19"].state, rows["14"].state, rows["39"].state) == (FILLED, OPEN, OPEN)
+    assert rows["14"].answer == ""
+    assert rows["14"].you_must_write
+    assert rows["24"].you_must_write == "The run has no record of this."
+    assert {row.state for row in rows.values()} == {FILLED, PARTLY, OPEN}
 
 
 def test_no_sheet_names_a_folder_of_this_machine() -> None:

@@ -34,7 +34,7 @@ def printed_row(study: Study) -> dict[str, str]:
 def test_kept_weights_at_the_majority_share_are_marked_and_warned_of(tmp_path: Path) -> None:
     """The paper's rule: no check leaves the majority share, the first is kept, and the last ranks far better."""
     kept = a_selection("accuracy", (35, 0.5, 0.7, 0.55), (70, 0.5, 0.6, 0.7), (105, 0.5, 0.55, 0.77), labels=HALF)
-    study = a_study(selections=[selection.flat_record("A", kept)])
+    study = a_study(selections=[selection.selection_row("A", kept)])
     row = printed_row(study)
     assert row["criterion"] == "Highest accuracy (at threshold 0.5, the first maximum kept)"
     assert (row["kept_iteration"], row["tied"]) == ("35 (105)", "3 of 3")
@@ -51,7 +51,7 @@ def test_kept_weights_at_the_majority_share_are_marked_and_warned_of(tmp_path: P
 
 def test_weights_well_chosen_are_shown_without_a_word(tmp_path: Path) -> None:
     kept = a_selection("log_loss", (30, 0.6, 0.65, 0.7), (60, 0.9, 0.3, 0.95), (90, 0.8, 0.4, 0.93), labels=HALF)
-    study = a_study(selections=[selection.flat_record("A", kept)])
+    study = a_study(selections=[selection.selection_row("A", kept)])
     row = printed_row(study)
     assert (row["kept_iteration"], row["tied"], row["kept_log_loss"]) == ("60 (90)", "1 of 3", "0.30 (0.40)")
     assert "*" not in row["kept_accuracy"]
@@ -66,7 +66,7 @@ def test_an_accuracy_below_the_majority_share_is_marked_and_warned_of_too() -> N
     labels = [0] * 8 + [1] * 2
     for accuracy, mark in ((0.7, "*"), (0.8, "*"), (0.9, "")):
         kept = a_selection("log_loss", (30, accuracy, 0.4, 0.75), labels=labels)
-        study = a_study(selections=[selection.flat_record("A", kept)])
+        study = a_study(selections=[selection.selection_row("A", kept)])
         assert printed_row(study)["kept_accuracy"] == f"{accuracy:.2f}{mark} ({accuracy:.2f})"
         assert ("* is no better than always calling" in selection.selection_table(study, "s").note) == bool(mark)
         assert len(selection.warnings(study)) == bool(mark)
@@ -74,7 +74,7 @@ def test_an_accuracy_below_the_majority_share_is_marked_and_warned_of_too() -> N
 
 def test_a_log_loss_that_weighs_the_classes_alike_is_named_so() -> None:
     kept = a_selection("log_loss", (30, 0.9, 0.4, 0.75), labels=HALF)
-    plain = a_study(selections=[selection.flat_record("A", kept)])
+    plain = a_study(selections=[selection.selection_row("A", kept)])
     for balanced, heading in ((True, "Class-balanced log loss: kept (last)"), (False, "Log loss: kept (last)")):
         study = replace(plain, settings={"training": {"balanced_classes": balanced}})
         table = selection.selection_table(study, "selection")
@@ -88,7 +88,7 @@ def test_a_log_loss_that_weighs_the_classes_alike_is_named_so() -> None:
 
 def test_a_rule_that_could_not_be_followed_is_said_and_a_model_without_a_record_has_no_row(tmp_path: Path) -> None:
     kept = a_selection("auc", (30, 0.9, 0.3, None), labels=HALF)
-    row = printed_row(a_study(selections=[selection.flat_record("A", kept)]))
+    row = printed_row(a_study(selections=[selection.selection_row("A", kept)]))
     assert row["criterion"].endswith("(the last minimum kept); no site has both classes, so not by AUC")
     assert row["kept_auc"] == "not measured"
     write_report(Report("Once", [a_study()]), tmp_path)

@@ -20,7 +20,7 @@ HOME, AWAY = a_cell("A", "A", 0.9, 0.05), a_cell("A", "B", 0.6, 0.05)
 
 def answers(study: Study, sheet: Any = TRIPOD_AI, *others: Study, **report: Any) -> dict[str, str]:
     """Item -> what the run answers."""
-    return {row["item"]: row["answer"] for row in fill(sheet, Report("T", (study, *others), **report)).rows}
+    return {row.item: row.answer for row in fill(sheet, Report("T", (study, *others), **report)).rows}
 
 
 def test_item_12f_says_that_nothing_was_updated_and_24_what_it_would_bring() -> None:
@@ -152,17 +152,17 @@ def test_sheets_say_what_was_left_out_and_what_was_not_done() -> None:
 
 def test_side_by_side_is_called_the_same_sites_only_where_it_is_so() -> None:
     study = a_study(HOME, AWAY)
-    sheet = {r["item"]: r["answer"] for r in fill(CLAIM, Report("T", (study, replace(study, name="b")))).rows}
+    sheet = {r.item: r.answer for r in fill(CLAIM, Report("T", (study, replace(study, name="b")))).rows}
     assert any("The same sites under 2 settings side by side." in said for said in sheet.values())
     other = replace(study, name="b", sites=study.sites[:2])
-    sheet = {r["item"]: r["answer"] for r in fill(CLAIM, Report("T", (study, other))).rows}
+    sheet = {r.item: r.answer for r in fill(CLAIM, Report("T", (study, other))).rows}
     assert any("Sites that differ under 2 settings side by side." in said for said in sheet.values())
     assert not any("The same sites" in said for said in sheet.values())
 
 
 def test_patients_and_scans_agree_with_their_number() -> None:
-    rows = [CountRow("A", 1, "test", 1, 1, 9), CountRow("A", 0, "test", 2, 3, 27)]
-    said = " ".join(answers(a_study(counts=rows)).values())
+    counts = [CountRow("A", 1, "test", 1, 1, 9), CountRow("A", 0, "test", 2, 3, 27)]
+    said = " ".join(answers(a_study(counts=counts)).values())
     assert "1 positive patient (1 scan); test: 2 negative patients (3 scans)" in said
 
 

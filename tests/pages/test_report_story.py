@@ -9,7 +9,7 @@ from typing import Any
 from small_study import a_study
 
 from elsewhere.audit_rows import RuleRow, TieRow
-from elsewhere.pages.report import Audit, Diagnosis, Study, hardest, story
+from elsewhere.pages.report import Audit, Diagnosis, HardScanRow, JudgedRow, Study, hardest, story
 from elsewhere.pages.report.folder import Folder
 from elsewhere.rows import FindingRow
 from elsewhere.scans.phantom.sites import default_sites
@@ -35,7 +35,7 @@ def told(study: Study, folder: Path) -> tuple[str, dict[str, str]]:
     """The sentence, and what each tie's row says."""
     shown = story.section(study, "paper", Folder(folder))
     assert shown is not None
-    return shown.words, {row["factor"]: row["found"] for row in shown.table.rows}
+    return shown.words, {row.factor: row.found for row in shown.table.rows}
 
 
 def test_every_dial_of_the_simulator_has_its_traces() -> None:
@@ -146,24 +146,22 @@ def test_directions_stand_in_the_table_where_the_simulator_gives_them(tmp_path: 
         "Positives (at strength 1)",
         "Negatives (at strength 1)",
     ]
-    assert (shown.table.rows[0]["positives"], shown.table.rows[0]["negatives"]) == ("sharp", "soft")
+    assert (shown.table.rows[0].positives, shown.table.rows[0].negatives) == ("sharp", "soft")
     without = story.section(a_study(ties=[a_tie("kernel")]), "without", Folder(tmp_path))
     assert without is not None
     assert not any(c.heading.startswith("Positives") for c in without.table.columns)
 
 
-def a_scan(site: str = "A", label: int = 1, **values: Any) -> dict[str, Any]:
-    """A record of `Study.hardest`."""
-    base = {"site": site, "scan": "s", "patient": "p", "label": label, "models": 3, "wrong": 3, "trained_here": 2}
-    return base | {"trained_here_wrong": 2, "mean_probability": 0.2, "known": ""} | values
+def a_scan(site: str = "A", label: int = 1, **values: Any) -> HardScanRow:
+    """A row of `Study.hardest`."""
+    return replace(HardScanRow(site, "s", "p", label, 3, 3, 2, 2, 0.2, 0.8), **values)
 
 
 def a_judge(
     site: str = "A", label: int = 1, scans: int = 20, wrong: int = 1, models: int = 3, patients: int = 0
-) -> dict[str, Any]:
-    """A record of `Study.judged`."""
-    counts = {"mostly_wrong": wrong, "mostly_wrong_patients": patients or wrong}
-    return {"site": site, "label": label, "scans": scans, "models": models, **counts}
+) -> JudgedRow:
+    """A row of `Study.judged`."""
+    return JudgedRow(site, label, scans, models, wrong, patients or wrong)
 
 
 def test_scans_called_wrongly_are_counted_before_the_list_is_cut(tmp_path: Path) -> None:
@@ -224,4 +222,4 @@ def test_hard_cases_are_listed_by_class_with_what_is_known(tmp_path: Path) -> No
     judges = [a_judge(), a_judge(label=0)]
     shown = hardest.section(a_study(hardest=cases, judged=judges), "paper", Folder(tmp_path))
     assert shown is not None
-    assert [[row["scan"] for row in table.rows] for table in shown.tables] == [["missed"], ["called"]]
+    assert [[row.scan for row in table.rows] for table in shown.tables] == [["missed"], ["called"]]

@@ -8,8 +8,9 @@ from typing import Any
 from small_study import a_study
 
 from elsewhere.audit_rows import OddityRow, RuleRow
-from elsewhere.pages.report import Audit, Model, tables
-from elsewhere.pages.report.table import Table
+from elsewhere.pages.report import Audit, CurveRow, Model, tables
+from elsewhere.pages.report.table import Column, Table
+from elsewhere.statistics.audit import CountRow
 from study_rows import an_oddity
 
 
@@ -34,8 +35,8 @@ def rules_table(*rules: RuleRow) -> Table:
 
 
 def test_the_validation_accuracy_is_that_of_the_kept_weights_and_not_the_highest() -> None:
-    curves = [{"model": "A", "iteration": float(i), "validation_accuracy": v} for i, v in ((40, 0.7), (80, 0.9))]
-    curves += [{"model": "A", "iteration": 40.0, "training_loss": 0.5}, {"model": "B", "iteration": 40.0}]
+    curves = [CurveRow("A", {"iteration": float(i), "validation_accuracy": v}) for i, v in ((40, 0.7), (80, 0.9))]
+    curves += [CurveRow("A", {"iteration": 40.0, "training_loss": 0.5}), CurveRow("B", {"iteration": 40.0})]
     study = a_study(models=(Model("A", ("A",), 40), Model("B", ("B",), 40)), curves=curves)
     assert printed(tables.model_table(study, "models"), "kept_validation_accuracy") == ["0.700", "–"]
     later = replace(study, models=(Model("A", ("A",), 80),))
@@ -67,3 +68,17 @@ def test_findings_on_single_scans_and_pairs_are_counted_apart() -> None:
         "body (1 within a patient); 1 suspected leak."
     )
     assert "2 findings on single scans, and 0 pairs" in caption(scan, scan)
+
+
+def test_rows_may_be_dataclasses_or_records_and_a_column_may_be_computed() -> None:
+    columns = [Column("class", "Class", value=lambda row: f"class {row.label}"), Column("scans", "Scans", numeric=True)]
+    table = Table("t", "Counts.", columns, [CountRow("A", 1, "test", 2, 3, 40), CountRow("A", None, "test", 1, 1, 9)])
+    assert [column.print(table.rows[0]) for column in table.columns] == ["class 1", "3"]
+    assert table.to_csv().splitlines() == [
+        "class,scans,site,label,subset,patients,slices",
+        "class 1,3,A,1,test,2,40",
+        "class None,1,A,,test,1,9",
+    ]
+    records = Table("t", "Counts.", [Column("b", "B")], [{"a": 1}, {"b": None}])
+    assert [records.columns[0].print(row) for row in records.rows] == ["–", "–"]
+    assert records.to_csv().splitlines() == ["b,a", ",1", ","]

@@ -46,7 +46,7 @@ def test_what_is_missing_is_said(tmp_path: Path, names: list[str], them: str) ->
     assert f"At {' and '.join(names)} the networks were run at the hospital" in found.words
     assert them in found.words
     assert "the matrix, the means, the tests" in found.words
-    assert [row["hospital"] for row in found.table.rows] == names
+    assert [row.hospital for row in found.table.rows] == names
 
 
 def test_remarks_are_those_of_each_hospital(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -53,6 +55,45 @@ def test_a_truncated_file_is_none_and_a_changed_one_is_damaged(tmp_path: Path) -
     path.write_bytes(changed)
     with pytest.raises(BadScan, match=r"x\.b2nd: the prepared volume is damaged\. Delete this file"):
         store.Shelf({("A", "s"): path}).read("A", "s", 0, 1)
+
+
+@pytest.mark.parametrize("length", [0, 9, 100, 300, 70_000])
+def test_a_record_of_any_length_is_that_of_blosc2(tmp_path: Path, length: int) -> None:
+    words = "".join(chr(33 + i * 7919 % 90) for i in range(length)) + "ä{"
+    path = store.place(tmp_path, "ab")
+    store.write(path, np.zeros((2, 3, 3), np.int16), {"words": words})
+    found = store.find(path)
+    array = blosc2.open(str(path), mode="r")
+    assert found is not None
+    assert found.record["words"] == words
+    assert json.loads(array.schunk.vlmeta["record"]) == found.record
+
+
+def test_one_byte_changed_in_the_record_is_none_or_the_same_kind_of_record(tmp_path: Path) -> None:
+    path = store.place(tmp_path, "ab")
+    store.write(path, np.zeros((2, 3, 3), np.int16), {"words": "x"})
+    whole = path.read_bytes()
+    for place in range(len(whole) - 200, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        found = store.find(path)
+        assert found is None or isinstance(found.record["words"], str)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="Linux tells a process's memory here")
+def test_looking_up_a_scan_many_times_takes_no_memory(tmp_path: Path) -> None:
+    path = store.place(tmp_path, "ab")
+    noise = np.random.default_rng(0).integers(0, 2**62, 12_000).tolist()
+    store.write(path, np.zeros((2, 3, 3), np.int16), {"noise": noise})
+
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    for _ in range(20):
+        store.find(path)
+    before = pages()
+    for _ in range(300):
+        store.find(path)
+    assert (pages() - before) * os.sysconf("SC_PAGE_SIZE") < 15e6  # 60 MB where each reading keeps its record
 
 
 def test_the_key_holds_files_reader_settings_and_facts(tmp_path: Path) -> None:

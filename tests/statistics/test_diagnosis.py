@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,19 @@ from sklearn.metrics import roc_auc_score
 
 from elsewhere.statistics.diagnosis import findings
 from elsewhere.statistics.diagnosis.battery import permuted_aucs, rank
-from elsewhere.statistics.diagnosis.findings import CAUSES, VIEWS, adjust, find, name_causes
+from elsewhere.statistics.diagnosis.findings import CAUSES, VIEWS, find, name_causes
 from elsewhere.statistics.diagnosis.separation import (
     SeparationSettings,
     beyond,
     hanley_mcneil_error,
     separate,
+)
+from elsewhere.statistics.diagnosis.tested import (
+    ClassSeparation,
+    PartRanking,
+    SaliencyShare,
+    SiteSeparation,
+    adjust,
 )
 
 QUICK = SeparationSettings(permutations=99)
@@ -167,17 +175,14 @@ def test_a_battery_of_one_class_is_refused() -> None:
 # Findings ----------------------------------------------------------------------------------------------------------
 
 
-def cause(site: str, view: str, auc: float, p: float, **more: Any) -> dict[str, Any]:
-    return {
-        "site": site,
-        "view": view,
-        "auc": auc,
-        "low": auc - 0.1,
-        "high": min(auc + 0.1, 1),
-        "p": p,
-        "power": 0.9,
-        **more,
-    }
+def cause(site: str, view: str, auc: float, p: float, **more: Any) -> ClassSeparation:
+    ends = {"low": auc - 0.1, "high": min(auc + 0.1, 1), "power": 0.9}
+    sizes = {"scans": 40, "patients": 40, "permutations": 0, "fact": ""}
+    return ClassSeparation(site=site, view=view, auc=auc, p=p, **ends | sizes | more)
+
+
+def apart(home: str, site: str, view: str, auc: float, p: float = 0.001, model: str = "") -> SiteSeparation:
+    return SiteSeparation(home, site, view, model, auc, auc - 0.1, min(auc + 0.1, 1), p, 0.9, 20, 20, 0)
 
 
 def test_the_strongest_cause_comes_first_and_the_other_site_is_told() -> None:
@@ -188,15 +193,15 @@ def test_the_strongest_cause_comes_first_and_the_other_site_is_told() -> None:
         cause("B", "texture", 0.5, 0.5),
     ]
     said = list(name_causes(adjust(rows)))
-    assert [(f["site"], f["cause"], f["strength"], f["p"]) for f in said] == [
+    assert [(f.site, f.cause, f.strength, f.p) for f in said] == [
         ("A", "background", 0.95, 0.002), ("A", "texture", 0.75, 0.003)
     ]  # fmt: skip
-    assert said[0]["sentence"] == (
+    assert said[0].sentence == (
         "The background outside the body (air, padding, tint) tells positive from negative at A without any lung: "
         "AUC 0.95 (95 % 0.85 to 1.00), p = 0.002; "
         "at B that was not shown (AUC 0.52, p = 0.800, power 90% for an AUC of 0.70)."
     )
-    assert " also tells positive" in said[1]["sentence"]
+    assert " also tells positive" in said[1].sentence
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_the_strongest_cause_comes_first_and_the_other_site_is_told() -> None:
 )
 def test_a_small_p_that_names_no_cause_stands_beside_the_limit_it_misses(auc: float, p: float, words: str) -> None:
     named = next(name_causes(adjust([cause("A", "body", 0.9, 0.001), cause("B", "body", auc, p)])))
-    assert words in named["sentence"]
+    assert words in named.sentence
 
 
 def test_a_finding_needs_both_a_p_and_an_auc() -> None:
@@ -222,14 +227,14 @@ def test_a_finding_needs_both_a_p_and_an_auc() -> None:
 
 def test_the_same_cause_elsewhere_and_the_telling_fact_are_named() -> None:
     rows = [cause("A", "facts", 0.9, 0.001, fact="kernel"), cause("B", "facts", 0.8, 0.001, fact="")]
-    first, second = (f["sentence"] for f in name_causes(adjust(rows)))
+    first, second = (f.sentence for f in name_causes(adjust(rows)))
     assert "without any lung, most of it kernel: AUC 0.90" in first
     assert "; so it does at B (AUC 0.80); a network sees" in first
     assert "most of it" not in second
 
 
-def shown(model: str, site: str, view: str, auc: float, p: float) -> dict[str, Any]:
-    return {"model": model, "site": site, "view": view, "auc": auc, "low": auc - 0.1, "high": auc + 0.1, "p": p}
+def shown(model: str, site: str, view: str, auc: float, p: float) -> PartRanking:
+    return PartRanking(model, site, view, auc, auc - 0.1, auc + 0.1, p, 40, 40, 0)
 
 
 def test_a_model_is_tied_to_the_cause_at_its_own_site() -> None:
@@ -239,34 +244,34 @@ def test_a_model_is_tied_to_the_cause_at_its_own_site() -> None:
         shown("A", "B", "lungs_erased", 0.2, 0.001),
     ]  # fmt: skip
     causes = [cause("A", "facts", 0.99, 0.001), cause("A", "background", 0.8, 0.001)]
-    said = [f for f in find(causes, [], battery, [], {"A": ("A",)}) if f["model"]]
-    assert [(f["home"], f["site"], f["cause"]) for f in said] == [("A", "A", "background"), ("A", "B", "lungs_erased")]
-    assert "its own site, with the lungs erased: AUC 0.85" in said[0]["sentence"]
+    said = [f for f in find(causes, [], battery, [], {"A": ("A",)}) if f.model]
+    assert [(f.home, f.site, f.cause) for f in said] == [("A", "A", "background"), ("A", "B", "lungs_erased")]
+    assert "its own site, with the lungs erased: AUC 0.85" in said[0].sentence
     assert (
         "(whole scans 0.90): some of its discrimination does not come from the lungs; it may use the background outside"
-        in said[0]["sentence"]
+        in said[0].sentence
     )
-    assert said[0]["sentence"].endswith("which alone reaches 0.80 there.")
-    assert "may point the other way there than in training, or the scores are reversed" in said[1]["sentence"]
-    assert said[1]["sentence"].endswith("it was trained on no such pictures; no cause follows.")
+    assert said[0].sentence.endswith("which alone reaches 0.80 there.")
+    assert "may point the other way there than in training, or the scores are reversed" in said[1].sentence
+    assert said[1].sentence.endswith("it was trained on no such pictures; no cause follows.")
 
 
 @pytest.mark.parametrize("view", ["border_only", "lungs_erased"])
 def test_reversed_scores_at_a_model_s_own_site_name_no_cause(view: str) -> None:
     """What it learned there cannot point the other way there: it is shown pictures that it never saw."""
     causes = [cause("A", "background", 0.8, 0.001)]
-    (said,) = (f for f in find(causes, [], [shown("A", "A", view, 0.16, 0.001)], [], {"A": ("A",)}) if f["model"])
-    assert said["sentence"].endswith("reversed on pictures unlike any that it was trained on; no cause follows.")
-    assert said["cause"] == view
-    (said,) = (f for f in find(causes, [], [shown("A", "A", view, 0.84, 0.001)], [], {"A": ("A",)}) if f["model"])
-    assert "reversed" not in said["sentence"]
-    assert said["cause"] == "background"
+    (said,) = (f for f in find(causes, [], [shown("A", "A", view, 0.16, 0.001)], [], {"A": ("A",)}) if f.model)
+    assert said.sentence.endswith("reversed on pictures unlike any that it was trained on; no cause follows.")
+    assert said.cause == view
+    (said,) = (f for f in find(causes, [], [shown("A", "A", view, 0.84, 0.001)], [], {"A": ("A",)}) if f.model)
+    assert "reversed" not in said.sentence
+    assert said.cause == "background"
 
 
 def test_without_a_cause_that_was_found_none_is_named() -> None:
     battery = [shown("A", "A", "lungs_erased", 0.85, 0.001), shown("A", "B", "lungs_erased", 0.8, 0.001)]
     causes = [cause("A", "background", 0.55, 0.3)]
-    own, other = (f["sentence"] for f in find(causes, [], battery, [], {"A": ("A",)}))
+    own, other = (f.sentence for f in find(causes, [], battery, [], {"A": ("A",)}))
     assert own.endswith("some of its discrimination does not come from the lungs; from what was not found.")
     assert other.endswith(
         "a site it has not seen, with the lungs erased: AUC 0.80 (95 % 0.70 to 0.90), p = 0.002: "
@@ -280,70 +285,74 @@ def test_a_body_that_tells_the_classes_apart_accuses_no_scanner() -> None:
     (body,) = name_causes(adjust([cause("A", "body", 0.9, 0.001)]))
     (facts,) = name_causes(adjust([cause("A", "facts", 0.9, 0.001)]))
     (air,) = name_causes(adjust([cause("A", "background", 0.9, 0.001)]))
-    assert body["sentence"].endswith(
+    assert body.sentence.endswith(
         "size, age and sex of the patients, or what the disease does to them, show there too."
     )
-    assert facts["sentence"].endswith("a network sees of them only what they do to the picture.")
-    assert air["sentence"].endswith("p = 0.001.")
+    assert facts.sentence.endswith("a network sees of them only what they do to the picture.")
+    assert air.sentence.endswith("p = 0.001.")
     battery = [shown("A", "A", "lungs_erased", 0.85, 0.001)]
     used = find([cause("A", "body", 0.9, 0.001)], [], battery, [], {"A": ("A",)})[1]
-    assert "it may use the body outside the lungs (contrast agent, position, field of view)" in used["sentence"]
-    assert "size, age and sex of the patients" in used["sentence"]
+    assert "it may use the body outside the lungs (contrast agent, position, field of view)" in used.sentence
+    assert "size, age and sex of the patients" in used.sentence
 
 
 def test_a_p_at_the_floor_of_its_permutations_is_at_most_that() -> None:
     at, above = (cause("A", "body", 0.9, p, permutations=1999) for p in (1 / 2000, 2 / 2000))
-    assert "p ≤ 0.0005" in next(name_causes(adjust([at])))["sentence"]
-    assert "p = 0.001" in next(name_causes(adjust([above])))["sentence"]
-    three = adjust([at, above, {**above, "p": 0.5}])
-    assert [r["p_holm"] for r in three] == pytest.approx([0.0015, 0.002, 0.5])
-    assert [r["p_floor"] for r in three] == pytest.approx([0.0015, 0, 0])
-    assert "p ≤ 0.002" in next(name_causes(three))["sentence"]
+    assert "p ≤ 0.0005" in next(name_causes(adjust([at]))).sentence
+    assert "p = 0.001" in next(name_causes(adjust([above]))).sentence
+    three = adjust([at, above, replace(above, p=0.5)])
+    assert [r.p_holm for r in three] == pytest.approx([0.0015, 0.002, 0.5])
+    assert [r.p_floor for r in three] == pytest.approx([0.0015, 0, 0])
+    assert "p ≤ 0.002" in next(name_causes(three)).sentence
+
+
+def test_a_test_without_a_p_belongs_to_no_family() -> None:
+    with pytest.raises(ValueError, match="p-values must lie between 0 and 1"):
+        adjust([replace(shown("A", "A", "label_shuffle", 0.5, 0.5), p=None)])
 
 
 def test_nothing_is_said_of_what_a_degenerate_model_uses() -> None:
     battery = [shown("A", "A", "lungs_erased", 0.85, 0.001)]
-    apart = [{**cause("B", "features", 0.95, 0.001), "home": "A", "model": "A"}]
-    given = [], apart, battery, looked(20, 0.1)
-    assert {f["cause"] for f in find(*given, {"A": ("A",)})} == {"lungs_erased", "saliency", "features"}
+    told = [apart("A", "B", "features", 0.95, model="A")]
+    given = [], told, battery, looked(20, 0.1)
+    assert {f.cause for f in find(*given, {"A": ("A",)})} == {"lungs_erased", "saliency", "features"}
     (said,) = find(*given, {"A": ("A",)}, degenerate={"A": "its scores hardly differ"})
-    assert said["sentence"] == "Model A is degenerate: its scores hardly differ. What it uses is not asked."
-    assert (said["model"], said["site"], said["cause"], said["p"]) == ("A", "A", "degenerate", None)
+    assert said.sentence == "Model A is degenerate: its scores hardly differ. What it uses is not asked."
+    assert (said.model, said.site, said.cause, said.p) == ("A", "A", "degenerate", None)
 
 
 def test_sites_told_apart_are_one_sentence_a_pair() -> None:
     rows = [
-        {**cause("B", "border", 0.9, 0.001), "home": "A", "model": ""},
-        {**cause("B", "features", 0.95, 0.001), "home": "A", "model": "A+B"},
-        {**cause("B", "facts", 0.5, 0.7), "home": "A", "model": ""},
+        apart("A", "B", "border", 0.9),
+        apart("A", "B", "features", 0.95, model="A+B"),
+        apart("A", "B", "facts", 0.5, 0.7),
     ]
     (said,) = find([], rows, [], [], {"A+B": ("A", "B")})
     assert (
-        said["sentence"]
+        said.sentence
         == "A and B are told apart by (AUC): border, air and table alone 0.90, features of model A+B 0.95."
     )
-    assert (said["home"], said["site"], said["cause"], said["model"]) == ("A", "B", "border", "")
+    assert (said.home, said.site, said.cause, said.model) == ("A", "B", "border", "")
 
 
-def looked(patients: int, inside: float) -> list[dict[str, Any]]:
+def looked(patients: int, inside: float) -> list[SaliencyShare]:
     random = np.random.default_rng(0)
     return [
-        {"model": "A", "site": "A", "patient": str(i), "inside": inside + random.normal(0, 0.02), "expected": 0.2}
-        for i in range(patients)
+        SaliencyShare("A", str(i), str(i), 1, "A", 0.5, inside + random.normal(0, 0.02), 0.2) for i in range(patients)
     ]
 
 
 def test_saliency_outside_the_lungs_is_said() -> None:
     (said,) = find([], [], [], looked(20, 0.1), {"A": ("A",)})
-    assert said["cause"] == "saliency"
-    assert said["strength"] == pytest.approx(0.5, abs=0.05)
+    assert said.cause == "saliency"
+    assert said.strength == pytest.approx(0.5, abs=0.05)
     assert (
         "10% of its saliency lies in the lungs, which take 20% of the picture: less than if it were spread evenly"
-        in said["sentence"]
+        in said.sentence
     )
     assert find([], [], [], looked(20, 0.2), {"A": ("A",)}) == []
     assert find([], [], [], looked(3, 0.1), {"A": ("A",)}) == []
-    nothing = [{**row, "inside": None} for row in looked(20, 0.1)]
+    nothing = [replace(row, inside=None) for row in looked(20, 0.1)]
     assert find([], [], [], nothing, {"A": ("A",)}) == []
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chests import LESION, SCANS, chest, write_sites
 from typer.testing import CliRunner
 
 from elsewhere.cli import app
@@ -20,17 +21,12 @@ from elsewhere.model.network import Network, NetworkSettings, save_checkpoint
 from elsewhere.model.runnable import open_model
 from elsewhere.model.runnable.occlusion import occlusion_map
 from elsewhere.model.runnable.protocol import GivenScan, ScoresOnly
-from elsewhere.scans.scan import Scan
-from elsewhere.scans.sites import reader
 from elsewhere.scans.volume import Volume
 from elsewhere.studies.asking import answer_of, ask_models, part_of
 from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.records import DIAGNOSIS, DOSES, EXPLANATIONS, usable_rows
+from elsewhere.studies.records import DOSES, EXPLANATIONS, SHORTCUTS, usable_rows
 
-SCANS = 14
-LESION = (slice(3, 6), slice(13, 18), slice(8, 12))
-"""Where positives have one: in the lung that the picture shows on the left."""
 SETTINGS = NetworkSettings((4, 16, 16), (2, 4), ((3, 3, 3), (3, 3, 3)), ((2, 4, 4),), (8,), 1, 1, dropblock=0.0)
 RECORD = {
     "preparation": {"size": [4, 16, 16], "grid": "in_plane", "encoding": "hu", "minimum": -1000.0, "maximum": 100.0},
@@ -54,31 +50,6 @@ class Band(torch.nn.Module):
     def forward(self, scan: torch.Tensor) -> torch.Tensor:
         near = torch.relu(0.1 - (scan - 0.464).abs())
         return 8000 * near.mean((2, 3, 4)) - 2
-
-
-def chest(site: str, number: int) -> Volume:
-    """Two lungs in a body; every other scan has a lesion, those of B are noisier."""
-    random = np.random.default_rng([ord(site), number])
-    z, y, x = np.mgrid[-1:1:10j, -1:1:32j, -1:1:32j]
-    hu = np.full(z.shape, -990.0)
-    hu[(y / 0.7) ** 2 + (x / 0.85) ** 2 < 1] = 40
-    for centre in (-0.4, 0.4):
-        hu[(z / 0.9) ** 2 + (y / 0.45) ** 2 + ((x - centre) / 0.28) ** 2 < 1] = -860
-    if number % 2:
-        hu[LESION] = -350
-    hu += random.normal(0, 20 if site == "A" else 60, hu.shape)
-    return Volume(hu.round().astype(np.int16), "HU", (5.0, 1.0, 1.0), 0)
-
-
-def write_sites(root: Path) -> str:
-    tables, module = "", reader("volumes")
-    for site in "AB":
-        scans = [Scan(site, f"{site}{i}", f"{site}{i}", i % 2, facts={"extension": ".nii.gz"}) for i in range(SCANS)]
-        for i, scan in enumerate(scans):
-            module.write(root / site, scan, chest(site, i))
-        module.write_tables(root / site, scans)
-        tables += f'[sites.{site}]\nkind = "volumes"\nroot = "{root / site}"\nuse = "test"\n'
-    return tables
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +137,7 @@ def test_diagnose_shows_parts_to_models_that_were_not_trained_here(ran: tuple[Pa
     """What sees lesions does not rank scans without lungs; what takes DICOM files is left out unless it is named."""
     file, folder = ran
     invoke("diagnose", str(file), str(folder.root), "--permutations", "99", "--workers", "1")
-    rows = {(r.model, r.site, r.view): r for r in DIAGNOSIS["shortcuts"].read(folder.diagnosis_table("shortcuts"))}
+    rows = {(r.model, r.site, r.view): r for r in SHORTCUTS.read(folder.diagnosis_table("shortcuts"))}
     assert {model for model, _, _ in rows} == {"Band", "Own", "Program"}
     for model in ("Band", "Program"):
         assert rows[model, "A", "whole"].auc == rows[model, "A", "lungs_only"].auc == 1.0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from elsewhere.commands.report.assembly import study_of
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.commands.study import run_study
 from elsewhere.errors import BadStudy
 from elsewhere.model.network import Network, save_checkpoint
@@ -17,7 +18,7 @@ from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import VERSIONS, keep_rows, key
 from elsewhere.studies.predictions import PREDICTIONS
-from elsewhere.studies.records import EXAMPLES, LEARNED, SCORES, read_audit, read_identity
+from elsewhere.studies.records import EXAMPLES, LEARNED, SCORES, read_audit
 from elsewhere.studies.shifting import looks_of, tasks_of
 from elsewhere.table_format import TableFormat
 
@@ -70,7 +71,7 @@ def test_rows_are_made_once_for_a_key(tmp_path: Path) -> None:
 def run(file: Path, folder: Folder) -> None:
     """Everything that a study keeps, the page's own tables among it."""
     run_study(file, folder, workers=1)
-    study_of(folder, read_identity(folder))
+    study_of(folder, read_study(folder))
 
 
 def keys(folder: Folder) -> Mapping[str, object]:
@@ -118,11 +119,11 @@ def test_a_newer_maker_makes_its_results_and_what_rests_on_them_anew_and_nothing
 def check_page(folder: Folder, changed: Collection[str]) -> None:
     """The page refuses scores of another version; those of other predictions once these were made anew."""
     if changed == {"scores"}:
-        study_of(folder, read_identity(folder))
+        study_of(folder, read_study(folder))
     else:
         first = next((folder.root / "predictions").rglob("*.parquet"))
         PREDICTIONS.write(first, PREDICTIONS.read(first), "another key")
-        study_of(folder, read_identity(folder))
+        study_of(folder, read_study(folder))
 
 
 def test_shifted_scans_and_marks_have_places_of_their_own_version(

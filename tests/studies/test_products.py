@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from elsewhere.commands.report.cells import read_cells
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.commands.report.products import product_tests
 from elsewhere.commands.study import study
 from elsewhere.errors import BadStudy, BadTable
@@ -16,9 +18,10 @@ from elsewhere.pages.report import Model
 from elsewhere.statistics.evaluation import ONLY_DECISIONS
 from elsewhere.studies.file import Study, load_study
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.local_products import read_kept
 from elsewhere.studies.models import Product
 from elsewhere.studies.predictions import read_predictions
-from elsewhere.studies.products import match_product, read_product_scores
+from elsewhere.studies.products import match_product, read_product_scores, read_products
 from elsewhere.studies.records import PRODUCT_SCORES, SCANS, SCORES, ProductRow, read_identity
 from study_rows import a_scan
 
@@ -196,12 +199,37 @@ def test_the_product_stands_in_the_matrix_and_in_its_own_section(beside: Folder)
 
 
 def test_products_and_networks_are_compared_on_the_scans_that_both_answered(beside: Folder) -> None:
-    cells = read_cells(beside, read_identity(beside))
+    cells = read_cells(beside, read_study(beside))
     tests = product_tests(beside, cells, [Model("UTSW", ("UTSW",)), Model("COVID-CTset+MosMedData", ("COVID-CTset",))])
-    same = {t["site"]: t for t in tests if t["network"] == "UTSW"}
+    same = {t.site: t for t in tests if t.network == "UTSW"}
     assert set(same) == {"UTSW", "CC-CCII"}
-    assert all(t["difference"] == 0 and t["tests"] == len(tests) == 4 for t in same.values())
-    assert same["CC-CCII"]["scans"] == len(cells["UTSW", "CC-CCII"].scans) - 2
+    assert all(t.difference == 0 and t.tests == len(tests) == 4 for t in same.values())
+    assert same["CC-CCII"].scans == len(cells["UTSW", "CC-CCII"].scans) - 2
+
+
+def test_a_network_is_compared_on_the_scans_of_patients_that_were_not_kept(beside: Folder, tmp_path: Path) -> None:
+    """The same study with kept patients: nothing is trained again, and no test holds one of them."""
+    shutil.copytree(beside.root.parent, tmp_path / "beside")
+    folder, file = Folder(tmp_path / "beside" / "out"), tmp_path / "beside" / "tiny.toml"
+    weights = folder.checkpoint("UTSW").with_suffix(".safetensors")
+    before = weights.stat().st_mtime_ns
+    file.write_text(file.read_text().replace("[sites.UTSW]", "[split]\nlocal = 0.5\n[sites.UTSW]"))
+    study(file, folder.root, workers=1)
+    assert weights.stat().st_mtime_ns == before
+    cells, kept = read_cells(folder, read_identity(folder)), read_kept(folder)
+    tests = product_tests(folder, cells, [Model("UTSW", ("UTSW",))])
+    answered = {(r.site, r.scan) for r in read_products(folder) if r.probability is not None}
+    compared = {t["site"]: t["scans"] for t in tests}
+    assert compared
+    for site, scans in compared.items():
+        cell = cells["UTSW", site]
+        pairs = zip(cell.patients.tolist(), cell.scans.tolist(), strict=True)
+        left = [scan for patient, scan in pairs if (site, patient) not in kept and (site, scan) in answered]
+        assert scans == len(left) < len(cell.scans)
+    page = (folder.root / "report.html").read_text(encoding="utf-8")
+    assert "Vendor at UTSW: neither a threshold nor a recalibration was chosen on the kept patients" in page
+    assert "A threshold and a recalibration from patients kept for it" in page
+    assert "a share of 50%" in page
 
 
 def test_scores_of_another_table_are_refused(beside: Folder) -> None:

@@ -15,6 +15,7 @@ import pytest
 from elsewhere.commands.predict import predict_site
 from elsewhere.commands.report import report
 from elsewhere.commands.report.assembly import study_of
+from elsewhere.commands.report.kept_study import kept_study
 from elsewhere.errors import BadScan, BadStudy
 from elsewhere.records import write_columns
 from elsewhere.rows import DropRow
@@ -43,7 +44,7 @@ def test_its_tables_are_read_and_its_page_is_made(released: Folder) -> None:
     assert {(r.model, r.site) for r in read_scores(released, identity)} == {("UTSW", "UTSW"), ("UTSW", "MosMedData")}
     assert {r.seeds for r in read_seed_scores(released, identity)} == {2}
     assert len(fitting_predictions(released, "UTSW~5", "UTSW").deterministic) > 0
-    shown = study_of(released, identity).examples
+    shown = study_of(released, kept_study(identity)).examples
     assert all(e.pixels is not None for e in shown if e.stage == "as read")  # kept, though the scans are not here
     report([released.root])
     assert "UTSW tested at MosMedData" in (released.root / "report.html").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from elsewhere.files import short_name, write_whole
 from elsewhere.model.adapting import WAYS, AdaptingSettings, Way
 from elsewhere.pages.adaptation import AdaptationContext, render
 from elsewhere.scans.sites import KINDS
+from elsewhere.statistics.labelling import CHOOSING, Choosing
 from elsewhere.studies.adaptations import AdaptPlan, adapt_model, keep_adaptation
 from elsewhere.studies.adapting_scans import is_site, scans_of_folder, scans_of_study
 from elsewhere.studies.adapting_scores import adapt_scores, is_product, product_scores
@@ -25,7 +26,18 @@ from elsewhere.studies.exported import is_exported, write_model
 from elsewhere.studies.folder import Folder, folder_of
 from elsewhere.studies.known_model import KnownModel
 from elsewhere.studies.new_site import find_scans, new_site, read_options
+from elsewhere.studies.next_to_label import (
+    NextToLabel,
+    Waiting,
+    choose_next,
+    chosen_note,
+    waiting_in_folder,
+    waiting_in_study,
+)
 from elsewhere.studies.which_model import named_model
+from elsewhere.wording import numbered
+
+NEXT_OF_SCORES = "Give its scores to `elsewhere evaluate` with --next: it says which scans to read to judge it"
 
 
 def adapt(
@@ -47,33 +59,48 @@ def adapt(
     iterations: Annotated[int, typer.Option(min=1, help="Steps of each fit.")] = 120,
     out: Annotated[Path | None, typer.Option(help="Folder for it all [STUDY/adaptations/MODEL/SITE].")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of draws, order and augmentation.")] = 0,
+    next_patients: Annotated[
+        int | None, typer.Option("--next", min=1, help="Adapt nothing: say which N patients to label next.")
+    ] = None,
+    choose: Annotated[str, typer.Option(help=f"With --next, how they are chosen: {', '.join(CHOOSING)}.")] = "random",
     workers: Workers = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went, stage by stage.")] = False,
-) -> Adaptation:
+) -> Adaptation | NextToLabel:
     """Fit a model to a new place with few labelled scans, if that is surely worth it. Research use only.
 
     Every way is tried on growing numbers of patients and scored on others. The way is chosen by leaving out patients
     of those that are fitted on; where none surely beats a recalibration, it says "do not adapt". The model is written
-    as a .zip that every command takes. A run that was stopped goes on where it stopped.
+    as a .zip that every command takes. A run that was stopped goes on where it stopped. With --next nothing is fitted:
+    it writes next.csv, the patients without a label to read next.
 
     Exit codes: 0 adapted and surely better, 10 do not adapt: recalibrate, 15 do not adapt: leave it as it is,
     20 cannot tell, 1 error.
     """
     plan = _plan(ways, sizes, draws, aim, AdaptingSettings(iterations=iterations, replay=_share(replay), seed=seed))
+    wanted = None if next_patients is None else (next_patients, _how(choose))
     with engine.profiled(profile):
         if not is_exported(study) and scans is not None and is_product(folder_of(study), model):
+            if wanted is not None:
+                raise BadOption("--next", f"needs a model that was trained here; {model} was not", NEXT_OF_SCORES)
             new = None if is_site(folder_of(study), scans) else (kind, labels, read_options(option or ()), site)
             return _adapt_product(folder_of(study), model, scans, new, plan, out, workers)
         known, rest = named_model([study, model, scans], "the site is")
         home = None if is_exported(known.where) else Folder(known.where)
         if home is not None and is_site(home, rest[0]):
             target = out or known.folder.adaptation(known.name, rest[0])
+            if wanted is not None:
+                return _next(known, waiting_in_study(known, rest[0]), *wanted, target, seed, workers)
             found = scans_of_study(known, rest[0])
         else:
             place = new_site(Path(rest[0]), kind, labels, read_options(option or ()), site)
             target = out or known.folder.adaptation(known.name, place.name)
+            if wanted is not None:
+                waiting = waiting_in_folder(known, place, target, workers)
+                return _next(known, waiting, *wanted, target, seed, workers)
             found = scans_of_folder(known, place, home, target, workers)
         result, adapted = adapt_model(known, found, plan, target, workers)
+        note = chosen_note(target, found.part("fit", "score"))
+        result = replace(result, notes=(*result.notes, *([note] if note else [])))
         return _leave(result, adapted, known, target)
 
 
@@ -91,6 +118,28 @@ def _plan(
     if aim is not None and not 0.5 < aim < 1:
         raise BadOption("--aim", f"must be above 0.5 and below 1, is {aim:g}", "Give an AUC such as 0.85")
     return AdaptPlan(known, tuple(sorted({int(number) for number in numbers})), draws, aim, settings)
+
+
+def _how(choose: str) -> Choosing:
+    how = next((one for one in CHOOSING if one == choose), None)
+    if how is None:
+        raise BadOption("--choose", f"is {choose!r}", f"Choose from {', '.join(CHOOSING)}")
+    return how
+
+
+def _next(  # noqa: PLR0917 - as `choose_next`
+    model: KnownModel, waiting: Waiting, count: int, how: Choosing, target: Path, seed: int, workers: int | None
+) -> NextToLabel:
+    """Choose, and say how to go on."""
+    chosen = choose_next(model, waiting, count, how, target, seed, workers)
+    engine.tell(f"{numbered(chosen.patients, 'patient')} of {chosen.unlabelled} without a label chosen ({how}).")
+    if how == "stratified":
+        engine.tell("Each stands for `weight` patients: only sums with these weights are unbiased for all of them.")
+    if how == "k-centre":
+        engine.tell("They are not drawn: nothing that is measured on them holds for the place.")
+    engine.say(chosen.file, "Label these scans:")
+    engine.say("put their labels into the labels table, then the same command without --next", "Next:")
+    return chosen
 
 
 def _share(replay: float) -> float:

@@ -24,7 +24,7 @@ from elsewhere.scans.sites import KINDS
 from elsewhere.statistics.decision import decide
 from elsewhere.statistics.requirements import Requirements
 from elsewhere.statistics.verdict import Verdict, judge, judge_unlabelled
-from elsewhere.studies.adjusting import measured_need
+from elsewhere.studies.adjusting import measured_need, rest_on_measured
 from elsewhere.studies.asking import ask_about_new, product_of
 from elsewhere.studies.evaluation import Evaluation, evaluate_table
 from elsewhere.studies.exported import is_exported
@@ -112,13 +112,12 @@ def judge_site(
     shown = partial(last_parts, folders=[site.root])
     found = find_scans(site)
     rows, bad = predict_site(model, site, found, (out or model.folder.verdicts) / "store", workers)
-    answer = _judge(model, rows, stated, prevalence)
+    answer = rest_on_measured(_judge(model, rows, stated, prevalence), measured_need(model, site.name))
     named = (f"Positive scans show {model.finding}.",) if model.finding else ()
     answer = replace(
         answer,
         notes=(
             *named,
-            *_needed_note(model, site, answer),
             *answer.notes,
             *_adjusted_note(model),
             *(shown(note) for note in found.notes),
@@ -237,17 +236,6 @@ def _estimate(model: KnownModel, rows: Sequence[NewScan], stated: Requirements) 
         known_metadata=model.metadata,
     )
     return replace(answer, threshold=point.threshold)
-
-
-def _needed_note(model: KnownModel, site: Site, answer: Verdict) -> list[str]:
-    """Where it says "adapt": what was measured of how many scans that takes, or that nothing was."""
-    if answer.action != "adapt":
-        return []
-    unknown = (
-        "How many scans adapting takes was not measured for this model here, and how far the rule of thumb is off is "
-        "not known: `elsewhere adapt` measures it on the labelled scans."
-    )
-    return [measured_need(model, site.name) or unknown]
 
 
 def _adjusted_note(model: KnownModel) -> list[str]:

@@ -22,6 +22,8 @@ MARK = ".elsewhere-canary-"
 MOST_NAMES = 1000  # of a folder, that are compared
 ROOM = 65536  # bytes that must find place
 VERSIONED = ("torch", "numpy")
+_marks: dict[str, list[Any]] = {}
+"""Token -> the marks that this process holds open, and locked, while it asks."""
 
 
 def ask(reads: list[str], writes: list[str], place: str) -> str:
@@ -35,13 +37,17 @@ def ask(reads: list[str], writes: list[str], place: str) -> str:
     Raises:
         OSError: this machine cannot write them itself.
     """
-    token = secrets.token_hex(8)
+    token, marks = secrets.token_hex(8), list[Any]()
     for folder in writes:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, MARK + token).write_text(token)
+        marks.append(Path(folder, MARK + token).open("w+"))  # noqa: SIM115 - `forget` closes it
+        marks[-1].write(token)
+        marks[-1].flush()
+    _marks[token] = marks
     return json.dumps(
         {
             "token": token,
+            "locked": os.environ.get("ELSEWHERE_LOCKS") != "local" and all(map(_takes, marks)),
             "reads": {path: _look(path) for path in reads},
             "writes": writes,
             "place": place,
@@ -53,6 +59,8 @@ def ask(reads: list[str], writes: list[str], place: str) -> str:
 def forget(asked: str) -> None:
     """Remove the marks of `ask`."""
     asks = json.loads(asked)
+    for mark in _marks.pop(asks["token"], []):
+        mark.close()
     for folder in asks["writes"]:
         with suppress(OSError):
             Path(folder, MARK + asks["token"]).unlink()
@@ -76,7 +84,26 @@ def prove(asked: str) -> str:
         for name, wanted in asks["versions"].items()
         if here[name] != wanted
     ]
-    return json.dumps({"host": socket.gethostname(), "faults": faults})
+    unlocked = [folder for folder in asks["writes"] if asks["locked"] and _is_unlocked(folder, asks["token"])]
+    return json.dumps({"host": socket.gethostname(), "faults": faults, "unlocked": unlocked})
+
+
+def _is_unlocked(folder: str, token: str) -> bool:
+    """Whether nothing is seen here of the lock that the machine that asks holds, for as long as it lives."""
+    with suppress(OSError), Path(folder, MARK + token).open("r+") as mark:
+        return _takes(mark)
+    return False
+
+
+def _takes(mark: Any) -> bool:
+    """Lock a file, unless somebody has, or the system or the file system has no locks."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on every system
+
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _unshared(folder: str, token: str) -> Any:

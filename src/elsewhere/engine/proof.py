@@ -12,6 +12,7 @@ from elsewhere.engine import canary
 from elsewhere.engine.tasks import BadWorker, Needs
 
 SHARE = "Share it under the same path, with room and the right to write, or leave that machine out"
+LOCKS = "Set ELSEWHERE_LOCKS=local, and each copy works in a folder of its own"
 SAME = "Install the same there as here, or leave that machine out"
 
 
@@ -31,11 +32,15 @@ def check_proof(proof: str) -> str:
     """Refuse a machine by its answer; its host.
 
     Raises:
-        BadWorker: names the host, and the folder or version that is not as it is here.
+        BadWorker: names the host, and the folder or version that is not as it is here, or the folder whose locks do not
+            hold from machine to machine.
     """
     answer = json.loads(proof)
     for what, how in answer["faults"]:
         is_path = os.sep in what
         raise BadWorker(f"{answer['host']}: {what}", how, SHARE if is_path else SAME)
+    for folder in answer["unlocked"]:
+        what = "has file locks that this machine takes no notice of: two copies of a training could meet there"
+        raise BadWorker(f"{answer['host']}: {folder}", what, LOCKS)
     host: str = answer["host"]
     return host

@@ -6,6 +6,7 @@ import os
 import pickle
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -24,7 +25,8 @@ from elsewhere.engine.tasks import BadWorker, Died, Ended, Needs
 from elsewhere.errors import BadInstallation, BadOption
 
 MEMORY = 128 * 2**20  # bytes for Ray's own store: what travels is small
-LOOPBACK = "127.1"  # 127.0.0.1, so spelt that Ray leaves it alone
+HIDDEN = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Where it is "0" as Ray is imported, Ray stays on 127.0.0.1; else it listens on, and looks at, all addresses."""
 STARTS = "Give the address of a running cluster (`--engine ray:HOST:PORT`), or start one with `ray start --head`"
 
 
@@ -61,7 +63,7 @@ def run_on_ray(  # noqa: PLR0917 - called from one place
         BadOption: no cluster answers at the address.
     """
     ray = _connected(choice)
-    share = _share(ray, choice, needs, workers, len(tasks))
+    share = share_out(_machines(ray), choice, needs, workers, len(tasks))
     with asked_of(needs) as asked:
         agent = _agent(ray).options(num_cpus=share.cpus, num_gpus=share.gpus, scheduling_strategy="SPREAD")
         given = order(work, ticks, share.cpus, needs)
@@ -85,6 +87,8 @@ def _connected(choice: Choice) -> Any:
     if not address and "ray" not in sys.modules and not any(name.startswith("RAY_AUTH") for name in os.environ):
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))  # read as Ray is imported
     os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")  # 30 s are too few on a busy machine
+    if _is_hidden(address):
+        os.environ.setdefault(HIDDEN, "0")
     try:
         import ray  # noqa: PLC0415 - a second
     except ImportError as error:
@@ -109,17 +113,29 @@ def _connected(choice: Choice) -> Any:
     return ray
 
 
+def _is_hidden(address: str) -> bool:
+    """Whether a cluster is seen by this machine alone: one that is yet to be started, or is on 127.0.0.1 only."""
+    host, _, port = address.rpartition(":")
+    if host not in {"127.0.0.1", "localhost"}:
+        return not address
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as looked_at:
+            looked_at.connect(("192.0.2.1", 9))  # sends nothing
+            outer = looked_at.getsockname()[0]
+        socket.create_connection((outer, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
 def _start(ray: Any, address: str) -> None:
     """Connect to the cluster at an address; without one, start a cluster of this machine alone, seen by nobody else."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    host, _, port = address.rpartition(":")
-    if host in {"127.0.0.1", "localhost"}:  # which Ray would take for the address that others see
-        ray.init(f"{LOOPBACK}:{port}", _node_ip_address="127.0.0.1", **quiet)
-    elif address:
+    if address:
         ray.init(address, **quiet)
     else:
         size = {"num_cpus": cores(), "object_store_memory": MEMORY}
-        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **size, **quiet)
+        ray.init("local", include_dashboard=False, **size, **quiet)
 
 
 def _agent(ray: Any) -> Any:
@@ -128,29 +144,42 @@ def _agent(ray: Any) -> Any:
     return ray.remote(max_concurrency=2, max_restarts=0)(canary.Agent)
 
 
-def _share(ray: Any, choice: Choice, needs: Needs, workers: int | None, tasks: int) -> Share:
-    """What each worker gets: cores shared out as on one machine, and a card where one is wanted.
+def share_out(
+    machines: Sequence[tuple[int, int]], choice: Choice, needs: Needs, workers: int | None, tasks: int
+) -> Share:
+    """What each worker gets: as many cores as all that are wanted at once can have, and a card where one is wanted.
+
+    Args:
+        machines: cores and GPUs of each.
+        choice: cores of a task, where they are set; tasks that share a GPU, where one is enough for a task.
+        needs: what the tasks need.
+        workers: that are wanted at once; None for as many as find room.
+        tasks: number of tasks.
 
     Raises:
         BadWorker: no machine of the cluster has so much.
     """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    all_cores = sum(int(one["CPU"]) for one in machines)
-    cards = sum(int(one.get("GPU", 0)) for one in machines)
-    gpus = float(needs.devices) if needs.accelerator == "cuda" or (needs.accelerator == "auto" and cards) else 0.0
-    if gpus == 1:
-        gpus /= choice.tasks_per_gpu
-    able = [one for one in machines if one.get("GPU", 0) >= gpus]
-    wanted = max(1, min(tasks, workers or all_cores))
-    if gpus:
-        wanted = max(1, min(wanted, int(cards / gpus)))
-    largest = max((int(one["CPU"]) for one in able), default=0)
-    cpus = choice.cpus or max(1, min(largest, all_cores // wanted))
-    room = sum(min(int(one["CPU"]) // cpus, int(one.get("GPU", 0) / gpus) if gpus else tasks) for one in able)
-    if not room:
+    wants_cards = needs.accelerator == "cuda" or (needs.accelerator == "auto" and any(cards for _, cards in machines))
+    sharing = choice.tasks_per_gpu if needs.devices == 1 else 1
+    places = [cards * sharing // needs.devices if wants_cards else tasks for _, cards in machines]
+
+    def room(each: int) -> int:
+        return sum(min(one // each, most) for (one, _), most in zip(machines, places, strict=True))
+
+    wanted = max(1, min(tasks, workers or tasks, room(1)))
+    largest = max((one for one, _ in machines), default=0)
+    cpus = choice.cpus or next((each for each in range(largest, 0, -1) if room(each) >= wanted), 1)
+    gpus = needs.devices / sharing if wants_cards else 0.0
+    if not room(cpus):
         what = f"no machine of the cluster has {cpus} CPU cores and {gpus:g} GPUs for a task"
         raise BadWorker("ray", what, "Start Ray on a machine that has, or ask for less")
-    return Share(cpus, gpus, min(room, workers or room))
+    return Share(cpus, gpus, min(room(cpus), workers or tasks))
+
+
+def _machines(ray: Any) -> list[tuple[int, int]]:
+    """Cores and GPUs of each machine of the cluster."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found]
 
 
 class _RayWorker:

@@ -84,6 +84,8 @@ def _do(board: Board, attendant: Attendant, index: int) -> None:
     said = ""
     for message in attendant.messages(board.task(index).read_bytes()):
         kind, content = pickle.loads(message)
+        if not board.root.exists():
+            return  # another copy of this job has answered, and the run is over
         if kind == "tick":
             write_whole(board.begun(index), pickle.dumps(content), forced=False)
         elif kind == "said":

@@ -79,6 +79,7 @@ def run_on_slurm(  # noqa: PLR0917 - called from one place
         except BaseException:
             jobs.cancel()
             raise
+        jobs.cancel_copies()
         shutil.rmtree(root, ignore_errors=True)
         with suppress(OSError):
             root.parent.rmdir()
@@ -162,6 +163,14 @@ class _Jobs:
     def cancelled(self) -> bool:
         """Whether somebody cancelled jobs of the last array."""
         return "JobState=CANCELLED" in _slurm("scontrol", "show", "job", "--oneliner", self.arrays[-1]).stdout
+
+    def cancel_copies(self) -> None:
+        """Take back jobs that wait, or run a second time, though all is answered: a cut link leaves them."""
+        words = ("squeue", "--noheader", "--array", "--Format=JobArrayID:40,RestartCnt:20,State:20", "--jobs")
+        told = [line.split() for line in _slurm(*words, ",".join(self.arrays)).stdout.splitlines()]
+        copies = [job for job, restarts, state in told if restarts != "0" or state == "PENDING"]
+        if copies:
+            _slurm("scancel", *copies)
 
     def cancel(self) -> None:
         """Take back what was handed in, and nothing else."""

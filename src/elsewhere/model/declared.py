@@ -156,6 +156,11 @@ class Declared:
         return ""
 
     @property
+    def scans_at_once(self) -> int | None:
+        """How many scans of a site it is given at once; None for all of them."""
+        return 1
+
+    @property
     def scale_ends(self) -> tuple[float, float]:
         """Lowest and highest threshold."""
         return 0.0, 1.0
@@ -196,6 +201,8 @@ class CommandModel(Declared):
         run: the command line; in braces `{in}` (folder with one scan), `{out}` (empty folder for its answer) and
             `{file}` (the NIfTI file itself). It is cut into words as a shell would, and no shell is asked.
         give: scans as "nifti" (in HU), or as "dicom".
+        batch: scans that it is given at once; "all": those of a site. With more than one they are numbered, its answer
+            names them, and `timeout` counts for each.
         timeout: seconds that one scan may take.
         scale: of its scores.
         score: name of the score in its answer; "" where its name tells.
@@ -210,6 +217,7 @@ class CommandModel(Declared):
     kind: Literal["command"] = "command"
     run: str
     give: Literal["nifti", "dicom"] = "nifti"
+    batch: int | Literal["all"] = 1
     timeout: float = LONGEST_RUN
     scale: Literal["probability", "percent", "logit"] = "probability"
     score: str = ""
@@ -230,6 +238,10 @@ class CommandModel(Declared):
         _require("out" in named, "run", self.run, "Say with {out} where its answer goes")
         _require(bool(named & {"in", "file"}), "run", self.run, "Say with {in} where the scan lies")
         _require(self.give == "nifti" or "file" not in named, "run", self.run, "DICOM is a folder: use {in}")
+        whole = self.batch == "all" or self.batch >= 1
+        _require(whole, "batch", self.batch, 'Give 1 or more, or "all" for all scans of a site')
+        several = self.batch != 1 and "file" in named
+        _require(not several, "run", self.run, "{file} is one scan, and with batch there are several: use {in}")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -245,6 +257,11 @@ class CommandModel(Declared):
         """A program that takes DICOM: changed voxels are in no DICOM file."""
         takes = "takes DICOM files, and a scan whose voxels are changed is handed over as NIfTI alone"
         return takes if self.give == "dicom" else ""
+
+    @property
+    def scans_at_once(self) -> int | None:
+        """Its batch."""
+        return None if self.batch == "all" else self.batch
 
     @property
     def scale_ends(self) -> tuple[float, float]:

@@ -212,4 +212,5 @@ def _wait_for(file: TextIO, folder: Path) -> None:
 
 
 def _warn_of_no_lock(folder: Path, what: str) -> None:
-    print(f"{folder}: this {what} has no file locks. Make sure that no second training runs here.", file=sys.stderr)
+    then = "Make sure that no second training runs here, or set ELSEWHERE_LOCKS=local"
+    print(f"{folder}: this {what} has no file locks. {then}.", file=sys.stderr)

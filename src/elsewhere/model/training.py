@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elsewhere.errors import BadCheckpoint, BadScan, BadStudy
+from elsewhere.model.attempts import attempt, locks_are_local, settle
 from elsewhere.model.backbone import make_network
 from elsewhere.model.batch import predict_many
 from elsewhere.model.cuda import fuse
@@ -111,11 +112,21 @@ def train(  # noqa: PLR0917 - the settings first, then the scans, then where to:
 def train_job(job: Job) -> Path:
     """The same of a job; see `train`."""
     _check(job)
-    with lock(job.folder / "state"):
-        state = _saved_state(job)
-        if not _is_over(job, state):
-            _launch(job, state)
+    if not locks_are_local():
+        with lock(job.folder / "state"):
+            _go_on(job)
+        return job.stem
+    settle(job.folder)
+    if not _is_over(job, _saved_state(job)):
+        with attempt(job.folder, job.identity()) as own:
+            _go_on(replace(job, folder=own))
     return job.stem
+
+
+def _go_on(job: Job) -> None:
+    state = _saved_state(job)
+    if not _is_over(job, state):
+        _launch(job, state)
 
 
 def check_kept(job: Job, *, whole: bool) -> None:

@@ -76,6 +76,8 @@ class SplitSettings:
         seed: changes who goes where, never how many.
         folds: for cross-validation by patient: beside the split, every patient of a training site is in one of so many
             parts, each scored by a network trained on the others; 0 for none.
+        local: share of the test patients of each site on which a threshold and a recalibration are chosen for models
+            that are not trained here; these are then scored on the others. 0 for none.
 
     Raises:
         BadStudy: a share is no share, none is left for validation, or a number of folds that cannot be.
@@ -85,6 +87,7 @@ class SplitSettings:
     test: float = 0.20
     seed: int = 0
     folds: int = 0
+    local: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train", "test"):
@@ -93,6 +96,8 @@ class SplitSettings:
         if not self.train + self.test < 1:
             what = f"and `split.test` are {self.train} and {self.test}"
             raise BadStudy("split.train", what, "Leave a share for validation: their sum must stay below 1")
+        if not 0 <= self.local < 1:
+            raise BadStudy("split.local", f"is {self.local}", "Give a share between 0 and 1, or 0 to keep no patient")
         if self.folds and not 2 <= self.folds <= MOST_FOLDS:
             then = f"Give 2 to {MOST_FOLDS} for cross-validation by patient (5 is usual), or 0 for none"
             raise BadStudy("split.folds", f"is {self.folds}", then)
@@ -175,6 +180,28 @@ def draw_folds(scans: Iterable[Scan], settings: SplitSettings) -> dict[tuple[str
                 fold, previous = (first + i) % number + 1, (first + i - 1) % number + 1
                 folds[site, patient] = Fold(fold, previous if place < choosing else 0)
     return {(s.site, s.scan): folds[s.site, s.patient] for s in scans}
+
+
+def draw_kept(patients: Mapping[tuple[str, str], str], settings: SplitSettings) -> set[tuple[str, str]]:
+    """The test patients that are kept for thresholds and recalibration: of each site and group the share `local`.
+
+    Who is kept depends on the seed, the site, the group and its patients alone.
+
+    Args:
+        patients: (site, patient) -> group that is divided on its own.
+        settings: with the share and the seed.
+
+    >>> sorted(draw_kept({("A", "p"): "positive", ("A", "q"): "positive"}, SplitSettings(local=0.5, seed=3)))
+    [('A', 'q')]
+    """
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (site, patient), group in patients.items():
+        groups[site, group].append(patient)
+    kept: set[tuple[str, str]] = set()
+    for (site, group), members in groups.items():
+        ranked = sorted(members, key=lambda p: _rank(settings.seed, "local", site, group, p))
+        kept |= {(site, patient) for patient in ranked[: round(settings.local * len(ranked))]}
+    return kept
 
 
 def split_hash(subsets: Mapping[tuple[str, str], str]) -> str:

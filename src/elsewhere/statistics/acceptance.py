@@ -77,7 +77,12 @@ ALIKE = 1e-6
 
 
 def assess(scans: Scored, stated: Requirements) -> tuple[Requirement, ...]:
-    """Every requirement that needs no home, stated or default, with what the scans say of it."""
+    """Every requirement that needs no home, stated or default, with what the scans say of it.
+
+    >>> scans = Scored(np.repeat([0, 1], 20), np.arange(40), np.arange(40.0))  # ranked rightly, decisions not known
+    >>> [(r.measure, r.status) for r in assess(scans, Requirements())]
+    [('discrimination (AUC)', 'met'), ('sensitivity', 'open'), ('specificity', 'open')]
+    """
     found = assess_discrimination(discrimination(scans), None, stated)
     if scans.called is not None:
         columns = scans.labels, scans.patients, scans.called.astype(np.int64)
@@ -107,6 +112,10 @@ def decide_acceptance(  # noqa: PLR0911 - one for each answer of the rule
         prevalence: share of positives where it is used, as the user says; None for that of these scans.
         show: a threshold on `scans.scores` in the words of the product's own scale.
         seed: of the folds of local thresholds.
+
+    >>> labels = np.repeat([0, 1], 20)
+    >>> decide_acceptance(Scored(labels, np.arange(40), np.arange(40.0), labels == 1), Requirements()).action
+    'nothing'
     """
     t, requirements, steps = scans, assess(scans, stated), list[str]()
     if np.ptp(t.scores) <= ALIKE * float(np.abs(t.scores).max()):
@@ -199,6 +208,11 @@ def count_unanswered(
         requirements: what was asked of these.
         shares: AUC, sensitivity and specificity, were each scan without an answer wrong.
         scans: how many have no answer.
+
+    >>> need = require("sensitivity", 0.7, Interval(0.95, 0.9, 0.98, ""), stated=True)
+    >>> as_wrong = {"sensitivity": Interval(0.75, 0.66, 0.82, "")}
+    >>> count_unanswered(Answer("nothing", "It works.", "", ()), [need], as_wrong, 20).action
+    'cannot tell'
     """
     if answer.action not in HOLDS:
         return answer
@@ -326,7 +340,12 @@ class ClaimFinding:
 
     @property
     def sentence(self) -> str:
-        """What was found, in words."""
+        """What was found, in words.
+
+        >>> claim = Claim("sensitivity", Interval(0.95, 0.95, 0.95, "claimed without an interval"))
+        >>> judge_claims([claim], {"sensitivity": Interval(0.8, 0.7, 0.87, "")})[0].sentence.partition("; ")[2]
+        'here less claimed -0.15 (95 % interval -0.25 to -0.08): surely lower than claimed.'
+        """
         c = self.claim
         if self.here is None or self.difference is None:
             return f"Claimed: {c.measure} {c.value.estimate:.2f}. It cannot be measured here."
@@ -346,6 +365,10 @@ def read_claims(content: Mapping[str, Any]) -> tuple[Claim, ...]:
 
     Raises:
         ValueError: unknown keys, no claim, values outside 0 to 1, ends on the wrong sides.
+
+    >>> claim = read_claims({"sensitivity": {"value": 0.9, "n": 100}})[0]
+    >>> claim.measure, round(claim.value.low, 2), round(claim.value.high, 2)
+    ('sensitivity', 0.83, 0.94)
     """
     source = str(content.get("source", ""))
     unknown = [key for key in content if key not in {*CLAIMED, "source", "product", "version"}]
@@ -388,7 +411,13 @@ def _claimed(key: str, section: Any) -> Interval:
 
 
 def judge_claims(claims: Sequence[Claim], here: Mapping[Measure, Interval | None]) -> tuple[ClaimFinding, ...]:
-    """Each claim against what was measured (measure -> interval), the level raised where more than two are claimed."""
+    """Each claim against what was measured (measure -> interval), the level raised where more than two are claimed.
+
+    >>> claim = Claim("sensitivity", Interval(0.95, 0.9, 0.98, ""))
+    >>> here = Interval(0.8, 0.7, 0.87, ""), Interval(0.9, 0.82, 0.95, "")
+    >>> [judge_claims([claim], {"sensitivity": interval})[0].status for interval in here]
+    ['contradicted', 'not contradicted']
+    """
     level = 1 - 2 * 0.05 / max(len(claims), 2)
     findings = []
     for claim in claims:
@@ -416,7 +445,11 @@ def at_level(interval: Interval, level: float, bounds: tuple[float, float] = (0.
 
 
 def exit_code(answers: Sequence[Answer], claims: Sequence[ClaimFinding]) -> int:
-    """Of a whole evaluation: 13 where a claim is contradicted, else that of the worst finding."""
+    """Of a whole evaluation: 13 where a claim is contradicted, else that of the worst finding.
+
+    >>> exit_code([Answer("nothing", "", "", ()), Answer("re-threshold", "", "", ())], [])
+    10
+    """
     if any(c.status == "contradicted" for c in claims):
         return NOT_AS_CLAIMED
     return max((EXIT_CODES[a.action] for a in answers), key=SEVERITY.index)

@@ -72,7 +72,12 @@ def ladder(labels: ArrayLike, patients: ArrayLike) -> tuple[int, ...]:
 
 
 def patient_classes(labels: ArrayLike, patients: ArrayLike) -> tuple[Ints, Ints]:
-    """Number of each scan's patient (scans,), in the order of their names, and 1 or 0 of each patient (patients,)."""
+    """Number of each scan's patient (scans,), in the order of their names, and 1 or 0 of each patient (patients,).
+
+    >>> groups, classes = patient_classes([0, 1, 0], ["b", "b", "a"])
+    >>> groups.tolist(), classes.tolist()
+    ([1, 1, 0], [0, 1])
+    """
     truth = check_labels(labels)
     groups = check_groups(patients, truth.size)
     return groups, (np.bincount(groups, truth) > 0).astype(np.int64)
@@ -107,7 +112,11 @@ def draw_scans(labels: ArrayLike, patients: ArrayLike, size: int, draw: int, see
 
 
 def deal_folds(labels: ArrayLike, patients: ArrayLike, seed: int = 0) -> Ints:
-    """Fold of each scan (scans,): patients of each class dealt in turn to 5 folds, or to as many as it has."""
+    """Fold of each scan (scans,): patients of each class dealt in turn to 5 folds, or to as many as it has.
+
+    >>> np.bincount(deal_folds([0] * 5 + [1] * 5, range(10))).tolist()
+    [2, 2, 2, 2, 2]
+    """
     groups, classes = patient_classes(labels, patients)
     folds = int(min(FOLDS, *np.bincount(classes, minlength=2)))
     if folds < 2:
@@ -120,7 +129,12 @@ def deal_folds(labels: ArrayLike, patients: ArrayLike, seed: int = 0) -> Ints:
 
 
 def set_apart(labels: ArrayLike, patients: ArrayLike, share: float, seed: int = 0) -> np.ndarray:
-    """True for scans that are scored and never fitted on (scans,): those of `share` of the patients of each class."""
+    """True for scans that are scored and never fitted on (scans,): those of `share` of the patients of each class.
+
+    >>> apart = set_apart([0] * 10 + [1] * 10, range(20), 0.3)
+    >>> int(apart[:10].sum()), int(apart[10:].sum())
+    (3, 3)
+    """
     groups, classes = patient_classes(labels, patients)
     apart = np.zeros(classes.size, bool)
     for label in (0, 1):
@@ -145,7 +159,11 @@ def losses(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
 
 
 def patient_means(values: Floats, groups: Ints) -> Floats:
-    """Mean over the scans of each patient (..., scans) -> (..., patients): a patient of many scans counts once."""
+    """Mean over the scans of each patient (..., scans) -> (..., patients): a patient of many scans counts once.
+
+    >>> patient_means(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1])).tolist()
+    [2.0, 5.0]
+    """
     rows = np.atleast_2d(values)
     found = np.stack([np.bincount(groups, row) for row in rows]) / np.bincount(groups)
     return found if values.ndim > 1 else found[0]
@@ -175,6 +193,9 @@ def mean_auc(labels: ArrayLike, patients: ArrayLike, scores: ArrayLike) -> Inter
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> mean_auc([0, 0, 1, 1], range(4), [[1, 2, 3, 4], [1, 3, 2, 4]]).estimate  # of 1 and 0.75
+    0.875
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     aucs, covariance, worth = auc_spread(labels, table, patients)
@@ -287,6 +308,12 @@ def choose_way(  # noqa: PLR0917 - columns of one table, then what stands beside
 
     Raises:
         ValueError: one class only, NaN, probabilities outside 0 to 1, lengths that differ, a patient in two folds.
+
+    >>> labels = [0, 1] * 10
+    >>> folds, before = deal_folds(labels, range(20)), np.linspace(0.4, 0.6, 20)
+    >>> choice = choose_way(labels, range(20), folds, before, {"head": [0.1, 0.9] * 10})
+    >>> choice.decision, choice.way
+    ('adapt', 'head')
     """
     truth = check_labels(labels)
     check_both_classes(truth)
@@ -326,6 +353,10 @@ def together(gains: ArrayLike, groups: Ints, folds: Ints) -> list[Interval]:
 
     The critical value is the 97.5 % point of the largest of the ways' t under random signs of the patients' pulls, so
     that ways which say nearly the same cost little; it is never below that of one way.
+
+    >>> found = together([[1.0, 2.0, 3.0]], np.arange(3), np.arange(3))[0]
+    >>> found.estimate, round(found.low, 2)  # 2 - 4.303 * √(1 + 1 / 2) / √3
+    (2.0, -1.04)
     """
     table = np.asarray(gains, dtype=np.float64)
     if not table.size:
@@ -395,6 +426,10 @@ def cross_fitted(labels: Ints, groups: Ints, folds: Ints, probabilities: Floats,
         folds: fold of each scan (scans,).
         probabilities: (scans,).
         isotonic: by isotonic regression instead of Platt's map.
+
+    >>> same = np.full(4, 0.7)  # cannot be fitted: the share of the other fold, (1 + 1) / (2 + 2)
+    >>> cross_fitted(np.array([0, 1, 0, 1]), np.arange(4), np.array([0, 0, 1, 1]), same).tolist()
+    [0.5, 0.5, 0.5, 0.5]
     """
     person, place = np.unique(2 * groups + labels, return_inverse=True)
     truth, size = person % 2, np.bincount(place)

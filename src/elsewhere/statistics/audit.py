@@ -1,4 +1,15 @@
-"""Rows of a site table in, counts, duplicates, leaks and warnings out: what to know before any training."""
+"""Rows of a site table in, counts, duplicates, leaks and warnings out: what to know before any training.
+
+Two scans of one patient, equal once they are prepared, on two sides of the split:
+
+>>> from types import SimpleNamespace
+>>> one = {"site": "A", "patient": "p1", "prepared_hash": "x", "minimum": -1000, "maximum": 400}
+>>> scans = [SimpleNamespace(**one, scan=s, content_hash=s, subset=s) for s in ("train", "test")]
+>>> equal_voxels(scans), [scan.subset for scan in duplicates(scans)[0]]
+([[0, 1]], ['train', 'test'])
+>>> leaks(scans)[0]
+Leak(kind='patient', what='A/p1', subsets=('test', 'train'))
+"""
 
 from __future__ import annotations
 
@@ -220,6 +231,13 @@ def audit(rows: Sequence[AuditedScan], left_out: Sequence[tuple[str, int | None]
     Args:
         rows: the usable scans.
         left_out: (site, label) of each listed scan that could not be used.
+
+    >>> from types import SimpleNamespace
+    >>> numbers = ("minimum", "maximum", "source_slices", "rows", "columns", "padding_share", "black_share")
+    >>> names = {"site": "A", "patient": "p1", "scan": "s1", "subset": "train", "content_hash": "a", "units": "HU"}
+    >>> scan = SimpleNamespace(**dict.fromkeys(numbers, 0), **names, label=1, slice_spacing_mm=None)
+    >>> audit([scan]).warnings[0][:25]
+    'A has only positive scans'
     """
     labelled = [(row, row.label) for row in rows if row.label is not None]
     copies, lost = duplicates(rows), left_out_by_class(rows, left_out)
@@ -237,7 +255,13 @@ def audit(rows: Sequence[AuditedScan], left_out: Sequence[tuple[str, int | None]
 
 
 def counts(rows: Sequence[AuditedScan]) -> tuple[CountRow, ...]:
-    """Patients, scans and slices per site, class and subset (paper, Table 1): positives first, in the order of use."""
+    """Patients, scans and slices per site, class and subset (paper, Table 1): positives first, in the order of use.
+
+    >>> from types import SimpleNamespace
+    >>> scan = SimpleNamespace(site="A", label=1, subset="train", patient="p1", source_slices=40)
+    >>> counts([scan, scan])
+    (CountRow(site='A', label=1, subset='train', patients=1, scans=2, slices=80),)
+    """
     groups: dict[tuple[str, int | None, str], list[AuditedScan]] = defaultdict(list)
     for row in rows:
         groups[row.site, row.label, row.subset].append(row)
@@ -254,7 +278,15 @@ def counts(rows: Sequence[AuditedScan]) -> tuple[CountRow, ...]:
 
 
 def facts_by_class(rows: Sequence[AuditedScan]) -> tuple[FactsRow, ...]:
-    """How the classes of each site differ in what no disease explains: encoding, matrix, spacing, padding, black."""
+    """How the classes of each site differ in what no disease explains: encoding, matrix, spacing, padding, black.
+
+    >>> from types import SimpleNamespace
+    >>> told = {"site": "A", "label": 1, "source_slices": 40, "units": "HU", "rows": 512, "columns": 512}
+    >>> told |= {"slice_spacing_mm": 5.0, "padding_share": 0.2}
+    >>> (found,) = facts_by_class([SimpleNamespace(**told, black_share=share) for share in (0.1, 0.9)])
+    >>> found.matrix, found.black_share, found.lung_segmented_share
+    ('512 x 512', 0.5, 0.5)
+    """
     groups: dict[tuple[str, int | None], list[AuditedScan]] = defaultdict(list)
     for row in rows:
         groups[row.site, row.label].append(row)
@@ -339,14 +371,23 @@ def leaks(rows: Sequence[AuditedScan]) -> tuple[Leak, ...]:
 
 
 def warnings(rows: Sequence[AuditedScan], copies: Sequence[Sequence[ScanName]]) -> list[str]:
-    """Plain sentences about sites and labels that a reader must know before believing a score."""
+    """Plain sentences about sites and labels that a reader must know before believing a score.
+
+    >>> warnings([], [[ScanName("A", "p1", "s1", "train"), ScanName("B", "p9", "s1", "test")]])
+    ['1 volume stands under more than one patient.']
+    """
     return [*_one_class(rows), *_confounding(rows), *_black(rows), *_copies(copies), *_one_picture(rows)]
 
 
 def left_out_by_class(
     rows: Sequence[AuditedScan], left_out: Sequence[tuple[str, int | None]]
 ) -> tuple[LeftOutRow, ...]:
-    """Of each site and class with a label: scans used, and scans listed that could not be used."""
+    """Of each site and class with a label: scans used, and scans listed that could not be used.
+
+    >>> from types import SimpleNamespace
+    >>> left_out_by_class([SimpleNamespace(site="A", label=1)] * 9, [("A", 1)])
+    (LeftOutRow(site='A', label=1, used=9, left_out=1),)
+    """
     used, lost = Counter((r.site, r.label) for r in rows), Counter(left_out)
     classes = sorted({*used, *lost}, key=str)
     return tuple(
@@ -355,7 +396,11 @@ def left_out_by_class(
 
 
 def warn_of_left_out(records: Sequence[LeftOutRow]) -> list[str]:
-    """One sentence for each site whose classes lost scans in shares that differ (Fisher's exact test, two-sided)."""
+    """One sentence for each site whose classes lost scans in shares that differ (Fisher's exact test, two-sided).
+
+    >>> warn_of_left_out([LeftOutRow("A", 1, 10, 10), LeftOutRow("A", 0, 20, 0)])[0][:96]
+    'A: 10 of 20 positive scans (50%) and 0 of 20 negative scans (0%) could not be used (p = 0.00044)'
+    """
     from scipy.stats import fisher_exact  # noqa: PLC0415  (late: slow to import, and rarely needed)
 
     sentences = []

@@ -16,7 +16,11 @@ LARGEST_TABLE = 4_000_000
 
 
 def patient_strata(labels: Ints, groups: Ints) -> Ints:
-    """Stratum of each patient (patients,): 0 only negative scans, 1 only positive, 2 both."""
+    """Stratum of each patient (patients,): 0 only negative scans, 1 only positive, 2 both.
+
+    >>> patient_strata(np.array([0, 0, 1, 0, 1]), np.array([0, 0, 1, 2, 2])).tolist()
+    [0, 1, 2]
+    """
     scans, positives = np.bincount(groups), np.bincount(groups, labels)
     return np.select([positives == 0, positives == scans], [0, 1], 2)
 
@@ -27,6 +31,10 @@ def draw_patients(labels: Ints, groups: Ints, resamples: int, seed: int, *, with
     Drawn within strata, so that every resample has both classes and as many patients of each. With `within_classes`
     false the share of positives is sampled too; a resample that then lacks a class is drawn within strata. The same
     labels, patients and seed give the same draws whatever the scores: that pairs the models of one site.
+
+    >>> drawn = draw_patients(np.array([0, 0, 0, 1, 1]), np.arange(5), 3, seed=0)
+    >>> drawn[:, :3].sum(axis=1).tolist(), drawn[:, 3:].sum(axis=1).tolist()  # negative patients, positive ones
+    ([3.0, 3.0, 3.0], [2.0, 2.0, 2.0])
     """
     strata = patient_strata(labels, groups)
     if not within_classes:
@@ -52,6 +60,9 @@ def resampled_aucs(
 ) -> Floats:
     """AUC of every model in every patient-clustered resample, (models, resamples), models paired.
 
+    In a resample that draws the patient of scan i w_i times, AUC = Σ w_i w_j [s_i > s_j] / Σ w_i w_j over positive
+    i and negative j, ties half (cluster bootstrap: Davison & Hinkley 1997, section 3.8).
+
     Args:
         labels: 1 or 0 (scans,).
         patients: patient of each scan (scans,).
@@ -61,6 +72,9 @@ def resampled_aucs(
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> resampled_aucs([0, 0, 1, 1], range(4), [[1, 2, 3, 4], [4, 3, 2, 1]], resamples=3).tolist()
+    [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     """
     truth = check_labels(labels)
     groups, values = check_groups(patients, truth.size), np.atleast_2d(check_scores(scores, truth.size))
@@ -97,6 +111,9 @@ def auc_without_each_patient(labels: Ints, groups: Ints, scores: Floats) -> Floa
 
     All comparisons that positives win, less those of the patient's own scans on either side, which counts what he wins
     against himself twice. Memory grows with the scans.
+
+    >>> auc_without_each_patient(np.array([0, 0, 1, 1]), np.arange(4), np.array([1.0, 3, 2, 4])).tolist()
+    [0.5, 1.0, 1.0, 0.5]
     """
     positives, negatives = (np.bincount(groups, labels == c) for c in (1, 0))
     wins = placements(labels, scores[None])[0] * np.where(labels == 1, negatives.sum(), positives.sum())

@@ -14,6 +14,9 @@ def check_labels(labels: ArrayLike) -> Ints:
 
     Raises:
         ValueError: no scan, more than one dimension, NaN, or anything but 0 and 1.
+
+    >>> check_labels([True, False, 1.0]).tolist()
+    [1, 0, 1]
     """
     found = np.asarray(labels)
     if found.ndim != 1 or found.size == 0:
@@ -30,6 +33,11 @@ def check_probabilities(probabilities: ArrayLike, scans: int) -> Floats:
 
     Raises:
         ValueError: wrong number of scans, NaN, or values outside 0 to 1.
+
+    >>> check_probabilities([20, 70], 2)
+    Traceback (most recent call last):
+        ...
+    ValueError: probabilities reach from 20 to 70; expected 0 to 1
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim == 0 or values.shape[-1] != scans or values.size == 0:
@@ -46,6 +54,9 @@ def check_scores(scores: ArrayLike, scans: int) -> Floats:
 
     Raises:
         ValueError: wrong number of scans, or values that are not finite.
+
+    >>> check_scores([-3, 12], 2).tolist()
+    [-3.0, 12.0]
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim == 0 or values.shape[-1] != scans or values.size == 0:
@@ -60,6 +71,9 @@ def check_groups(groups: ArrayLike, scans: int, name: str = "patients") -> Ints:
 
     Raises:
         ValueError: not one group per scan.
+
+    >>> check_groups(["P7", "P2", "P7"], 3).tolist()
+    [1, 0, 1]
     """
     found = np.asarray(groups)
     if found.shape != (scans,):
@@ -88,6 +102,11 @@ def check_both_classes(labels: Ints) -> None:
 
     Raises:
         ValueError: every label is the same.
+
+    >>> check_both_classes(np.array([1, 1]))
+    Traceback (most recent call last):
+        ...
+    ValueError: all 2 scans are positive; a ROC curve or an AUC needs both classes
     """
     if labels.min() == labels.max():
         name = "positive" if labels[0] else "negative"

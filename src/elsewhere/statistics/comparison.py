@@ -92,6 +92,9 @@ def compare_models_within_sites(
 ) -> Comparison | None:
     """Two models on the same scans of several sites: pairs of scans of one site, sites weighted as `auc_within_sites`.
 
+    The difference is Σ w_s (AUC₁ − AUC₂)_s, its variance Σ w_s² V_s with V_s DeLong's of the paired difference at
+    site s and w_s in proportion to n₊ n₋ / (n₊ + n₋) (van Elteren 1960).
+
     None where no site has two classes. A patient belongs to one site.
 
     Args:
@@ -103,6 +106,12 @@ def compare_models_within_sites(
 
     Raises:
         ValueError: NaN, lengths that differ.
+
+    >>> labels, sites = [0, 0, 0, 1, 1, 1] * 2, ["A"] * 6 + ["B"] * 6
+    >>> first, second = [1, 2, 4, 3, 5, 6] * 2, [2, 4, 3, 1, 6, 5] * 2
+    >>> found = compare_models_within_sites(labels, range(12), sites, first, second)
+    >>> round(found.difference, 2), round(found.p_value, 2)
+    (0.22, 0.21)
     """
     truth = check_labels(labels)
     scores = np.stack([check_scores(first, truth.size), check_scores(second, truth.size)])
@@ -134,6 +143,11 @@ def compare_sites(
 
     Raises:
         ValueError: one class only at a site, NaN, lengths that differ.
+
+    >>> home, away = ([0, 0, 1, 1] * 5, range(20), [1, 2, 3, 4] * 5), ([0, 0, 1, 1] * 5, range(20), [1, 3, 2, 4] * 5)
+    >>> found = compare_sites(home, away)
+    >>> found.difference, round(found.low, 3), round(found.high, 3)
+    (0.25, 0.003, 0.497)
     """
     sides = [auc_covariance(labels, scores, patients) for labels, patients, scores in (first, second)]
     people = [np.unique(np.asarray(patients)).size for _, patients, _ in (first, second)]
@@ -171,7 +185,12 @@ def _compare_without_spread(first: float, second: float, patients: int) -> Compa
 
 
 def adjust_family(comparisons: list[Comparison]) -> list[Comparison]:
-    """The same comparisons with Holm's p-values, as one family of tests."""
+    """The same comparisons with Holm's p-values, as one family of tests.
+
+    >>> pair = [Comparison(0.9, 0.8, 0.1, 0.02, 0.18, p, None, 1, "") for p in (0.01, 0.04)]
+    >>> [c.p_value_holm for c in adjust_family(pair)]
+    [0.02, 0.04]
+    """
     adjusted = holm([c.p_value for c in comparisons])
     return [
         replace(c, p_value_holm=float(p), family=len(comparisons)) for c, p in zip(comparisons, adjusted, strict=True)

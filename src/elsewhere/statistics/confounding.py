@@ -92,6 +92,10 @@ def facts_auc(
 
     Raises:
         ValueError: one class only, a class with fewer than 2 patients, no facts, lengths that differ.
+
+    >>> found = facts_auc({"kernel": ["B70", "B30"] * 10}, [1, 0] * 10, range(20), FactsSettings(permutations=99))
+    >>> found.auc, found.p_value, found.columns
+    (1.0, 0.01, ('kernel=B30', 'kernel=B70'))
     """
     truth = check_labels(labels)
     check_both_classes(truth)
@@ -115,6 +119,10 @@ def tabulate_facts(facts: Mapping[str, ArrayLike], scans: int) -> tuple[tuple[st
 
     Raises:
         ValueError: no facts, or not one value per scan.
+
+    >>> names, table = tabulate_facts({"age": [40, 60], "matrix": [512, 512]}, 2)  # what is constant has no column
+    >>> names, table.tolist()
+    (('age',), [[-1.0], [1.0]])
     """
     columns: dict[str, Floats] = {}
     for name, given in facts.items():

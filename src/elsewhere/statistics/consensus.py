@@ -27,7 +27,12 @@ class Consensus:
     distance: Floats
 
     def hardest_first(self) -> Ints:
-        """Places of the scans, those that most models get wrong first; among equals the largest distance first."""
+        """Places of the scans, those that most models get wrong first; among equals the largest distance first.
+
+        >>> found = Consensus(np.zeros((2, 3), bool), np.array([0.0, 0.5, 0.5]), np.array([0.1, 0.4, 0.6]))
+        >>> found.hardest_first().tolist()
+        [2, 1, 0]
+        """
         return np.lexsort((-self.distance, -self.wrong_share)).astype(np.int64)
 
 
@@ -41,6 +46,11 @@ def consensus(labels: ArrayLike, probabilities: ArrayLike, points: Sequence[Oper
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> point = OperatingPoint(0.5, "grid", "model", 1.0, 2)
+    >>> found = consensus([1, 0], [[0.9, 0.2], [0.3, 0.4]], [point, point])
+    >>> found.wrong_share.tolist(), found.distance.round(2).tolist()
+    ([0.5, 0.0], [0.4, 0.3])
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)

@@ -139,6 +139,11 @@ def choose_thresholds(
 
     Raises:
         ValueError: as `choose_threshold`; also where a site has no validation scan.
+
+    >>> sites, labels = ["A"] * 4 + ["B"] * 4, [0, 0, 1, 1] * 2
+    >>> points = choose_thresholds(sites, labels, [0.1, 0.3, 0.9, 0.95, 0.1, 0.2, 0.5, 0.6], ["A"], ["B"])
+    >>> points["model", "B"].threshold, points["site", "B"].threshold  # middle of 0.31..0.90, of 0.21..0.50
+    (0.6, 0.35)
     """
     truth = check_labels(labels)
     values, places = check_probabilities(probabilities, truth.size), np.asarray(sites)
@@ -157,7 +162,11 @@ def choose_thresholds(
 
 
 def counts_at_or_above(probabilities: Floats) -> Ints:
-    """Number of scans with p ≥ t for each t of the grid: (..., scans) -> (..., 101)."""
+    """Number of scans with p ≥ t for each t of the grid: (..., scans) -> (..., 101).
+
+    >>> counts_at_or_above(np.array([0.2, 0.5]))[[0, 20, 21, 50, 51]].tolist()
+    [2, 2, 1, 1, 0]
+    """
     steps = np.searchsorted(GRID, probabilities, side="right")
     flat = steps.reshape(math.prod(steps.shape[:-1]), steps.shape[-1])
     width = GRID.size + 1

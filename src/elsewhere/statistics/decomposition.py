@@ -76,15 +76,12 @@ class Decomposition:
         elsewhere: accuracy elsewhere.
         drop: home - elsewhere.
         case_mix: other strata of patients within the classes; None where no strata were given or home lacks them.
-        threshold: another share of positives, at a threshold chosen for the share at home; its interval holds where
-            prevalence is sampled as patients come.
-        threshold_held: the same with the interval for numbers of positive and negative patients that were fixed
-            beforehand, as in a case-control collection: narrower.
+        threshold: another share of positives, at a threshold chosen for home's; the interval samples the prevalence.
+        threshold_held: the same for numbers of positives and negatives fixed beforehand (case-control): narrower.
         calibration: scores moved or stretched, so that the threshold stands in the wrong place.
         ranking: what no threshold brings back.
         uncovered: share of the scans elsewhere in strata that home does not have; None without strata.
-        discriminates: whether the whole 95 % interval of the AUC elsewhere lies above 0.5, and some threshold there is
-            more accurate than calling every scan the majority class.
+        discriminates: whether the AUC's interval elsewhere lies above 0.5, and a threshold beats the majority class.
         largest: the part that is the largest in 95 % of resamples and above 0 here; "" where no part is, or where the
             model does not discriminate elsewhere.
         note: what could not be divided, and why.
@@ -157,6 +154,11 @@ def decompose(
 
     Raises:
         ValueError: one class only at a site, NaN, labels other than 0 and 1, lengths that differ.
+
+    >>> labels, point = [0, 1] * 50, OperatingPoint(0.5, "grid", "model", 1.0, 100)
+    >>> home, there = ((labels, range(100), pair * 50) for pair in ([0.2, 0.8], [0.6, 0.9]))
+    >>> {name: round(p.estimate, 2) + 0 for name, p in decompose(home, there, point, resamples=20).parts.items()}
+    {'threshold (prevalence)': 0.0, 'calibration': 0.5, 'ranking': 0.0}
     """
     ours, theirs = _side(home, home_point or point), _side(elsewhere, point)
     tables, uncovered = (None, None) if strata is None else _strata(ours, theirs, strata)
@@ -367,6 +369,9 @@ def relearn(
 
     Raises:
         ValueError: a size below 1 or that leaves no scan to try it on, one patient only, NaN, lengths that differ.
+
+    >>> relearn([0, 1] * 20, range(40), [0.6, 0.9] * 20, [20], draws=20)[0].rethresholded.estimate
+    1.0
     """
     truth = check_labels(labels)
     groups, values = check_groups(patients, truth.size), check_probabilities(probabilities, truth.size)
@@ -426,7 +431,11 @@ def _recalibrated(labels: Ints, values: Floats, rest: Floats) -> Floats:
 
 
 def log_losses(labels: Ints, probabilities: Floats) -> Floats:
-    """Log loss of each scan in nats (scans,), probabilities kept 1e-12 away from 0 and 1."""
+    """Log loss of each scan in nats (scans,), probabilities kept 1e-12 away from 0 and 1.
+
+    >>> log_losses(np.array([1, 0]), np.array([0.5, 0.9])).round(3).tolist()  # -ln 0.5, -ln 0.1
+    [0.693, 2.303]
+    """
     return np.logaddexp(0.0, np.where(labels == 1, -1.0, 1.0) * log_odds(probabilities))
 
 
@@ -455,6 +464,9 @@ def local_gain(
 
     Raises:
         ValueError: one class only, one patient only, NaN, lengths that differ.
+
+    >>> local_gain([0, 1] * 20, range(40), [0.6, 0.9] * 20, AS_PUBLISHED).rethreshold.estimate  # accuracy 0.5 becomes 1
+    0.5
     """
     truth = check_labels(labels)
     check_both_classes(truth)
@@ -474,7 +486,11 @@ def local_gain(
 
 
 def clustered_mean(values: Floats, groups: Ints) -> Interval:
-    """Mean of one value per scan with a normal interval whose variance is that between patients (linearised)."""
+    """Mean of one value per scan with a normal interval whose variance is that between patients (linearised).
+
+    >>> round(clustered_mean(np.array([0.0, 1.0, 0.0, 1.0]), np.arange(4)).high, 3)  # 0.5 + 1.96 * √(1 / 3) / √4
+    1.066
+    """
     people = int(groups.max()) + 1
     mean = float(values.mean())
     pulls = np.bincount(groups, values - mean)

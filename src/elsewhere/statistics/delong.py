@@ -67,6 +67,10 @@ def auc_variance(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> t
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> auc, variance, worth = auc_variance([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], range(6))
+    >>> round(auc, 3), round(variance, 3), worth
+    (0.889, 0.025, (3.0, 3.0))
     """
     aucs, covariance, (worth,) = auc_spread(labels, scores, patients)
     return float(aucs[0]), float(covariance[0, 0]), worth
@@ -79,6 +83,10 @@ def auc_spread(
 
     These effective scans are the scans over the design effect of their placements (Kish 1965); NaN where the
     covariance is.
+
+    >>> patients = [0, 0, 1, 1, 2, 2, 3, 3]  # with two scans each, which agree
+    >>> auc_spread([0, 0, 0, 0, 1, 1, 1, 1], range(8), patients)[2]
+    [(2.0, 2.0)]
     """
     truth = check_labels(labels)
     values = np.atleast_2d(check_scores(scores, truth.size))

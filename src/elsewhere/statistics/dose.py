@@ -83,6 +83,11 @@ def dose_curve(
 
     Raises:
         ValueError: no dose 0, NaN, labels other than 0 and 1, lengths that differ.
+
+    >>> point = OperatingPoint(0.5, "grid", "model", 1.0, 4)
+    >>> found = dose_curve([0, 0, 1, 1], range(4), {0: [0.1, 0.2, 0.8, 0.9], 1: [0.1, 0.6, 0.55, 0.9]}, point)
+    >>> [(d.dose, d.auc, d.difference, d.positive_share) for d in found]
+    [(0, 1.0, None, 0.5), (1, 0.75, -0.25, 0.75)]
     """
     truth = check_labels(labels)
     groups = check_groups(patients, truth.size)

@@ -64,13 +64,22 @@ def doubt(
     parts: Sequence[Part],
     silent: Mapping[str, int],
 ) -> Answer:
-    """The answer after every doubt at the head of this file, the first that holds."""
+    """The answer after every doubt at the head of this file, the first that holds.
+
+    >>> scans = Scored(np.array([0, 1]), np.arange(2), np.array([0.1, 0.9]))
+    >>> doubt(Answer("nothing", "It works.", "", ()), [], scans, [], {"South": 12}).reason.partition("; but ")[2]
+    'no scan has both a score and a label at South (12 rows).'
+    """
     answer = doubt_parts(answer, requirements, parts)
     return doubt_silent_sites(doubt_patients(answer, requirements, scans), silent)
 
 
 def parts_of(sites: Sequence[SiteRow], groups: Sequence[Subgroup]) -> list[Part]:
-    """Sites and subgroups as parts."""
+    """Sites and subgroups as parts.
+
+    >>> [part.where for part in parts_of([SiteRow("South", 40, 20, None, None, None, None)], [])]
+    ['site South']
+    """
     parts = [Part(f"site {s.site}", by_measure(s.auc, s.sensitivity, s.specificity)) for s in sites]
     return parts + [Part(f"{g.column} {g.level}", by_measure(g.auc, g.sensitivity, g.specificity)) for g in groups]
 
@@ -78,7 +87,11 @@ def parts_of(sites: Sequence[SiteRow], groups: Sequence[Subgroup]) -> list[Part]
 def by_measure(
     auc: Interval | None, sensitivity: Interval | None, specificity: Interval | None
 ) -> dict[Measure, Interval | None]:
-    """AUC, sensitivity and specificity under their names."""
+    """AUC, sensitivity and specificity under their names.
+
+    >>> list(by_measure(None, None, None))
+    ['discrimination (AUC)', 'sensitivity', 'specificity']
+    """
     return {"discrimination (AUC)": auc, "sensitivity": sensitivity, "specificity": specificity}
 
 
@@ -99,6 +112,11 @@ def doubt_parts(answer: Answer, requirements: Sequence[Requirement], parts: Sequ
         answer: what the rule says of all scans.
         requirements: what was asked of them.
         parts: sites and subgroups; those of one column overlap with those of another.
+
+    >>> need = Requirement("sensitivity", 0.7, True, "", None, None, None, "met")
+    >>> part = Part("site South", by_measure(None, Interval(0.4, 0.3, 0.5, ""), None))
+    >>> doubt_parts(Answer("nothing", "It works.", "", ()), [need], [part]).action
+    'cannot tell'
     """
     if answer.action not in HOLDS:
         return answer
@@ -129,6 +147,12 @@ def doubt_patients(answer: Answer, requirements: Sequence[Requirement], scans: S
 
     Asked where patients have unequal numbers of scans: over scans, those with many that are called rightly hide those
     with one that is not.
+
+    >>> patients, called = np.array([0] * 8 + [1]), np.array([True] * 8 + [False])  # over patients 0.5, over scans 0.89
+    >>> need = Requirement("sensitivity", 0.7, True, "", None, Interval(0.89, 0.75, 0.95, ""), None, "met")
+    >>> scans = Scored(np.ones(9, int), patients, np.arange(9.0), called)
+    >>> doubt_patients(Answer("nothing", "It works.", "", ()), [need], scans).action
+    'cannot tell'
     """
     if answer.action not in HOLDS or scans.called is None:
         return answer
@@ -160,6 +184,11 @@ def doubt_unlabelled(answer: Answer, answered: Scored) -> Answer:
     Args:
         answer: what the rule says of the labelled scans.
         answered: all scans with a score; labels 1, 0, or -1 where not known.
+
+    >>> labels, called = np.array([1] * 20 + [-1] * 20), np.array([True] * 20 + [False] * 20)  # labelled where called
+    >>> scans = Scored(labels, np.arange(40), np.arange(40.0), called)
+    >>> doubt_unlabelled(Answer("nothing", "It works.", "", ()), scans).reason.partition(":")[0]
+    'Of the 20 scans that it calls positive 100% have a label, of the 20 others 0%'
     """
     if answer.action not in (*HOLDS, "re-threshold") or answered.called is None:
         return answer
@@ -203,6 +232,9 @@ def labels_follow(
 ) -> tuple[float, float]:
     """Whether scans that are called have a label more often than others of their site, and the p-value of that.
 
+    T = Σ (k − mean of k) (c − mean of c), k 1 for a labelled scan and c 1 for a called one, means those of its
+    site.
+
     The statistic is Mantel and Haenszel's over sites (1959), its variance that of the sums of patients, whose scans
     often get their labels together; two-sided, t with as many degrees of freedom as there are patients less one. Where
     fewer than 5 patients are expected in one of the four cells nothing is told (Cochran 1954).
@@ -215,6 +247,11 @@ def labels_follow(
 
     Returns:
         The statistic, above 0 where called scans are labelled more often, and p; (0, 1) where nothing can be told.
+
+    >>> known, called = np.array([True] * 20 + [False] * 20), np.array([True] * 20 + [False] * 20)
+    >>> found, p = labels_follow(known, called, np.arange(40))
+    >>> found, p < 0.001  # 40 scans, each 0.5 * 0.5
+    (10.0, True)
     """
     place = np.zeros(known.size, np.int64) if sites is None else sites
     counts = np.maximum(np.bincount(place), 1)
@@ -281,12 +318,20 @@ def _by_chance(scores: Floats) -> float:
 
 
 def repeated_words(again: int, scans: int) -> str:
-    """What was seen of scans that repeat others."""
+    """What was seen of scans that repeat others.
+
+    >>> repeated_words(30, 100)[:33]
+    "30 of 100 scans repeat another's "
+    """
     return f"{again} of {scans} scans repeat another's score (to five digits), label and further columns"
 
 
 def doubt_copies(answer: Answer, again: int, scans: int) -> Answer:
-    """The answer, or "cannot tell" where so many of the scans (`again` of `scans`) repeat another as copies would."""
+    """The answer, or "cannot tell" where so many of the scans (`again` of `scans`) repeat another as copies would.
+
+    >>> doubt_copies(Answer("nothing", "It works.", "", ()), 30, 100).action
+    'cannot tell'
+    """
     if answer.action not in HOLDS or not again:
         return answer
     words = f"{repeated_words(again, scans)}: copies of one scan say nothing new, and with them it only seems sure."
@@ -305,7 +350,11 @@ def over_patients(right: Floats, patients: Ints) -> Interval:
 
 
 def doubt_silent_sites(answer: Answer, silent: Mapping[str, int]) -> Answer:
-    """The answer, or "cannot tell" where sites (name -> rows) have no scan with both a score and a label."""
+    """The answer, or "cannot tell" where sites (name -> rows) have no scan with both a score and a label.
+
+    >>> doubt_silent_sites(Answer("nothing", "It works.", "", ()), {"South": 12}).reason.partition("; but ")[2]
+    'no scan has both a score and a label at South (12 rows).'
+    """
     if answer.action not in HOLDS or not silent:
         return answer
     told = ", ".join(f"{name} ({numbered(rows, 'row')})" for name, rows in silent.items())

@@ -104,7 +104,12 @@ class Estimate:
 
     @property
     def range_words(self) -> str:
-        """What the range is, or why there is none."""
+        """What the range is, or why there is none.
+
+        >>> left_out = tuple(LeftOut(name, 0.8, 0.82, 0.02) for name in "BCD")
+        >>> Estimate(0.8, 0.6, 0.9, 0.82, 0.1, left_out, 0.02, 0.02).range_words[:57]
+        'The 95 % prediction interval for a new site, 0.60 to 0.90'
+        """
         sites = len(self.left_out)
         if self.low is None or self.high is None:
             return (
@@ -120,10 +125,15 @@ class Estimate:
 def expected_auc(probabilities: ArrayLike) -> float:
     """AUC that scans with these probabilities would have on average, were each positive with its own probability.
 
+    Σ p_i (1 − p_j) [p_i > p_j] / Σ p_i (1 − p_j) over i ≠ j.
+
     The ratio of the expected comparisons won to those made, over pairs of different scans; ties count half.
 
     Raises:
         ValueError: fewer than two scans, NaN, outside 0 to 1, or all certain of one class.
+
+    >>> round(expected_auc([0.2, 0.8]), 3)  # 0.8 * 0.8 / (0.8 * 0.8 + 0.2 * 0.2)
+    0.941
     """
     given = np.asarray(probabilities, dtype=np.float64)
     values = np.sort(check_probabilities(given, given.size))
@@ -159,6 +169,12 @@ def estimate_auc(
 
     Raises:
         ValueError: fewer than 2 usable known sites, home of one class, fewer than 20 scans.
+
+    >>> labels, probabilities = [0, 0, 1, 1] * 5, [0.2, 0.6, 0.4, 0.8] * 5
+    >>> known = [KnownSite(name, labels, probabilities, seen=False) for name in "BC"]
+    >>> found = estimate_auc((labels, probabilities), known, probabilities)  # the new site is as the known ones
+    >>> round(found.auc, 2), found.low
+    (0.75, None)
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if values.size < LEAST_SCANS:
@@ -226,6 +242,10 @@ def expected_auc_influence(probabilities: ArrayLike) -> Floats:
 
     Raises:
         ValueError: as `expected_auc`.
+
+    >>> pulls = expected_auc_influence([0.2, 0.4, 0.9])
+    >>> pulls.round(3).tolist()  # of 0.2: (1.04 - 1.58 / 1.76 * 1.18) / 1.76
+    [-0.011, -0.032, 0.043]
     """
     values = np.asarray(probabilities, dtype=np.float64)
     auc = expected_auc(values)
@@ -268,6 +288,10 @@ def outside(
         known: at least two sites, those it was trained on included; labels are not used.
         facts: name -> one value per scan of the new site, None where unknown.
         known_facts: the same for all known scans.
+
+    >>> known = [KnownSite(name, [0, 1], [0.4, 0.6], seen=False) for name in "AB"]
+    >>> outside([0.5], known, {"slice thickness": [10.0]}, {"slice thickness": [1.0, 5.0]})
+    ('slice thickness is 10 in the middle scan, the known sites reach from 1 to 5.',)
     """
     said = [_outside_fact(name, facts[name], known_facts.get(name, ())) for name in facts]
     scores = [np.asarray(site.probabilities, dtype=np.float64) for site in known]

@@ -1,4 +1,10 @@
-"""All rows of a product for one finding in; every case counted, its scores with intervals, and the verdict, out."""
+"""All rows of a product for one finding in; every case counted, its scores with intervals, and the verdict, out.
+
+>>> rows = ProductRows(np.array([0, 1]), range(2), np.array([0.2, np.nan]), None, ["", "blurred"])
+>>> found = evaluate_product(rows, Requirements())
+>>> found.unanswered, found.exit_code, to_record(found)["flow"]["rows"], plain((np.nan, np.int64(1)))
+('It gave no answer to 1 of 2 scans, which its measures leave out.', 20, 2, [None, 1])
+"""
 
 from __future__ import annotations
 
@@ -144,8 +150,7 @@ class Refusals:
     Attributes:
         reasons: (reason, scans, positive ones, negative ones).
         groups: (column, level, scans, refused ones, share refused).
-        sensitivity: were each of them decided wrongly, those without a label as missed positives; None without
-            decisions, or without any such scan.
+        sensitivity: were each a wrong decision, unlabelled ones missed positives; None without decisions or such scans.
         specificity: likewise, those without a label as false alarms.
     """
 
@@ -259,7 +264,7 @@ def evaluate_product(
     prevalence: float | None = None,
     seed: int = 0,
 ) -> Section:
-    """Everything that labelled scans say of a product for one finding.
+    """Everything that labelled scans say of a product for one finding. Raises ValueError without a labelled score.
 
     Args:
         rows: all rows, refused ones too.
@@ -268,9 +273,6 @@ def evaluate_product(
         claims: what it is said to reach.
         prevalence: share of positives at which predictive values are wanted beside that of these scans.
         seed: of all that is drawn.
-
-    Raises:
-        ValueError: no scan with both a score and a label.
     """
     used = np.isfinite(rows.scores) & (rows.labels >= 0)
     if not used.any():

@@ -145,6 +145,12 @@ def explain(
 
     Raises:
         ValueError: no shift; no class with 5 scans at both sites; NaN; lengths that differ.
+
+    >>> labels, people, site = [0, 1] * 50, range(100), [0.5, 0.9] * 50
+    >>> key = ("blur", 1.0)
+    >>> found = explain((labels, people, [0.3, 0.7] * 50), {key: site}, (labels, people, site), {key: True})
+    >>> found.outcome, found.best.distance, round(found.distance_unshifted, 2)  # logit 0.5 - logit 0.3, 0.9 less 0.7
+    ('named', 0.0, 1.1)
     """
     if not shifted:
         raise ValueError("no shift was tried; give at least one")
@@ -195,6 +201,10 @@ def with_midpoints(as_is: ArrayLike, shifted: Mapping[Key, ArrayLike]) -> dict[K
 
     Returns:
         (shift, dose) -> probabilities; in the middle those of the mean log-odds.
+
+    >>> found = with_midpoints([0.5], {("blur", 2.0): [0.9]})  # odds 1, 9, and 3 between them
+    >>> {key: values.round(2).tolist() for key, values in found.items()}
+    {('blur', 1.0): [0.75], ('blur', 2.0): [0.9]}
     """
     found: dict[Key, Floats] = {}
     for name in dict.fromkeys(name for name, _ in shifted):
@@ -216,6 +226,10 @@ def shown(
         home: mark -> its values in home scans as they are (scans,); NaN where a scan does not tell.
         shifted: (shift, dose) -> mark of the shift -> its values in the same scans under it.
         site: mark -> its values in the site's scans.
+
+    >>> home, blurred = {"sharpness": range(20)}, {"sharpness": range(-10, 10)}
+    >>> shown(home, {("blur", 2.0): blurred}, blurred)
+    {('blur', 1.0): True, ('blur', 2.0): True}
     """
     found: dict[Key, bool | None] = {}
     for name in dict.fromkeys(name for name, _ in shifted):
@@ -245,6 +259,10 @@ def pictures_show(
 
     Returns:
         None where no mark is moved, or known of half of the scans of either site.
+
+    >>> home, blurred = {"sharpness": range(20)}, {"sharpness": range(-10, 10)}
+    >>> pictures_show(home, blurred, blurred), pictures_show(home, blurred, home), pictures_show(home, home, blurred)
+    (True, False, None)
     """
     found = []
     for mark, values in shifted.items():
@@ -301,11 +319,17 @@ def _rows(rows: Floats, other: Floats, mass: Floats) -> Floats:
 def wasserstein(first: Floats, second: Floats, ours: Floats, theirs: Floats) -> Floats:
     """Mean absolute difference between two samples' quantiles (resamples,): area between their distributions.
 
+    ∫ |F(x) − G(x)| dx, F and G the weighted distribution functions (Vallender 1974).
+
     Args:
         first: values of one sample (n,).
         second: of the other (m,).
         ours: weights of the first in each resample (resamples, n); each row sums to more than 0.
         theirs: of the second (resamples, m).
+
+    >>> one = np.ones((1, 2))
+    >>> wasserstein(np.array([0.0, 1.0]), np.array([2.0, 4.0]), one, one).tolist()
+    [2.5]
     """
     return _area(np.concatenate([first, second]), _mass(ours, theirs))
 
@@ -403,6 +427,10 @@ def say(said: Explanation, words: Mapping[Key, str], home: str, site: str, tried
         home: name of the training site.
         site: name of the other.
         tried: how many shifts could be tried on home's scans, and how many there are.
+
+    >>> few = Explanation("too few", (), 0.4, 0.3, None, 1.0, None, (), (40, 30), (1, 0))
+    >>> say(few, {}, "North", "South", (5, 8)).partition(":")[0]
+    'scores of North and South lie 0.40 log-odds apart'
     """
     apart = f"scores of {home} and {site} lie {said.distance_unshifted:.2f} log-odds apart"
     if said.outcome == "too few":

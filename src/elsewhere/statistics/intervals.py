@@ -93,6 +93,8 @@ def auc_interval(
 def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float) -> tuple[float, float]:
     """Every true AUC that lies within z of its own standard errors from the one seen (after Newcombe 2006, method 5).
 
+    The ends a solve (AUC − a)² = z² r V(a), V `binormal_variance`, r `variance_ratio`.
+
     The standard error at a supposed AUC is that of two equal normal distributions, times the ratio of the observed
     variance to it. A ratio below 1 is drawn towards 1 where few scans are misplaced: near an AUC of 1 the observed
     variance is mostly luck, and at 1 it is 0. A ratio above 1 is believed.
@@ -102,6 +104,10 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
         variance: its observed (DeLong, clustered) variance.
         scans: effective numbers of positive and negative scans.
         z: normal quantile of the level.
+
+    >>> scans = (50.0, 50.0)
+    >>> tuple(round(end, 2) for end in score_ends(0.9, binormal_variance(0.9, scans), scans, z_value(0.95)))
+    (0.82, 0.94)
     """
     return score_ends_of(auc, variance, scans, z, lambda supposed: binormal_variance(supposed, scans))
 
@@ -109,7 +115,12 @@ def score_ends(auc: float, variance: float, scans: tuple[float, float], z: float
 def score_ends_of(
     auc: float, variance: float, scans: Scans, z: float, supposed_variance: Callable[[float], float]
 ) -> tuple[float, float]:
-    """`score_ends` of an AUC whose variance, where the true AUC is a supposed one, is given as a function of that."""
+    """`score_ends` of an AUC whose variance, where the true AUC is a supposed one, is given as a function of that.
+
+    >>> ends = score_ends_of(0.8, 0.01, (20.0, 20.0), 1.96, lambda supposed: 0.01)  # constant: 0.8 ± 1.96 * 0.1
+    >>> tuple(round(end, 3) for end in ends)
+    (0.604, 0.996)
+    """
     ratio = variance_ratio(auc, variance, scans, supposed_variance)
 
     def excess(supposed: float) -> float:
@@ -124,7 +135,14 @@ def score_ends_of(
 def variance_ratio(
     auc: float, variance: float, scans: Scans, supposed_variance: Callable[[float], float] | None = None
 ) -> float:
-    """Observed over binormal variance as `score_ends` believes it; its arguments without z."""
+    """Observed over binormal variance as `score_ends` believes it; its arguments without z.
+
+    max(r, (r m + 1) / (m + 1)), r the observed variance over the supposed one, m = min(n₊, n₋) min(AUC, 1 − AUC).
+
+    >>> scans = (20.0, 20.0)  # m = 20 * 0.2 = 4
+    >>> [round(variance_ratio(0.8, r * binormal_variance(0.8, scans), scans), 2) for r in (2, 0)]
+    [2.0, 0.2]
+    """
     misplaced = min(scans) * min(auc, 1 - auc)
     if misplaced <= 0:
         return 1.0
@@ -133,7 +151,13 @@ def variance_ratio(
 
 
 def binormal_variance(auc: float, scans: tuple[float, float]) -> float:
-    """Variance of an AUC of two normal distributions of equal spread (Bamber 1975; Owen's T for the pairs)."""
+    """Variance of an AUC of two normal distributions of equal spread (Bamber 1975; Owen's T for the pairs).
+
+    (A (1 − A) + (n₊ + n₋ − 2) (P − A²)) / (n₊ n₋), P = Φ(c) − 2 T(c, 1/√3), c = Φ⁻¹(A), T Owen's.
+
+    >>> round(binormal_variance(0.5, (10.0, 10.0)), 4)  # (n₊ + n₋ + 1) / (12 n₊ n₋) = 21 / 1200
+    0.0175
+    """
     positives, negatives = scans
     cut = ndtri(auc)
     pair = ndtr(cut) - 2 * owens_t(cut, 1 / np.sqrt(3)) - auc**2
@@ -154,7 +178,13 @@ def _logit_ends(auc: float, error: float, z: float) -> tuple[float, float]:
 def bootstrap_interval(
     labels: Ints, groups: Ints, scores: Floats, drawn: Floats, *, accelerated: bool = False
 ) -> Interval:
-    """Percentile or BCa (Efron 1987) interval of the AUC from patient-clustered resamples drawn (resamples,)."""
+    """Percentile or BCa (Efron 1987) interval of the AUC from patient-clustered resamples drawn (resamples,).
+
+    >>> scores, drawn = np.array([1.0, 3, 2, 4]), np.linspace(0.5, 1, 41)
+    >>> found = bootstrap_interval(np.array([0, 0, 1, 1]), np.arange(4), scores, drawn)
+    >>> found.estimate, round(found.low, 4), round(found.high, 4)
+    (0.75, 0.5125, 0.9875)
+    """
     auc = float(placements(labels, scores[None])[0][labels == 1].mean())
     tails = np.array([0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     if not accelerated or np.ptp(drawn) == 0:

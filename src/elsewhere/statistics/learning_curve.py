@@ -54,10 +54,6 @@ class LearningCurve:
     rise: tuple[float, float, float]
     draws: Floats
 
-    def at(self, size: float) -> float:
-        """The curve's AUC from this many patients of each class."""
-        return float(self.plateau - self.drop * size**-self.exponent)
-
 
 @dataclass(frozen=True)
 class HowMany:
@@ -95,6 +91,11 @@ def fit_curve(
 
     Raises:
         ValueError: one class only, NaN, shapes that differ.
+
+    >>> scores = [[[1, 4, 2, 3]], [[1, 3, 2, 4]], [[1, 2, 3, 4]]]  # three sizes, one draw of each
+    >>> found = fit_curve([0, 0, 1, 1], range(4), scores, (4, 8, 16))
+    >>> found.aucs, found.rise[0]
+    ((0.5, 0.75, 1.0), 0.5)
     """
     truth = check_labels(labels)
     table = np.asarray(scores, dtype=np.float64)
@@ -173,6 +174,11 @@ def how_many(curve: LearningCurve | None, aim: float) -> HowMany:
     Args:
         curve: None where too few sizes were tried.
         aim: the AUC wanted.
+
+    >>> law = np.full((9, 3), (0.9, 0.5, 0.5))  # 0.9 - 0.5 / √k is 0.8 at k = 25
+    >>> curve = LearningCurve((4, 8, 16), (0.65, 0.72, 0.78), 0.9, 0.5, 0.5, (), (), (0.13, 0.05, 0.2), law)
+    >>> how_many(curve, 0.8).words
+    'An AUC of 0.80 takes about 25 patients of each class (95 % interval 25 to 25).'
     """
     if curve is None:
         words = f"Cannot tell how many: a curve needs {LEAST_SIZES} numbers of patients, and fewer were tried."

@@ -54,6 +54,10 @@ def cross_fitted_decisions(
 
     Raises:
         ValueError: fewer than two patients of a class, NaN, lengths that differ.
+
+    >>> probabilities = [0.1, 0.2, 0.2, 0.3, 0.3, 0.7, 0.7, 0.8, 0.8, 0.9]
+    >>> cross_fitted_decisions([0] * 5 + [1] * 5, range(10), probabilities, (0.7, 0.7)).astype(int).tolist()
+    [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     """
     truth = check_labels(labels)
     groups, values = check_groups(patients, truth.size), check_probabilities(probabilities, truth.size)

@@ -109,7 +109,13 @@ class Part:
 
 
 def variances(parts: Sequence[Part], supposed: float) -> Floats:
-    """Sampling variance of each estimate where the true value is this one (parts,), 0 < value < 1."""
+    """Sampling variance of each estimate where the true value is this one (parts,), 0 < value < 1.
+
+    Of a share p (1 − p) / n, of an AUC the ratio times `intervals.binormal_variance`.
+
+    >>> variances([Part(0.8, (100.0,), 1.0, 100), Part(0.8, (10.0, 10.0), 1.0, 10)], 0.5).round(4).tolist()
+    [0.0025, 0.0175]
+    """
     one = binormal_variance(supposed, (1.0, 1.0)), binormal_variance(supposed, (2.0, 1.0))
     found = np.empty(len(parts))
     for i, part in enumerate(parts):
@@ -151,6 +157,9 @@ class Chart:
         need: value required; None where the reference is what was before.
         readings: after each evaluation on new scans.
         looks: place of each reading's evaluation among all evaluations.
+
+    >>> Chart("sensitivity", "need", 3.52, 0.8, (Reading(-4.0, 0, 0), Reading(-3.0, 0, 0)), (0, 1)).standing
+    Reading(distance=-4.0, since=0, alarm=0)
     """
 
     measure: Watched
@@ -218,6 +227,11 @@ def follow(
         needs: measure -> value that is required.
         compared: of each evaluation that is an update, its comparison with the first on the same scans.
         margin: what an update may lose; None for none.
+
+    >>> calls = np.array([0, 1] * 20)
+    >>> first = Evaluated("2026-03-31", "1.0", False, calls, list(map(str, range(40))), calls * 1.0, calls)
+    >>> follow([first], {"sensitivity": 0.8}, [None]).exit_code
+    0
     """
     looks = [i for i, e in enumerate(evaluations) if not e.update]
     versions = [evaluations[i].version for i in looks]
@@ -237,7 +251,12 @@ def follow(
 
 
 def measure_parts(evaluated: Evaluated, measure: Watched) -> list[Part]:
-    """What one evaluation says of a measure; nothing where it cannot be measured."""
+    """What one evaluation says of a measure; nothing where it cannot be measured.
+
+    >>> rows = Evaluated("", "1.0", False, np.array([0, 0]), list("ab"), np.array([0.6, np.nan]), np.array([1, -1]))
+    >>> measure_parts(rows, "no answer")[0].value, measure_parts(rows, "specificity")[0].value
+    (0.5, 0.0)
+    """
     people, answered = check_groups(evaluated.patients, evaluated.labels.size), np.isfinite(evaluated.scores)
     if measure == "no answer":
         return [_share(~answered, people)]
@@ -376,6 +395,9 @@ def read_chart(
         distance: (start of the chart, first of a stretch, one past its last) -> standardised distance, or None.
         limit: beyond which it alarms, downwards.
         both: whether it alarms upwards as well.
+
+    >>> [r.alarm for r in read_chart(3, "112", lambda start, first, stop: (-1.0, -4.0, -2.0)[stop - 1], 3.5)]
+    [None, 1, None]
     """
     found: list[Reading] = []
     start, alarm = 0, None
@@ -395,10 +417,13 @@ def read_chart(
 
 
 def judge_update(versus: Versus, number: int, margin: float | None) -> Update:
-    """Whether the `number`-th update is surely worse than the first version on the same scans.
+    """Whether the `number`-th update (from 1, else ValueError) is surely worse than the first version, same scans.
 
-    Raises:
-        ValueError: number below 1.
+    >>> from elsewhere.statistics.versus import PairedRows, compare_versions
+    >>> calls = np.array([0, 1] * 30)
+    >>> rows = PairedRows(list(map(str, range(60))), calls, range(60), calls * 1.0, calls * 1.0, 1 - calls, calls)
+    >>> judge_update(compare_versions(rows), 1, None).lost
+    ('sensitivity', 'specificity')
     """
     if number < 1:
         raise ValueError(f"updates are counted from 1, not {number}")

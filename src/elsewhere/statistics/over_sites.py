@@ -212,5 +212,9 @@ def auc_log_odds(labels: ArrayLike, patients: ArrayLike | None, scores: ArrayLik
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> odds, variance = auc_log_odds([0, 0, 1, 1] * 5, range(20), [1, 3, 2, 4] * 5)
+    >>> round(odds, 2), round(variance, 2)  # log(0.75 / 0.25), 0.0139 / (0.75 * 0.25) ** 2
+    (1.1, 0.4)
     """
     return mean_log_odds(*auc_spread(labels, scores, patients))

@@ -62,6 +62,11 @@ def mean_aucs(
 
     Raises:
         ValueError: a site with one class, NaN, lengths that differ; a cell whose site or model is not there (KeyError).
+
+    >>> site = SiteScores([0, 0, 0, 1, 1, 1], range(6), {"A": [1, 2, 4, 3, 5, 6], "B": [2, 4, 3, 1, 6, 5]})
+    >>> found = mean_aucs({"South": site}, {"A": [("A", "South")], "B": [("B", "South")]}, [("A", "B")])
+    >>> {name: round(interval.estimate, 2) for name, interval in found.items()}
+    {'A': 0.89, 'B': 0.67, 'A - B': 0.22}
     """
     found = {site: _site(given) for site, given in sites.items()}
     weights = {name: _weights(cells) for name, cells in groups.items() if cells}

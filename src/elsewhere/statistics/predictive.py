@@ -70,8 +70,15 @@ def enriched_words(labels: Ints, prevalence: float | None) -> str:
 def local_values(labels: ArrayLike, patients: ArrayLike, called: ArrayLike) -> PredictiveValues:
     """At the prevalence of these scans; Wilson intervals, clustered by patient.
 
+    PPV = TP / (TP + FP), NPV = TN / (TN + FN), alerts = 100 (TP + FP) / n.
+
     Raises:
         ValueError: no scan, labels or decisions other than 0 and 1, lengths that differ.
+
+    >>> labels, called = [1] * 10 + [0] * 90, [1] * 9 + [0] + [1] * 9 + [0] * 81
+    >>> found = local_values(labels, range(100), called)
+    >>> found.ppv.estimate, round(found.npv.estimate, 3), round(found.alerts.estimate, 1)  # 9 / 18, 81 / 82
+    (0.5, 0.988, 18.0)
     """
     truth, decisions, people = check_labels(labels), check_labels(called), np.asarray(patients)
     right = truth == decisions
@@ -88,6 +95,10 @@ def likelihood_ratios(labels: ArrayLike, patients: ArrayLike, called: ArrayLike)
 
     Raises:
         ValueError: as `local_values`.
+
+    >>> found = likelihood_ratios([1] * 10 + [0] * 90, range(100), [1] * 9 + [0] + [1] * 9 + [0] * 81)
+    >>> round(found.positive.estimate, 2), round(found.negative.estimate, 2)  # 0.9 / 0.1, 0.1 / 0.9
+    (9.0, 0.11)
     """
     sensitivity, specificity = class_shares(labels, patients, called)
     if sensitivity is None or specificity is None:
@@ -100,11 +111,17 @@ def likelihood_ratios(labels: ArrayLike, patients: ArrayLike, called: ArrayLike)
 def values_at(labels: ArrayLike, patients: ArrayLike, called: ArrayLike, prevalence: float) -> PredictiveValues | None:
     """At a given prevalence, from sensitivity and specificity here; None where a class is absent.
 
+    PPV = sens π / (sens π + (1 − spec) (1 − π)), NPV = spec (1 − π) / (spec (1 − π) + (1 − sens) π) (Bayes).
+
     PPV and NPV are the likelihood ratios' intervals carried over (odds after = odds before · ratio), alerts the
     square-and-add of the two shares.
 
     Raises:
         ValueError: as `local_values`; a prevalence that is not between 0 and 1.
+
+    >>> found = values_at([1] * 10 + [0] * 90, range(100), [1] * 9 + [0] + [1] * 9 + [0] * 81, 0.01)
+    >>> round(found.ppv.estimate, 3), round(found.alerts.estimate, 1)  # 0.009 / (0.009 + 0.099), 100 * 0.108
+    (0.083, 10.8)
     """
     if not 0 < prevalence < 1:
         raise ValueError(f"the prevalence must be above 0 and below 1, is {prevalence:g}")

@@ -72,7 +72,11 @@ class Requirements:
                 raise ValueError(f"{name} must be above {low:g} and below 1, is {value:g}")
 
     def limits(self, measure: Measure) -> list[tuple[bool, float, bool]]:
-        """(against home, least value or margin, stated) for AUC, sensitivity or specificity."""
+        """(against home, least value or margin, stated) for AUC, sensitivity or specificity.
+
+        >>> Requirements(least_auc=0.85).limits("discrimination (AUC)"), Requirements().limits("sensitivity")
+        ([(False, 0.85, True)], [(False, 0.7, False), (True, 0.1, False)])
+        """
         stated = {
             "discrimination (AUC)": self.least_auc,
             "sensitivity": self.least_sensitivity,
@@ -100,6 +104,12 @@ class Requirement:
         here: the measure at the new site; None where it cannot be measured.
         home: the measure on the internal test set, where `value` is the difference to it.
         status: "met", "not met" or "open".
+
+    >>> found = require("sensitivity", 0.7, Interval(0.8, 0.72, 0.86, ""), stated=True)
+    >>> found.bound, found.demand
+    (0.7, 'sensitivity at least 0.70 (stated)')
+    >>> found.finding.partition(". ")[2]
+    'Measured: 0.800 (0.720 to 0.860): met, with the whole 95 % interval.'
     """
 
     measure: Measure
@@ -153,7 +163,12 @@ def require(
     home: Interval | None = None,
     against: str = "",
 ) -> Requirement:
-    """One requirement, assessed; against "home" the limit is that of the difference, a margin below 0."""
+    """One requirement, assessed; against "home" the limit is that of the difference, a margin below 0.
+
+    >>> ends = (0.72, 0.9), (0.6, 0.9), (0.5, 0.69)
+    >>> [require("sensitivity", 0.7, Interval(low, low, high, ""), stated=True).status for low, high in ends]
+    ['met', 'open', 'not met']
+    """
     value = here
     if against == "home":
         value = None if here is None or home is None else subtract(here, home)
@@ -180,7 +195,12 @@ def subtract(first: Interval, second: Interval) -> Interval:
 
 
 def assess_discrimination(auc: Interval | None, home: Interval | None, wanted: Requirements) -> list[Requirement]:
-    """The requirements on the AUC."""
+    """The requirements on the AUC.
+
+    >>> here, home = Interval(0.85, 0.81, 0.89, ""), Interval(0.93, 0.91, 0.95, "")
+    >>> [(r.against, r.status) for r in assess_discrimination(here, home, Requirements())]
+    [('', 'met'), ('home', 'open')]
+    """
     return _assess("discrimination (AUC)", auc, home, wanted)
 
 
@@ -202,6 +222,11 @@ def assess_decisions(
 
     Raises:
         ValueError: no scan, labels or decisions other than 0 and 1, lengths that differ.
+
+    >>> labels, wanted = [1] * 50 + [0] * 50, Requirements(least_sensitivity=0.7, least_specificity=0.7)
+    >>> found = assess_decisions(labels, range(100), [1] * 45 + [0] * 20 + [1] * 35, (None, None), wanted)
+    >>> [(r.measure, r.value.estimate, r.status) for r in found]
+    [('sensitivity', 0.9, 'met'), ('specificity', 0.3, 'not met')]
     """
     sensitivity, specificity = class_shares(labels, patients, called)
     found = _assess("sensitivity", sensitivity, home[0], wanted) + _assess("specificity", specificity, home[1], wanted)
@@ -224,7 +249,11 @@ def _assess(measure: Measure, here: Interval | None, home: Interval | None, want
 
 
 def class_shares(labels: ArrayLike, patients: ArrayLike, called: ArrayLike) -> tuple[Interval | None, Interval | None]:
-    """Sensitivity and specificity of decisions (scans,), Wilson clustered by patient; None for an absent class."""
+    """Sensitivity and specificity of decisions (scans,), Wilson clustered by patient; None for an absent class.
+
+    >>> [share.estimate for share in class_shares([1, 1, 1, 1, 0, 0], range(6), [1, 1, 1, 0, 0, 1])]
+    [0.75, 0.5]
+    """
     truth, decisions, people = check_labels(labels), check_labels(called), np.asarray(patients)
     if truth.shape != decisions.shape:
         raise ValueError(f"{decisions.size} decisions for {truth.size} labels")
@@ -244,6 +273,11 @@ def net_benefit_gains(
 
     Raises:
         ValueError: as `assess_decisions`; a threshold probability outside 0 to 1.
+
+    >>> labels, called = [1] * 10 + [0] * 90, [1] * 9 + [0] + [1] * 9 + [0] * 81
+    >>> gains = net_benefit_gains(labels, range(100), called, 0.2)  # 0.09 - 0.09 / 4, 0.81 / 4 - 0.01
+    >>> {against: round(gain.estimate, 4) for against, gain in gains.items()}
+    {'treat none': 0.0675, 'treat all': 0.1925}
     """
     if not 0 < threshold < 1:
         raise ValueError(f"the threshold probability must be above 0 and below 1, is {threshold:g}")
@@ -347,12 +381,18 @@ def _share(right: Floats, groups: Ints) -> Interval:
 def scans_to_settle(requirement: Requirement, scans: int) -> int | None:
     """Labelled scans, in all, with which an open requirement would be settled in 80 % of such sites, up to tens.
 
+    The least n with |estimate − limit| ≥ (1 + z₀.₈₀ / z₀.₉₇₅) h √(scans / n), h the half of the interval on the
+    limit's side; the half of home's is joined to it by square-and-add.
+
     Supposes the estimates as they are, with other scans like these; the internal test set stays as it is. None
     where nothing is measured, or more than 5000 scans would be needed, as where home alone is too uncertain.
 
     Args:
         requirement: the open one.
         scans: labelled scans of the new site behind it.
+
+    >>> scans_to_settle(require("sensitivity", 0.7, Interval(0.75, 0.65, 0.85, ""), stated=True), 100)
+    820
     """
     value, here, home = requirement.value, requirement.here, requirement.home
     if value is None or here is None:
@@ -372,5 +412,9 @@ def scans_to_settle(requirement: Requirement, scans: int) -> int | None:
 
 
 def all_met(requirements: Sequence[Requirement]) -> bool:
-    """Whether every requirement is met."""
+    """Whether every requirement is met.
+
+    >>> all_met([require("sensitivity", 0.7, Interval(0.8, low, 0.9, ""), stated=True) for low in (0.72, 0.6)])
+    False
+    """
     return all(r.status == "met" for r in requirements)

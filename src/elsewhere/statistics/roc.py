@@ -78,6 +78,10 @@ def grid_rates(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Flo
 
     Raises:
         ValueError: one class only, NaN, probabilities outside 0 to 1, lengths that differ.
+
+    >>> false, true = grid_rates([0, 1], [0.2, 0.7])
+    >>> false.size, int(true.argmax()), int(false.argmax())  # place k is the threshold (101 - k) / 100
+    (102, 31, 81)
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, truth.size)
@@ -88,7 +92,12 @@ def grid_rates(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Flo
 
 
 def grid_roc(labels: ArrayLike, probabilities: ArrayLike) -> Roc:
-    """The paper's ROC curve of probabilities (scans,): thresholds 0..1 by 0.01, ends closed. Raises as `grid_rates`."""
+    """The paper's ROC curve of probabilities (scans,): thresholds 0..1 by 0.01, ends closed. Raises as `grid_rates`.
+
+    >>> curve = grid_roc([0, 1], [0.2, 0.7])
+    >>> curve.thresholds[[0, 1, 31, 101]].tolist(), curve.true_positive_rate[[0, 1, 31, 101]].tolist()
+    ([inf, 1.0, 0.7, 0.0], [0.0, 0.0, 1.0, 1.0])
+    """
     false, true = grid_rates(labels, probabilities)
     return Roc(np.concatenate([[np.inf], GRID[::-1]]), false, true)
 
@@ -162,6 +171,10 @@ def roc_band(labels: ArrayLike, passes: ArrayLike) -> RocBand:
 
     Raises:
         ValueError: as `grid_rates`, or passes that are not a table.
+
+    >>> band = roc_band([0, 0, 1, 1], [[0.1, 0.2, 0.8, 0.9], [0.1, 0.85, 0.8, 0.9]])
+    >>> float(band.mean[0]), round(float(band.low[0]), 3), float(band.high[0])  # sensitivity 1 and 0.5 without alarm
+    (0.75, 0.396, 1.0)
     """
     false, true = grid_rates(labels, passes)
     if false.ndim != 2:

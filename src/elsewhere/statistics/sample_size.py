@@ -89,7 +89,11 @@ class Expected:
 
     @property
     def design_effect(self) -> float:
-        """Factor on the number of scans for several scans of one patient."""
+        """Factor on the number of scans for several scans of one patient.
+
+        >>> Expected(0.1, auc=0.8, scans_per_patient=3, correlation=0.5).design_effect  # 1 + (3 - 1) * 0.5
+        2.0
+        """
         return 1 + (self.scans_per_patient - 1) * self.correlation
 
 
@@ -121,6 +125,11 @@ def plan_sizes(expected: Expected) -> tuple[Need, ...]:
 
     Raises:
         ValueError: more than ten million scans would be needed.
+
+    >>> [(n.measure, n.independent, n.scans, n.patients) for n in plan_sizes(Expected(0.5, sensitivity=0.9))]
+    [('sensitivity', 277, 277, 277)]
+    >>> [(n.scans, n.patients) for n in plan_sizes(Expected(0.5, sensitivity=0.9, scans_per_patient=2))]  # 277 * 1.5
+    [(416, 208)]
     """
     e, found = expected, list[Need]()
 
@@ -156,7 +165,13 @@ def _error(width: float) -> float:
 
 
 def auc_error(auc: float, prevalence: float, scans: float) -> float:
-    """Standard error of an AUC (Newcombe 2006, method 4; Riley et al. 2021, equation 9)."""
+    """Standard error of an AUC (Newcombe 2006, method 4; Riley et al. 2021, equation 9).
+
+    SE² = A (1 − A) (1 + h (1 − A) / (2 − A) + h A / (1 + A)) / (n² π (1 − π)), h = n / 2 − 1.
+
+    >>> round(auc_error(0.8, 0.5, 100), 4)  # √(0.16 * 30.94 / 2500)
+    0.0445
+    """
     half = scans / 2 - 1
     inside = 1 + half * (1 - auc) / (2 - auc) + half * auc / (1 + auc)
     return float(np.sqrt(auc * (1 - auc) * inside / (scans**2 * prevalence * (1 - prevalence))))
@@ -217,10 +232,16 @@ def scans_for_oe(prevalence: float, width: float) -> float:
 def scans_for_slope(log_odds: Floats, weights: Floats, width: float) -> float:
     """Scans for the calibration slope around 1 (Riley et al. 2021, equation 7).
 
+    I₀₀ / (SE² (I₀₀ I₁₁ − I₀₁²)), I₀₀, I₀₁, I₁₁ the means of p (1 − p), x p (1 − p), x² p (1 − p), x the log-odds of
+    p.
+
     Args:
         log_odds: values of the scores' log-odds (points,).
         weights: how frequent each is (points,), summing to 1.
         width: of the 95 % interval.
+
+    >>> round(scans_for_slope(np.array([-2.0, 2.0]), np.array([0.5, 0.5]), 0.4))  # 1 / (0.102² * 2² * 0.105)
+    229
     """
     chance = expit(log_odds)
     bend = weights * chance * (1 - chance)
@@ -229,7 +250,12 @@ def scans_for_slope(log_odds: Floats, weights: Floats, width: float) -> float:
 
 
 def normal_log_odds(mean: float, spread: float) -> tuple[Floats, Floats]:
-    """Points and weights of a normal distribution of the log-odds."""
+    """Points and weights of a normal distribution of the log-odds.
+
+    >>> points, weights = normal_log_odds(-1.0, 2.0)
+    >>> round(float(weights @ points), 3), round(float(weights @ (points + 1) ** 2) ** 0.5, 3)
+    (-1.0, 2.0)
+    """
     unit = np.linspace(-8, 8, NODES)
     weights = np.exp(-(unit**2) / 2)
     return mean + spread * unit, weights / weights.sum()
@@ -239,6 +265,10 @@ def binormal_log_odds(auc: float, prevalence: float) -> tuple[Floats, Floats]:
     """Points and weights of calibrated log-odds, normal with equal spread in each class (Riley et al. 2021, section 4).
 
     The spread is √2 · Φ⁻¹(AUC), the distance of the means its square.
+
+    >>> points, weights = binormal_log_odds(0.8, 0.1)
+    >>> round(float(weights @ expit(points)), 3)  # calibrated: the mean probability is the prevalence
+    0.1
     """
     variance = 2 * float(ndtri(auc)) ** 2
     middle, spread = float(logit(prevalence)), variance**0.5
@@ -255,7 +285,14 @@ def _spread(e: Expected) -> tuple[Floats, Floats]:
 
 
 def standardised_net_benefit(sensitivity: float, specificity: float, prevalence: float, threshold: float) -> float:
-    """Net benefit over the prevalence: 1 is a product without error."""
+    """Net benefit over the prevalence: 1 is a product without error.
+
+    sens − (1 − spec) (1 − π) / π · t / (1 − t), π the prevalence, t the threshold probability (Vickers & Elkin
+    2006).
+
+    >>> round(standardised_net_benefit(0.9, 0.9, 0.1, 0.1), 3)  # 0.9 - 0.1 * 9 / 9
+    0.8
+    """
     return sensitivity - (1 - specificity) * _weight(prevalence, threshold)
 
 

@@ -33,6 +33,12 @@ class Confusion:
         false_negative: positive scans called negative.
         false_positive: negative scans called positive.
         true_negative: negative scans called negative.
+
+    >>> found = Confusion(true_positive=8, false_negative=2, false_positive=3, true_negative=7)
+    >>> found.counts.tolist(), found.normalised.tolist()
+    ([[7, 3], [2, 8]], [[0.7, 0.3], [0.2, 0.8]])
+    >>> found.accuracy, found.sensitivity, found.specificity
+    (0.75, 0.8, 0.7)
     """
 
     true_positive: int
@@ -88,6 +94,9 @@ def average_confusion(confusions: Iterable[Confusion]) -> Floats:
 
     A site without one class counts only in the row of the class it has. Leave a site out of the argument to leave
     it out of the mean: the report shows it with and without MosMedData, which is all positive.
+
+    >>> average_confusion([Confusion(8, 2, 3, 7), Confusion(6, 4, 0, 0)]).round(2).tolist()
+    [[0.7, 0.3], [0.3, 0.7]]
     """
     matrices = np.stack([c.normalised for c in confusions])
     known = ~np.isnan(matrices)
@@ -95,7 +104,11 @@ def average_confusion(confusions: Iterable[Confusion]) -> Floats:
 
 
 def combine_confusions(confusions: Iterable[Confusion]) -> Confusion:
-    """The paper's "Combined": the counts of all sites added up."""
+    """The paper's "Combined": the counts of all sites added up.
+
+    >>> combine_confusions([Confusion(8, 2, 3, 7), Confusion(6, 4, 0, 0)])
+    Confusion(true_positive=14, false_negative=6, false_positive=3, true_negative=7)
+    """
     negative, positive = np.sum([c.counts for c in confusions], axis=0)
     return Confusion(int(positive[1]), int(positive[0]), int(negative[1]), int(negative[0]))
 
@@ -124,6 +137,10 @@ def spread_over_seeds(scores: ArrayLike) -> SeedSpread:
 
     Raises:
         ValueError: no score, or NaN.
+
+    >>> found = spread_over_seeds([0.8, 0.9])
+    >>> round(found.mean, 3), round(found.standard_deviation, 4)  # 0.1 / √2
+    (0.85, 0.0707)
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
@@ -196,6 +213,11 @@ class CellScore:
         calibration_note: why the slope, or all of them, cannot be estimated; empty where they can.
         baseline_majority_accuracy: accuracy of calling every scan the majority class here.
         baseline_chance_auc: 0.5, and also what a rule reaches within one site that knows only the site.
+
+    >>> point = OperatingPoint(0.5, "grid", "model", 1.0, 4)
+    >>> cell = score_cell([0, 0, 1, 1], range(4), [0.1, 0.6, 0.7, 0.9], operating_point=point, resamples=10)
+    >>> round(cell.to_record()["brier"], 4)  # (0.01 + 0.36 + 0.09 + 0.01) / 4
+    0.1175
     """
 
     scans: int
@@ -254,11 +276,6 @@ class CellScore:
     baseline_majority_accuracy: float
     baseline_chance_auc: float | None
 
-    @property
-    def confusion(self) -> Confusion:
-        """The cell's confusion matrix."""
-        return Confusion(self.true_positive, self.false_negative, self.false_positive, self.true_negative)
-
     def to_record(self) -> dict[str, Value]:
         """A flat row for a Parquet table: field name -> str, int, float or None."""
         return asdict(self)
@@ -289,6 +306,11 @@ def score_cell(
 
     Raises:
         ValueError: no scan, NaN, labels other than 0 and 1, probabilities outside 0 to 1, lengths that differ.
+
+    >>> point = OperatingPoint(0.5, "grid", "model", 1.0, 4)
+    >>> cell = score_cell([0, 0, 1, 1], range(4), [0.1, 0.6, 0.55, 0.9], operating_point=point, resamples=10)
+    >>> cell.auc, cell.sensitivity, cell.specificity, cell.balanced_accuracy
+    (0.75, 1.0, 0.5, 0.75)
     """
     truth = check_labels(labels)
     groups, values = check_groups(patients, truth.size), check_probabilities(probabilities, truth.size)

@@ -76,7 +76,12 @@ class Realignment:
 
     @property
     def sentence(self) -> str:
-        """What is proposed, in words; or why nothing is."""
+        """What is proposed, in words; or why nothing is.
+
+        >>> found = Realignment(0.6, "from 0.6", 100, 20, 22, 20, 4, Interval(0.02, -0.02, 0.06, ""), False, None, None)
+        >>> found.sentence.partition(":")[0]
+        'Of 100 scans the old version calls 20 positive, the new one 22'
+        """
         now = "" if self.new_calls is None else f", the new one {self.new_calls}"
         seen = f"Of {self.scans} scans the old version calls {self.old_calls} positive{now}"
         if not self.proposed:
@@ -112,6 +117,10 @@ def score_shifts(new: Floats, old: Floats, groups: Ints, metadata: Mapping[str, 
         old: of the old one (scans,).
         groups: patient of each scan, as integers (scans,).
         metadata: column -> value of each scan, "" where not known.
+
+    >>> shift = score_shifts(np.full(20, 0.6), np.full(20, 0.5), np.arange(20), {})[0]
+    >>> shift.level, round(shift.mean.estimate, 2)
+    ('all scans', 0.1)
     """
     if new.size == 0:
         return ()
@@ -161,6 +170,11 @@ def realign(
         labels: 1, 0, or -1 where not known (scans,); looked at only to show what the threshold would do.
         groups: patient of each scan, as integers (scans,).
         show: a threshold in words of the product's scale.
+
+    >>> new, old_called = np.array([0.2, 0.4, 0.6, 0.8]), np.array([False, False, False, True])
+    >>> found = realign(new, old_called, new >= 0.5, np.array([0, 0, 1, 1]), np.arange(4))
+    >>> round(found.threshold, 2), found.new_calls, found.calls, found.sensitivity.estimate
+    (0.7, 2, 1, 0.5)
     """
     wanted = int(old_called.sum())
     if wanted in {0, new.size} or new.min() == new.max():

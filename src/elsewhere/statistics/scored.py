@@ -23,6 +23,10 @@ class Scored:
         scores: larger meaning more positive (scans,).
         called: the product's decisions (scans,); None where neither calls nor a threshold are known.
         sites: site of each scan, as integers (scans,); None where there is one.
+
+    >>> scans = Scored(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 2]), np.array([0.2, 0.4, 0.7, 0.8, 0.9]))
+    >>> scans.class_patients, scans.class_worth, scans.subset(scans.labels == 0).scores.tolist()
+    ((1, 2), (1.0, 2.0), [0.2, 0.4])
     """
 
     labels: Ints
@@ -68,7 +72,13 @@ def worth_of(patients: Ints) -> float:
 
 
 def discrimination(scans: Scored) -> Interval | None:
-    """AUC with its interval; with several sites over pairs of scans of one site. None without a pair to compare."""
+    """AUC with its interval; with several sites over pairs of scans of one site. None without a pair to compare.
+
+    >>> labels, sites = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    >>> scores = np.array([1.0, 2, 3, 4])  # pairs of one site are ranked rightly, of all four pairs three
+    >>> [discrimination(Scored(labels, np.arange(4), scores, None, places)).estimate for places in (None, sites)]
+    [0.75, 1.0]
+    """
     if scans.labels.size == 0 or scans.labels.min() == scans.labels.max():
         return None
     if scans.sites is None or count_groups(scans.sites) == 1:
@@ -78,13 +88,23 @@ def discrimination(scans: Scored) -> Interval | None:
 
 
 def shares(scans: Scored) -> tuple[Interval | None, Interval | None]:
-    """Sensitivity and specificity of the product's decisions; None for an absent class, or without decisions."""
+    """Sensitivity and specificity of the product's decisions; None for an absent class, or without decisions.
+
+    >>> called = np.array([False, True, True, True])
+    >>> [share.estimate for share in shares(Scored(np.array([0, 0, 1, 1]), np.arange(4), np.arange(4.0), called))]
+    [1.0, 0.5]
+    """
     if scans.called is None:
         return None, None
     return class_shares(scans.labels, scans.patients, scans.called.astype(np.int64))
 
 
 def decisions(scans: Scored) -> tuple[Ints, Ints, Ints]:
-    """Labels, patients and decisions of scans whose decisions are known."""
+    """Labels, patients and decisions of scans whose decisions are known.
+
+    >>> scans = Scored(np.array([0, 1]), np.arange(2), np.array([0.2, 0.7]), np.array([False, True]))
+    >>> [column.tolist() for column in decisions(scans)]
+    [[0, 1], [0, 1], [0, 1]]
+    """
     assert scans.called is not None
     return scans.labels, scans.patients, scans.called.astype(np.int64)

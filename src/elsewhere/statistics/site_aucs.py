@@ -26,6 +26,11 @@ class SiteAucs:
         covariance: of the AUCs, DeLong's, clustered by patient (models, models).
         worth: how many independent (positives, negatives) the scans are worth for each AUC (models, 2).
         patients: number of patients.
+
+    >>> scores = {"A": [1, 2, 3, 4] * 5, "B": [1, 3, 2, 4] * 5}
+    >>> found = site_aucs([0, 0, 1, 1] * 5, range(20), scores).of(["B"])
+    >>> found.aucs, round(found.log_odds[0], 2)  # log(0.75 / 0.25)
+    ((0.75,), 1.1)
     """
 
     models: tuple[str, ...]

@@ -88,6 +88,13 @@ class Stop:
         distance: of the measure from the need, standardised; None likewise.
         boundary: that it must pass; None likewise.
         unplanned: labelled scans that are not among the first in the reading order.
+
+    >>> rule = StopRule("sensitivity", 0.8, 20)
+    >>> found = Stop(rule, "go on", 40, 400, Interval(0.85, 0.7, 0.93, ""), 0.79, 2.41, unplanned=10)
+    >>> found.exit_code, found.sentence.partition(",")[0]
+    (20, 'Go on labelling. 40 labels: sensitivity 0.850')
+    >>> found.caution.partition(" are")[0]
+    '10 of 40 labelled scans'
     """
 
     rule: StopRule
@@ -138,7 +145,13 @@ class Stop:
 
 
 def spent(share: float, alpha: float = ALPHA) -> float:
-    """Error spent when a share of the cap is labelled (Lan & DeMets 1983, near Pocock's boundaries)."""
+    """Error spent when a share of the cap is labelled (Lan & DeMets 1983, near Pocock's boundaries).
+
+    α ln(1 + (e − 1) t).
+
+    >>> round(spent(0.5), 3), spent(1.0)  # 0.05 * ln 1.859
+    (0.031, 0.05)
+    """
     return alpha * log(1 + (e - 1) * min(share, 1.0))
 
 
@@ -179,6 +192,9 @@ def boundary_at(labelled: int, step: int, cap: int, positive_share: float) -> fl
     """The boundary of the look at so many labels, with the looks that came before it, every `step` labels.
 
     Looks at which fewer than 10 scans of the rarer class were to be expected did not take place.
+
+    >>> round(boundary_at(400, 400, 400, 0.5), 2), round(boundary_at(400, 100, 400, 0.5), 2)  # one look; four
+    (1.96, 2.35)
     """
     rarer = max(min(positive_share, 1 - positive_share), 1e-9)
     first = step * max(ceil(LEAST_PATIENTS / rarer / step), 1)
@@ -201,6 +217,9 @@ def look(
 ) -> Stop:
     """Look at the labels so far.
 
+    The distance of a share is (share − need) / √(need (1 − need) / n), n its effective scans; that of an AUC has
+    the variance of `intervals.score_ends` at the need.
+
     Args:
         rule: what labelling is to show.
         labels: 1 or 0 (scans,).
@@ -212,6 +231,11 @@ def look(
 
     Raises:
         ValueError: sensitivity or specificity without decisions.
+
+    >>> labels = np.array([0, 1] * 20)
+    >>> found = look(StopRule("sensitivity", 0.5, 20), labels, np.arange(40), labels * 1.0, labels == 1)
+    >>> found.state, round(found.distance, 2)  # 0.5 / √(0.25 / 20)
+    ('good enough', 4.47)
     """
     most, count = rule.cap if cap is None else cap, labels.size
     if rule.measure != "auc" and called is None:

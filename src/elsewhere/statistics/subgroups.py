@@ -127,6 +127,12 @@ def find_subgroups(
     Args:
         scans: with scores and labels.
         metadata: column -> value of each scan, "" where not known.
+
+    >>> labels, scanners = np.tile([0, 1], 40), ["A"] * 40 + ["B"] * 40
+    >>> scans = Scored(labels, np.arange(80), labels * 1.0, (labels == 1) & (np.arange(80) < 40))  # B: all missed
+    >>> groups, comparisons, _ = find_subgroups(scans, {"scanner": scanners})
+    >>> [(group.level, group.differs) for group in groups], comparisons
+    ([('A', ('higher sensitivity',)), ('B', ('lower sensitivity',))], 3)
     """
     order = np.argsort(scans.scores, kind="stable")  # once: what is sorted already sorts in no time
     scans = scans.subset(order)

@@ -38,6 +38,11 @@ class SiteScores:
         labels: 1 or 0 (scans,).
         patients: patient of each scan (scans,).
         scores: (trainings, steps, scans).
+
+    >>> scores = np.array([[[1.0, 2, 3, 4], [1.0, 3, 2, 4]]])  # one training, two steps
+    >>> site = SiteScores("A", np.array([0, 0, 1, 1]), np.arange(4), scores)
+    >>> bool(site.ranks), site.after(0).estimate, site.after(1).estimate
+    (True, 1.0, 0.75)
     """
 
     site: str
@@ -82,6 +87,11 @@ def transfer_of(sites: Sequence[SiteScores]) -> Transfer:
 
     Raises:
         ValueError: NaN, lengths that differ, another number of steps than of sites.
+
+    >>> scores = np.array([[np.arange(20.0), np.arange(20.0) % 10]])  # AUC 1 after the first site, 0.5 after the second
+    >>> found = transfer_of([SiteScores(name, np.repeat([0, 1], 10), np.arange(20), scores) for name in "AB"])
+    >>> found.final.estimate, found.backward.estimate, found.forgetting.estimate, found.forward.estimate
+    (0.5, -0.5, 0.5, 0.5)
     """
     steps = len(sites)
     if any(one.scores.shape[1:] != (steps, one.labels.size) for one in sites):
@@ -108,6 +118,11 @@ def final_difference(one: Sequence[SiteScores], other: Sequence[SiteScores]) -> 
 
     Raises:
         ValueError: other scans.
+
+    >>> labels, last = np.array([0, 0, 1, 1]), ([1.0, 2, 3, 4], [1.0, 3, 2, 4])
+    >>> one, other = (SiteScores("A", labels, np.arange(4), np.array([[scores]])) for scores in last)
+    >>> final_difference([one], [other]).estimate  # 1 - 0.75
+    0.25
     """
     pairs = []
     for a, b in zip(one, other, strict=True):

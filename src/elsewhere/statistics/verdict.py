@@ -89,6 +89,10 @@ class Scans:
         probabilities: the model's (scans,).
         strata: stratum of each scan for case mix (scans,), or None.
         sites: site of each scan (scans,), where there are several; AUCs compare scans of one site only.
+
+    >>> scans = Scans([0, 1], ["p1", "p2"], [0.2, 0.7])
+    >>> len(scans.columns), scans.places.tolist()
+    (3, [0, 0])
     """
 
     labels: ArrayLike
@@ -147,6 +151,10 @@ class Verdict:
         outside: in what the site lies outside everything measured.
         rule: the steps of the rule that were gone through, with their numbers.
         notes: what else to know.
+
+    >>> found = Verdict("adapt", "AUC 0.71.", "Label 600 scans.", False, 60, 60, 30, 0.5, "grid", 0.5)
+    >>> found.exit_code, found.headline == found.to_record()["headline"], found.lines[1:]
+    (11, True, ('AUC 0.71.', 'Label 600 scans.'))
     """
 
     action: Action
@@ -236,7 +244,11 @@ def _plain(value: Any) -> Any:
 
 
 def said(interval: Interval) -> str:
-    """An interval in digits: estimate (low to high)."""
+    """An interval in digits: estimate (low to high).
+
+    >>> said(Interval(0.9, 0.85, 0.94, ""))
+    '0.900 (0.850 to 0.940)'
+    """
     return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
@@ -272,6 +284,10 @@ def judge(
 
     Raises:
         ValueError: no scan, NaN, labels other than 0 and 1, probabilities outside 0 to 1, lengths that differ.
+
+    >>> here, home = (Scans([0, 1] * 99, range(start, start + 198), [0.2, 0.8] * 99) for start in (0, 198))
+    >>> judge(here, home, OperatingPoint(0.5, "grid", "model", 1.0, 198), resamples=20).headline
+    'It works here: every requirement is met'
     """
     labels = check_labels(here.labels)
     values = check_probabilities(here.probabilities, labels.size)
@@ -445,6 +461,10 @@ def judge_unlabelled(
 
     Raises:
         ValueError: no scan, NaN, probabilities outside 0 to 1.
+
+    >>> home, point = Scans([0, 1] * 30, range(60), [0.2, 0.8] * 30), OperatingPoint(0.5, "grid", "model", 1.0, 60)
+    >>> judge_unlabelled([0.2, 0.8] * 30, range(60), [], home, point).action
+    'estimate only'
     """
     given = np.asarray(probabilities, dtype=np.float64)
     values = check_probabilities(given, given.size)

@@ -92,7 +92,12 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """What was found, in words."""
+        """What was found, in words.
+
+        >>> gap = Interval(-0.05, -0.12, 0.02, "")
+        >>> Difference("sensitivity", 60, 0.9, 0.95, gap, None, "open", 0.1, 60).sentence.rpartition(": ")[2]
+        'whether it is worse by more than 0.10 is open.'
+        """
         d = self.difference
         digits = decimals(d.low, d.high, least=3)
         ends = f"{d.low:+.{digits}f} to {d.high:+.{digits}f}"
@@ -165,6 +170,12 @@ class Versus:
         shifts: of the scores by stratum; empty where the scales differ.
         realignment: proposed threshold of the new version, found without labels; None where none is proposed.
         notes: what else to know.
+
+    >>> calls = np.array([0, 1] * 30)
+    >>> rows = PairedRows(list(map(str, range(60))), calls, range(60), calls * 1.0, calls * 1.0, calls, calls)
+    >>> found = compare_versions(rows, margin=0.1)
+    >>> found.outcome, found.exit_code, found.headline[:63]
+    ('not worse', 0, 'The new version is not worse than the old one by 0.10 or more i')
     """
 
     common: int
@@ -245,6 +256,11 @@ def compare_versions(rows: PairedRows, margin: float | None = None, *, added: in
 
     Raises:
         ValueError: no scan in common, or a margin outside 0 to 1.
+
+    >>> labels, scores = np.array([0, 1]), (np.array([0.1, 0.4]), np.array([0.1, 0.6]))
+    >>> rows = PairedRows(["s1", "s2"], labels, ["p1", "p2"], *scores, np.array([0, 0]), np.array([0, 1]))
+    >>> [(flip.scan, flip.effect) for flip in compare_versions(rows).flips]
+    [('s2', 'positive now missed')]
     """
     if margin is not None and not 0 < margin < 1:
         raise ValueError(f"margin must be above 0 and below 1, is {margin:g}")
@@ -300,7 +316,12 @@ def _scale_note(rows: PairedRows, both: NDArray[np.bool_]) -> str:
 
 
 def version_record(versus: Versus) -> dict[str, Any]:
-    """JSON-able: every number of a comparison, its sentences, infinities as None."""
+    """JSON-able: every number of a comparison, its sentences, infinities as None.
+
+    >>> rows = PairedRows(["s1", "s2"], np.array([0, 1]), ["p1", "p2"], np.array([0.1, 0.4]), np.array([0.1, 0.6]))
+    >>> version_record(compare_versions(rows))["rank_correlation"] is None  # of two scans there is none
+    True
+    """
     record: dict[str, Any] = plain(
         asdict(versus) | {"headline": versus.headline, "outcome": versus.outcome, "exit_code": versus.exit_code}
     )

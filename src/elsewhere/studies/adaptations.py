@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from elsewhere.adapting_rows import Adaptation, AdaptRow, CurvePoint, Forgotten
 from elsewhere.errors import BadOption
 from elsewhere.model.adapting import IN_WORDS, WAYS, AdaptingSettings, Way, ways_of, without_meaning
-from elsewhere.model.network import copy_checkpoint, load_checkpoint, load_networks, read_checkpoint_record, versions
+from elsewhere.model.network import copy_checkpoint, load_networks, read_checkpoint_record
 from elsewhere.model.network_settings import PAPER
 from elsewhere.statistics.adaptation import (
     LEAST_PATIENTS,
@@ -34,7 +33,17 @@ from elsewhere.statistics.intervals import Interval, auc_interval, proportion_in
 from elsewhere.statistics.learning_curve import LearningCurve, fit_curve, how_many
 from elsewhere.statistics.local_threshold import choose_local_threshold
 from elsewhere.statistics.requirements import LEAST_SHARE
-from elsewhere.studies.adapting_fits import ALL, NO_FOLD, Bench, Fit, as_it_is, carry_out, checkpoint_of, keep_features
+from elsewhere.studies.adapting_fits import (
+    ALL,
+    NO_FOLD,
+    Bench,
+    Fit,
+    as_it_is,
+    bench_of,
+    carry_out,
+    checkpoint_of,
+    keep_features,
+)
 from elsewhere.studies.adapting_scans import AdaptingScan, AdaptingScans, Columns, Said
 from elsewhere.studies.known_model import METADATA, Adapted, Adjustment, KnownModel, KnownScore
 from elsewhere.studies.records import ADAPT_ROWS, ADAPTATION
@@ -43,8 +52,6 @@ from elsewhere.wording import numbered
 UNADAPTED = ("as it is", "threshold", "recalibration")
 AIMS = tuple(round(0.70 + 0.05 * step, 2) for step in range(6))
 """AUCs that the record says of how many patients they take, besides the one wanted."""
-
-Accelerator = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def adapt_model(
             f"has {max(sizes)}, but {fit.patients[0]} positive and {fit.patients[1]} negative patients may be fitted on"
         )
         raise BadOption("--sizes", what, "Give numbers up to the smaller of the two")
-    bench = _bench(model, scans, plan, target)
+    bench = bench_of(model, scans, plan.settings, target)
     ways = tuple(way for way in _with_meaning(plan, bench) if way != "all+replay" or bench.home)
     predicted = scans.part("fit", "score", "choose", "old")
     features = keep_features(bench, predicted, workers)
@@ -152,30 +159,6 @@ def keep_adaptation(found: Adaptation, target: Path) -> None:
     ADAPTATION.write(target / "adaptation.json", found.to_record())
 
 
-def _bench(model: KnownModel, scans: AdaptingScans, plan: AdaptPlan, target: Path) -> Bench:
-    stem = target / "start" / "checkpoint"
-    public = ("model", "protocol", "training_sites", "preparation", "sample", "versions", "iteration", "finding")
-    kept = stem.with_suffix(".json").is_file() and read_checkpoint_record(stem)["sha256"] == model.checkpoint
-    if not kept:
-        model.save(stem, public)
-    load_checkpoint(stem)  # raises where it is damaged: now, not in every task
-    record = {
-        "model": f"{model.name} at {scans.place}",
-        "study": model.study,
-        "origin": model.origin,
-        "protocol": model.protocol,
-        "training_sites": [*model.trained_on, scans.place],
-        "preparation": asdict(model.settings.preparation),
-        "parent": model.checkpoint,
-        "versions": versions(),
-        **({"finding": model.finding} if model.finding else {}),
-    }
-    home = tuple(scans.part("replay"))
-    stride = model.settings.prediction.stride
-    settings = replace(plan.settings, accelerator=_accelerator(model))
-    return Bench(target, stem, model.checkpoint, model.settings.sample, stride, settings, home, record)
-
-
 def _kind(bench: Bench) -> str:
     return str(read_checkpoint_record(bench.stem)["network"].get("kind", PAPER))
 
@@ -189,10 +172,6 @@ def _with_meaning(plan: AdaptPlan, bench: Bench) -> tuple[Way, ...]:
             "--ways", f"has {wrong!r}, which {without_meaning(kind, wrong)}", f"Choose from {', '.join(known)}"
         )
     return tuple(way for way in plan.ways if way in known)
-
-
-def _accelerator(model: KnownModel) -> Accelerator:
-    return "cuda" if model.settings.accelerator == "cuda" else "cpu" if model.settings.accelerator == "cpu" else "auto"
 
 
 def _notes(plan: AdaptPlan, bench: Bench, scans: AdaptingScans) -> list[str]:

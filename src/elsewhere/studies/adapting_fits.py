@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from elsewhere import engine
 from elsewhere.errors import BadStudy
@@ -20,17 +22,20 @@ from elsewhere.model.adapting import AdaptingSettings, Way, adapt_network, needs
 from elsewhere.model.batch import predict_highest
 from elsewhere.model.cuda import device_of
 from elsewhere.model.features import Features, compute_features
-from elsewhere.model.network import Network, load_checkpoint
+from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record, versions
 from elsewhere.model.sample import Case, Read, SampleSettings, seed_of
 from elsewhere.stages import stage
-from elsewhere.studies.adapting_scans import AdaptingScan, reader_of
+from elsewhere.studies.adapting_scans import AdaptingScan, AdaptingScans, reader_of
 from elsewhere.studies.kept import key
+from elsewhere.studies.known_model import KnownModel
 from elsewhere.studies.needs import workers_on
 from elsewhere.table_format import TableFormat
 
 ALL = 0
 """Size of a fit on all patients that may be fitted on."""
 NO_FOLD = -1
+
+Accelerator = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,39 @@ class Bench:
         own = [asdict(self.sample), self.stride, self.settings.views, self.settings.seed]
         name = key("features", self.checkpoint, *own, [[*scan.identity, scan.part] for scan in scans])
         return self.folder / "features" / f"{name}.safetensors"
+
+
+def bench_of(model: KnownModel, scans: AdaptingScans, settings: AdaptingSettings, target: Path) -> Bench:
+    """What all fits of an adaptation share; the network as it is lies in `target` afterwards.
+
+    Raises:
+        BadCheckpoint: the weights are missing or damaged.
+    """
+    stem = target / "start" / "checkpoint"
+    public = ("model", "protocol", "training_sites", "preparation", "sample", "versions", "iteration", "finding")
+    kept = stem.with_suffix(".json").is_file() and read_checkpoint_record(stem)["sha256"] == model.checkpoint
+    if not kept:
+        model.save(stem, public)
+    load_checkpoint(stem)  # raises where it is damaged: now, not in every task
+    record = {
+        "model": f"{model.name} at {scans.place}",
+        "study": model.study,
+        "origin": model.origin,
+        "protocol": model.protocol,
+        "training_sites": [*model.trained_on, scans.place],
+        "preparation": asdict(model.settings.preparation),
+        "parent": model.checkpoint,
+        "versions": versions(),
+        **({"finding": model.finding} if model.finding else {}),
+    }
+    home = tuple(scans.part("replay"))
+    stride = model.settings.prediction.stride
+    own = replace(settings, accelerator=_accelerator(model))
+    return Bench(target, stem, model.checkpoint, model.settings.sample, stride, own, home, record)
+
+
+def _accelerator(model: KnownModel) -> Accelerator:
+    return "cuda" if model.settings.accelerator == "cuda" else "cpu" if model.settings.accelerator == "cpu" else "auto"
 
 
 def carry_out(
@@ -234,6 +272,12 @@ def keep_features(
     for _ in engine.run(make_features, tasks, workers=workers, describe="Features", needs=_needs(bench, scans)):
         pass
     return paths
+
+
+def mean_features(features: Mapping[str, Path]) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Features of each scan, the mean over its windows (flat,), from the files of `keep_features`."""
+    kept = _loaded(tuple(sorted(map(str, features.values()))))
+    return {place: windows.double().mean(dim=0).numpy() for place, windows in kept.windows.items()}
 
 
 def make_features(bench: Bench, scans: tuple[AdaptingScan, ...]) -> None:

@@ -139,7 +139,7 @@ def scans_of_study(model: KnownModel, site: str) -> AdaptingScans:
     if site in model.trained_on:
         raise BadStudy(site, f"is a site that {model.name} was trained on", "Choose another site, or another model")
     labelled = [row for row in rows if row.site == site and row.label is not None]
-    here, notes = _divided([_from_row(row, "score") for row in labelled], [row.subset for row in labelled])
+    here, notes = _divided([scan_of_row(row, "score") for row in labelled], [row.subset for row in labelled])
     return AdaptingScans(site, (*here, *old_scans(model, rows, site)), notes=notes)
 
 
@@ -151,9 +151,9 @@ def old_scans(model: KnownModel, rows: Sequence[ScanRow], without: str = "") -> 
         if row.site == without or row.label is None:
             continue
         if row.subset == "test":
-            found.append(_from_row(row, "old"))
+            found.append(scan_of_row(row, "old"))
         elif row.site in model.trained_on and row.subset in parts:
-            found.append(_from_row(row, parts[row.subset]))
+            found.append(scan_of_row(row, parts[row.subset]))
     return found
 
 
@@ -191,7 +191,8 @@ def scans_of_folder(
     return AdaptingScans(name, (*divided, *old_scans(model, rows)), tuple(bad), notes)
 
 
-def _from_row(row: ScanRow, part: Part) -> AdaptingScan:
+def scan_of_row(row: ScanRow, part: Part) -> AdaptingScan:
+    """A scan of a study."""
     hashes = tuple(one for one in (row.content_hash, row.prepared_hash) if one)
     metadata = {name: getattr(row, name) for name in METADATA}
     return AdaptingScan(case_of(row), row.file, part, hashes, metadata, age_and_sex(row.facts))

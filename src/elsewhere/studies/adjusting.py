@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from elsewhere.scans.score_values import UNKNOWN_LABEL
 from elsewhere.statistics.decision import decide, fit_recalibration, recalibrate
 from elsewhere.statistics.local_threshold import choose_local_threshold, cross_fitted_decisions
 from elsewhere.statistics.requirements import Requirement, Requirements, assess_decisions, class_shares
-from elsewhere.statistics.verdict import Scans
-from elsewhere.statistics.verdict_rule import LEAST_PATIENTS, wanted_shares
+from elsewhere.statistics.verdict import Scans, Verdict
+from elsewhere.statistics.verdict_rule import LEAST_PATIENTS, RULE_ERROR, wanted_shares
 from elsewhere.studies.known_model import Adjustment, KnownModel, scored
 from elsewhere.studies.new_scans import NewScan, scored_scans
 from elsewhere.studies.records import ADAPTATION
 from elsewhere.studies.verdict_record import read_verdict
 from elsewhere.wording import numbered
+
+ASK_ADAPT = "`elsewhere adapt` measures it on the labelled scans of this site."
 
 
 @dataclass(frozen=True)
@@ -142,19 +145,64 @@ def _try(
     return now, assess_decisions(labels, patients, called, shares, stated)
 
 
-def measured_need(model: KnownModel, site: str) -> str:
-    """What a kept adaptation of these weights to this site says of how many patients it takes; "" where there is none.
+@dataclass(frozen=True)
+class MeasuredNeed:
+    """What an adaptation measured of how many patients an AUC takes.
+
+    Attributes:
+        words: in sentences.
+        aim: the AUC.
+        patients: of each class to fit on; None where the curves do not say.
+        low: lower end of the 95 % interval.
+        high: upper end; None where none is known.
+    """
+
+    words: str
+    aim: float
+    patients: int | None
+    low: int | None
+    high: int | None
+
+
+def measured_need(model: KnownModel, site: str) -> MeasuredNeed | None:
+    """What a kept adaptation of these weights to this site says of how many patients it takes; None without one.
 
     An adaptation of other weights, one that is damaged and one that could not be trained say nothing.
     """
     try:
         record = ADAPTATION.read(model.folder.adaptation(model.name, site) / "adaptation.json")
     except BadStudy:
-        return ""
-    if record["checkpoint"] != model.checkpoint or not isinstance(record["how_many"], dict):
-        return ""
+        return None
+    many = record["how_many"]
+    if record["checkpoint"] != model.checkpoint or not isinstance(many, dict):
+        return None
     way, outcome = str(record.get("curve_way", "")), str(record.get("headline", ""))
-    return (
+    words = (
         f"Measured with `elsewhere adapt` on labelled scans of this site (way: {way}; outcome: {outcome}). "
-        f"{record['how_many'].get('words', '')} The number in the advice above is a rule of thumb."
+        f"{many.get('words', '')}"
     )
+    number, low, high = (None if many.get(k) is None else int(many[k]) for k in ("patients", "low", "high"))
+    return MeasuredNeed(words, float(many.get("aim", 0)), number, low, high)
+
+
+def rest_on_measured(answer: Verdict, need: MeasuredNeed | None) -> Verdict:
+    """A verdict that advises to adapt, with the number that was measured in place of the rule of thumb's.
+
+    Where nothing was measured, or the curves do not say how many, the rule's number stays, with how far it was off.
+    Other verdicts stay as they are.
+    """
+    if answer.action != "adapt":
+        return answer
+    if need is None or need.patients is None:
+        words = f"{need.words} {RULE_ERROR}" if need is not None else f"{RULE_ERROR} {ASK_ADAPT}"
+        return replace(answer, notes=(words, *answer.notes))
+    share = (answer.positives or 0) / max(answer.scans, 1)
+    rarer = min(max(min(share, 1 - share), 0.05), 0.5)
+    proof = (answer.scans_needed or 0) // 2
+    ends = f"{need.low} to {need.high}" if need.high is not None else f"{need.low} or more"
+    advice = (
+        f"Adapt it with about {need.patients} patients of each class from here (measured on this site's scans, for an "
+        f"AUC of {need.aim:.2f}; 95 % interval {ends}), then ask again on about {proof} other scans."
+    )
+    needed = ceil(need.patients / rarer) + proof
+    return replace(answer, next_step=advice, scans_needed=needed, notes=(need.words, *answer.notes))

@@ -1,15 +1,16 @@
 """Models of a study that can be run, and its test scans, in; each model's answer to each scan, kept, out.
 
 Raw scans are read through the readers of their sites, once for all models, and handed over as they were scanned: what a
-model does with them is its declaration's affair. Answers and refusals are kept under a key of the model's files, its
-declaration and the scan's files; a scan that a model fails on is asked again at the next start.
+model does with them is its declaration's affair. A program that takes several scans at once is given them together.
+Answers and refusals are kept under a key of the model's files, its declaration and the scan's files, however many were
+asked about at once; a scan that a model fails on is asked again at the next start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from elsewhere.model.cuda import device_of
 from elsewhere.model.declared import Declared
 from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.runnable import hash_of, open_model
+from elsewhere.model.runnable.command import Program
 from elsewhere.model.runnable.protocol import GivenScan, Refused, RunnableModel
 from elsewhere.scans import store
 from elsewhere.scans.intake import ended
@@ -188,15 +190,69 @@ def _questions(
 def _carried_out(
     questions: Sequence[Question], workers: int | None, describe: str
 ) -> list[tuple[Question, tuple[Answer, ...]]]:
-    def died(index: int, how: engine.Ended) -> tuple[Answer, ...]:
-        reason = ended(questions[index].scan, str(how)).what
-        return tuple(Answer(reason=reason) for _ in questions[index].models)
+    """Every question with its answers; a batch that its process died of is asked about scan by scan."""
+    done, left = _asked_once(together(questions), workers, describe)
+    alone, _ = _asked_once([[question] for question in left], workers, f"{describe}, one by one")
+    return done + alone
 
-    tasks = [(question,) for question in questions]
-    if questions and questions[0].device == "cuda":
+
+def _asked_once(
+    groups: Sequence[Sequence[Question]], workers: int | None, describe: str
+) -> tuple[list[tuple[Question, tuple[Answer, ...]]], list[Question]]:
+    """Questions with their answers, and those of batches whose process died."""
+    left: list[Question] = []
+
+    def died(index: int, how: engine.Ended) -> list[tuple[Answer, ...]]:
+        if len(groups[index]) > 1:
+            left.extend(groups[index])
+            return []
+        (question,) = groups[index]
+        return [(Answer(reason=ended(question.scan, str(how)).what),) * len(question.models)]
+
+    if groups and groups[0][0].device == "cuda":
         workers = workers or 1  # processes side by side on one card only slow each other down
-    done = engine.run(ask, tasks, workers=workers, describe=describe, died=died)
-    return [(questions[index], answers) for index, answers in done]
+    tasks = [(group,) for group in groups]
+    found = engine.run(ask_together, tasks, workers=workers, describe=describe, died=died) if tasks else ()
+    return [pair for index, answers in found for pair in zip(groups[index], answers, strict=False)], left
+
+
+def together(questions: Sequence[Question]) -> list[Sequence[Question]]:
+    """Questions in groups that are asked in one go: alone, but for a model that takes several scans at once."""
+    groups: list[Sequence[Question]] = []
+    several: dict[tuple[str, str], list[Question]] = {}
+    for question in questions:
+        alone = tuple(model for model in question.models if model[0].scans_at_once == 1)
+        if alone:
+            groups.append([replace(question, models=alone)])
+        for model in question.models:
+            if model not in alone:
+                several.setdefault((model[0].name, question.scan.site), []).append(replace(question, models=(model,)))
+    for asked in several.values():
+        size = asked[0].models[0][0].scans_at_once or len(asked)
+        groups += [asked[i : i + size] for i in range(0, len(asked), size)]
+    return groups
+
+
+def ask_together(questions: Sequence[Question]) -> list[tuple[Answer, ...]]:
+    """The answers of a group of questions; a program's to a batch are kept as those to single scans are.
+
+    Raises:
+        BadCheckpoint, BadStudy, BadInstallation: a model cannot be opened, or is not what is said of it.
+        OSError: the folder cannot be written.
+    """
+    declared, sha, _ = questions[0].models[0]
+    if declared.scans_at_once == 1:
+        return [ask(question) for question in questions]
+    model = opened(declared, sha, questions[0].device)
+    if not isinstance(model, Program):
+        raise NotImplementedError(type(model).__name__)
+    said = model.score_several([partial(_read, question) for question in questions])
+    why = f"it failed when it was given several scans at once ({said.failed}), and was asked about each alone"
+    remarks = (*model.remarks, *((why,) if said.failed else ()))
+    answers = [_of_outcome(outcome, remarks) for outcome in said.outcomes]
+    for question, answer in zip(questions, answers, strict=True):
+        _keep(question.models[0][2], answer)
+    return [(answer,) for answer in answers]
 
 
 def ask(question: Question) -> tuple[Answer, ...]:
@@ -207,16 +263,22 @@ def ask(question: Question) -> tuple[Answer, ...]:
         OSError: the folder cannot be written.
     """
     try:
-        given = read_given(question.kind, question.scan, question.content)
-        if question.part:
-            given = part_of(given, question.part)
+        given = _read(question)
     except BadScan as error:
         return tuple(Answer(reason=error.what) for _ in question.models)
     return tuple(_asked(given, question, *model) for model in question.models)
 
 
+def _read(question: Question) -> GivenScan:
+    given = read_given(question.kind, question.scan, question.content)
+    return part_of(given, question.part) if question.part else given
+
+
 def _asked(given: GivenScan, question: Question, declared: Declared, sha: str, place: Path) -> Answer:
-    answer = answer_of(opened(declared, sha, question.device), given)
+    return _keep(place, answer_of(opened(declared, sha, question.device), given))
+
+
+def _keep(place: Path, answer: Answer) -> Answer:
     if answer.windows or answer.refused:
         keep_record(place, asdict(answer))
     return answer
@@ -242,11 +304,15 @@ def answer_of(model: RunnableModel, given: GivenScan) -> Answer:
     """
     try:
         windows = tuple(float(p) for p in model.score(given))
-    except Refused as error:
-        return Answer(reason=error.what, refused=True, remarks=model.remarks)
     except BadScan as error:
-        return Answer(reason=error.what, remarks=model.remarks)
+        return _of_outcome(error, model.remarks)
     return Answer(windows, remarks=model.remarks)
+
+
+def _of_outcome(outcome: float | BadScan, remarks: tuple[str, ...]) -> Answer:
+    if isinstance(outcome, BadScan):
+        return Answer(reason=outcome.what, refused=isinstance(outcome, Refused), remarks=remarks)
+    return Answer((outcome,), remarks=remarks)
 
 
 def read_given(kind: str, scan: Scan, content: str = "") -> GivenScan:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from elsewhere import engine
 from elsewhere.audit_rows import AuditRecord, OddityRow, RuleRow
@@ -13,7 +15,7 @@ from elsewhere.statistics.confounding import MEASURED, FactsSettings, facts_auc
 from elsewhere.statistics.permutation import p_value, p_words, rounded_floor
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
-from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, one_kind
+from elsewhere.studies.prepared import PATIENTS, RULES, ExaminedScan, examined_scans, fingerprints, one_kind
 from elsewhere.studies.records import AUDIT, read_audit
 from elsewhere.table_format import to_json
 
@@ -41,11 +43,14 @@ def audit_study(folder: Folder, workers: int | None = None, permutations: int = 
     """
     rows = examined_scans(folder)
     findings = read_audit(folder)
-    inputs = [[r.site, r.patient, r.scan, r.label, r.subset, r.facts, to_json(r.forensics)] for r in rows]
+    inputs = [
+        [r.site, r.patient, r.scan, r.label, r.subset, r.facts, to_json(r.forensics), r.fingerprint] for r in rows
+    ]
     wanted = key("audit", permutations, inputs)
     if findings.audited != wanted:
         rules = tuple(confounding(rows, workers, permutations))
-        ((_, odd),) = engine.run(find_oddities, [(rows,)], workers=1, describe="Comparing scans", ticks=True)
+        task = (rows, partial(fingerprints, [Path(row.file) for row in rows]))
+        ((_, odd),) = engine.run(find_oddities, [task], workers=1, describe="Comparing scans", ticks=True)
         findings = replace(findings, confounding=rules, forensics=odd, looks=summarise(rows), audited=wanted)
     said = [*warn_of_facts(findings.confounding or ()), *warn_of_oddities(findings.forensics or (), rows)]
     # sentences of rules are made anew: an earlier version said them otherwise

@@ -233,6 +233,8 @@ class Study(HasArms):
         content["network"] = json.loads(json.dumps(self.network.record())) | machine
         if not self.split.folds:
             del content["split"]["folds"]
+        if not self.split.local:
+            del content["split"]["local"]
         if not self.finding:
             del content["finding"]
         if self.sequence is None:
@@ -315,6 +317,9 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         named(path, lambda: check_trainable(sections["network"], sections["training"], sections["sample"]))
     if (clash := next((p.name for p in products if p.name in map("+".join, combinations)), None)) is not None:
         raise BadStudy(path, f"key `models.{clash}` has the name of a trained network", "Give it another name")
+    if sections["split"].local and not products:
+        what = f"key `split.local` is {sections['split'].local}, and there is no model that is not trained here"
+        raise BadStudy(path, what, "Leave it out: thresholds of networks are chosen on validation scans ([models])")
     sequence = read_sequence(path, content.get("sequence"), [s.name for s in sites if s.use == "split"], combinations)
     study = Study(
         name=name,

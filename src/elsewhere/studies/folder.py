@@ -189,6 +189,16 @@ class Folder:
         """One row per product and site."""
         return self.root / "product_scores.parquet"
 
+    @property
+    def product_local(self) -> Path:
+        """One row per product, site and measure: as it is, and with what was chosen on kept patients."""
+        return self.root / "product_local.parquet"
+
+    @property
+    def kept_patients(self) -> Path:
+        """Test patients that were kept for thresholds and recalibration of products."""
+        return self.root / "kept_patients.parquet"
+
     def kit(self, number: str) -> Path:
         """Record of a kit that the study gave to a hospital."""
         return self.root / "kits" / f"{number[:32]}.json"

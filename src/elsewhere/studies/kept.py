@@ -34,7 +34,7 @@ VERSIONS = {
     "decomposition": 4,  # commands/report/drop.py, statistics/decomposition.py
     "local scans": 3,  # the same
     "examples": 1,  # commands/report/examples.py
-    "diagnosis parts": 2,  # commands/diagnose/probing.py, model/saliency.py
+    "diagnosis parts": 2,  # commands/diagnose/probing.py, commands/diagnose/probed.py, model/saliency.py
     "shifted scans": 1,  # studies/shifting.py
     "marks": 1,  # the same
     "adapted fits": 1,  # studies/adapting_fits.py, model/adapting.py

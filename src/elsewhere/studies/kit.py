@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from elsewhere.errors import BadCheckpoint, BadOption, BadStudy, ElsewhereError
 from elsewhere.files import write_whole
-from elsewhere.model.network import Network, load_checkpoint, versions
+from elsewhere.model.network import Network, load_networks, versions
 from elsewhere.scans.scan import Fact
 from elsewhere.statistics.decision import OperatingPoint
 from elsewhere.studies.exported import WHEN, anonymous
@@ -43,7 +43,7 @@ KIT = RecordFormat("kit", 1, ("study", "origin", "protocol", "models", "files", 
 
 @dataclass(frozen=True)
 class KitModel:
-    """One network of a kit.
+    """One model of a kit.
 
     Attributes:
         name: of the model.
@@ -53,6 +53,7 @@ class KitModel:
         settings: how it takes scans, and how its scores are judged.
         metadata: name -> range (numbers) or values (texts) of the scans that the study knows.
         learned_from: salted hashes of the voxels of its training and validation scans.
+        members: number of its networks: above 1 for the mean of the folds of a cross-validation.
     """
 
     name: str
@@ -62,6 +63,7 @@ class KitModel:
     settings: ModelSettings
     metadata: Mapping[str, tuple[Fact, ...]]
     learned_from: tuple[str, ...]
+    members: int = 1
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -162,12 +164,7 @@ def _models(folder: Folder, names: Sequence[str]) -> list[KnownModel]:
     chosen = list(dict.fromkeys(names)) or list(identity["models"])
     if not chosen:
         raise BadStudy(folder.root, "trained no network", "Give a study that trained one")
-    models = [trained_model(folder.root, name) for name in chosen]
-    for model in models:
-        if model.members > 1:
-            what = f"{model.name} is the mean of {model.members} networks, which a kit does not carry"
-            raise BadStudy(folder.root, what, f"Name {model.name.partition('~')[0]} itself")
-    return [anonymous(model) for model in models]
+    return [anonymous(trained_model(folder.root, name)) for name in chosen]
 
 
 def _kit_model(model: KnownModel) -> KitModel:
@@ -179,6 +176,7 @@ def _kit_model(model: KnownModel) -> KitModel:
         settings=model.settings,
         metadata=model.metadata,
         learned_from=tuple(sorted(model.learned_from)),
+        members=model.members,
     )
 
 
@@ -208,7 +206,7 @@ def _pack(folder: Path, path: Path) -> None:
 
 
 def read_kit(path: Path) -> Kit:
-    """What a kit says of itself; its weights are checked when they are loaded (`kit_network`).
+    """What a kit says of itself; its weights are checked when they are loaded (`kit_networks`).
 
     Raises:
         BadCheckpoint: the file is missing, damaged, changed, or no kit.
@@ -232,8 +230,8 @@ def read_kit_record(where: Path, file: Path) -> Kit:
         raise BadCheckpoint(where, f"{RECORD} holds other values ({_one_line(error)})", AGAIN) from error
 
 
-def kit_network(path: Path, kit: Kit, place: int) -> Network:
-    """A network of a kit, in evaluation mode on the processor.
+def kit_networks(path: Path, kit: Kit, place: int) -> list[Network]:
+    """The networks of one model of a kit, in evaluation mode on the processor: one, or those of its folds.
 
     Args:
         path: the .zip.
@@ -250,11 +248,11 @@ def kit_network(path: Path, kit: Kit, place: int) -> Network:
             if hashlib.sha256(content).hexdigest() != kit.files.get(member):
                 raise BadCheckpoint(path, f"its {member} is not the one that its {RECORD} names", AGAIN)
             (Path(name) / member).write_bytes(content)
-        network, record = load_checkpoint(Path(name) / str(place))
+        networks, record = load_networks(Path(name) / str(place))
     if record["sha256"] != kit.models[place].checkpoint:
         what = f"the weights of {kit.models[place].name} are not those that its {RECORD} names"
         raise BadCheckpoint(path, what, AGAIN)
-    return network
+    return networks
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,12 @@ class ExaminedScan(ScanRow):
     """A usable scan; its `facts` know the month and what was seen in the voxels, too.
 
     Attributes:
-        forensics: what `examine` kept of it.
+        forensics: what `examine` kept of it, but for its fingerprint, which `fingerprints` reads.
+        fingerprint: hash of that.
     """
 
     forensics: Examination
+    fingerprint: str = ""
 
 
 def cases(rows: Collection[ScanRow], sites: Collection[str], subset: str) -> list[Case]:
@@ -125,16 +128,35 @@ def examined_scans(folder: Folder) -> list[ExaminedScan]:
 
 
 def _examined(row: ScanRow) -> ExaminedScan:
-    stored = store.find(Path(row.file))
-    if stored is None:
-        raise store.damaged(Path(row.file))
+    stored = _stored(Path(row.file))
     try:
         seen = from_json(Examination, stored.record["forensics"])
     except TypeError as error:
         raise store.damaged(Path(row.file)) from error
     told = {name: getattr(seen, name) for name in ("encoding_kind", "padding", "lung_segmented")}
     month = {"month": str(row.facts["date"])[:7]} if row.facts.get("date") else {}
-    return ExaminedScan(**{**vars(row), "facts": {**row.facts, **told, **month}}, forensics=seen)
+    return ExaminedScan(
+        **{**vars(row), "facts": {**row.facts, **told, **month}},
+        forensics=replace(seen, fingerprint=""),
+        fingerprint=hashlib.sha256(seen.fingerprint.encode()).hexdigest()[:32],
+    )
+
+
+def fingerprints(files: Sequence[Path]) -> Iterator[str]:
+    """The fingerprints of prepared scans, as texts, one after the other: a study's are too large to be held.
+
+    Raises:
+        BadScan: a prepared volume is damaged or gone.
+    """
+    for file in files:
+        yield str(_stored(file).record["forensics"]["fingerprint"])
+
+
+def _stored(file: Path) -> store.Stored:
+    found = store.find(file)
+    if found is None:
+        raise store.damaged(file)
+    return found
 
 
 def one_kind(values: Sequence[Fact]) -> NDArray[np.object_]:

@@ -1,7 +1,9 @@
 """Models of a study that are not trained here: their scores of the test scans, matched or asked for, kept, and judged.
 
 `products.parquet` has one row for each test scan and product: its probability and call, or the reason why there is
-none. `product_scores.parquet` has the scores of each product at each site, in the columns of `scores.parquet`.
+none. `product_scores.parquet` has the scores of each product at each site, in the columns of `scores.parquet`. With
+`[split] local` a share of the test patients (`kept_patients.parquet`) is not scored: a threshold and a recalibration
+are chosen on them, and `product_local.parquet` has what these give on the others.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from elsewhere import engine
 from elsewhere.errors import BadTable
+from elsewhere.local_rows import LocalReadingRow
 from elsewhere.model.declared import Declared
 from elsewhere.model.runnable import threshold_of
 from elsewhere.rows import ProductScoreRow
@@ -30,12 +34,15 @@ from elsewhere.studies.asking import Answer, ask_models
 from elsewhere.studies.file import Study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
+from elsewhere.studies.local_products import is_kept, keep_patients, local_readings, say_kept, write_kept
 from elsewhere.studies.models import Product
-from elsewhere.studies.records import PRODUCT_SCORES, PRODUCTS, ProductRow, ScanRow, usable_rows
+from elsewhere.studies.records import PRODUCT_LOCAL, PRODUCT_SCORES, PRODUCTS, ProductRow, ScanRow, usable_rows
+from elsewhere.table_format import TableFormat
 from elsewhere.wording import numbered
 
 FILE_ENDS = re.compile(r"\.(nii|nii\.gz|mha|mhd|nrrd|nhdr|dcm|png|tiff?)$", re.IGNORECASE)
 NO_ROW = "no row in its table"
+Kind = TypeVar("Kind", ProductScoreRow, LocalReadingRow)
 
 
 def score_products(study: Study, folder: Folder, workers: int | None = None) -> list[ProductScoreRow]:
@@ -48,7 +55,7 @@ def score_products(study: Study, folder: Folder, workers: int | None = None) -> 
         BadTable: a table cannot be read, holds too few of a site's test scans, or labels them otherwise.
         BadCheckpoint, BadStudy: a model that is to be run is missing, damaged, or not what the study file says.
     """
-    for file in (folder.products, folder.product_scores):
+    for file in (folder.products, folder.product_scores, folder.product_local, folder.kept_patients):
         file.unlink(missing_ok=True)
     if not study.products:
         return []
@@ -58,14 +65,19 @@ def score_products(study: Study, folder: Folder, workers: int | None = None) -> 
     rows |= run_products(study, folder, scans, workers)
     matched = [row for product in study.products for row in rows[product.name]]
     PRODUCTS.write(folder.products, matched)
-    found = [
-        row
-        for product in study.products
-        for site in study.sites
-        if (row := _score(study, [r for r in matched if (r.model, r.site) == (product.name, site.name)]))
-    ]
+    kept = keep_patients(study.split, scans)
+    if study.split.local:
+        write_kept(folder, kept)
+        say_kept(kept, scans)
+    pairs = [(product.name, site.name) for product in study.products for site in study.sites]
+    cells = [[row for row in matched if (row.model, row.site) == pair] for pair in pairs]
+    found = [row for cell in cells if (row := _score(study, [r for r in cell if not is_kept(r, kept)]))]
+    made_from = _made_from(folder, asdict(study.evaluation), study.seed)
     if found:
-        PRODUCT_SCORES.write(folder.product_scores, found, _made_from(folder, asdict(study.evaluation), study.seed))
+        PRODUCT_SCORES.write(folder.product_scores, found, made_from)
+    if found and study.split.local:
+        readings = [row for cell in cells for row in local_readings(cell, kept)]
+        PRODUCT_LOCAL.write(folder.product_local, readings, made_from)
     return found
 
 
@@ -85,17 +97,29 @@ def read_product_scores(folder: Folder, settings: Mapping[str, Any]) -> list[Pro
         BadStudy: the table is damaged or of another format.
         BadTable: the rows are made from another; the study must be run again.
     """
-    if not folder.product_scores.is_file():
+    made_from = _made_from(folder, dict(settings["evaluation"]), settings["seed"])
+    return _made_from_this(PRODUCT_SCORES, folder.product_scores, made_from)
+
+
+def read_local_readings(folder: Folder, settings: Mapping[str, Any]) -> list[LocalReadingRow]:
+    """The rows of product_local.parquet; none where no patient is kept. Raises as `read_product_scores`."""
+    made_from = _made_from(folder, dict(settings["evaluation"]), settings["seed"])
+    return _made_from_this(PRODUCT_LOCAL, folder.product_local, made_from)
+
+
+def _made_from_this(form: TableFormat[Kind], path: Path, made_from: str) -> list[Kind]:
+    if not path.is_file():
         return []
-    rows, made_from = PRODUCT_SCORES.read_made_from(folder.product_scores)
-    if made_from != _made_from(folder, settings["evaluation"], settings["seed"]):
+    rows, known = form.read_made_from(path)
+    if known != made_from:
         what = "does not belong to products.parquet, or to [evaluation], in this folder"
-        raise BadTable(folder.product_scores, what, "Run `elsewhere study` again")
+        raise BadTable(path, what, "Run `elsewhere study` again")
     return rows
 
 
-def _made_from(folder: Folder, evaluation: Mapping[str, Any], seed: int) -> str:
-    return key("product scores", folder.products, dict(evaluation), seed)
+def _made_from(folder: Folder, evaluation: object, seed: int) -> str:
+    kept = [folder.kept_patients] if folder.kept_patients.is_file() else []
+    return key("product scores", folder.products, evaluation, seed, *kept)
 
 
 # Which row of the table is which scan ------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from elsewhere.adapting_rows import AdaptRow
+from elsewhere.adapting_rows import AdaptRow, ChosenRow
 from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.audit_rows import AuditRecord
 from elsewhere.errors import BadStudy
 from elsewhere.fold_rows import CrossValidatedRow, OutOfFoldRow
+from elsewhere.local_rows import KeptPatientRow, LocalReadingRow
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -51,6 +52,7 @@ FINDINGS = RecordFormat("findings", 1, ("findings",), "Run `elsewhere diagnose` 
 ADAPTED_ANEW = "Run `elsewhere adapt` again: fits that are kept are not made again"
 ADAPTATION = RecordFormat("adaptation", 1, ("model", "site", "checkpoint", "decision", "how_many"), ADAPTED_ANEW)
 ADAPT_ROWS = TableFormat("adapted fits", 1, AdaptRow, ADAPTED_ANEW)
+CHOSEN_ROWS = TableFormat("scans to label next", 1, ChosenRow, "Remove it: what was chosen before is not known then")
 SEQUENCE_ROWS = TableFormat(
     "transfer of a sequence", 1, SequenceRow, "Run `elsewhere sequence` again: finished steps are kept"
 )
@@ -146,15 +148,11 @@ STRESSED_ANEW = "Run `elsewhere stress` again: scans that were shifted are not s
 DOSES = TableFormat("dose response", 1, DoseRow, STRESSED_ANEW)
 EXPLANATIONS = TableFormat("explanations", 1, ExplanationRow, STRESSED_ANEW)
 DIAGNOSED_ANEW = "Run `elsewhere diagnose` again: scans that were looked at are not looked at again"
-DIAGNOSIS: Mapping[str, TableFormat[Any]] = {
-    "scans": TableFormat("diagnosed scans", 1, LookedAtRow, DIAGNOSED_ANEW),
-    "separation": TableFormat("separation", 1, SeparationRow, DIAGNOSED_ANEW),
-    "labels": TableFormat("separation of classes", 1, ClassSeparationRow, DIAGNOSED_ANEW),
-    "shortcuts": TableFormat("shortcuts", 1, ShortcutRow, DIAGNOSED_ANEW),
-    "saliency": TableFormat("saliency", 1, SaliencyRow, DIAGNOSED_ANEW),
-}
-"""The tables of `elsewhere diagnose`, by the name of their file."""
-
+LOOKED_AT = TableFormat("diagnosed scans", 1, LookedAtRow, DIAGNOSED_ANEW)
+SEPARATIONS = TableFormat("separation", 1, SeparationRow, DIAGNOSED_ANEW)
+CLASS_SEPARATIONS = TableFormat("separation of classes", 1, ClassSeparationRow, DIAGNOSED_ANEW)
+SHORTCUTS = TableFormat("shortcuts", 1, ShortcutRow, DIAGNOSED_ANEW)
+SALIENCY = TableFormat("saliency", 1, SaliencyRow, DIAGNOSED_ANEW)
 DROPS = TableFormat("decomposition", 1, DropRow, PAGE_ANEW)
 LOCAL = TableFormat("local scans", 1, LocalRow, PAGE_ANEW)
 
@@ -209,6 +207,8 @@ class ProductRow(ModelAtSite):
 MATCHED_ANEW = "Run `elsewhere study` again: it reads the table of the product anew and keeps trainings and predictions"
 PRODUCTS = TableFormat("products", 1, ProductRow, MATCHED_ANEW)
 PRODUCT_SCORES = TableFormat("product scores", 1, ProductScoreRow, MATCHED_ANEW)
+PRODUCT_LOCAL = TableFormat("local readings of products", 1, LocalReadingRow, MATCHED_ANEW)
+KEPT_PATIENTS = TableFormat("kept patients", 1, KeptPatientRow, MATCHED_ANEW)
 
 Scored = TypeVar("Scored", ScoreRow, SeedRow)
 

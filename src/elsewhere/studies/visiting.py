@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from elsewhere.errors import BadSite
 from elsewhere.files import short_name
 from elsewhere.model.batch import predict_spread, side_by_side
 from elsewhere.model.cuda import device_of, fuse
-from elsewhere.model.network import versions
+from elsewhere.model.ensemble import mean_probability
+from elsewhere.model.network import Network, versions
 from elsewhere.model.network_settings import NetworkSettings
 from elsewhere.model.prediction import measure_fast_error
 from elsewhere.model.settings import TrainingSettings
@@ -32,7 +34,7 @@ from elsewhere.statistics.site_aucs import site_aucs
 from elsewhere.studies.auditing import audit_study, print_audit
 from elsewhere.studies.file import EvaluationSettings, Site, Study
 from elsewhere.studies.folder import Folder
-from elsewhere.studies.kit import Kit, KitModel, kit_network
+from elsewhere.studies.kit import Kit, KitModel, kit_networks
 from elsewhere.studies.known_model import METADATA
 from elsewhere.studies.prepared import cases, shelf_reader
 from elsewhere.studies.preparing import prepare_study
@@ -206,7 +208,26 @@ def predict_scans(
         BadCheckpoint: the network is damaged, or not the one that the kit names.
         BadScan: a probability is not a number.
     """
-    network, model = kit_network(path, kit, place), kit.models[place]
+    networks, model = kit_networks(path, kit, place), kit.models[place]
+    settings = model.settings
+    if len(networks) > 1:  # as a study scores them: the mean of probabilities, without dropout
+        settings = replace(settings, prediction=replace(settings.prediction, passes=0))
+    found = []
+    for number, network in enumerate(networks):
+        share = partial(_part, tick, number, len(networks))
+        found.append(_of_network(network, replace(model, settings=settings), rows, share))
+    if len(found) == 1:
+        return found[0]
+    return Scored(mean_probability([one.single for one in found]), found[0].passes)
+
+
+def _part(tick: Callable[[float, str], None], done: int, of: int, share: float, text: str) -> None:
+    tick((done + share) / of, text)
+
+
+def _of_network(
+    network: Network, model: KitModel, rows: Sequence[ScanRow], tick: Callable[[float, str], None]
+) -> Scored:
     settings = model.settings
     if network.to(device_of(settings.accelerator)).last.weight.device.type == "cuda":
         fuse(network)

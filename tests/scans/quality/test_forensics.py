@@ -14,10 +14,11 @@ from hypothesis.extra.numpy import arrays
 
 from elsewhere.scans.phantom.exam import make
 from elsewhere.scans.phantom.sites import default_sites, plan_site
+from elsewhere.scans.quality import matching
 from elsewhere.scans.quality.appearance import find_encoding, find_padding
 from elsewhere.scans.quality.examination import Examination, examine
 from elsewhere.scans.quality.findings import find_oddities, summarise, warn_of_oddities
-from elsewhere.scans.quality.fingerprint import Fingerprint, take_fingerprint
+from elsewhere.scans.quality.fingerprint import Fingerprint, FingerprintFile, take_fingerprint
 from elsewhere.scans.quality.matching import MatchSettings, find_matches
 from elsewhere.scans.quality.order import find_order_faults
 from elsewhere.scans.quality.orientation import find_orientation, read_chest, write_chest
@@ -84,6 +85,30 @@ def test_the_quick_search_equals_looking_at_every_pair(chests, prints):
     more = [*prints, *(fingerprint(hu[::2, ::-1]) for hu in chests)]
     assert find_matches(more) == find_matches(more, MatchSettings(coarse=-1))
     assert find_matches([]) == []
+
+
+def test_blocks_and_a_file_of_fingerprints_give_the_pairs_of_all_at_once(prints, chests, monkeypatch):
+    bodies = [*prints, *(fingerprint(change(chests[1])) for change in ALTERATIONS.values())]
+    pictures = [fingerprint(change(chest[len(chest) // 2][None])) for chest in chests[:4] for change in FLAT]
+    together = [*bodies, *pictures, *bodies[:2]]
+    at_once = find_matches(together)
+    assert {m.single for m in at_once} == {True, False}
+    monkeypatch.setattr(matching, "BLOCK", 5)
+    held = FingerprintFile(one.to_text() for one in together)
+    assert [one.to_text() for one in held] == [one.to_text() for one in together]
+    assert [one.to_text() for one in held[-2:]] == [one.to_text() for one in together[-2:]]
+    in_blocks = find_matches(held)
+    assert sorted(map(pair_of, in_blocks)) == sorted(map(pair_of, at_once))
+    assert [m.shape for m in sorted(in_blocks, key=pair_of)] == pytest.approx(
+        [m.shape for m in sorted(at_once, key=pair_of)], abs=2e-4
+    )
+
+
+FLAT = (lambda hu: hu, lambda hu: window(hu, -1350, 150), lambda hu: hu[:, :, ::-1])
+
+
+def pair_of(match):
+    return match.first, match.second, match.flip
 
 
 def test_a_fingerprint_survives_its_record(prints):

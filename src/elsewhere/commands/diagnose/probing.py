@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from elsewhere import engine
+from elsewhere.commands.diagnose.probed import ProbedScan, SeenBy, read_probed, write_probed
 from elsewhere.model.batch import predict_many, side_by_side
 from elsewhere.model.cuda import device_of
 from elsewhere.model.network import Network, load_checkpoint, read_checkpoint_record
@@ -31,16 +32,14 @@ from elsewhere.scans.regions import (
     stored_level,
 )
 from elsewhere.studies.file import Study, load_study
-from elsewhere.studies.folder import Folder, read_table, write_table
+from elsewhere.studies.folder import Folder
 from elsewhere.studies.kept import key
 from elsewhere.studies.needs import study_needs
 from elsewhere.studies.prepared import case_of, shelf_reader
 from elsewhere.studies.records import ScanRow
 
-Row = dict[str, Any]
 Voxels = NDArray[Any]
 
-LOOK_AGAIN = "Remove it and run `elsewhere diagnose` again"
 CHUNK = 24
 """Scans that are looked at, and kept, together: a killed run loses no more."""
 
@@ -69,13 +68,8 @@ class Chunk:
 
 def probe_scans(
     file: Path, folder: Folder, models: Sequence[str], rows: Sequence[ScanRow], workers: int | None
-) -> list[Row]:
-    """One row per scan, in the order given; chunks kept from an earlier run are read.
-
-    Returns:
-        rows of `site`, `patient`, `scan`, `label`, `subset`, `lungs_found`, `lung_share`, `outside_found`, the parts of
-        `describe`, and `models`: for test scans with lungs a list of `model`, `features`, `probability`, the views'
-        probabilities (None where it was not shown), `inside` and `expected` of its saliency.
+) -> list[ProbedScan]:
+    """Every scan in numbers, in the order given; chunks kept from an earlier run are read.
 
     Raises:
         BadScan: a prepared volume is damaged or gone.
@@ -92,12 +86,12 @@ def probe_scans(
     tasks = [(Chunk(file, folder.root, tuple(models), tuple(chunks[i]), ranked),) for i in missing]
     needs = study_needs(plan, folder, accelerator=plan.training.accelerator, also=[file.resolve()])
     words = "Looking at scans without their lungs"
-    for index, table in engine.run(probe, tasks, workers=workers, describe=words, needs=needs):
-        write_table(parts[missing[index]], table)
+    for index, probed in engine.run(probe, tasks, workers=workers, describe=words, needs=needs):
+        write_probed(parts[missing[index]], probed)
     for old in set(home.glob("*.parquet")) - set(parts):
         old.unlink()
-    found = {(r["site"], r["scan"]): r for part in parts for r in read_table(part, LOOK_AGAIN)}
-    return [found[row.site, row.scan] for row in rows]
+    found = {(scan.site, scan.scan): scan for part in parts for scan in read_probed(part)}
+    return [replace(found[row.site, row.scan], facts=row.facts) for row in rows]
 
 
 def _key(plan: Study, models: Sequence[str], chunk: Sequence[ScanRow]) -> str:
@@ -106,7 +100,7 @@ def _key(plan: Study, models: Sequence[str], chunk: Sequence[ScanRow]) -> str:
     return key("diagnosis parts", REGIONS_VERSION, models, asdict(plan.sample), plan.prediction.stride, scans)
 
 
-def probe(chunk: Chunk) -> list[Row]:
+def probe(chunk: Chunk) -> list[ProbedScan]:
     """Describe each scan of a chunk, and show the test scans to the models."""
     plan, folder = load_study(chunk.study), Folder(chunk.folder)
     torch.set_num_threads(plan.training.threads or torch.get_num_threads())
@@ -118,46 +112,52 @@ def probe(chunk: Chunk) -> list[Row]:
     read = shelf_reader(chunk.scans)
     group = max((side_by_side(network) for network in networks.values()), default=1)
     return [
-        row
+        scan
         for first in range(0, len(chunk.scans), group)
-        for row in _probe_scans(plan, chunk.scans[first : first + group], read, networks, chunk.ranked)
+        for scan in _probe_scans(plan, chunk.scans[first : first + group], read, networks, chunk.ranked)
     ]
 
 
 class _Look(NamedTuple):
-    """A scan with its voxels and regions."""
+    """A scan with its voxels and regions, and what it is in numbers."""
 
     case: Case
     voxels: Voxels
     regions: Regions
+    told: ProbedScan
 
 
 def _probe_scans(
     plan: Study, rows: Sequence[ScanRow], read: Read, networks: dict[str, Network], ranked: frozenset[str]
-) -> list[Row]:
-    looks, told = [], []
-    for row in rows:
-        case, preparation = case_of(row), prepared_as(plan.preparation, row.facts)
-        voxels = read(case, 0, case.slices)
-        level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
-        regions = find_regions(voxels, level)
-        looks.append(_Look(case, voxels, regions))
-        told.append(
-            {
-                **{name: getattr(row, name) for name in ("site", "patient", "scan", "label", "subset")},
-                "lungs_found": regions.has_lungs,
-                "lung_share": regions.lung_share,
-                "outside_found": regions.has_outside,
-                **{name: [float(v) for v in numbers] for name, numbers in describe(voxels, regions, level).items()},
-                "models": [],
-            }
-        )
+) -> list[ProbedScan]:
+    looks = [_look(plan, row, read) for row in rows]
     shown = [i for i, row in enumerate(rows) if row.subset == "test" and looks[i].regions.has_lungs]
+    seen: dict[int, list[SeenBy]] = {i: [] for i in shown}
     for model, network in networks.items():
         parts = [_parts(plan, model, rows[i].site, rows[i].site in ranked) for i in shown]
-        for i, seen in zip(shown, _show(plan, network, [looks[i] for i in shown], parts), strict=True):
-            told[i]["models"].append({"model": model, **seen})
-    return told
+        for i, made in zip(shown, _show(plan, model, network, [looks[i] for i in shown], parts), strict=True):
+            seen[i].append(made)
+    return [replace(look.told, models=tuple(seen.get(i, ()))) for i, look in enumerate(looks)]
+
+
+def _look(plan: Study, row: ScanRow, read: Read) -> _Look:
+    case, preparation = case_of(row), prepared_as(plan.preparation, row.facts)
+    voxels = read(case, 0, case.slices)
+    level = stored_level("HU" if preparation.encoding == "hu" else row.units, preparation.relative_window)
+    regions = find_regions(voxels, level)
+    told = ProbedScan(
+        site=row.site,
+        patient=row.patient,
+        scan=row.scan,
+        label=row.known_label,
+        subset=row.subset,
+        lungs_found=regions.has_lungs,
+        lung_share=regions.lung_share,
+        outside_found=regions.has_outside,
+        numbers={name: [float(v) for v in found] for name, found in describe(voxels, regions, level).items()},
+        models=(),
+    )
+    return _Look(case, voxels, regions, told)
 
 
 def _parts(plan: Study, model: str, site: str, ranked: bool) -> tuple[str, ...]:
@@ -167,7 +167,9 @@ def _parts(plan: Study, model: str, site: str, ranked: bool) -> tuple[str, ...]:
     return tuple(VIEWS) if site in plan.models[model] else ELSEWHERE
 
 
-def _show(plan: Study, network: Network, looks: Sequence[_Look], parts: Sequence[Sequence[str]]) -> list[Row]:
+def _show(
+    plan: Study, model: str, network: Network, looks: Sequence[_Look], parts: Sequence[Sequence[str]]
+) -> list[SeenBy]:
     """What one model makes of scans in parts, each on the grey scale of its whole scan."""
     wanted = [
         (i, name)
@@ -177,22 +179,35 @@ def _show(plan: Study, network: Network, looks: Sequence[_Look], parts: Sequence
     ]
     pictures = [(looks[i].case, partial(_slices, VIEWS[name](looks[i].voxels, looks[i].regions))) for i, name in wanted]
     windows = predict_many(network, pictures, plan.sample, plan.prediction.stride)
-    whole = [(look.case, partial(_slices, look.voxels)) for look in looks]
-    told: list[Row] = []
-    if network.settings.kind != PAPER:  # no level whose gradients are known
-        for scan, window in zip(whole, predict_many(network, whole, plan.sample, plan.prediction.stride), strict=True):
-            features = [float(v) for v in extract_features(network, *scan, plan.sample, plan.prediction.stride)]
-            seen = {"features": features, "probability": float(window.max()), **dict.fromkeys(VIEWS)}
-            told.append({**seen, "inside": None, "expected": None})
-    found = [] if told else find_saliencies(network, whole, plan.sample, plan.prediction.stride)
-    for look, saliency in zip(looks[: len(found)], found, strict=True):
-        inside, expected = saliency.share_inside(on_grid(look.regions.lungs, look.regions))
-        features = [float(v) for v in saliency.features]
-        seen = {"features": features, "probability": saliency.probability, **dict.fromkeys(VIEWS)}
-        told.append({**seen, "inside": inside, "expected": expected})
+    answers: list[dict[str, float | None]] = [dict.fromkeys(VIEWS) for _ in looks]
     for (i, name), window in zip(wanted, windows, strict=True):
-        told[i][name] = float(window.max())
-    return told
+        answers[i][name] = float(window.max())
+    return _seen(plan, model, network, looks, answers)
+
+
+def _seen(
+    plan: Study,
+    model: str,
+    network: Network,
+    looks: Sequence[_Look],
+    parts: Sequence[Mapping[str, float | None]],
+) -> list[SeenBy]:
+    """What one model makes of whole scans, and where it looks; beside its answers to their parts."""
+    whole = [(look.case, partial(_slices, look.voxels)) for look in looks]
+    if network.settings.kind != PAPER:  # no level whose gradients are known
+        windows = predict_many(network, whole, plan.sample, plan.prediction.stride)
+        features = [extract_features(network, *scan, plan.sample, plan.prediction.stride) for scan in whole]
+        return [
+            SeenBy(model, [float(v) for v in found], float(window.max()), answers)
+            for found, window, answers in zip(features, windows, parts, strict=True)
+        ]
+    seen = []
+    for look, saliency, answers in zip(
+        looks, find_saliencies(network, whole, plan.sample, plan.prediction.stride), parts, strict=True
+    ):
+        share = saliency.share_inside(on_grid(look.regions.lungs, look.regions))
+        seen.append(SeenBy(model, [float(v) for v in saliency.features], saliency.probability, answers, *share))
+    return seen
 
 
 def _slices(voxels: Voxels, _: Case, start: int, stop: int) -> Voxels:

@@ -12,10 +12,10 @@ from elsewhere import engine
 from elsewhere.commands.report.assembly import study_of
 from elsewhere.commands.report.cells import read_cells
 from elsewhere.commands.report.comparisons import between_protocols
+from elsewhere.commands.report.kept_study import read_study
 from elsewhere.files import shown_path
 from elsewhere.pages import report as page
 from elsewhere.studies.folder import folder_of
-from elsewhere.studies.records import read_identity
 
 
 def report(
@@ -24,13 +24,15 @@ def report(
 ) -> Path:
     """Write `report.html`, every figure as SVG and PNG, and every table as CSV. Research use only."""
     folders = [folder_of(path) for path in studies]
-    identities = [read_identity(folder) for folder in folders]
-    cells = [read_cells(f, i) for f, i in zip(folders, identities, strict=True)]
-    shown = [study_of(f, i, c) for f, i, c in zip(folders, identities, cells, strict=True)]
+    kept = [read_study(folder) for folder in folders]
+    cells = [read_cells(f, k) for f, k in zip(folders, kept, strict=True)]
+    shown = [study_of(f, k, c) for f, k, c in zip(folders, kept, cells, strict=True)]
+    protocols, means = between_protocols(list(zip(shown, cells, strict=True)))
     content = page.Report(
-        title=identities[0]["settings"]["title"],
+        title=kept[0].settings.title,
         studies=shown,
-        protocols=between_protocols(list(zip(shown, cells, strict=True))),
+        protocols=protocols,
+        protocol_means=means,
         command=shlex.join(
             ["elsewhere", "report", *map(shown_path, studies), *(["--out", shown_path(out)] if out else [])]
         ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from elsewhere.audit_rows import AuditRecord, TieRow
 from elsewhere.commands.report.cells import (
@@ -14,6 +14,7 @@ from elsewhere.commands.report.cells import (
     calibrations,
     further_trainings,
     group_means,
+    new_hospital,
     over_unseen_sites,
     read_cells,
     rocs,
@@ -25,6 +26,7 @@ from elsewhere.commands.report.drop import losses
 from elsewhere.commands.report.examples import examples
 from elsewhere.commands.report.folds import ensembles, ensembles_elsewhere
 from elsewhere.commands.report.hardest import hardest
+from elsewhere.commands.report.kept_study import KeptSite, KeptStudy
 from elsewhere.commands.report.patients import characteristics
 from elsewhere.commands.report.products import product_tests, ran_models, unanswered
 from elsewhere.commands.report.protocol import departures, protocol_words
@@ -34,7 +36,7 @@ from elsewhere.model.declared import bare_command
 from elsewhere.model.network import read_checkpoint_record
 from elsewhere.model.network_settings import ENCODERS, PAPER
 from elsewhere.pages import report as page
-from elsewhere.pages.report.selection import flat_record
+from elsewhere.pages.report.selection import selection_row
 from elsewhere.pages.report.words import ODD_SCANS
 from elsewhere.scans.sites import kind_of
 from elsewhere.scans.tables import read_rows
@@ -46,11 +48,14 @@ from elsewhere.studies.file import load_study
 from elsewhere.studies.folder import Folder
 from elsewhere.studies.learned import read_learned
 from elsewhere.studies.models import PATHS
-from elsewhere.studies.products import read_product_scores
+from elsewhere.studies.products import read_local_readings, read_product_scores
 from elsewhere.studies.records import (
-    DIAGNOSIS,
+    CLASS_SEPARATIONS,
     DOSES,
     EXPLANATIONS,
+    SALIENCY,
+    SEPARATIONS,
+    SHORTCUTS,
     read_audit,
     read_findings,
     read_scores,
@@ -59,7 +64,10 @@ from elsewhere.studies.records import (
 )
 from elsewhere.studies.returned import Return, read_returns
 from elsewhere.studies.trainings import check_trained_scans
+from elsewhere.table_format import TableFormat
 from elsewhere.wording import numbered, verb
+
+RowT = TypeVar("RowT")
 
 FORMS = {
     "dicom": "DICOM, HU",
@@ -73,60 +81,58 @@ PAPER_SITES = ("UTSW", "CC-CCII", "COVID-CTset", "MosMedData")
 AUDIT, DIAGNOSE, STRESS = (f"elsewhere {verb} STUDY.toml {{study}}" for verb in ("audit", "diagnose", "stress"))
 
 
-def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = None) -> page.Study:
+def study_of(folder: Folder, kept: KeptStudy, cells: Cells | None = None) -> page.Study:
     """One study as its records tell it; what is missing is named, not guessed.
 
     Args:
         folder: the study's folder.
-        identity: its study.json.
+        kept: its study.json.
         cells: its test scans where they were read already.
 
     Raises:
         BadStudy: scores or predictions are missing or damaged.
     """
-    settings, findings = identity["settings"], read_audit(folder)
-    scores, cells = read_scores(folder, identity), cells or read_cells(folder, identity)
-    learned = read_learned(folder, identity["models"])
-    checkpoints = {name: read_checkpoint_record(folder.checkpoint(name)) for name in identity["models"]}
+    settings, findings = kept.settings, read_audit(folder)
+    scores, cells = read_scores(folder, kept.record), cells or read_cells(folder, kept)
+    learned = read_learned(folder, kept.models)
+    checkpoints = {name: read_checkpoint_record(folder.checkpoint(name)) for name in kept.models}
     rows = usable_rows(folder)
-    for name, sites in identity["models"].items():
+    for name, sites in kept.models.items():
         check_trained_scans(folder, name, sites, checkpoints[name], rows)
-    models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in identity["models"].items()]
+    models = [_model(checkpoints[name], name, sites, learned[name]) for name, sites in kept.models.items()]
     whole = [name for name, record in checkpoints.items() if "preparation" in record]
     validated = read_cross_validation(folder)
     able = [model for model in models if not model.degenerate]
     returned = read_returns(folder)
     scores = [*scores, *(row for one in returned for row in one.scores)]
-    diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, settings)
+    diagnosis, stress, shown = _diagnosis(folder), _stress(folder), _shortener(folder, kept.sites)
     hard = hardest(rows, cells, able, scores, findings.forensics or ())
     drops, local = losses(folder, rows, cells, able, scores)
-    arms, trials = read_arms(load_study(folder.root), folder) if "comparison" in settings else ([], [])
-    roots = {site["name"]: site["root"] for site in settings["sites"]}
+    arms, trials = read_arms(load_study(folder.root), folder) if "comparison" in kept.all_settings else ([], [])
     return page.Study(
-        name=settings["name"],
-        protocol=protocol_words(settings),
+        name=settings.name,
+        protocol=protocol_words(kept),
         models=models,
-        sites=[
-            page.Site(s["name"], s["country"], FORMS[kind_of(s["kind"]) or s["kind"]], _use(s))
-            for s in settings["sites"]
-        ]
+        sites=[page.Site(s.name, s.country, FORMS[kind_of(s.kind) or s.kind], _use(s)) for s in kept.sites]
         + [page.Site(one.hospital, form="computed at the hospital", visited=one.date) for one in returned],
         counts=findings.counts,
         patients=characteristics(rows),
         scores=scores,
         groups=group_means(
-            cells, able, settings, read_cells(folder, identity, further_trainings(folder, identity)), returned
+            cells, able, kept.site_names, read_cells(folder, kept, further_trainings(folder, kept)), returned
         ),
+        new_hospital=new_hospital(cells, able, returned),
         rocs=list(rocs(cells, returned)),
         calibrations=list(calibrations(cells)),
         drops=drops,
         local=local,
-        selections=[flat_record(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
+        selections=[selection_row(name, r["selection"]) for name, r in checkpoints.items() if r.get("selection")],
         comparisons=comparisons(cells, able, returned),
-        products=[product["name"] for product in settings.get("products", ())],
+        products=[product["name"] for product in kept.all_settings.get("products", ())],
         ran=ran_models(folder),
         unanswered=unanswered(folder),
-        product_scores=read_product_scores(folder, settings),
+        product_scores=read_product_scores(folder, kept.all_settings),
+        product_local=read_local_readings(folder, kept.all_settings),
         product_tests=product_tests(folder, cells, able),
         over_sites=over_unseen_sites(cells, able, returned),
         visits=list(map(_visit, returned)),
@@ -135,52 +141,53 @@ def study_of(folder: Folder, identity: dict[str, Any], cells: Cells | None = Non
         contrasts=contrasts(cells, able, scores),
         diagnosis=diagnosis,
         stress=stress,
-        trainings=read_seed_scores(folder, identity),
+        trainings=read_seed_scores(folder, kept.record),
         arms=arms,
         arm_trials=trials,
         learned=[_learned(name, found) for name, found in learned.items()],
         cross_validation=validated,
-        ensembles=ensembles(folder, validated),
-        ensembles_elsewhere=list(ensembles_elsewhere(folder, cells)),
-        details=details(folder, rows, cells, scores, settings["evaluation"]["threshold"], whole),
-        ties=list(_ties(folder, settings)),
-        absent=_absent(folder, findings, diagnosis, stress),
-        curves=list(_curves(folder, identity["models"])),
+        ensembles=ensembles(folder, kept, validated),
+        ensembles_elsewhere=list(ensembles_elsewhere(folder, kept, cells)),
+        details=details(folder, rows, cells, scores, kept.reading, whole),
+        ties=list(_ties(folder, kept)),
+        absent=_absent(folder, diagnosis, stress, audited=findings.audited is not None),
+        curves=list(_curves(folder, kept.models)),
         bad_scans=_bad_scans(folder, shown),
         audit=_audit(findings, shown),
-        examples=list(examples(folder, rows, settings)),
-        reading=settings["evaluation"]["threshold"],
-        departures=departures(settings),
-        settings=_last_parts(settings),
-        versions=identity["versions"],
-        seeds={"study": settings["seed"]},
-        split_hash=identity["split_hash"],
+        examples=list(examples(folder, rows, kept)),
+        reading=kept.reading,
+        departures=departures(kept),
+        settings=_last_parts(kept),
+        versions=kept.versions,
+        seeds={"study": settings.seed},
+        split_hash=kept.split_hash,
         notes=[
-            *([f"Positive scans show {finding}."] if (finding := settings.get("finding")) else []),
-            *_backbone_note(str(settings["network"].get("kind", PAPER))),
-            *settings["notes"],
+            *([f"Positive scans show {settings.finding}."] if settings.finding else []),
+            *_backbone_note(kept.network),
+            *settings.notes,
         ],
-        left_out=[*_repaired(findings, settings["name"]), *_truth_gone(folder, settings["origin"], roots)],
-        origin=settings["origin"],
-        planted=settings["planted"],
-        published=set(PAPER_SITES) <= {site["name"] for site in settings["sites"]},
+        left_out=[*_repaired(findings, settings.name), *_truth_gone(folder, kept)],
+        origin=settings.origin,
+        planted=settings.planted,
+        published=set(PAPER_SITES) <= set(kept.site_names),
     )
 
 
-def _shortener(folder: Folder, settings: dict[str, Any]) -> Callable[[str], str]:
+def _shortener(folder: Folder, sites: Iterable[KeptSite]) -> Callable[[str], str]:
     """Of a text, with the last part of each site's folder instead of all of it: the page goes to others."""
-    roots = [folder.place(site["root"]) for site in settings["sites"]]
+    roots = [folder.place(site.root) for site in sites]
     return lambda text: last_parts(text, roots)
 
 
-def _last_parts(settings: dict[str, Any]) -> dict[str, Any]:
+def _last_parts(kept: KeptStudy) -> Mapping[str, Any]:
     """The settings, with the last part of each path."""
+    settings, store = kept.all_settings, kept.settings.store
     sites = [
-        {**site, "root": Path(site["root"]).name, "labels": site["labels"] and Path(site["labels"]).name}
-        for site in settings["sites"]
+        {**given, "root": Path(site.root).name, "labels": site.labels and Path(site.labels).name}
+        for given, site in zip(settings["sites"], kept.sites, strict=True)
     ]
     products = [{key: _bare(key, value) for key, value in product.items()} for product in settings.get("products", ())]
-    shown = {**settings, "sites": sites, "store": settings["store"] and Path(settings["store"]).name}
+    shown = {**settings, "sites": sites, "store": store and Path(store).name}
     return shown | ({"products": products} if products else {})
 
 
@@ -214,10 +221,10 @@ def _backbone_note(kind: str) -> list[str]:
 
 def _diagnosis(folder: Folder) -> page.Diagnosis:
     return page.Diagnosis(
-        separation=_diagnosed(folder, "separation"),
-        shortcuts=_diagnosed(folder, "shortcuts"),
-        saliency=_diagnosed(folder, "saliency"),
-        labels=_diagnosed(folder, "labels"),
+        separation=_diagnosed(folder.diagnosis_table("separation"), SEPARATIONS),
+        shortcuts=_diagnosed(folder.diagnosis_table("shortcuts"), SHORTCUTS),
+        saliency=_diagnosed(folder.diagnosis_table("saliency"), SALIENCY),
+        labels=_diagnosed(folder.diagnosis_table("labels"), CLASS_SEPARATIONS),
         findings=read_findings(folder.findings),
     )
 
@@ -230,15 +237,14 @@ def _stress(folder: Folder) -> page.Stress:
     )
 
 
-def _diagnosed(folder: Folder, name: str) -> list[Any]:
+def _diagnosed(path: Path, form: TableFormat[RowT]) -> list[RowT]:
     """The rows of one table of the diagnosis; none where it was not made."""
-    path = folder.diagnosis_table(name)
-    return DIAGNOSIS[name].read(path) if path.is_file() else []
+    return form.read(path) if path.is_file() else []
 
 
-def _absent(folder: Folder, findings: AuditRecord, diagnosis: page.Diagnosis, stress: page.Stress) -> dict[str, str]:
+def _absent(folder: Folder, diagnosis: page.Diagnosis, stress: page.Stress, *, audited: bool) -> dict[str, str]:
     parts = {
-        ODD_SCANS: (findings.audited is not None, AUDIT),
+        ODD_SCANS: (audited, AUDIT),
         "shift diagnosis: what tells the sites apart": (bool(diagnosis.separation), DIAGNOSE),
         "shortcut battery: scores with the lungs erased": (bool(diagnosis.shortcuts), DIAGNOSE),
         "where the networks look": (bool(diagnosis.saliency), DIAGNOSE),
@@ -250,21 +256,21 @@ def _absent(folder: Folder, findings: AuditRecord, diagnosis: page.Diagnosis, st
     }
 
 
-def _ties(folder: Folder, settings: dict[str, Any]) -> Iterable[TieRow]:
+def _ties(folder: Folder, kept: KeptStudy) -> Iterable[TieRow]:
     """The dials of simulated sites, and which way each tie points, from the sidecar that the simulator leaves."""
-    for site in settings["sites"] if settings["origin"] == "simulated" else ():
-        sidecar = Path(f"{folder.place(site['root'])}.truth.json")
+    for site in kept.sites if kept.settings.origin == "simulated" else ():
+        sidecar = Path(f"{folder.place(site.root)}.truth.json")
         if sidecar.is_file():
             try:
-                yield from _ties_of(site["name"], json.loads(sidecar.read_text(encoding="utf-8")))
+                yield from _ties_of(site.name, json.loads(sidecar.read_text(encoding="utf-8")))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BadStudy(sidecar, f"is damaged ({error!r})", "Remove it, and simulate the site again") from error
 
 
-def _truth_gone(folder: Folder, origin: str, roots: Mapping[str, str]) -> list[str]:
-    """A sentence where the planted truth of simulated sites (name -> root) is no longer there."""
-    gone = [name for name, root in roots.items() if not Path(f"{folder.place(root)}.truth.json").is_file()]
-    if origin != "simulated" or not gone:
+def _truth_gone(folder: Folder, kept: KeptStudy) -> list[str]:
+    """A sentence where the planted truth of simulated sites is no longer there."""
+    gone = [site.name for site in kept.sites if not Path(f"{folder.place(site.root)}.truth.json").is_file()]
+    if kept.settings.origin != "simulated" or not gone:
         return []
     return [
         f"The planted truth of {', '.join(gone)} is not beside these simulated sites any more: what is planted, "
@@ -292,26 +298,26 @@ def _visit(found: Return) -> page.VisitRow:
     )
 
 
-def _use(site: dict[str, Any]) -> str:
-    return "external validation only" if site["use"] == "test" else ""
+def _use(site: KeptSite) -> str:
+    return "external validation only" if site.use == "test" else ""
 
 
 def _model(record: dict[str, Any], name: str, sites: Sequence[str], learned: Learned) -> page.Model:
     return page.Model(name, tuple(sites), record.get("iteration"), record.get("sha256", ""), learned.reasons)
 
 
-def _learned(name: str, found: Learned) -> dict[str, Any]:
+def _learned(name: str, found: Learned) -> page.JudgementRow:
     words = {"reasons": "; ".join(found.reasons), "remarks": "; ".join(found.remarks)}
-    return {"model": name} | asdict(found) | words
+    return page.JudgementRow(name, **vars(found) | words)
 
 
-def _curves(folder: Folder, models: Iterable[str]) -> Iterable[dict[str, Any]]:
+def _curves(folder: Folder, models: Iterable[str]) -> Iterable[page.CurveRow]:
     for name in models:
         path = folder.curves(name)
         then = f"Restore it, or remove {folder.model(name)} and run `elsewhere study` to train it anew"
         for row in _csv_rows(path, ("iteration",), then):
             try:
-                yield {"model": name, **{key: float(value) if value else None for key, value in row.items()}}
+                yield page.CurveRow(name, {key: float(value) if value else None for key, value in row.items()})
             except ValueError as error:
                 raise BadStudy(path, f"is damaged ({error})", then) from error
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elsewhere.commands.report.kept_study import KeptStudy
 from elsewhere.pages import report as page
 from elsewhere.pages.report.records import kin_of
 from elsewhere.statistics.calibration import decision_curve, prior_corrected, reliability_curve
@@ -50,25 +50,20 @@ class Cell:
         return len(set(self.labels.tolist())) == 2
 
 
-def further_trainings(folder: Folder, identity: Mapping[str, Any]) -> list[str]:
+def further_trainings(folder: Folder, study: KeptStudy) -> list[str]:
     """Names of the further trainings, `MODEL~SEED`, of which every site was predicted."""
-    sites = [site["name"] for site in identity["settings"]["sites"]]
-    seeds = identity["settings"].get("seeds", ())[1:]
-    names = [f"{model}~{seed}" for seed in seeds for model in identity["models"]]
-    return [name for name in names if all(folder.predictions(name, site).is_file() for site in sites)]
+    names = [f"{model}~{seed}" for seed in study.settings.seeds[1:] for model in study.models]
+    return [name for name in names if all(folder.predictions(name, site).is_file() for site in study.site_names)]
 
 
-def read_cells(
-    folder: Folder, identity: Mapping[str, Any], names: Sequence[str] | None = None
-) -> dict[tuple[str, str], Cell]:
+def read_cells(folder: Folder, study: KeptStudy, names: Sequence[str] | None = None) -> dict[tuple[str, str], Cell]:
     """All predictions of the test scans of a study's models (or of the trainings named), read once.
 
     Raises:
         BadStudy: a predictions table is missing or damaged.
     """
-    sites = [site["name"] for site in identity["settings"]["sites"]]
-    names = list(identity["models"]) if names is None else names
-    return {(m, s): _cell(fitting_predictions(folder, m, s)) for m in names for s in sites}
+    names = list(study.models) if names is None else names
+    return {(m, s): _cell(fitting_predictions(folder, m, s)) for m in names for s in study.site_names}
 
 
 def _cell(found: Predictions) -> Cell:
@@ -114,28 +109,28 @@ def calibrations(cells: Cells) -> Iterable[page.Calibration]:
 def group_means(
     cells: Cells,
     models: Sequence[page.Model],
-    settings: Mapping[str, Any],
+    sites: Sequence[str],
     further: Cells | None = None,
     returned: Sequence[Return] = (),
-) -> list[dict[str, Any]]:
+) -> list[page.GroupRow]:
     """Mean AUC at home, at seen and at unseen sites, and differences, with intervals (`mean_aucs`).
 
-    One record each: "home", "seen", "unseen"; "fall", home (or seen) less unseen; "fall, same networks" where other
+    One row each: "home", "seen", "unseen"; "fall", home (or seen) less unseen; "fall, same networks" where other
     networks stand on the two sides, of those that stand on both (`_same_networks`); "several - one, trained" and
     "several - one, unseen", networks of several sites less those of one of them, at a site of that one or at one that
-    neither saw (`several_against_one`); "new hospital", what to expect of one more site.
+    neither saw (`several_against_one`).
 
     Args:
         cells: test scans of every model at every site.
         models: the models that learned.
-        settings: of the study.
+        sites: names of the study's sites.
         further: cells of further trainings, `MODEL~SEED`; their spread enters the intervals.
         returned: of hospitals; they know no further trainings, so where there are any they stand aside.
     """
     two = {key: cell for key, cell in cells.items() if cell.two_classes}
     away = {} if further else aucs_of(returned)
     there = {*two, *((model, site) for site, found in away.items() for model in found.models)}
-    names = [*(site["name"] for site in settings["sites"]), *away]
+    names = [*sites, *away]
     groups: dict[str, list[tuple[str, str]]] = {"home": [], "seen": [], "unseen": []}
     for model, site in ((m, s) for m in models for s in names if (m.name, s) in there):
         groups[kin_of(model, site)].append((model.name, site))
@@ -161,20 +156,19 @@ def group_means(
     titles = {
         " - ".join(pair): name for pair, name in zip(asked, ("fall", "fall, same networks", *DIFFERENCES), strict=True)
     }
-    rows = [
-        {
-            "group": titles.get(name, name),
-            "auc": interval.estimate,
-            "auc_low": interval.low,
-            "auc_high": interval.high,
-            "cells": len(groups.get(name, groups.get(name.partition(" - ")[0], ()))),
-            "trainings": min((len(names) for names in trainings.values()), default=1),
-            "method": interval.method,
-        }
+    return [
+        page.GroupRow(
+            group=titles.get(name, name),
+            auc=interval.estimate,
+            auc_low=interval.low,
+            auc_high=interval.high,
+            cells=len(groups.get(name, groups.get(name.partition(" - ")[0], ()))),
+            trainings=min((len(names) for names in trainings.values()), default=1),
+            method=interval.method,
+        )
         for name, interval in found.items()
         if name in titles or name in {"home", "seen", "unseen"}
     ]
-    return rows + _new_hospital(two, models, aucs_of(returned))
 
 
 DIFFERENCES = ("several - one, trained", "several - one, unseen")
@@ -194,28 +188,28 @@ def _same_networks(
     return {name: [pair[place] for pair in pairs] for place, name in enumerate(SAME)}
 
 
-def _new_hospital(cells: Cells, models: Sequence[page.Model], returned: Mapping[str, SiteAucs]) -> list[dict[str, Any]]:
-    """What to expect at one more site, of the mean AUC over the models that never saw it."""
+def new_hospital(
+    cells: Cells, models: Sequence[page.Model], returned: Sequence[Return] = ()
+) -> page.NewHospital | None:
+    """What to expect at one more site, of the mean AUC over the models that never saw it (random effects over sites).
+
+    None where no site is there of which that can be said. Arguments as of `group_means`.
+    """
+    two = {key: cell for key, cell in cells.items() if cell.two_classes}
     found: list[Columns | SiteAucs] = []
-    for site in dict.fromkeys(s for _, s in cells):
-        away = [cells[m.name, site] for m in models if site not in m.trained_on and (m.name, site) in cells]
+    for site in dict.fromkeys(s for _, s in two):
+        away = [two[m.name, site] for m in models if site not in m.trained_on and (m.name, site) in two]
         if away:
             found.append((away[0].labels, away[0].patients, np.stack([c.probabilities for c in away])))
     ours = [model.name for model in models]
-    found += [aucs.of(there) for aucs in returned.values() if (there := [n for n in ours if n in aucs.models])]
+    found += [aucs.of(there) for aucs in aucs_of(returned).values() if (there := [n for n in ours if n in aucs.models])]
     summary = _summary(found)
-    if summary is None:
-        return []
-    ends = {"auc_low": summary.new_low, "auc_high": summary.new_high}
-    words = "prediction interval of the mean AUC over networks at one more site, random effects over unseen sites"
-    return [
-        {"group": "new hospital", "auc": summary.mean, **ends, "cells": summary.sites, "trainings": 1, "method": words}
-    ]
+    return page.NewHospital(summary.new_low, summary.new_high, summary.sites) if summary else None
 
 
 def over_unseen_sites(
     cells: Cells, models: Sequence[page.Model], returned: Sequence[Return] = ()
-) -> list[dict[str, Any]]:
+) -> list[page.OverSitesRow]:
     """Each model's AUC over the sites that it never saw, as a sample of hospitals (`statistics.over_sites`)."""
     rows = []
     for model in models:
@@ -224,7 +218,7 @@ def over_unseen_sites(
         found += [aucs.of([model.name]) for aucs in aucs_of(returned).values() if model.name in aucs.models]
         summary = _summary(found)
         if summary:
-            rows.append({"model": model.name, **asdict(summary)})
+            rows.append(page.OverSitesRow(**vars(summary), model=model.name))
     return rows
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,22 @@ from elsewhere.statistics.comparison import Comparison, adjust_family, compare_a
 from elsewhere.statistics.pooled import SiteScores, mean_aucs
 from elsewhere.studies.returned import Return
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Head:
+    """What is compared: as in `ComparisonRow`; `model`: of two studies the network."""
+
+    family: str
+    relation: str
+    site: str
+    first: str
+    second: str
+    model: str = ""
 
 
-def comparisons(cells: Cells, models: Sequence[page.Model], returned: Sequence[Return] = ()) -> list[Row]:
+def comparisons(
+    cells: Cells, models: Sequence[page.Model], returned: Sequence[Return] = ()
+) -> list[page.ComparisonRow]:
     """Paired tests within one study, as two families with Holm's adjustment each.
 
     At hospitals that sent their AUCs and how these vary together, the tests are those of the scans there.
@@ -33,52 +44,52 @@ def comparisons(cells: Cells, models: Sequence[page.Model], returned: Sequence[R
     sent = {one.hospital: (one.aucs, one.counts.scans) for one in returned if one.aucs is not None}
     sites += list(sent)
     several = [
-        (
-            {"family": "several", "relation": relation, "site": site, "first": first, "second": second},
-            site,
-            first,
-            second,
-        )
+        Head("several", relation, *pair)
         for relation, pairs in several_against_one(models, sites).items()
-        for site, first, second in pairs
+        for pair in pairs
     ]
-    every = [
-        ({"family": "pairs", "relation": "", "site": site, "first": a.name, "second": b.name}, site, a.name, b.name)
-        for site in sites
-        for a, b in combinations(models, 2)
-    ]
-    rows: list[Row] = []
+    every = [Head("pairs", "", site, a.name, b.name) for site in sites for a, b in combinations(models, 2)]
+    rows: list[page.ComparisonRow] = []
     for family in (several, every):
-        pairs: list[tuple[Row, Comparison, int]] = []
-        for head, site, a, b in family:
+        tests: list[tuple[Head, Comparison, int]] = []
+        for head in family:
+            site, a, b = head.site, head.first, head.second
             if site not in sent:
-                pairs.append((head, *_compared(cells[a, site], cells[b, site])))
+                tests.append((head, *_compared(cells[a, site], cells[b, site])))
             elif {a, b} <= set(sent[site][0].models):
-                pairs.append((head, compare_at(sent[site][0], a, b), sent[site][1]))
-        rows += _tested(pairs)
+                tests.append((head, compare_at(sent[site][0], a, b), sent[site][1]))
+        rows += _tested(tests)
     return rows
 
 
-def between_protocols(studies: Sequence[tuple[page.Study, Cells]]) -> list[Row]:
+def between_protocols(
+    studies: Sequence[tuple[page.Study, Cells]],
+) -> tuple[list[page.ProtocolRow], list[page.ProtocolMean]]:
     """The same network under two protocols at the same site, on the test scans that both scored; first less second.
 
-    One family of tests for each pair of studies; and one record per relation of network and site, "mean", whose
-    interval is that of `mean_aucs`. Networks that did not learn under either are left out, and
-    so are pairs of studies whose scans are of different origin: equal names are not equal scans there.
+    Networks that did not learn under either are left out, and so are pairs of studies whose scans are of different
+    origin: equal names are not equal scans there.
+
+    Returns:
+        One family of tests for each pair of studies; and one mean per relation of network and site, whose interval is
+        that of `mean_aucs`.
     """
-    rows: list[Row] = []
+    rows: list[page.ProtocolRow] = []
+    means: list[page.ProtocolMean] = []
     for (one, ours), (other, theirs) in combinations(studies, 2):
         if one.origin != other.origin:
             continue
-        heads: list[tuple[Row, Cell, Cell]] = []
+        heads: list[tuple[Head, Cell, Cell]] = []
         for model in (m for m in one.able if m.name in {n.name for n in other.able}):
             for site in (site.name for site in one.sites):
                 both = _shared(ours.get((model.name, site)), theirs.get((model.name, site)))
                 if both:
-                    head = {"family": "protocols", "relation": kin_of(model, site), "site": site, "model": model.name}
-                    heads.append(({**head, "first": one.name, "second": other.name}, *both))
-        rows += _tested([(head, *_compared(*pair)) for head, *pair in heads]) + _means(heads)
-    return rows
+                    head = Head("protocols", kin_of(model, site), site, one.name, other.name, model.name)
+                    heads.append((head, *both))
+        tested = _tested([(head, *_compared(*pair)) for head, *pair in heads])
+        rows += [page.ProtocolRow(**vars(row), model=head.model) for (head, *_), row in zip(heads, tested, strict=True)]
+        means += _means(heads)
+    return rows, means
 
 
 def _compared(one: Cell, other: Cell) -> tuple[Comparison, int]:
@@ -86,21 +97,35 @@ def _compared(one: Cell, other: Cell) -> tuple[Comparison, int]:
     return compare_models(one.labels, one.patients, one.probabilities, other.probabilities), len(one.labels)
 
 
-def _tested(pairs: Sequence[tuple[Row, Comparison, int]]) -> list[Row]:
+def _tested(pairs: Sequence[tuple[Head, Comparison, int]]) -> list[page.ComparisonRow]:
     """The rows of one family of tests, from head, test and number of scans."""
-    rows = []
-    for (head, _, scans), comparison in zip(pairs, adjust_family([found for _, found, _ in pairs]), strict=True):
-        values = asdict(comparison)
-        named = {"auc_first": values.pop("first"), "auc_second": values.pop("second"), "tests": values.pop("family")}
-        rows.append({**head, **named, **values, "scans": scans})
-    return rows
+    return [
+        page.ComparisonRow(
+            family=head.family,
+            relation=head.relation,
+            site=head.site,
+            first=head.first,
+            second=head.second,
+            auc_first=found.first,
+            auc_second=found.second,
+            tests=found.family,
+            difference=found.difference,
+            low=found.low,
+            high=found.high,
+            p_value=found.p_value,
+            p_value_holm=found.p_value_holm,
+            method=found.method,
+            scans=scans,
+        )
+        for (head, _, scans), found in zip(pairs, adjust_family([found for _, found, _ in pairs]), strict=True)
+    ]
 
 
-def _means(pairs: Sequence[tuple[Row, Cell, Cell]]) -> list[Row]:
+def _means(pairs: Sequence[tuple[Head, Cell, Cell]]) -> list[page.ProtocolMean]:
     """Mean difference over the cells of each relation (`mean_aucs`), patients of a site the same for all."""
     sites: dict[str, SiteScores] = {}
-    for site in dict.fromkeys(head["site"] for head, _, _ in pairs):
-        here = [(head["model"], a, b) for head, a, b in pairs if head["site"] == site]
+    for site in dict.fromkeys(head.site for head, _, _ in pairs):
+        here = [(head.model, a, b) for head, a, b in pairs if head.site == site]
         if len({tuple(a.scans.tolist()) for _, a, _ in here}) > 1:
             continue  # networks of one study score the same scans; a folder where they do not has no joint draw
         scores = {f"{m}/{i}": c.probabilities for m, a, b in here for i, c in ((1, a), (2, b))}
@@ -108,18 +133,27 @@ def _means(pairs: Sequence[tuple[Row, Cell, Cell]]) -> list[Row]:
     groups: dict[str, list[tuple[str, str]]] = {}
     for head, _, _ in pairs:
         for i in (1, 2):
-            if head["site"] in sites:
-                groups.setdefault(f"{head['relation']}/{i}", []).append((f"{head['model']}/{i}", head["site"]))
+            if head.site in sites:
+                groups.setdefault(f"{head.relation}/{i}", []).append((f"{head.model}/{i}", head.site))
     relations = list(dict.fromkeys(name.partition("/")[0] for name in groups))
     found = mean_aucs(sites, groups, [(f"{r}/1", f"{r}/2") for r in relations])
     rows = []
     for relation in relations:
         interval = found[f"{relation}/1 - {relation}/2"]
-        head = {"family": "protocols", "relation": relation, "site": "", "model": "mean"}
-        names = {key: pairs[0][0][key] for key in ("first", "second")}
-        aucs = {"auc_first": found[f"{relation}/1"].estimate, "auc_second": found[f"{relation}/2"].estimate}
-        ends = {"difference": interval.estimate, "low": interval.low, "high": interval.high, "method": interval.method}
-        rows.append({**head, **names, **aucs, **ends, "cells": len(groups[f"{relation}/1"])})
+        rows.append(
+            page.ProtocolMean(
+                relation=relation,
+                first=pairs[0][0].first,
+                second=pairs[0][0].second,
+                auc_first=found[f"{relation}/1"].estimate,
+                auc_second=found[f"{relation}/2"].estimate,
+                difference=interval.estimate,
+                low=interval.low,
+                high=interval.high,
+                cells=len(groups[f"{relation}/1"]),
+                method=interval.method,
+            )
+        )
     return rows
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,13 @@ Points = Mapping[tuple[str, str, str], OperatingPoint]
 """(model, site, reading) -> its operating point."""
 
 
-def contrasts(cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> list[dict[str, Any]]:
+def contrasts(cells: Cells, models: Sequence[page.Model], scores: Sequence[ScoreRow]) -> list[page.ContrastRow]:
     """Paired differences of these models: reading (b) less (a), and seen less unseen at one-class sites."""
     points = {(r.model, r.site, r.threshold_reading): r.point for r in scores}
     return [*_threshold(cells, models, points), *_one_class(cells, models, points)]
 
 
-def _threshold(cells: Cells, models: Sequence[page.Model], points: Points) -> Iterable[dict[str, Any]]:
+def _threshold(cells: Cells, models: Sequence[page.Model], points: Points) -> Iterable[page.ContrastRow]:
     """Accuracy at unseen sites with two classes, threshold of the tested site less that of the network's own."""
     right: dict[str, list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]] = {}
     patients: dict[str, NDArray[np.str_]] = {}
@@ -44,10 +43,10 @@ def _threshold(cells: Cells, models: Sequence[page.Model], points: Points) -> It
     found = paired_mean(differences)
     pairs = [pair for rows in right.values() for pair in rows]
     local, own = (float(np.mean([pair[place].mean() for pair in pairs])) for place in (0, 1))
-    yield _record("threshold", "", (local, own), found) | {"cells": len(pairs)}
+    yield _row("threshold", "", (local, own), found, len(pairs))
 
 
-def _one_class(cells: Cells, models: Sequence[page.Model], points: Points) -> Iterable[dict[str, Any]]:
+def _one_class(cells: Cells, models: Sequence[page.Model], points: Points) -> Iterable[page.ContrastRow]:
     """Calls at sites of one class: networks trained on the site less the others."""
     for site in dict.fromkeys(site for _, site in cells):
         found = {
@@ -63,7 +62,7 @@ def _one_class(cells: Cells, models: Sequence[page.Model], points: Points) -> It
             patients = next(iter(found.values())).patients
             interval = paired_mean({site: (patients, [shares[0] - shares[1]])})
             means = float(shares[0].mean()), float(shares[1].mean())
-            yield _record("one class", site, means, interval) | {"cells": len(right)}
+            yield _row("one class", site, means, interval, len(right))
 
 
 def _called(cell: Cell, point: OperatingPoint) -> NDArray[np.bool_]:
@@ -71,6 +70,5 @@ def _called(cell: Cell, point: OperatingPoint) -> NDArray[np.bool_]:
     return np.asarray(decide(cell.probabilities, point) == (cell.labels == 1))
 
 
-def _record(name: str, site: str, means: tuple[float, float], found: Interval) -> dict[str, Any]:
-    ends = {"estimate": found.estimate, "low": found.low, "high": found.high, "method": found.method}
-    return {"contrast": name, "site": site, "first": means[0], "second": means[1], **ends}
+def _row(name: str, site: str, means: tuple[float, float], found: Interval, cells: int) -> page.ContrastRow:
+    return page.ContrastRow(name, site, *means, found.estimate, found.low, found.high, cells, found.method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,11 @@ class Hardest:
 
     Attributes:
         scans: the listed ones (`Study.hardest`).
-        judged: one record per site and class (`Study.judged`).
+        judged: one row per site and class (`Study.judged`).
     """
 
-    scans: list[dict[str, Any]]
-    judged: list[dict[str, Any]]
+    scans: list[page.HardScanRow]
+    judged: list[page.JudgedRow]
 
 
 def hardest(
@@ -55,8 +55,8 @@ def hardest(
     """
     points = operating_points(scores)
     able = [m for m in models if _has_opinion(m.name, cells, points[m.name])]
-    rows: list[dict[str, Any]] = []
-    judged: list[dict[str, Any]] = []
+    rows: list[page.HardScanRow] = []
+    judged: list[page.JudgedRow] = []
     for site in dict.fromkeys(s for _, s in cells):
         judges = [m for m in able if _discriminates(m.name, site, scores)]
         found = list(_site(site, cells, judges, points)) if len(judges) > 1 else []
@@ -65,9 +65,9 @@ def hardest(
     known = known_facts(scans, oddities)
     listed = []
     for label in (1, 0):
-        of_class = [r for r in rows if r["label"] == label and _mostly_wrong(r)]
-        of_class.sort(key=lambda r: (-r["wrong"] / r["models"], -r["distance"]))
-        listed += [{**r, "known": known.get((r["site"], r["scan"]), "")} for r in of_class[:MOST]]
+        of_class = [r for r in rows if r.label == label and r.mostly_wrong]
+        of_class.sort(key=lambda r: (-r.wrong / r.models, -r.distance))
+        listed += [replace(r, known=known.get((r.site, r.scan), "")) for r in of_class[:MOST]]
     return Hardest(listed, judged)
 
 
@@ -86,24 +86,21 @@ def _discriminates(model: str, site: str, scores: Sequence[ScoreRow]) -> bool:
 
 
 def _judged(
-    site: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[int], judges: int
-) -> Iterable[dict[str, Any]]:
+    site: str, rows: Sequence[page.HardScanRow], labels: Sequence[int], judges: int
+) -> Iterable[page.JudgedRow]:
     for label in (1, 0):
         if scans := labels.count(label):
-            wrong = [r["patient"] for r in rows if r["label"] == label and _mostly_wrong(r)]
-            counts = {"mostly_wrong": len(wrong), "mostly_wrong_patients": len(set(wrong))}
-            yield {"site": site, "label": label, "scans": scans, "models": judges, **counts}
+            wrong = [r.patient for r in rows if r.label == label and r.mostly_wrong]
+            yield page.JudgedRow(site, label, scans, judges, len(wrong), len(set(wrong)))
 
 
 def _labels(cells: Cells, site: str) -> list[int]:
     return next(list(map(int, cell.labels)) for (_, s), cell in cells.items() if s == site)
 
 
-def _mostly_wrong(row: Mapping[str, Any]) -> bool:
-    return bool(2 * row["wrong"] > row["models"])
-
-
-def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _site(
+    site: str, cells: Cells, models: Sequence[page.Model], points: Mapping[str, OperatingPoint]
+) -> Iterable[page.HardScanRow]:
     found = [cells[model.name, site] for model in models]
     table = np.stack([cell.probabilities for cell in found])
     if not table.size:
@@ -111,22 +108,22 @@ def _site(site: str, cells: Cells, models: Sequence[page.Model], points: Mapping
     agreed = consensus(found[0].labels, table, [points[model.name] for model in models])
     here = np.array([site in model.trained_on for model in models])
     for i in agreed.hardest_first().tolist():
-        yield {
-            "site": site,
-            "scan": str(found[0].scans[i]),
-            "patient": str(found[0].patients[i]),
-            "label": int(found[0].labels[i]),
-            "models": len(models),
-            "wrong": int(agreed.wrong[:, i].sum()),
-            "trained_here": int(here.sum()),
-            "trained_here_wrong": int(agreed.wrong[here, i].sum()),
-            "mean_probability": float(table[:, i].mean()),
-            "distance": float(agreed.distance[i]),
-        }
+        yield page.HardScanRow(
+            site=site,
+            scan=str(found[0].scans[i]),
+            patient=str(found[0].patients[i]),
+            label=int(found[0].labels[i]),
+            models=len(models),
+            wrong=int(agreed.wrong[:, i].sum()),
+            trained_here=int(here.sum()),
+            trained_here_wrong=int(agreed.wrong[here, i].sum()),
+            mean_probability=float(table[:, i].mean()),
+            distance=float(agreed.distance[i]),
+        )
 
 
 def known_facts(scans: Sequence[ScanRow], oddities: Sequence[OddityRow]) -> dict[tuple[str, str], str]:
-    """What the facts and the forensics say of each scan, in words."""
+    """What the facts and the forensics say of each scan (site, scan), in words."""
     odd = defaultdict(list)
     for oddity in oddities:
         if not oddity.is_pair:

@@ -4,48 +4,52 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from elsewhere.pages import report as page
+from elsewhere.scans.scan import Fact
 from elsewhere.statistics.strata import OLDEST
 from elsewhere.studies.records import ScanRow
 
 FEMALE = "F"  # as DICOM writes it (0010,0040)
 
 
-def characteristics(scans: Sequence[ScanRow]) -> list[dict[str, Any]]:
-    """One record per site, class and subset: patients, age (median, quartiles), share of women, first and last month.
+def characteristics(scans: Sequence[ScanRow]) -> list[page.PatientsRow]:
+    """One row per site, class and subset: patients, age (median, quartiles), share of women, first and last month.
 
     Each patient counts once, by the first of his scans that tells a fact; what no scan tells is None.
     """
     groups: dict[tuple[str, int | None, str], list[ScanRow]] = defaultdict(list)
     for row in scans:
         groups[row.site, row.label, row.subset].append(row)
-    return [{"site": s, "label": label, "subset": subset, **_of(rows)} for (s, label, subset), rows in groups.items()]
+    return [_of(head, rows) for head, rows in groups.items()]
 
 
-def _of(rows: Sequence[ScanRow]) -> dict[str, Any]:
-    facts: dict[str, dict[str, Any]] = defaultdict(dict)
-    months = []
-    for row in rows:
-        told = {name: value for name, value in row.facts.items() if value is not None}
-        facts[row.patient] = {**told, **facts[row.patient]}
-        months += [str(told["date"])[:7]] if told.get("date") else []
-    ages = [min(float(f["age"]), OLDEST) for f in facts.values() if isinstance(f.get("age"), int | float)]
-    sexes = [str(f["sex"]) for f in facts.values() if f.get("sex")]
-    low, middle, high = _quartiles(ages)
-    return {
-        "patients": len(facts),
-        "age_known": len(ages),
-        "age": middle,
-        "age_low": low,
-        "age_high": high,
-        "sex_known": len(sexes),
-        "women": sum(sex == FEMALE for sex in sexes) / len(sexes) if sexes else None,
-        "first_month": min(months, default=None),
-        "last_month": max(months, default=None),
-    }
+def _of(head: tuple[str, int | None, str], rows: Sequence[ScanRow]) -> page.PatientsRow:
+    ages, sexes = _told("age", rows), _told("sex", rows)
+    months = [str(date)[:7] for row in rows if (date := row.facts.get("date"))]
+    known = [min(float(age), OLDEST) for age in ages if isinstance(age, int | float)]
+    told = [str(sex) for sex in sexes if sex]
+    low, middle, high = _quartiles(known)
+    return page.PatientsRow(
+        *head,
+        patients=len({row.patient for row in rows}),
+        age_known=len(known),
+        age=middle,
+        age_low=low,
+        age_high=high,
+        sex_known=len(told),
+        women=sum(sex == FEMALE for sex in told) / len(told) if told else None,
+        first_month=min(months, default=None),
+        last_month=max(months, default=None),
+    )
+
+
+def _told(fact: str, rows: Sequence[ScanRow]) -> list[Fact]:
+    """A fact of each patient, by the first of his scans that tells it."""
+    told = {row.patient: value for row in reversed(rows) if (value := row.facts.get(fact)) is not None}
+    return list(told.values())
 
 
 def _quartiles(values: Iterable[float]) -> tuple[float | None, float | None, float | None]:

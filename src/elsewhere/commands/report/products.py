@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -19,24 +17,26 @@ from elsewhere.model.declared import (
     UserNetwork,
     bare_command,
 )
-from elsewhere.model.runnable.command import QUOTED
+from elsewhere.model.runnable.command_run import QUOTED
 from elsewhere.pages import report as page
 from elsewhere.statistics.comparison import adjust_family, compare_models
 from elsewhere.studies.asking import declared_models
 from elsewhere.studies.folder import Folder
+from elsewhere.studies.local_products import is_kept, read_kept
 from elsewhere.studies.products import read_products
 
 FORMATS = {"exported": "a network exported with torch.export", "torchscript": "a TorchScript program"}
 
 
-def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) -> list[dict[str, Any]]:
+def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) -> list[page.ProductTestRow]:
     """Every product against every network that learned, at each site where both answered scans of both classes.
 
-    One family with Holm's adjustment; product less network.
+    One family with Holm's adjustment; product less network. Patients that are kept for thresholds are left out.
     """
     scores: dict[tuple[str, str], dict[str, float]] = {}
+    kept = read_kept(folder)
     for row in read_products(folder):
-        if row.probability is not None:
+        if row.probability is not None and not is_kept(row, kept):
             scores.setdefault((row.model, row.site), {})[row.scan] = row.probability
     heads, found = [], []
     for (product, site), theirs in scores.items():
@@ -44,19 +44,28 @@ def product_tests(folder: Folder, cells: Cells, models: Sequence[page.Model]) ->
             cell = cells.get((model.name, site))
             if cell is None:
                 continue
-            kept = np.array([scan in theirs for scan in cell.scans.tolist()], dtype=bool)
-            labels = cell.labels[kept]
-            if not kept.any() or labels.min() == labels.max():
+            both = np.array([scan in theirs for scan in cell.scans.tolist()], dtype=bool)
+            labels = cell.labels[both]
+            if not both.any() or labels.min() == labels.max():
                 continue
-            own = np.array([theirs[scan] for scan in cell.scans[kept].tolist()])
-            found.append(compare_models(labels, cell.patients[kept], own, cell.probabilities[kept]))
-            heads.append({"product": product, "network": model.name, "site": site, "scans": int(kept.sum())})
-    rows = []
-    for head, comparison in zip(heads, adjust_family(found), strict=True):
-        values = asdict(comparison)
-        named = {"auc_product": values.pop("first"), "auc_network": values.pop("second"), "tests": values.pop("family")}
-        rows.append({**head, **named, **values})
-    return rows
+            own = np.array([theirs[scan] for scan in cell.scans[both].tolist()])
+            found.append(compare_models(labels, cell.patients[both], own, cell.probabilities[both]))
+            heads.append((product, model.name, site, int(both.sum())))
+    return [
+        page.ProductTestRow(
+            *head,
+            auc_product=comparison.first,
+            auc_network=comparison.second,
+            tests=comparison.family,
+            difference=comparison.difference,
+            low=comparison.low,
+            high=comparison.high,
+            p_value=comparison.p_value,
+            p_value_holm=comparison.p_value_holm,
+            method=comparison.method,
+        )
+        for head, comparison in zip(heads, adjust_family(found), strict=True)
+    ]
 
 
 def unanswered(folder: Folder) -> list[page.UnansweredRow]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
+from elsewhere.commands.report.kept_study import KeptStudy
 from elsewhere.studies.file import PROTOCOLS, SECTIONS
 from elsewhere.wording import numbered
 
@@ -43,16 +44,17 @@ UNSAID = {
     ("preparation", "size"),
     ("split", "seed"),
     ("split", "folds"),
+    ("split", "local"),
     ("training", "seed"),
 }  # said elsewhere on the page
 
 
-def protocol_words(settings: Mapping[str, Any]) -> str:
+def protocol_words(study: KeptStudy) -> str:
     """What the study's protocol is by its own settings, and which of them are not those of its preset."""
-    name = settings["protocol"]
+    name, settings = study.settings.protocol, study.all_settings
     said = [words[settings[s][f]] for (s, f), words in OPTION_WORDS.items() if settings[s].get(f) in words]
     changed: dict[str, list[str]] = {}
-    for section, option in _options(settings):
+    for section, option in _options(study):
         preset = json.loads(json.dumps(asdict(SECTIONS[section](**PROTOCOLS[name].get(section, {})))))[option]
         if settings[section][option] != preset and option not in OF_THE_MACHINE:
             changed.setdefault(section, []).append(option)
@@ -66,18 +68,28 @@ def protocol_words(settings: Mapping[str, Any]) -> str:
     return f"{text} Not as its preset has it: {which}; the values stand under Settings."
 
 
-def departures(settings: Mapping[str, Any]) -> dict[str, str]:
+def departures(study: KeptStudy) -> dict[str, str]:
     """Options that differ from the paper's values, in words."""
+    settings = study.all_settings
     paper = {section: json.loads(json.dumps(asdict(SECTIONS[section]()))) for section in DEPARTING}
     return {
-        f"{section}.{option}": f"{given} (paper: {paper[section][option]})"
-        for section, option in _options(settings)
+        f"{section}.{option}": f"{_said(given)} (paper: {_said(paper[section][option])})"
+        for section, option in _options(study)
         if (given := settings[section][option]) != paper[section][option]
     }
 
 
-def _options(settings: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _said(value: object) -> str:
+    """A setting in words: as TOML has it, but for what is not set."""
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _options(study: KeptStudy) -> Iterable[tuple[str, str]]:
     """(section, option) of all that may depart, but for what is said elsewhere or the study's version did not have."""
     for section in DEPARTING:
         names = [field.name for field in fields(SECTIONS[section])]
-        yield from ((section, n) for n in names if (section, n) not in UNSAID and n in settings[section])
+        yield from ((section, n) for n in names if (section, n) not in UNSAID and n in study.all_settings[section])

@@ -26,7 +26,7 @@ from elsewhere.model.runnable.own_network import LoadedOwnNetwork, hash_of_check
 from elsewhere.model.runnable.protocol import RunnableModel
 from elsewhere.scans.score_values import on_scale
 
-NOT_ITS_ANSWERS = ("name", "threshold", "allow_code", "timeout")
+NOT_ITS_ANSWERS = ("name", "threshold", "allow_code", "timeout", "batch")
 """What is said of a model that changes none of its scores."""
 
 

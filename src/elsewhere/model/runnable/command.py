@@ -1,19 +1,15 @@
-"""Any program or container as a model: each scan is handed over in a folder, its answer is read from another one.
+"""Any program or container as a model: scans are handed over in a folder, its answers are read from another one.
 
 No shell is asked: the command is cut into words once, and paths are put into the words, whatever characters they hold.
+With `batch`, scans are numbered ("0001.nii.gz", or folders "0001" of DICOM files), so that no patient id is handed over
+in a name; each is read and written before the next.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,29 +17,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elsewhere.errors import BadScan, BadSite, BadTable, ElsewhereError
+from elsewhere.errors import BadScan
 from elsewhere.model.declared import CommandModel
-from elsewhere.model.runnable.protocol import GivenScan, Refused, ScoresOnly
-from elsewhere.scans.nifti import write_nifti
-from elsewhere.scans.score_columns import Role, recognise
-from elsewhere.scans.score_values import Place, on_scale, parse_reason, parse_scores
+from elsewhere.model.runnable.command_answers import Answer, Asked, one_answer, score_of, several_answers, which
+from elsewhere.model.runnable.command_run import NIFTI, QUOTED, NotStarted, hand_over, run_program
+from elsewhere.model.runnable.protocol import GivenScan, ScoresOnly
+from elsewhere.scans.dicom.tags import read_tags
+from elsewhere.wording import numbered
 
-NIFTI = "scan.nii.gz"
-TABLE, RESULT = "scores.csv", "result.json"
-SCORE: tuple[Role, ...] = ("score",)
-REFUSALS: tuple[Role, ...] = ("refused",)
-MOST_BYTES = 1_000_000
-"""Of an answer; one number needs a hundred."""
-QUOTED = "; the end of what it wrote: "
-"""Between an error and a program's own text, which may name files and people: pages leave it out."""
-LAST_BYTES, LAST_WORDS = 4000, 300
-"""What is read of the end of stderr, and the characters of it that an error quotes."""
-GRACE = 5.0
-"""Seconds that a program has to end after it was asked to."""
+Reader = Callable[[], GivenScan]
+"""Reads one scan; raises BadScan where it cannot be read."""
+Outcome = float | BadScan
+"""Probability of a scan, or why there is none (`Refused` where the program says so)."""
+
+
+@dataclass(frozen=True)
+class Several:
+    """What a program said of scans that it was given together.
+
+    Attributes:
+        outcomes: of each scan.
+        failed: why the call on all of them failed, so that each was asked about alone; "" where it did not.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    failed: str = ""
 
 
 class Program(ScoresOnly):
-    """A program that is started anew for each scan.
+    """A program that is started anew for each scan, or for each batch of them.
 
     Args:
         declared: what the study file says of it.
@@ -53,190 +55,99 @@ class Program(ScoresOnly):
         self._declared = declared
 
     def score(self, given: GivenScan) -> NDArray[np.float64]:
-        """The program's probability for the whole scan (1,).
+        """The program's probability for the whole scan (1,); one that takes several gets a batch of one.
 
         Raises:
             Refused: its answer says that it refused the scan, and why.
             BadScan: it cannot be started, took too long, ended with an exit code other than 0, or left no answer.
         """
-        with tempfile.TemporaryDirectory(prefix="elsewhere-", ignore_cleanup_errors=True) as folder:
-            into, out = Path(folder) / "in", Path(folder) / "out"
-            into.mkdir()
-            out.mkdir()
-            _hand_over(given, into, self._declared)
-            self._run(given, into, out)
-            answer = _answer(given, out, self._declared)
-        return np.array([_score(given, answer, self._declared)])
+        if self._declared.batch != 1:
+            (outcome,) = self._together([lambda: given])
+            if isinstance(outcome, BadScan):
+                raise outcome
+            return np.array([outcome])
+        with _folders() as folder:
+            nifti = self._declared.give == "nifti"
+            hand_over(given, folder / "in" / NIFTI if nifti else folder / "in", self._declared)
+            run_program(self._declared, given.name, folder, self._declared.timeout)
+            answer = one_answer(given.name, folder / "out", self._declared)
+        return np.array([score_of(given.name, answer, self._declared)])
 
-    def _run(self, given: GivenScan, into: Path, out: Path) -> None:
-        declared, name = self._declared, given.name
-        words = [word.format(**{"in": into, "out": out, "file": into / NIFTI}) for word in declared.words]
-        with (out.parent / "stderr").open("w+b") as said:
-            try:
-                started = _started(words, declared.folder, said.fileno())
-                with started as process:
-                    code = process.wait(declared.timeout)
-            except subprocess.TimeoutExpired as error:
-                what = f"{declared.name} gave no answer within {declared.timeout:g} s and was ended{_last_words(said)}"
-                raise BadScan(name, what, "Give it more time with `timeout`, or a faster machine") from error
-            except (OSError, ValueError) as error:
-                what = f"{declared.name} cannot be started ({words[0]}: {error})"
-                raise BadScan(name, what, f"Correct `models.{declared.name}.run`, or install the program") from error
-            if code:
-                how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                what = f"{declared.name} {how}{_last_words(said)}"
-                raise BadScan(name, what, "Run its command by hand on this scan, and see what it says")
+    def score_several(self, readers: Sequence[Reader]) -> Several:
+        """What the program says of scans that it is given together; where that fails as a whole, of each alone.
+
+        Args:
+            readers: of the scans; each is called once, or once more where it is asked about alone.
+        """
+        try:
+            return Several(tuple(self._together(readers)))
+        except NotStarted as error:
+            return Several((error,) * len(readers))
+        except BadScan as error:
+            if len(readers) == 1:
+                return Several((error,))
+            return Several(tuple(map(self._alone, readers)), error.what.partition(QUOTED)[0])
+
+    def _alone(self, reader: Reader) -> Outcome:
+        try:
+            (outcome,) = self._together([reader])
+        except BadScan as error:
+            return error
+        return outcome
+
+    def _together(self, readers: Sequence[Reader]) -> list[Outcome]:
+        """Raises BadScan where the call fails as a whole."""
+        declared = self._declared
+        with _folders() as folder:
+            asked = self._handed(readers, folder / "in")
+            given = [one for one in asked if isinstance(one, Asked)]
+            if not given:
+                return [one for one in asked if isinstance(one, BadScan)]
+            run_program(declared, which(given), folder, declared.timeout * len(given))
+            answers = several_answers(given, folder / "out", declared)
+        return [self._outcome(one, answers) for one in asked]
+
+    def _handed(self, readers: Sequence[Reader], into: Path) -> list[Asked | BadScan]:
+        try:
+            return [_numbered_in(into, i, read, self._declared) for i, read in enumerate(readers, start=1)]
+        except OSError as error:
+            what = f"{numbered(len(readers), 'scan')} cannot be written for it ({error.strerror})"
+            then = "Make room in the folder for temporary files, or set TMPDIR to another one"
+            raise BadScan(self._declared.name, what, then) from error
+
+    def _outcome(self, one: Asked | BadScan, answers: Mapping[str, Answer]) -> Outcome:
+        if isinstance(one, BadScan):
+            return one
+        try:
+            if one.number not in answers:
+                what = f"{self._declared.name} left no answer to this scan"
+                raise BadScan(one.name, what, "Let it write a row for each scan, also for those that it refuses")
+            return score_of(one.name, answers[one.number], self._declared)
+        except BadScan as error:
+            return error
 
 
 @contextmanager
-def _started(words: list[str], folder: Path, stderr: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The program in a group of its own, which ends with all that it started, however this is left."""
-    process = subprocess.Popen(
-        words, cwd=folder, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, start_new_session=True
-    )
+def _folders() -> Iterator[Path]:
+    """A folder with an empty `in` and `out`, which goes when this is left."""
+    with tempfile.TemporaryDirectory(prefix="elsewhere-", ignore_cleanup_errors=True) as name:
+        for part in ("in", "out"):
+            (Path(name) / part).mkdir()
+        yield Path(name)
+
+
+def _numbered_in(into: Path, number: int, read: Reader, declared: CommandModel) -> Asked | BadScan:
+    """Read a scan and write it under its number; where that fails, why."""
+    place = into / f"{number:04d}"
     try:
-        yield process
-    finally:
-        for how in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, how)
-                process.wait(GRACE)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        process.wait()
-
-
-def _last_words(said: io.BufferedRandom) -> str:
-    """The end of what the program wrote to stderr and stdout, to put behind a sentence; "" for none."""
-    size = said.seek(0, os.SEEK_END)
-    said.seek(max(0, size - LAST_BYTES))
-    text = " ".join(said.read().decode("utf-8", errors="replace").split())
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return f"{QUOTED}{text[-LAST_WORDS:]!r}" if text else ""
-
-
-# What it is given ----------------------------------------------------------------------------------------------------
-
-
-def _hand_over(given: GivenScan, into: Path, declared: CommandModel) -> None:
-    """The scan in a folder: one NIfTI in HU, or its own DICOM files under numbered names."""
-    if declared.give == "nifti":
-        write_nifti(into / NIFTI, given.in_hu())
-        return
-    if not given.dicom:
-        what = f"is no DICOM as it stands, and {declared.name} takes DICOM"
-        raise Refused(given.name, what, 'Say give = "nifti", if the program takes NIfTI')
-    for number, file in enumerate(given.dicom, start=1):
-        try:
-            shutil.copyfile(file, into / f"IM{number:05d}.dcm")
-        except OSError as error:
-            raise BadScan(given.name, f"{file} cannot be read ({error.strerror})", "Restore the file") from error
-
-
-# What it answers -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a program wrote of one scan.
-
-    Attributes:
-        names: of its values.
-        values: as text.
-        score: name of the value that is the score; "" where its name tells.
-    """
-
-    names: tuple[str, ...]
-    values: tuple[str, ...]
-    score: str
-
-
-def _answer(given: GivenScan, out: Path, declared: CommandModel) -> Answer:
-    """Its answer, whichever of the three forms it took."""
-    try:
-        if (out / TABLE).is_file():
-            return _of_table(_text(out / TABLE), TABLE, declared.score)
-        if (out / RESULT).is_file():
-            return _of_record(_text(out / RESULT), declared.score)
-        return _of_report(out, declared)
-    except (ElsewhereError, ValueError, OSError) as error:
-        what = error.what if isinstance(error, ElsewhereError) else str(error)
-        then = f"Let it write {TABLE} (scan, score, refused), {RESULT} or a DICOM structured report into {{out}}"
-        raise BadScan(given.name, f"{declared.name} left no readable answer: {what}", then) from error
-
-
-def _text(file: Path) -> str:
-    if file.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes, where one score was asked for")
-    return file.read_text(encoding="utf-8-sig")
-
-
-def _of_table(text: str, name: str, score: str) -> Answer:
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise ValueError(f"{name} is no CSV ({error})") from error
-    if len(rows) != 2 or len(rows[0]) != len(rows[1]):
-        raise ValueError(f"{name} must have the names of its columns and one row, has {len(rows)} line(s)")
-    return Answer(tuple(cell.strip() for cell in rows[0]), tuple(cell.strip() for cell in rows[1]), score)
-
-
-def _of_record(text: str, score: str) -> Answer:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{RESULT} is no JSON ({error})") from error
-    if not isinstance(found, Mapping):
-        raise ValueError(f'{RESULT} is {str(found)[:60]!r}, expected an object such as {{"score": 0.5}}')
-    plain = {str(key): value for key, value in found.items() if isinstance(value, str | int | float) or value is None}
-    return Answer(tuple(plain), tuple(map(_cell, plain.values())), score)
-
-
-def _cell(value: str | float | None) -> str:
-    if isinstance(value, bool) or value is None:
-        return "" if value is None else str(value).lower()
-    return value.strip() if isinstance(value, str) else repr(value)
-
-
-def _of_report(out: Path, declared: CommandModel) -> Answer:
-    from elsewhere.scans.results import write_results_table  # noqa: PLC0415 - pydicom takes its time to import
-
-    table = out.parent / "results.csv"
-    try:
-        write_results_table(out, table, score=declared.score or None)
-    except (BadSite, BadTable) as error:
-        names = ", ".join(sorted(file.name for file in out.iterdir())[:5]) or "nothing"
-        what = f"neither {TABLE} nor {RESULT}, and no structured report ({error.what}); {{out}} holds {names}"
-        raise ValueError(what) from error
-    return _of_table(_text(table), "the table of its report", "score")
-
-
-def _score(given: GivenScan, answer: Answer, declared: CommandModel) -> float:
-    """The one score of an answer, as a probability.
-
-    Raises:
-        Refused: the answer says why there is none.
-        BadScan: it holds no score, or one outside its scale.
-    """
-    named: dict[Role, str] = {"score": answer.score} if answer.score else {}
-    then = f"Correct the program, or `models.{declared.name}.scale` and `.score`"
-    try:
-        places = recognise(answer.names, {}, "the answer", REFUSALS)
-        reason = parse_reason(answer.values[places["refused"]]) if "refused" in places else ""
-        if reason:
-            raise Refused(given.name, reason, f"Ask whoever makes {declared.name}, if it should take such scans")
-        places = recognise(answer.names, named, "the answer", SCORE)
-        if "score" not in places:
-            what = f"{declared.name} gives no score (it gives {', '.join(answer.names) or 'nothing'})"
-            raise BadScan(given.name, what, then)
-        at, name = Place("the answer", np.array([1])), answer.names[places["score"]]
-        values, _ = parse_scores([answer.values[places["score"]]], name, "higher-is-sicker", at, [])
-    except BadTable as error:
-        raise BadScan(given.name, f"{declared.name}: {error.what}", then) from error
-    low, high = declared.scale_ends
-    if not low <= values[0] <= high:
-        what = f"{declared.name} gives {name} = {values[0]:g}, outside {low:g} to {high:g} ({declared.scale})"
-        raise BadScan(given.name, what, then)
-    return float(on_scale(values, declared.scale)[0])
+        given = read()
+        if declared.give == "nifti":
+            hand_over(given, place.with_suffix(".nii.gz"), declared)
+            return Asked(place.name, given.name)
+        tags = read_tags(given.dicom[0]) if given.dicom else None
+        place.mkdir()
+        hand_over(given, place, declared)
+    except BadScan as error:
+        shutil.rmtree(place, ignore_errors=True)
+        return error
+    return Asked(place.name, given.name, "" if tags is None else tags.values.get("SeriesInstanceUID", ""))

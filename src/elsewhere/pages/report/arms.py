@@ -166,13 +166,13 @@ def _trials(study: Study, name: str) -> Table:
         Column(
             "auc",
             "AUC of its test scans (range over seeds)",
-            lambda v, r: f"{words.figure(v, 3)} ({words.interval(r['auc_low'], r['auc_high'], 3)})",
+            lambda v, r: f"{words.figure(v, 3)} ({words.interval(r.auc_low, r.auc_high, 3)})",
             numeric=True,
         ),
-        Column("unlearned", "Did not learn", lambda v, r: f"{v} of {r['seeds']}" if v else "–", numeric=True),
+        Column("unlearned", "Did not learn", lambda v, r: f"{v} of {r.seeds}" if v else "–", numeric=True),
     ]
     note = (
         "The three columns before the AUC are what a trial is chosen by, all on validation scans. An arm of which a "
         "chosen training did not learn (the last column) is compared with nothing."
     )
-    return Table(name, "Every trial of every arm.", columns, [vars(row) for row in study.arm_trials], note)
+    return Table(name, "Every trial of every arm.", columns, study.arm_trials, note)

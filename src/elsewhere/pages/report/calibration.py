@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from elsewhere.pages.figures import BenefitPanel, Canvas, ReliabilityPanel, benefit_grid, reliability_grid
-from elsewhere.pages.figures.cells import MARKS
-from elsewhere.pages.report.content import Calibration, Model, Record, Study
+from elsewhere.pages.report.content import Calibration, Model, Study
 from elsewhere.pages.report.folder import Folder, Picture
 from elsewhere.pages.report.learned import marked_name, marked_names
 from elsewhere.pages.report.pictures import FAMILIES, family
-from elsewhere.pages.report.records import cell, index, kin_of, number, one_class, record_of
-from elsewhere.pages.report.table import Column, Table, plain_table
+from elsewhere.pages.report.records import cell, index, kin_of, number, one_class, value_in
+from elsewhere.pages.report.table import Column, Table, marked_site, plain_table
 from elsewhere.pages.report.words import NOT_MEASURED, figure, listed, one_class_words, signed, signed_ends, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.wording import numbered
@@ -37,6 +36,57 @@ class CalibrationPart:
     pictures: Sequence[tuple[str, Picture, Picture]]
     table: Table
     points: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class CalibrationRow:
+    """Calibration of one model at one site in numbers: as in `ScoreRow`, and as in `Calibration` for the rest."""
+
+    model: str
+    site: str
+    kin: str
+    brier: float | None
+    ece: float | None
+    ece_if_calibrated: float | None
+    calibration_note: str | None
+    calibration_intercept: float | None
+    calibration_intercept_sampling_low: float | None
+    calibration_intercept_sampling_high: float | None
+    calibration_slope: float | None
+    calibration_slope_sampling_low: float | None
+    calibration_slope_sampling_high: float | None
+    observed_expected: float | None
+    observed_expected_sampling_low: float | None
+    observed_expected_sampling_high: float | None
+    useful_from: float | None
+    useful_to: float | None
+    observed_expected_corrected: float | None
+
+
+@dataclass(frozen=True)
+class BinRow:
+    """One bin of a reliability curve: share of positives with its 95 % interval."""
+
+    model: str
+    site: str
+    mean_probability: float
+    positive_share: float
+    low: float
+    high: float
+    scans: int
+
+
+@dataclass(frozen=True)
+class BenefitRow:
+    """One threshold of a decision curve: net benefit per scan, as in `Calibration`."""
+
+    model: str
+    site: str
+    threshold: float
+    net_benefit: float
+    treat_all: float
+    treat_none: float
+    least_gain: float
 
 
 def section(study: Study, slug: str, out: Folder) -> CalibrationPart | None:
@@ -104,10 +154,10 @@ def sentence(study: Study) -> str:
 
 def _balanced(study: Study, curves: Sequence[Calibration]) -> str:
     """What balanced training does to the probabilities, and O:E without it; "" for training as patients come."""
-    training = study.settings.get("training") or {}
-    if not training.get("balanced_classes"):
+    training = study.options.training
+    if training is None or not training.balanced_classes:
         return ""
-    if training.get("sampling", "uniform") != "uniform":
+    if training.sampling not in {None, "uniform"}:
         return (
             " In training the classes of each site were drawn in turn, so the probabilities refer to that mix of sites "
             "and classes, not to the share of positives at a site: O:E and intercept are off by design."
@@ -160,24 +210,23 @@ def _slopes(rows: Sequence[ScoreRow | None]) -> str:
 def calibration_table(study: Study, name: str, found: Found) -> Table:
     """Calibration of every model at every two-class site in numbers."""
     cells, rows = index(study.scores), []
+    measured = {f.name for f in fields(ScoreRow)} - {"model", "site"}
     for (model, site), curve in found.items():
         found_row, useful = cell(cells, model, site), useful_range(curve)
-        record = record_of(found_row) if found_row else {}
         rows.append(
-            {
-                "model": model,
-                "site": site,
-                "kin": kin_of(_model(study, model), site),
-                **{key: record.get(key) for key in ("brier", "ece", "ece_if_calibrated", "calibration_note")},
-                **{key: record.get(key) for name in LINE for key in (name, *_ends_of(name))},
-                "useful_from": useful[0] if useful else None,
-                "useful_to": useful[1] if useful else None,
-                "observed_expected_corrected": curve.observed_expected_corrected,
-            }
+            CalibrationRow(
+                model,
+                site,
+                kin_of(_model(study, model), site),
+                **{f.name: value_in(found_row, f.name) for f in fields(CalibrationRow) if f.name in measured},
+                useful_from=useful[0] if useful else None,
+                useful_to=useful[1] if useful else None,
+                observed_expected_corrected=curve.observed_expected_corrected,
+            )
         )
     columns = [
         Column("model", "Trained on", marked_names(study)),
-        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
+        Column("site", "Tested at", marked_site),
         Column("brier", "Brier score", lambda v, _: figure(v, 3), numeric=True),
         Column("ece", "Calibration error (if perfect)", _error_words, numeric=True),
         *(Column(name, heading, _line_words(name), numeric=True) for name, heading in LINE.items()),
@@ -206,22 +255,22 @@ def _ends_of(name: str) -> tuple[str, str]:
     return f"{name}_sampling_low", f"{name}_sampling_high"
 
 
-def _line_words(name: str) -> Callable[[Any, Record], str]:
-    def words(value: Any, row: Record) -> str:
+def _line_words(name: str) -> Callable[[Any, CalibrationRow], str]:
+    def words(value: Any, row: CalibrationRow) -> str:
         if number(value) is None:
-            return "cannot be estimated" if row.get("calibration_note") else figure(value)
-        low, high = (number(row.get(key)) for key in _ends_of(name))
+            return "cannot be estimated" if row.calibration_note else figure(value)
+        low, high = (number(value_in(row, end)) for end in _ends_of(name))
         return signed(value) + ("" if low is None or high is None else f" ({signed_ends(low, high)})")
 
     return words
 
 
-def _error_words(value: Any, row: Record) -> str:
-    return f"{figure(value)} ({figure(row.get('ece_if_calibrated'))})"
+def _error_words(value: Any, row: CalibrationRow) -> str:
+    return f"{figure(value)} ({figure(row.ece_if_calibrated)})"
 
 
-def _useful_words(value: Any, row: Record) -> str:
-    low, high = number(value), number(row["useful_to"])
+def _useful_words(value: Any, row: CalibrationRow) -> str:
+    low, high = number(value), number(row.useful_to)
     return "none shown" if low is None or high is None else range_words(low, high)
 
 
@@ -301,17 +350,9 @@ def _model(study: Study, name: str) -> Model:
     return next(model for model in study.models if model.name == name)
 
 
-def _bins(study: Study) -> list[dict[str, Any]]:
+def _bins(study: Study) -> list[BinRow]:
     return [
-        {
-            "model": c.model,
-            "site": c.site,
-            "mean_probability": float(said),
-            "positive_share": float(happened),
-            "low": float(low),
-            "high": float(high),
-            "scans": int(scans),
-        }
+        BinRow(c.model, c.site, float(said), float(happened), float(low), float(high), int(scans))
         for c in study.calibrations
         for said, happened, low, high, scans in zip(
             c.said, c.happened, c.happened_low, c.happened_high, c.scans, strict=True
@@ -319,17 +360,9 @@ def _bins(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _benefits(study: Study) -> list[dict[str, Any]]:
+def _benefits(study: Study) -> list[BenefitRow]:
     return [
-        {
-            "model": c.model,
-            "site": c.site,
-            "threshold": float(threshold),
-            "net_benefit": float(benefit),
-            "treat_all": float(everyone),
-            "treat_none": 0.0,
-            "least_gain": float(least),
-        }
+        BenefitRow(c.model, c.site, float(threshold), float(benefit), float(everyone), 0.0, float(least))
         for c in study.calibrations
         for threshold, benefit, everyone, least in zip(c.threshold, c.benefit, c.treat_all, c.least_gain, strict=True)
     ]

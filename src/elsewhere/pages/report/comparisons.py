@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.content import Report, Study
+from elsewhere.pages.report.departures import protocol_table
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.published import RESULTS, UTSW
 from elsewhere.pages.report.records import number
+from elsewhere.pages.report.shown_rows import ComparisonRow, ProtocolMean, ProtocolRow
 from elsewhere.pages.report.table import Column, Table
-from elsewhere.pages.report.tables import protocol_table
 from elsewhere.pages.report.words import count, difference_words, figure, listed, signed, signed_ends, spaced, spread
 from elsewhere.wording import decimals, verb
 
@@ -51,8 +52,7 @@ def section(study: Study, slug: str, out: Folder) -> Comparisons | None:
     """What the section shows of one study; None where no two networks that learned were tested at one site."""
     if not study.comparisons:
         return None
-    several = [r for r in study.comparisons if r["family"] == "several"]
-    pairs = [r for r in study.comparisons if r["family"] == "pairs"]
+    several, pairs = ([r for r in study.comparisons if r.family == family] for family in ("several", "pairs"))
     table = several_table(several, f"{slug}-several-against-one")
     return Comparisons(
         several_words=several_sentence(study),
@@ -69,9 +69,8 @@ def protocols(report: Report, out: Folder) -> Protocols | None:
     lead, table = _side_by_side(report), out.add_table(protocol_table(report.studies, "protocols"))
     if not report.protocols:
         return Protocols(lead, table, "", None)
-    cells = [r for r in report.protocols if r["model"] != "mean"]
-    tests = out.add_table(protocols_table(cells, "protocol-against-protocol"))
-    return Protocols(lead, table, protocol_sentence(report.protocols), tests)
+    tests = out.add_table(protocols_table(report.protocols, "protocol-against-protocol"))
+    return Protocols(lead, table, protocol_sentence(report.protocols, report.protocol_means), tests)
 
 
 def _side_by_side(report: Report) -> str:
@@ -95,10 +94,10 @@ def several_sentence(study: Study) -> str:
     That training on several sites helped or hurt is said only over several trainings of each network: one training of
     each tells of these networks alone.
     """
-    means = {str(r["group"]): r for r in study.groups}
+    means = {r.group: _Mean(r.auc, r.auc_low, r.auc_high, r.trainings) for r in study.groups}
     said = []
     for relation, place in PLACES.items():
-        rows = [r for r in study.comparisons if r["family"] == "several" and r["relation"] == relation]
+        rows = [r for r in study.comparisons if r.family == "several" and r.relation == relation]
         mean = means.get(f"several - one, {relation}")
         if not rows or mean is None:
             continue
@@ -107,28 +106,28 @@ def several_sentence(study: Study) -> str:
             f"{_mean_words(mean, 'networks of several sites', 'the network of one of them')}, over "
             f"{count(len(rows), 'comparison')}: {_verdict(mean)}. {_counted(rows)}"
         )
-    held = "" if not said else _held(means.get("several - one, trained") or means.get("several - one, unseen") or {})
-    return " ".join([*said, held]).strip()
+    trainings = [means[name].trainings for r in PLACES if (name := f"several - one, {r}") in means]
+    return " ".join([*said, _held(trainings[0])]).strip() if said else ""
 
 
-def pairs_sentence(rows: Sequence[Record]) -> str:
+def pairs_sentence(rows: Sequence[ComparisonRow]) -> str:
     """How many pairs of networks differ; "" without any pair."""
     return f"Every pair of networks at every site with two classes: {_counted(rows)}" if rows else ""
 
 
-def protocol_sentence(rows: Sequence[Record]) -> str:
+def protocol_sentence(rows: Sequence[ProtocolRow], means: Sequence[ProtocolMean]) -> str:
     """Which protocol discriminates better, at home and elsewhere, as far as the intervals show it."""
     said = []
-    for mean in (r for r in rows if r["model"] == "mean"):
-        first, second = f"“{mean['first']}”", f"“{mean['second']}”"
-        same = [r for r in rows if r["model"] != "mean" and _same(r, mean)]
-        place = RELATIONS[str(mean["relation"])]
+    for found in means:
+        first, second = f"“{found.first}”", f"“{found.second}”"
+        same = [r for r in rows if _head(r) == _head(found)]
+        place, mean = RELATIONS[found.relation], _Mean(found.difference, found.low, found.high)
         said.append(
             f"{place[0].upper()}{place[1:]} {_mean_words(mean, first, second)}, over "
             f"{count(len(same), 'pair of network and site', 'pairs of network and site')}: "
             f"{_better(mean, first, second)}. {_counted(same)}"
         )
-    return " ".join([*said, _held(next((r for r in rows if r["model"] == "mean"), {}))]).strip() if said else ""
+    return " ".join([*said, _held()]) if said else ""
 
 
 def paper_words() -> str:
@@ -143,74 +142,76 @@ def paper_words() -> str:
     )
 
 
-def _mean_words(mean: Record, first: str, second: str) -> str:
+@dataclass(frozen=True)
+class _Mean:
+    """A difference of two mean AUCs with its interval, and how many trainings of each network are in it."""
+
+    value: float
+    low: float
+    high: float
+    trainings: int = 1
+
+    @property
+    def side(self) -> int:
+        """1 where the whole interval lies above 0, -1 where below, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+def _mean_words(mean: _Mean, first: str, second: str) -> str:
     """ "the mean AUC of A is 0.09 lower (95 %: 0.03 to 0.14) than that of B"; with its sign where the side is open."""
-    value, low, high = (number(mean.get(key)) for key in _keys(mean))
-    side = _side(mean)
-    if value is None or low is None or high is None or not side:
-        return f"the mean AUC of {first} less that of {second} is {signed(value)} (95\u00a0%: {signed_ends(low, high)})"
-    ends = sorted((abs(low), abs(high)))
+    if not mean.side:
+        ends_ = signed_ends(mean.low, mean.high)
+        return f"the mean AUC of {first} less that of {second} is {signed(mean.value)} (95\u00a0%: {ends_})"
+    ends = sorted((abs(mean.low), abs(mean.high)))
     digits = decimals(*ends)
-    word = "higher" if side > 0 else "lower"
-    size = f"{figure(abs(value))} {word} (95\u00a0%: {ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
+    word = "higher" if mean.side > 0 else "lower"
+    size = f"{figure(abs(mean.value))} {word} (95\u00a0%: {ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
     return f"the mean AUC of {first} is {size} than that of {second}"
 
 
-def _keys(mean: Record) -> tuple[str, str, str]:
-    return ("difference", "low", "high") if "difference" in mean else ("auc", "auc_low", "auc_high")
-
-
-def _side(mean: Record) -> int:
-    """1 where the whole interval lies above 0, -1 where below, else 0."""
-    low, high = (number(mean.get(key)) for key in _keys(mean)[1:])
-    if low is None or high is None:
-        return 0
-    return 1 if low > 0 else -1 if high < 0 else 0
-
-
-def _verdict(mean: Record) -> str:
-    if int(mean.get("trainings", 1)) > 1:
+def _verdict(mean: _Mean) -> str:
+    if mean.trainings > 1:
         words = {1: "helped", -1: "hurt", 0: "is not shown to help or to hurt"}
-        return f"training on several sites {words[_side(mean)]}"
+        return f"training on several sites {words[mean.side]}"
     words = {1: "discriminate better", -1: "discriminate worse", 0: "are not shown to discriminate better or worse"}
-    return f"these networks of several sites {words[_side(mean)]}"
+    return f"these networks of several sites {words[mean.side]}"
 
 
-def _better(mean: Record, first: str, second: str) -> str:
+def _better(mean: _Mean, first: str, second: str) -> str:
     words = {
         1: f"these networks discriminate better under {first}",
         -1: f"these networks discriminate better under {second}",
     }
-    return words.get(_side(mean), "under neither are they shown to discriminate better")
+    return words.get(mean.side, "under neither are they shown to discriminate better")
 
 
-def _counted(rows: Sequence[Record]) -> str:
+def _counted(rows: Sequence[ComparisonRow]) -> str:
     """How many differences are significant after Holm's adjustment, by sign."""
-    sure = [r for r in rows if (p := number(r.get("p_value_holm"))) is not None and p <= SURE]
-    higher = sum(float(r["difference"]) > 0 for r in sure)
+    sure = [r for r in rows if (p := number(r.p_value_holm)) is not None and p <= SURE]
+    higher = sum(r.difference > 0 for r in sure)
     parts = [f"{times} {word}" for times, word in ((higher, "higher"), (len(sure) - higher, "lower")) if times]
-    tests = {int(r["tests"]) for r in rows}
+    tests = {r.tests for r in rows}
     after = f"after Holm's adjustment for {listed([str(n) for n in sorted(tests)])} {verb(max(tests), 'test', 'tests')}"
     if not parts:
         return f"No single difference is significant {after} (p ≤ {SURE})."
     return f"Significant {after}: {listed(parts)} of {len(rows)} (first less second)."
 
 
-def _held(mean: Record) -> str:
-    if int(mean.get("trainings", 1)) > 1:
+def _held(trainings: int = 1) -> str:
+    if trainings > 1:
         return "Intervals hold the spread over patients and trainings (seeds); p-values are of the first training."
     return "Patients vary in these intervals and tests; each network is one training (seed), which is held fixed."
 
 
-def _same(row: Record, mean: Record) -> bool:
-    return all(row[key] == mean[key] for key in ("relation", "first", "second"))
+def _head(row: ProtocolRow | ProtocolMean) -> tuple[str, str, str]:
+    return row.relation, row.first, row.second
 
 
-def several_table(rows: Sequence[Record], name: str) -> Table:
+def several_table(rows: Sequence[ComparisonRow], name: str) -> Table:
     """Networks of several sites against networks of one of them."""
     where = {"trained": "its training site", "unseen": "seen by neither"}
     columns = [
-        Column("site", "Tested at", lambda v, r: f"{v} ({where.get(str(r['relation']), '')})"),
+        Column("site", "Tested at", lambda v, r: f"{v} ({where.get(r.relation, '')})"),
         Column("first", "Several sites", lambda v, _: spaced(v)),
         Column("second", "One site", lambda v, _: spaced(v)),
         *_tests(),
@@ -218,7 +219,7 @@ def several_table(rows: Sequence[Record], name: str) -> Table:
     return Table(name, "Training on several sites against training on one of them.", columns, rows, NOTE)
 
 
-def pairs_table(rows: Sequence[Record], name: str) -> Table:
+def pairs_table(rows: Sequence[ComparisonRow], name: str) -> Table:
     """Every pair of networks at each site, the smallest p first."""
     columns = [
         Column("site", "Tested at"),
@@ -226,15 +227,15 @@ def pairs_table(rows: Sequence[Record], name: str) -> Table:
         Column("second", "Second", lambda v, _: spaced(v)),
         *_tests(),
     ]
-    ordered = sorted(rows, key=lambda r: float(r["p_value"]))
+    ordered = sorted(rows, key=lambda r: r.p_value)
     return Table(name, "Network against network, the smallest p first.", columns, ordered, NOTE, most=20)
 
 
-def protocols_table(rows: Sequence[Record], name: str) -> Table:
+def protocols_table(rows: Sequence[ProtocolRow], name: str) -> Table:
     """The same network under two protocols at the same site."""
     columns = [
         Column("model", "Trained on", lambda v, _: spaced(v)),
-        Column("site", "Tested at", lambda v, r: f"{v} ({r['relation']})"),
+        Column("site", "Tested at", lambda v, r: f"{v} ({r.relation})"),
         Column("first", "First"),
         Column("second", "Second"),
         *_tests(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,25 @@ from numpy.typing import NDArray
 from elsewhere.arm_rows import ArmRow, TrialRow
 from elsewhere.audit_rows import LookRow, OddityRow, RuleRow, TieRow
 from elsewhere.fold_rows import CrossValidatedRow, EnsembleRow
+from elsewhere.local_rows import LocalReadingRow
 from elsewhere.pages.report.details import CellDetails
+from elsewhere.pages.report.options import Options, options_of
+from elsewhere.pages.report.shown_rows import (
+    ComparisonRow,
+    ContrastRow,
+    CurveRow,
+    GroupRow,
+    HardScanRow,
+    JudgedRow,
+    JudgementRow,
+    NewHospital,
+    OverSitesRow,
+    PatientsRow,
+    ProductTestRow,
+    ProtocolMean,
+    ProtocolRow,
+    SelectionRow,
+)
 from elsewhere.rows import (
     ClassSeparationRow,
     DoseRow,
@@ -320,56 +339,33 @@ class Study:
         protocol: the protocol in one or two plain sentences.
         models: the models in the order of the paper (single-site ones first).
         sites: the test sites in the order of the columns.
-        counts: Table 1, one record per site, class and subset: `site`, `label` (1 | 0 | None), `subset`
-            ("train" | "validation" | "test"), `patients`, `scans`, `slices`.
-        patients: who they are, one record per site, class and subset: `site`, `label`, `subset`, `patients`, `age`
-            (median), `age_low`, `age_high` (quartiles), `age_known`, `women` (share), `sex_known`,
-            `first_month`, `last_month`.
+        counts: Table 1, one row per site, class and subset.
+        patients: who they are, one row per site, class and subset.
         scores: `scores.parquet`, one row per model, site and threshold reading; None is shown as not measured.
-        groups: mean AUC over groups of cells, one record each: `group` ("home" | "seen" | "unseen"), `auc`,
-            `auc_low`, `auc_high`, `cells`, `method` (words). Home: the only training site; seen: one of several;
-            unseen: not among them; a record "fall" is their difference, home (or seen) less unseen, and "fall, same
-            networks" (only where other networks stand on the two sides) that over pairs of cells of one network;
-            "several - one, trained" and "several - one, unseen": networks of several sites less those of one of them;
-            "new hospital": `auc_low` and `auc_high` the prediction interval, `cells` the sites behind it;
-            `trainings` how many of each network entered (more than one: their spread is in the interval).
-            Left out, the page takes the plain mean over cells with the mean of the cells'
-            limits, which is wide enough whatever the cells share, and says so.
+        groups: mean AUC over groups of cells; left out, the page takes the plain mean over cells, and says so.
+        new_hospital: what to expect of one more; None where it was not computed.
         calibrations: reliability and decision curves, one per model and two-class site.
         drops: where accuracy was lost from home to elsewhere, one row per model and unseen two-class site.
         local: what n labelled local scans would give.
-        hardest: test scans that most models get wrong, the hardest first: `site`, `scan`, `patient`, `label`, `models`,
-            `wrong`, `trained_here`, `trained_here_wrong`, `mean_probability`, `known` (words).
-        judged: who judged the hardest scans, one record per site and class: `site`, `label`, `scans`, `models`
-            (networks that discriminate there), `mostly_wrong` (scans that most of them get wrong; `hardest` lists the
-            first of each class), `mostly_wrong_patients` (whose scans those are).
-        contrasts: paired differences of decisions on the same scans, one record each: `contrast` ("threshold": right
-            decisions under reading (b) less (a) at unseen sites; "one class": scans of a one-class site called that
-            class by networks trained on it less by the others), `site` ("" for all), `first`, `second`, `estimate`
-            (first less second), `low`, `high`, `cells`.
+        hardest: test scans that most models get wrong, the hardest first.
+        judged: who judged the hardest scans, one row per site and class.
+        contrasts: paired differences of decisions on the same scans.
         diagnosis: what `elsewhere diagnose` kept.
         stress: what `elsewhere stress` kept.
         trainings: scores over several trainings that differ in their seed alone, one row per model, site and score;
             empty where each model was trained once.
         arms: ways to train compared with ERM, one row per rule of selection, arm and unseen site.
         arm_trials: their trials.
-        learned: whether each model learned anything, from validation scans of its training sites, one record each:
-            `model`, `auc`, `auc_low`, `auc_high`, `accuracy`, `majority`, `spread`, `scans`, `reasons`, `remarks`.
-        selections: how each model's kept weights were chosen, one record each (`pages.report.selection`): `model`,
-            `select` (the rule), `criterion` (what it came to), `checks`, `tied` (as good as the best),
-            `kept_iteration`, `kept_accuracy`, `kept_log_loss`, `kept_auc`, the same of `last`, `majority_share`,
-            `no_better_than_majority`, `warnings` (sentences); models of older versions have none.
-        comparisons: paired tests of networks on the same scans, one record each: `family` ("several" or "pairs"),
-            `relation` ("trained", "unseen", ""), `site`, `first`, `second`, `auc_first`, `auc_second`, `difference`
-            (first less second), `low`, `high`, `p_value`, `p_value_holm`, `tests` (of the family), `method`, `scans`.
+        learned: whether each model learned anything, from validation scans of its training sites.
+        selections: how each model's kept weights were chosen; models of older versions have none.
+        comparisons: paired tests of networks on the same scans.
         products: names of models that were not trained here and are judged from their scores.
         ran: those of them that were run here; the others are known from a table.
         unanswered: to which scans they gave no answer, and why.
         product_scores: each of them at each site, one row each.
-        product_tests: paired tests of products and networks: `product`, `network`, `site`, `scans`, `auc_product`,
-            `auc_network`, `difference` (product less network), `low`, `high`, `p_value_holm`, `method`.
-        over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals: `model`, `sites`,
-            `mean`, `low`, `high`, `between`, `new_low`, `new_high` (`statistics.over_sites.OverSites`).
+        product_local: what kept patients give them, one row for each measure.
+        product_tests: paired tests of products and networks.
+        over_sites: each model's AUC over the sites that it never saw, as a sample of hospitals.
         visits: what hospitals sent back whose scans did not leave them; they stand among `sites`, too.
         cross_validation: of each model at each of its training sites, where the study has folds.
         ensembles: the mean of each model's fold networks. They stand in the matrix and the tables of cells, and nowhere
@@ -379,14 +375,12 @@ class Study:
         ties: what a simulation tied to the label.
         absent: parts that were not made, {what in words: the command that makes it}.
         rocs: ROC curves with dropout bands, one per model and two-class site.
-        curves: `curves.csv` of all models, one record per logged point: `model`, `iteration`, and any of
-            `training_loss`, `validation_accuracy`, `validation_loss`; other columns are left to the CSV.
+        curves: `curves.csv` of all models, one row per logged point.
         bad_scans: scans that could not be used.
         audit: what the audit found.
         examples: slices for Figure 1.
         reading: the threshold reading of the matrix's accuracies, "model" or "site"; both stand further down.
         departures: how this study departs from the paper's protocol, {option: value in words}; empty for none.
-            Drives "which departure buys what" when more than two studies stand in the report.
         settings: the resolved study settings, nested as in `study.json`; shown and kept as they are.
         versions: {software: version}.
         seeds: {what: seed}.
@@ -405,29 +399,31 @@ class Study:
     models: Sequence[Model]
     sites: Sequence[Site]
     counts: Sequence[CountRow] = ()
-    patients: Sequence[Record] = ()
+    patients: Sequence[PatientsRow] = ()
     scores: Sequence[ScoreRow] = ()
-    groups: Sequence[Record] = ()
+    groups: Sequence[GroupRow] = ()
+    new_hospital: NewHospital | None = None
     calibrations: Sequence[Calibration] = ()
     drops: Sequence[DropRow] = ()
     local: Sequence[LocalRow] = ()
-    hardest: Sequence[Record] = ()
-    judged: Sequence[Record] = ()
-    contrasts: Sequence[Record] = ()
+    hardest: Sequence[HardScanRow] = ()
+    judged: Sequence[JudgedRow] = ()
+    contrasts: Sequence[ContrastRow] = ()
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     stress: Stress = field(default_factory=Stress)
     trainings: Sequence[SeedRow] = ()
     arms: Sequence[ArmRow] = ()
     arm_trials: Sequence[TrialRow] = ()
-    learned: Sequence[Record] = ()
-    selections: Sequence[Record] = ()
-    comparisons: Sequence[Record] = ()
+    learned: Sequence[JudgementRow] = ()
+    selections: Sequence[SelectionRow] = ()
+    comparisons: Sequence[ComparisonRow] = ()
     products: Sequence[str] = ()
     ran: Sequence[RanModel] = ()
     unanswered: Sequence[UnansweredRow] = ()
     product_scores: Sequence[ProductScoreRow] = ()
-    product_tests: Sequence[Record] = ()
-    over_sites: Sequence[Record] = ()
+    product_local: Sequence[LocalReadingRow] = ()
+    product_tests: Sequence[ProductTestRow] = ()
+    over_sites: Sequence[OverSitesRow] = ()
     visits: Sequence[VisitRow] = ()
     cross_validation: Sequence[CrossValidatedRow] = ()
     ensembles: Sequence[Model] = ()
@@ -436,7 +432,7 @@ class Study:
     ties: Sequence[TieRow] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     rocs: Sequence[RocBand] = ()
-    curves: Sequence[Record] = ()
+    curves: Sequence[CurveRow] = ()
     bad_scans: Sequence[BadScanRow] = ()
     audit: Audit = field(default_factory=Audit)
     examples: Sequence[ExampleSlice] = ()
@@ -451,6 +447,11 @@ class Study:
     origin: Origin = "real"
     planted: Sequence[str] = ()
     published: bool = False
+
+    @cached_property
+    def options(self) -> Options:
+        """The settings that sentences tell, each with its type."""
+        return options_of(self.settings)
 
     @property
     def able(self) -> Sequence[Model]:
@@ -475,16 +476,16 @@ class Report:
     Attributes:
         title: the page's title.
         studies: one study, or several to be shown side by side.
-        protocols: paired tests of the same network under two studies: as `Study.comparisons` with `family`
-            "protocols", `model`, and `relation` "home", "seen" or "unseen"; a record with `model` "mean" for the mean
-            difference over the `cells` of each relation.
+        protocols: paired tests of the same network under two studies.
+        protocol_means: the mean difference over the cells of each relation of network and site.
         made: when the records were made, in words; "" leaves it out (the page itself never asks the clock).
         command: the command that makes this page again, "" when unknown.
     """
 
     title: str
     studies: Sequence[Study]
-    protocols: Sequence[Record] = ()
+    protocols: Sequence[ProtocolRow] = ()
+    protocol_means: Sequence[ProtocolMean] = ()
     made: str = ""
     command: str = ""
 

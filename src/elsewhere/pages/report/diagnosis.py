@@ -15,7 +15,8 @@ from elsewhere.pages.report.records import number, record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, listed, spaced
 from elsewhere.rows import ClassSeparationRow, FindingRow, SaliencyRow, SeparationRow, ShortcutRow
-from elsewhere.statistics.diagnosis.findings import WITHOUT_LUNGS, adjust, at_floor, is_cause
+from elsewhere.statistics.diagnosis.findings import WITHOUT_LUNGS, is_cause
+from elsewhere.statistics.diagnosis.tested import adjust, at_floor
 from elsewhere.statistics.permutation import p_value
 from elsewhere.wording import numbered, verb
 
@@ -58,6 +59,29 @@ class DiagnosisPart:
     battery: Picture | None
     battery_words: str
     tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class MeanShare:
+    """Where one network looks in the scans of one class of one site, on average.
+
+    Attributes:
+        model: its name.
+        site: the site's name.
+        label: the class, in words.
+        scans: number of scans.
+        degenerate: why it did not learn, or "".
+        inside: mean share of the mass inside the lungs; None where it is not known of any.
+        expected: mean share of the picture that the lungs take.
+    """
+
+    model: str
+    site: str
+    label: str
+    scans: int
+    degenerate: str
+    inside: float | None
+    expected: float | None
 
 
 def section(study: Study, slug: str, out: Folder) -> DiagnosisPart | None:
@@ -143,7 +167,7 @@ def battery_words(labels: Sequence[ClassSeparationRow], shortcuts: Sequence[Shor
         "or less, each test by itself.",
         _erased_words([r for r in shortcuts if r.view in WITHOUT_LUNGS and not r.degenerate]),
     ]
-    causes = [r for r in labels if r.view in CAUSES and r.view != "lung_histogram" and is_cause(vars(r))]
+    causes = [r for r in labels if r.view in CAUSES and _is_cause(r)]
     named = list(dict.fromkeys(r.site for r in causes))
     body = [r.site for r in causes if r.view == "body"]
     if named:
@@ -165,23 +189,28 @@ def battery_words(labels: Sequence[ClassSeparationRow], shortcuts: Sequence[Shor
     return " ".join(part for part in said if part)
 
 
+def _is_cause(row: ClassSeparationRow) -> bool:
+    """Whether it is named as one; the histogram inside the lungs stands there to compare."""
+    return row.view != "lung_histogram" and row.p_holm is not None and is_cause(row.auc, row.p_holm)
+
+
 def _erased_words(rows: Sequence[ShortcutRow]) -> str:
     """How many tests with the lungs erased differ from chance after Holm's adjustment, as `findings`; "" without any.
 
     Args:
         rows: tests without lungs of networks that learned; adjusted together, those with the lungs erased are counted.
     """
-    tested = adjust([vars(r) for r in rows if number(r.p) is not None])
-    erased = [r for r in tested if r["view"] == "lungs_erased"]
+    tested = adjust([r for r in rows if number(r.p) is not None])
+    erased = [r for r in tested if r.test.view == "lungs_erased"]
     if not erased:
         return ""
-    sure = [r for r in erased if r["p_holm"] <= SURE]
-    above = sum(r["auc"] > CHANCE for r in sure)
-    below = sum(r["auc"] < CHANCE for r in sure)
+    sure = [r for r in erased if r.p_holm <= SURE]
+    above = sum(r.test.auc > CHANCE for r in sure)
+    below = sum(r.test.auc < CHANCE for r in sure)
     start = f"With the lungs erased, of {numbered(len(erased), 'test')} of networks that learned,"
     end = f"after Holm's adjustment for {numbered(len(tested), 'test')} without lungs"
     if not above and not below:
-        alone = sum(float(r["p"]) <= SURE for r in erased)
+        alone = sum(_sure(r.test.p) for r in erased)
         return (
             f"{start} none is distinguishable from chance (0.50) {end}; without it {alone} {verb(alone, 'is', 'are')}, "
             f"where chance alone gives about {SURE * len(erased):.1f}."
@@ -221,8 +250,7 @@ def _labels(study: Study, name: str) -> Canvas:
 
 def _label_row(row: ClassSeparationRow) -> ForestRow:
     auc, low, high = map(number, (row.auc, row.low, row.high))
-    sure = row.view != "lung_histogram" and is_cause(vars(row))
-    return ForestRow(CAUSES.get(row.view, row.view), auc, low, high, sure, estimate(auc, low, high))
+    return ForestRow(CAUSES.get(row.view, row.view), auc, low, high, _is_cause(row), estimate(auc, low, high))
 
 
 def _auc_column() -> Column:
@@ -237,7 +265,8 @@ def _floor(value: Any, row: Record) -> float:
     """The smallest p that the test of a row could give, where it gave that."""
     if row.get("p_floor") is not None:
         return float(row["p_floor"])
-    return float(value) if number(value) is not None and at_floor({**row, "p": value}) else 0.0
+    found = number(value)
+    return found if found is not None and at_floor(found, row.get("permutations")) else 0.0
 
 
 def p_words(value: Any, floor: float = 0.0) -> str:
@@ -322,7 +351,7 @@ def _saliency_table(rows: Sequence[SaliencyRow], name: str) -> Table:
     groups: dict[tuple[str, str, int], list[SaliencyRow]] = defaultdict(list)
     for row in rows:
         groups[row.model, row.site, row.label].append(row)
-    means = [_mean_row(key, group) for key, group in groups.items()]
+    means = [record_of(_mean_share(key, group)) for key, group in groups.items()]
     columns = [
         Column("model", "Network", _network),
         Column("site", "Scans of"),
@@ -338,11 +367,11 @@ def _saliency_table(rows: Sequence[SaliencyRow], name: str) -> Table:
     return Table(name, "Where the networks look.", columns, means, note)
 
 
-def _mean_row(key: tuple[str, str, int], group: Sequence[SaliencyRow]) -> dict[str, Any]:
+def _mean_share(key: tuple[str, str, int], group: Sequence[SaliencyRow]) -> MeanShare:
     model, site, label = key
-    words = {1: "positive", 0: "negative"}.get(label, label)
-    row = {"model": model, "site": site, "label": words, "scans": len(group), "degenerate": group[0].degenerate}
-    return row | {"inside": _mean(r.inside for r in group), "expected": _mean(r.expected for r in group)}
+    words = {1: "positive", 0: "negative"}.get(label, str(label))
+    inside, expected = _mean(r.inside for r in group), _mean(r.expected for r in group)
+    return MeanShare(model, site, words, len(group), group[0].degenerate, inside, expected)
 
 
 def _mean(values: Iterable[Any]) -> float | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.figures import Canvas, ForestPanel, ForestRow, ForestScale, forest
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder, Picture
-from elsewhere.pages.report.records import number, record_of
+from elsewhere.pages.report.records import number, value_in
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import count, estimate, listed, signed, spaced
 from elsewhere.rows import DropRow
@@ -137,8 +137,7 @@ def drop_table(study: Study, name: str) -> Table:
         "Case mix stands only where age and sex are known on both sides and home has scans of nearly all the ages and "
         "sexes found there; elsewhere it is inside the other parts."
     )
-    rows = [record_of(row) for row in study.drops]
-    return Table(name, "Where accuracy was lost.", columns, rows, note)
+    return Table(name, "Where accuracy was lost.", columns, study.drops, note)
 
 
 def local_table(study: Study, name: str) -> Table:
@@ -156,21 +155,19 @@ def local_table(study: Study, name: str) -> Table:
         "which patients get labelled, not how far another hospital may differ. A network that ranks no better than "
         "chance can gain here only by calling everyone the majority class."
     )
-    rows = [record_of(row) for row in study.local]
-    return Table(
-        name, "Accuracy after a new threshold or a recalibration from n labelled local scans.", columns, rows, note
-    )
+    caption = "Accuracy after a new threshold or a recalibration from n labelled local scans."
+    return Table(name, caption, columns, study.local, note)
 
 
-def _share(name: str) -> Callable[[Any, Record], str]:
-    return lambda value, row: estimate(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+def _share(name: str) -> Callable[[Any, object], str]:
+    return lambda value, row: estimate(value, value_in(row, f"{name}_low"), value_in(row, f"{name}_high"))
 
 
-def _lost(name: str) -> Callable[[Any, Record], str]:
-    def words(value: Any, row: Record) -> str:
-        if name != "drop" and not row.get("discriminates", True):
+def _lost(name: str) -> Callable[[Any, DropRow], str]:
+    def words(value: Any, row: DropRow) -> str:
+        if name != "drop" and not row.discriminates:
             return UNDIVIDED if name == "ranking" else "–"
-        return lost_words(value, row.get(f"{name}_low"), row.get(f"{name}_high"))
+        return lost_words(value, value_in(row, f"{name}_low"), value_in(row, f"{name}_high"))
 
     return words
 

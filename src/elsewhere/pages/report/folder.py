@@ -14,6 +14,8 @@ from elsewhere.pages.report.table import Table
 
 PAGE, PER_CELL = 2_500_000, 4_000
 """Bytes that a page may take: so many, and so many more for each model at each site. Beyond, pictures lie beside it."""
+TALLEST = 12_000
+"""Points that a picture on the page may be tall: some fifteen screens. A taller one lies beside the page as well."""
 LINKED = Markup(
     '<p class="small muted">Too large to stand on this page; it lies beside it: '
     '<a href="figures/{0}.svg">figures/{0}.svg</a>.</p>'
@@ -28,11 +30,13 @@ class Picture:
         name: stem of its SVG and PNG.
         svg: inline SVG, or a line with a link to it where the page would grow too large.
         first: whether it stands on the page when others no longer do.
+        height: in points.
     """
 
     name: str
     svg: Markup
     first: bool = False
+    height: float = 0.0
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Folder:
         """Write a drawing as SVG and PNG, and make it ready for the page; `first`: linked to after all others."""
         self._write(f"figures/{canvas.name}.svg", canvas.svg().encode())
         self._write(f"figures/{canvas.name}.png", canvas.png())
-        self.pictures.append(Picture(canvas.name, Markup(canvas.inline_svg()), first))
+        self.pictures.append(Picture(canvas.name, Markup(canvas.inline_svg()), first, canvas.height))
         return self.pictures[-1]
 
     def add_table(self, table: Table) -> Table:
@@ -61,12 +65,15 @@ class Folder:
         return name
 
     def add_page(self, render: Callable[[], str], cells: int) -> Path:
-        """Write the page; where it would take more than `PAGE` and `PER_CELL`, its largest pictures are linked to.
+        """Write the page; pictures above `TALLEST`, and the largest beyond `PAGE` and `PER_CELL`, are linked to.
 
         Args:
             render: gives the page with the pictures as they are now.
             cells: models times sites, summed over the studies.
         """
+        for picture in self.pictures:
+            if picture.height > TALLEST:
+                picture.svg = LINKED.format(picture.name)
         page = render()
         excess = len(page.encode()) - PAGE - PER_CELL * cells
         for picture in sorted(self.pictures, key=lambda p: (p.first, -len(p.svg))):

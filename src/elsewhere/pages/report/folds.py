@@ -10,7 +10,6 @@ from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.learned import marked_names
-from elsewhere.pages.report.records import record_of
 from elsewhere.pages.report.table import Column, Table, estimate_column
 from elsewhere.wording import numbered
 
@@ -125,7 +124,7 @@ def _table(study: Study, name: str) -> Table:
     columns = [
         Column("model", "Trained on", marked_names(study)),
         Column("site", "Patients of"),
-        Column("patients", "Patients", lambda v, r: f"{v} ({r['positive_patients']} positive)", numeric=True),
+        Column("patients", "Patients", lambda v, r: f"{v} ({r.positive_patients} positive)", numeric=True),
         estimate_column("auc", "AUC within folds (95 %)"),
         estimate_column("pooled", "Pooled AUC (95 %)"),
         Column("fold_aucs", "Single folds", lambda v, _: ", ".join(words.figure(auc) for auc in v) or "–"),
@@ -138,8 +137,7 @@ def _table(study: Study, name: str) -> Table:
         "Patients as the unit. Sensitivity and specificity at each fold's own threshold, chosen on other patients. The "
         "pooled interval is as of one network's scores and too narrow: it stands there to be compared, not reported."
     )
-    rows = [record_of(row) for row in study.cross_validation]
-    return Table(name, "Every patient scored by a network that never saw him.", columns, rows, note)
+    return Table(name, "Every patient scored by a network that never saw him.", columns, study.cross_validation, note)
 
 
 def _ensembles(study: Study, name: str) -> Table:
@@ -152,12 +150,12 @@ def _ensembles(study: Study, name: str) -> Table:
         Column(
             "member_lowest",
             "Single folds' networks",
-            lambda v, r: f"{words.figure(v)} to {words.figure(r['member_highest'])}",
+            lambda v, r: f"{words.figure(v)} to {words.figure(r.member_highest)}",
             numeric=True,
         ),
     ]
     note = (
         "The same test scans for both; the difference is paired, by patient, and not adjusted for the number of cells."
     )
-    rows = [record_of(row) for row in study.ensembles_elsewhere]
-    return Table(name, "The mean of the folds' networks where none of them was trained.", columns, rows, note)
+    caption = "The mean of the folds' networks where none of them was trained."
+    return Table(name, caption, columns, study.ensembles_elsewhere, note)

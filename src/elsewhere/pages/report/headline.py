@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 
-from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.records import KINS, Group, cell, fall, groups, index, kin_of, number
+from elsewhere.pages.report.shown_rows import NewHospital, ProtocolMean
 from elsewhere.pages.report.words import count, estimate, interval, listed, signed, signed_ends, spaced
 from elsewhere.rows import ScoreRow
 from elsewhere.wording import decimals, numbered, verb
@@ -20,21 +20,6 @@ FEWEST_SITES = 4
 """With fewer unseen sites nothing is said of a new hospital: a spread over two or three sites is hardly known."""
 
 CHANCE = 0.5
-
-
-@dataclass(frozen=True)
-class NewHospital:
-    """What a random-effects model over the unseen sites says of one more.
-
-    Attributes:
-        low: lower end of the 95 % prediction interval of the AUC; None where it was not made.
-        high: upper end.
-        sites: number of sites behind it.
-    """
-
-    low: float | None
-    high: float | None
-    sites: int
 
 
 def headline(study: Study) -> str:
@@ -229,24 +214,22 @@ def comparison(report: Report) -> str:
     networks = {tuple(m.name for m in s.able) for s in report.studies if s.name in away}
     said += "; means over different networks, as those that did not learn are left out of each." * (len(networks) > 1)
     said += "." * (len(networks) == 1)
-    for paired in (r for r in report.protocols if r["model"] == "mean" and r["relation"] == "unseen"):
-        said += (
-            f" On the same scans, over {numbered(int(paired['cells']), 'cell')} of networks that learned under both, "
-        )
-        said += f"“{paired['first']}” less “{paired['second']}” is {paired_words(paired)}."
+    for paired in (mean for mean in report.protocol_means if mean.relation == "unseen"):
+        said += f" On the same scans, over {numbered(paired.cells, 'cell')} of networks that learned under both, "
+        said += f"“{paired.first}” less “{paired.second}” is {paired_words(paired)}."
     return said
 
 
-def paired_words(paired: Record) -> str:
+def paired_words(paired: ProtocolMean) -> str:
     """A paired difference with its interval, and whether that leaves out 0."""
-    value, low, high = (float(paired[key]) for key in ("difference", "low", "high"))
-    side = "within" if low <= 0 <= high else "beyond"
-    return f"{signed(value)} (95\u00a0%: {signed_ends(low, high)}), {side} sampling error of the patients"
+    side = "within" if paired.low <= 0 <= paired.high else "beyond"
+    ends = signed_ends(paired.low, paired.high)
+    return f"{signed(paired.difference)} (95\u00a0%: {ends}), {side} sampling error of the patients"
 
 
 def _trainings(study: Study) -> int:
     """Trainings of each network whose spread the intervals of the means hold; 1 where they are held fixed."""
-    return min((int(r.get("trainings") or 1) for r in study.groups if r["group"] in KINS), default=1)
+    return min((row.trainings for row in study.groups if row.group in KINS), default=1)
 
 
 def home_and_away(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
@@ -261,9 +244,8 @@ def _cells(group: Group) -> str:
 
 def _new_hospital(study: Study) -> NewHospital | None:
     """The prediction interval where it was made; the number of unseen sites alone where it was not."""
-    given = next((r for r in study.groups if r["group"] == "new hospital"), None)
-    if given:
-        return NewHospital(number(given.get("auc_low")), number(given.get("auc_high")), int(given["cells"]))
+    if study.new_hospital:
+        return study.new_hospital
     cells = index(study.scores)
     unseen = {
         site.name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.pages.report.content import Model, Study
+from elsewhere.pages.report.shown_rows import JudgementRow
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, shown_name, spaced
 from elsewhere.statistics.permutation import p_value
@@ -22,7 +23,7 @@ def marked_name(model: Model) -> str:
     return shown_name(model) + (f" ({MARK})" if model.degenerate else "")
 
 
-def marked_names(study: Study) -> Callable[[Any, Record], str]:
+def marked_names(study: Study) -> Callable[[Any, object], str]:
     """What a column of model names shows: each name with its mark."""
     known = {model.name: marked_name(model) for model in study.scored}
     return lambda value, _: known.get(str(value), spaced(str(value)))
@@ -37,7 +38,7 @@ def learned_table(study: Study, name: str) -> Table:
         Column(
             "by_chance",
             "By chance",
-            lambda v, r: "not measured" if v is None else f"{p_value(v, FLOOR)} (best of {r['checks']})",
+            lambda v, r: "not measured" if v is None else f"{p_value(v, FLOOR)} (best of {r.checks})",
             numeric=True,
         ),
         Column("accuracy", "Best accuracy", lambda v, _: figure(v), numeric=True),
@@ -46,7 +47,7 @@ def learned_table(study: Study, name: str) -> Table:
         Column(
             "reasons",
             "Did it learn?",
-            lambda v, r: f"no: {v}" if v else (f"yes; but {said}" if (said := r["remarks"]) else "yes"),
+            lambda v, r: f"no: {v}" if v else (f"yes; but {r.remarks}" if r.remarks else "yes"),
         ),
     ]
     note = (
@@ -58,5 +59,5 @@ def learned_table(study: Study, name: str) -> Table:
     return Table(name, "Did each network learn?", columns, study.learned, note)
 
 
-def _auc_words(value: Any, row: Record) -> str:
-    return estimate(value, row["auc_low"], row["auc_high"])
+def _auc_words(value: Any, row: JudgementRow) -> str:
+    return estimate(value, row.auc_low, row.auc_high)

@@ -13,7 +13,7 @@ from statistics import fmean, median
 
 from scipy.stats import binom
 
-from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.headline import against, left_out_words
 from elsewhere.pages.report.origins import mechanism
@@ -86,14 +86,13 @@ def _cells(study: Study, reading: str = "model") -> Iterable[tuple[str, ScoreRow
 
 
 def _threshold(study: Study) -> Lesson | None:
-    found = next((r for r in study.contrasts if r["contrast"] == "threshold"), None)
+    found = next((r for r in study.contrasts if r.contrast == "threshold"), None)
     if found is None:
         return None
-    local, own = float(found["first"]), float(found["second"])
     start = (
-        f"At sites never seen the mean accuracy is {own:.2f} with the network's own threshold (a) and {local:.2f} with "
-        f"one chosen on labelled scans of the tested site (b), over "
-        f"{numbered(int(found['cells']), 'cell')} of two classes"
+        f"At sites never seen the mean accuracy is {found.second:.2f} with the network's own threshold (a) and "
+        f"{found.first:.2f} with one chosen on labelled scans of the tested site (b), over "
+        f"{numbered(found.cells, 'cell')} of two classes"
     )
     return Lesson(
         "Whose validation scans choose the threshold?",
@@ -102,7 +101,7 @@ def _threshold(study: Study) -> Lesson | None:
         "(b); that is our reading, not its statement. A new hospital has no labelled scans to choose with.",
         f"{start}: "
         + _judged(
-            found,
+            (found.estimate, found.low, found.high),
             "(b) gains {size} {ends}, from labels that a new hospital does not have",
             "(b) loses {size} {ends}: labelled scans of the tested site did not help",
             "the difference of {size} {ends} is within sampling error, so nothing is shown to be gained from the "
@@ -170,15 +169,13 @@ def _one_class(study: Study) -> Lesson | None:
     sites = {r.site: one_class(r) for r in single}
     said = [f"{site} has {kind}s only" for site, kind in sites.items()]
     said = [f"{listed(said)}: {numbered(len(single), 'cell')} {verb(len(single), 'has', 'have')} no AUC"]
-    for found in (r for r in study.contrasts if r["contrast"] == "one class"):
-        kind = sites.get(str(found["site"]), "positive")
-        shares = (
-            f"{float(found['first']):.0%} of the scans of {found['site']} and the others {float(found['second']):.0%}"
-        )
+    for found in (r for r in study.contrasts if r.contrast == "one class"):
+        kind = sites.get(found.site, "positive")
+        shares = f"{found.first:.0%} of the scans of {found.site} and the others {found.second:.0%}"
         said.append(
             f"networks trained on it call {shares} {kind} (threshold reading (a)): "
             + _judged(
-                found,
+                (found.estimate, found.low, found.high),
                 "{size} {ends} more, at a site where every such call is right, so that recognising the disease and "
                 "recognising the site cannot be told apart there",
                 "{size} {ends} fewer: training on the site did not raise its share",
@@ -320,19 +317,18 @@ def nature(report: Report) -> Lesson | None:
     if len(report.studies) < 2:
         return None
     names = [study.name for study in report.studies[:2]]
-    wanted = (r for r in report.protocols if r["model"] == "mean" and r["relation"] == "unseen")
-    found = next((r for r in wanted if [r["first"], r["second"]] == names), None)
+    wanted = (mean for mean in report.protocol_means if mean.relation == "unseen")
+    found = next((mean for mean in wanted if [mean.first, mean.second] == names), None)
     if found is None:
         said = (
             f"No network that learned under both “{names[0]}” and “{names[1]}” was tested elsewhere on the same scans, "
         )
         said += "so this run does not compare them."
     else:
-        first, second = float(found["auc_first"]), float(found["auc_second"])
-        said = f"On the same scans of sites never seen, over {numbered(int(found['cells']), 'cell')}, the mean AUC is "
-        said += f"{first:.2f} under “{names[0]}” and {second:.2f} under “{names[1]}”: "
+        said = f"On the same scans of sites never seen, over {numbered(found.cells, 'cell')}, the mean AUC is "
+        said += f"{found.auc_first:.2f} under “{names[0]}” and {found.auc_second:.2f} under “{names[1]}”: "
         said += _judged(
-            found,
+            (found.difference, found.low, found.high),
             f"“{names[0]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
             f"“{names[1]}” discriminates better by {{size}} {{ends}}, with one training of each held fixed",
             f"the difference, “{names[0]}” less “{names[1]}”, of {{size}} {{ends}} is within sampling error, so what "
@@ -361,16 +357,16 @@ def _built_in(studies: Sequence[Study]) -> str:
 
 
 def _crops(study: Study) -> bool:
-    return bool((study.settings.get("preparation") or {}).get("crop", "none") != "none")
+    preparation = study.options.preparation
+    return preparation is not None and preparation.crop not in {None, "none"}
 
 
-def _judged(found: Record, more: str, fewer: str, within: str) -> str:
-    """One of three sentences, by where the interval of a paired difference lies against 0.
+def _judged(found: tuple[float, float, float], more: str, fewer: str, within: str) -> str:
+    """One of three sentences, by where the interval of a paired difference (it, low, high) lies against 0.
 
     A sentence with its direction in words (gains, loses, fewer) has the size and the interval in that direction.
     """
-    low, high = float(found["low"]), float(found["high"])
-    mean = float(found["difference"] if "difference" in found else found["estimate"])
+    mean, low, high = found
     words, size = within, signed(mean)
     if low > 0:
         words, size = more, figure(abs(mean))

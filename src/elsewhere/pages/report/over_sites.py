@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.learned import marked_names
 from elsewhere.pages.report.records import number
+from elsewhere.pages.report.shown_rows import OverSitesRow
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import COUNTS, estimate, figure, interval
 
@@ -29,12 +30,12 @@ def over_sites_table(study: Study, name: str) -> Table:
     return Table(name, "What to expect at a hospital that is not among the sites.", columns, study.over_sites, note)
 
 
-def _mean(value: Any, row: Record) -> str:
-    return estimate(value, row["low"], row["high"])
+def _mean(value: Any, row: OverSitesRow) -> str:
+    return estimate(value, row.low, row.high)
 
 
-def _new(value: Any, row: Record) -> str:
-    sites = int(row["sites"])
+def _new(value: Any, row: OverSitesRow) -> str:
+    sites = row.sites
     if number(value) is None:
         return f"{COUNTS[sites] if sites < len(COUNTS) else sites} site{'' if sites == 1 else 's'} cannot tell"
-    return interval(value, row["new_high"])
+    return interval(value, row.new_high)

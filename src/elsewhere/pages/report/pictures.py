@@ -28,7 +28,7 @@ from elsewhere.pages.figures import (
     slice_sheet,
     training_sheet,
 )
-from elsewhere.pages.report.content import ExampleSlice, Model, Record, RocBand, Study
+from elsewhere.pages.report.content import ExampleSlice, Model, RocBand, Study
 from elsewhere.pages.report.learned import marked_name
 from elsewhere.pages.report.records import (
     KINS,
@@ -42,6 +42,7 @@ from elsewhere.pages.report.records import (
     number,
     one_class,
 )
+from elsewhere.pages.report.shown_rows import CurveRow
 from elsewhere.pages.report.words import (
     NOT_MEASURED,
     estimate,
@@ -247,10 +248,8 @@ def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _series(curves: Iterable[Record], model: str, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _series(curves: Iterable[CurveRow], model: str, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     points = sorted(
-        (float(r["iteration"]), value)
-        for r in curves
-        if str(r["model"]) == model and (value := number(r.get(column))) is not None
+        (r.iteration, value) for r in curves if r.model == model and (value := number(r.logged.get(column))) is not None
     )
     return np.array([p[0] for p in points]), np.array([p[1] for p in points])

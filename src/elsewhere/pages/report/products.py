@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.pages.report import words
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study, UnansweredRow
 from elsewhere.pages.report.folder import Folder
+from elsewhere.pages.report.kept_patients import KeptPatients, kept_patients
 from elsewhere.pages.report.matrix import MatrixEntry, matrix_entry
-from elsewhere.pages.report.records import number, one_class, record_of
+from elsewhere.pages.report.records import number, one_class
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.rows import ProductScoreRow
 from elsewhere.wording import verb
 
 MARK, KIN = "◇", "product"
 """A product stands neither at home nor elsewhere: what it was trained on is not known here."""
+KEPT_OUT = "Patients who were kept for thresholds are left out."
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Products:
         tests: each product against each network on the scans that both answered; None without networks.
         unanswered: scans without an answer, and why; None where each was answered.
         foreign: sentences on foreign code that was run.
+        kept: thresholds and recalibrations from kept patients; None where none were kept.
     """
 
     words: str
@@ -35,6 +38,7 @@ class Products:
     tests: Table | None
     unanswered: Table | None
     foreign: tuple[str, ...]
+    kept: KeptPatients | None
 
 
 def product_rows(study: Study) -> list[tuple[str, list[MatrixEntry]]]:
@@ -64,7 +68,12 @@ def section(study: Study, slug: str, out: Folder) -> Products | None:
     tests = _tests(study, f"{slug}-products-tests") if study.product_tests else None
     scores = out.add_table(_scores(study, f"{slug}-products"))
     lost = out.add_table(_unanswered_table(study, f"{slug}-products-unanswered")) if study.unanswered else None
-    return Products(_words(study), scores, None if tests is None else out.add_table(tests), lost, foreign_code(study))
+    kept = kept_patients(study, f"{slug}-products-local")
+    for made in () if kept is None else (kept.choices, kept.measures):
+        if made is not None:
+            out.add_table(made)
+    tests = None if tests is None else out.add_table(tests)
+    return Products(_words(study), scores, tests, lost, foreign_code(study), kept)
 
 
 def _words(study: Study) -> str:
@@ -105,9 +114,9 @@ def _scores(study: Study, name: str) -> Table:
         Column("specificity", "Specificity (95 %)", words.share_words("specificity"), numeric=True),
         Column("calibration_slope", "Calibration slope", lambda v, _: words.figure(v), numeric=True),
     ]
-    rows = [record_of(row) for row in study.product_scores]
     note = "Intervals: patients as the unit. Scans without an answer are left out of AUC, sensitivity and specificity."
-    return Table(name, "Products at each site, judged from their scores.", columns, rows, note)
+    note += f" {KEPT_OUT}" if study.product_local else ""
+    return Table(name, "Products at each site, judged from their scores.", columns, study.product_scores, note)
 
 
 def _unanswered_table(study: Study, name: str) -> Table:
@@ -115,10 +124,14 @@ def _unanswered_table(study: Study, name: str) -> Table:
         Column("model", "Product"),
         Column("site", "Site"),
         Column("reason", "Why it gave no answer"),
-        Column("scans", "Scans", lambda v, row: f"{v} of {row.get('given')}", numeric=True),
+        Column("scans", "Scans", _of_given, numeric=True),
     ]
-    rows = [record_of(row) for row in study.unanswered]
-    return Table(name, "Test scans without an answer, by product, site and reason.", columns, rows)
+    among = " Those of patients who were kept for thresholds are among them." if study.product_local else ""
+    return Table(name, f"Test scans without an answer, by product, site and reason.{among}", columns, study.unanswered)
+
+
+def _of_given(scans: Any, row: UnansweredRow) -> str:
+    return f"{scans} of {row.given}"
 
 
 def _tests(study: Study, name: str) -> Table:
@@ -133,9 +146,10 @@ def _tests(study: Study, name: str) -> Table:
         Column("p_value_holm", "p (Holm)", lambda v, _: words.figure(v, 3), numeric=True),
     ]
     note = "DeLong's test on the scans that both answered, clustered by patient; Holm's adjustment over all rows."
+    note += f" {KEPT_OUT}" if study.product_local else ""
     return Table(name, "Products against networks on the same scans.", columns, study.product_tests, note)
 
 
-def _unanswered(value: Any, row: Record) -> str:
-    share = words.estimate(row.get("unanswered_share"), row.get("unanswered_low"), row.get("unanswered_high"))
-    return f"{number(value) or 0:.0f} of {number(row.get('given')) or 0:.0f}: {share}"
+def _unanswered(value: Any, row: ProductScoreRow) -> str:
+    share = words.estimate(row.unanswered_share, row.unanswered_low, row.unanswered_high)
+    return f"{number(value) or 0:.0f} of {number(row.given) or 0:.0f}: {share}"

@@ -10,7 +10,7 @@ from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.learned import MARK
 from elsewhere.pages.report.origins import beside_the_paper, published_beside
-from elsewhere.pages.report.records import cell, groups, index, number
+from elsewhere.pages.report.records import cell, groups, index, number, value_in
 from elsewhere.pages.report.table import Column, Table, plain
 from elsewhere.pages.report.words import NOT_MEASURED, estimate, figure, spread
 
@@ -91,7 +91,7 @@ def published_table(studies: Sequence[Study], name: str) -> Table:
             "note": result.note,
         }
         for place, study in enumerate(studies):
-            row |= {f"{key}_{place}": value for key, value in _ours(study, result).items()}
+            row |= {f"{key}_{place}": value for key, value in vars(_ours(study, result)).items()}
         rows.append(row)
     return Table(name, f"Published results ({SOURCE}).", _columns(studies), rows, _ranges(studies))
 
@@ -112,21 +112,31 @@ def _columns(studies: Sequence[Study]) -> list[Column]:
     return [*columns, Column("note", "Note", lambda v, _: plain(v))]
 
 
-def _published_auc(value: Any, row: Any) -> str:
-    return spread(value, row["published_dropout_sd"]) if number(row["published_dropout_sd"]) else figure(value, 3)
+def _published_auc(value: Any, row: object) -> str:
+    deviation = value_in(row, "published_dropout_sd")
+    return spread(value, deviation) if number(deviation) else figure(value, 3)
 
 
-def _ours(study: Study, result: Published) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Ours:
+    """A study's own cell beside a published one: accuracy under reading (b), and AUCs in words."""
+
+    accuracy: float | None
+    dropout: str = NOT_MEASURED
+    auc: str = NOT_MEASURED
+
+
+def _ours(study: Study, result: Published) -> Ours:
     model = next((m for m in study.models if set(m.trained_on) == set(result.trained_on)), None)
     row = cell(index(study.scores), model.name, result.site, "site") if model else None
     if model is None or row is None:
-        return {"accuracy": None, "dropout": NOT_MEASURED, "auc": NOT_MEASURED}
+        return Ours(None)
     ends = row.auc_sampling_low, row.auc_sampling_high
-    return {
-        "accuracy": number(row.accuracy),
-        "dropout": spread(row.auc_grid_dropout_mean, row.auc_grid_dropout_sd),
-        "auc": estimate(row.auc, *ends, 3) + (f", {MARK}" if model.degenerate else ""),
-    }
+    return Ours(
+        number(row.accuracy),
+        spread(row.auc_grid_dropout_mean, row.auc_grid_dropout_sd),
+        estimate(row.auc, *ends, 3) + (f", {MARK}" if model.degenerate else ""),
+    )
 
 
 def _ranges(studies: Sequence[Study]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elsewhere.pages.report.content import Model, Record, Study
+from elsewhere.pages.report.content import Model, Study
+from elsewhere.pages.report.shown_rows import GroupRow
 from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.score import Confusion, average_confusion, combine_confusions
 
@@ -101,9 +102,15 @@ def confusion_of(row: ScoreRow | None) -> Confusion | None:
     return Confusion(*(int(v or 0) for v in values))
 
 
-def record_of(row: object) -> dict[str, Any]:
-    """A row's columns by name, as a table of the page takes them; where it was made from stays behind."""
-    return {name: value for name, value in vars(row).items() if name != "made_from"}
+def record_of(row: object) -> Mapping[str, Any]:
+    """A row's columns by name, as a table of the page has them; where it was made from stays behind."""
+    given: Mapping[str, Any] = row if isinstance(row, Mapping) else vars(row)
+    return {name: value for name, value in given.items() if name != "made_from"}
+
+
+def value_in(row: object, name: str) -> Any:
+    """What a row has in one column; None where it has no such column."""
+    return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
 
 
 def one_class(row: ScoreRow | ProductScoreRow) -> str:
@@ -139,7 +146,7 @@ def averages(study: Study, model: str, reading: str) -> list[Averaged]:
 
 def groups(study: Study) -> list[Group]:
     """Home, seen and unseen cells of the networks that learned, with their mean AUC; kins without one are left out."""
-    given = {str(r["group"]): r for r in study.groups}
+    given = {row.group: row for row in study.groups}
     found = [_group(study, kin, given.get(kin)) for kin in KINS]
     return [group for group in found if group]
 
@@ -149,14 +156,11 @@ def fall(study: Study, name: str = "fall") -> Group | None:
 
     `name` "fall, same networks" asks for that of the networks that stand on both sides.
     """
-    given = next((r for r in study.groups if r["group"] == name), None)
-    if given is None:
-        return None
-    mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
-    return Group(name, (), mean, low, high, str(given.get("method", "")))
+    given = next((row for row in study.groups if row.group == name), None)
+    return Group(name, (), given.auc, given.auc_low, given.auc_high, given.method) if given else None
 
 
-def _group(study: Study, kin: str, given: Record | None) -> Group | None:
+def _group(study: Study, kin: str, given: GroupRow | None) -> Group | None:
     cells = index(study.scores)
     sites = [s.name for s in study.sites if not (s.visited and study.trainings)]  # those know no further trainings
     records = [cell(cells, m.name, site) for m in study.able for site in sites if kin_of(m, site) == kin]
@@ -165,8 +169,7 @@ def _group(study: Study, kin: str, given: Record | None) -> Group | None:
         return None
     aucs = tuple(auc for auc, _ in measured)
     if given:
-        mean, low, high = (float(given[key]) for key in ("auc", "auc_low", "auc_high"))
-        return Group(kin, aucs, mean, low, high, str(given.get("method", "")))
+        return Group(kin, aucs, given.auc, given.auc_low, given.auc_high, given.method)
     low = _mean(number(r.auc_sampling_low) for _, r in measured)
     high = _mean(number(r.auc_sampling_high) for _, r in measured)
     return Group(

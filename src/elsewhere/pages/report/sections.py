@@ -5,7 +5,7 @@ The first stands open and is the page's first screen; the others are folded, und
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,16 +111,20 @@ SECTIONS = (
 """In the order of the page."""
 
 
-def make_of_study(study: Study, slug: str, out: Folder) -> dict[str, Any]:
+Made = Mapping[str, object]
+"""Id of a section -> what was made for it: the dataclass that its template draws, or None."""
+
+
+def make_of_study(study: Study, slug: str, out: Folder) -> Made:
     """What each section shows of one study, under the section's id; None where there is nothing."""
     return {s.id: s.of_study(study, slug, out) for s in SECTIONS if s.of_study}
 
 
-def make_of_report(report: Report, out: Folder) -> dict[str, Any]:
+def make_of_report(report: Report, out: Folder) -> Made:
     """What each section shows of all studies together, under the section's id."""
     return {s.id: s.of_report(report, out) for s in SECTIONS if s.of_report}
 
 
-def shown(made: Sequence[dict[str, Any]]) -> list[Section]:
+def shown(made: Sequence[Made]) -> list[Section]:
     """The sections that a page has, given what was made for it."""
     return [s for s in SECTIONS if s.always or any(part.get(s.id) for part in made)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.learned import marked_name, marked_names
-from elsewhere.pages.report.records import number
+from elsewhere.pages.report.records import number, value_in
+from elsewhere.pages.report.shown_rows import SelectionRow
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import figure
 
@@ -28,18 +29,12 @@ def rule_words(select: str, *, balanced: bool) -> str:
     return words.replace("log loss", "class-balanced log loss") if balanced else words
 
 
-def no_better_than_majority(row: Record) -> bool:
-    """Whether the kept weights' accuracy is at most the share of the majority class."""
-    return float(row["kept_accuracy"]) <= float(row["majority_share"]) + ROUNDING
-
-
-def flat_record(model: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def selection_row(model: str, found: Mapping[str, Any]) -> SelectionRow:
     """A row of `Study.selections` from what a checkpoint's record says (`selection`: see the study folder's page)."""
-    row = {"model": model, **{key: found[key] for key in ("select", "criterion", "checks", "tied")}}
+    row = {name: found[name] for name in ("select", "criterion", "checks", "tied", "majority_share")}
     row |= {f"{which}_{score}": found[which][score] for which in ("kept", "last") for score in SCORES}
-    row["majority_share"] = found["majority_share"]
-    row["no_better_than_majority"] = no_better_than_majority(row)
-    return row | {"warnings": list(found["warnings"])}
+    no_better = float(found["kept"]["accuracy"]) <= float(found["majority_share"]) + ROUNDING
+    return SelectionRow(model, **row, no_better_than_majority=no_better, warnings=tuple(found["warnings"]))
 
 
 def selection_table(study: Study, name: str) -> Table:
@@ -49,8 +44,8 @@ def selection_table(study: Study, name: str) -> Table:
     columns = [
         Column("model", "Trained on", marked_names(study)),
         Column("criterion", "Weights kept", lambda v, r: _rule(v, r, balanced=balanced)),
-        Column("kept_iteration", "At iteration (last)", lambda v, r: f"{v} ({r['last_iteration']})", numeric=True),
-        Column("tied", "Checks as good as the best", lambda v, r: f"{v} of {r['checks']}", numeric=True),
+        Column("kept_iteration", "At iteration (last)", lambda v, r: f"{v} ({r.last_iteration})", numeric=True),
+        Column("tied", "Checks as good as the best", lambda v, r: f"{v} of {r.checks}", numeric=True),
         *(
             Column(f"kept_{score}", f"{heading}: kept (last)", _kept_and_last(score), numeric=True)
             for score, heading in (("auc", "AUC within sites"), ("log_loss", loss), ("accuracy", "Accuracy"))
@@ -64,7 +59,7 @@ def selection_table(study: Study, name: str) -> Table:
             " The log loss is the mean of the two classes' means, since the classes were drawn in turn; 0.69 is that "
         )
         note += "of the same answer for every scan."
-    if any(map(no_better_than_majority, study.selections)):
+    if any(row.no_better_than_majority for row in study.selections):
         note += " * is no better than always calling the majority class."
     return Table(name, "How the kept weights were chosen.", columns, study.selections, note)
 
@@ -72,24 +67,24 @@ def selection_table(study: Study, name: str) -> Table:
 def warnings(study: Study) -> list[str]:
     """What the choice of weights warns of, a sentence or more for each network; empty where nothing is amiss."""
     names = {model.name: marked_name(model) for model in study.models}
-    return [f"{names[str(r['model'])]}: {words}." for r in study.selections for words in r["warnings"]]
+    return [f"{names[row.model]}: {words}." for row in study.selections for words in row.warnings]
 
 
 def is_balanced(study: Study) -> bool:
     """Whether the classes were drawn in turn, so that the validation log loss weighs them alike."""
-    training = study.settings.get("training")
-    return bool(isinstance(training, Mapping) and training.get("balanced_classes"))
+    training = study.options.training
+    return training is not None and training.balanced_classes
 
 
-def _rule(criterion: Any, row: Record, *, balanced: bool) -> str:
-    words = rule_words(str(criterion), balanced=balanced)
-    return words if criterion == row["select"] else f"{words}; no site has both classes, so not by AUC"
+def _rule(criterion: str, row: SelectionRow, *, balanced: bool) -> str:
+    words = rule_words(criterion, balanced=balanced)
+    return words if criterion == row.select else f"{words}; no site has both classes, so not by AUC"
 
 
-def _kept_and_last(score: str) -> Any:
-    def words(value: Any, row: Record) -> str:
-        mark = "*" if score == "accuracy" and no_better_than_majority(row) else ""
-        last = row[f"last_{score}"]
+def _kept_and_last(score: str) -> Callable[[Any, SelectionRow], str]:
+    def words(value: Any, row: SelectionRow) -> str:
+        mark = "*" if score == "accuracy" and row.no_better_than_majority else ""
+        last = value_in(row, f"last_{score}")
         return f"{figure(value)}{mark} ({figure(last)})" if number(value) is not None else "not measured"
 
     return words

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from elsewhere.audit_rows import RuleRow, TieRow
-from elsewhere.pages.report.content import Record, Report, Study
+from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.diagnosis import p_words
 from elsewhere.pages.report.folder import Folder
 from elsewhere.pages.report.origins import planted_in, shared
@@ -72,6 +71,27 @@ class Story:
     table: Table
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundTie(TieRow):
+    """A planted tie against what was found of it.
+
+    Attributes:
+        rule: the rule of the audit that shows it; None for none.
+        rule_auc: its AUC.
+        rule_p: its p.
+        cause: what the diagnosis names; None for nothing.
+        cause_auc: AUC of that.
+        found: whether it came to light, in words.
+    """
+
+    rule: str | None
+    rule_auc: float | None
+    rule_p: float | None
+    cause: str | None
+    cause_auc: float | None
+    found: str
+
+
 @dataclass(frozen=True)
 class Planted:
     """What was planted: whose scans, sentences that hold for all of them, and those of single studies, by name."""
@@ -100,7 +120,7 @@ def section(study: Study, slug: str, out: Folder) -> Story | None:
     return Story(sentence(rows, _unplanted(study, rows)), crop_words(study.ties), table)
 
 
-def compare(study: Study) -> list[dict[str, Any]]:
+def compare(study: Study) -> list[FoundTie]:
     """One row a tie: what was planted, which findings would show it, and whether one is left for it alone."""
     traces = [_traces(study, tie) for tie in study.ties]
     strengths = [tie.strength for tie in study.ties]
@@ -110,16 +130,17 @@ def compare(study: Study) -> list[dict[str, Any]]:
         own = given.get(place)
         state = FOUND if own else SHARED if found else MISSED if looked else UNSEEN
         shown = {kind: name for _, kind, name in reversed([*([own] if own else []), *found])}
+        rule, cause = _shown(study, tie.site, shown)
         rows.append(
-            {
-                "site": tie.site,
-                "factor": tie.factor,
-                "strength": tie.strength,
-                "positives": tie.positives,
-                "negatives": tie.negatives,
-                **_numbers(study, tie.site, shown),
-                "found": state if tie.strength > 0 else "nothing was planted",
-            }
+            FoundTie(
+                **vars(tie),
+                rule=rule.rule if rule else None,
+                rule_auc=rule.auc if rule else None,
+                rule_p=rule.p_value if rule else None,
+                cause=cause.cause if cause else None,
+                cause_auc=cause.strength if cause else None,
+                found=state if tie.strength > 0 else "nothing was planted",
+            )
         )
     return rows
 
@@ -170,13 +191,13 @@ def crop_words(ties: Sequence[TieRow]) -> str:
     )
 
 
-def sentence(rows: Sequence[Record], unplanted: Sequence[str]) -> str:
+def sentence(rows: Sequence[FoundTie], unplanted: Sequence[str]) -> str:
     """How much of what was planted came to light, each finding counted once, and what was found besides."""
-    planted = [r for r in rows if r["strength"] > 0]
+    planted = [r for r in rows if r.strength > 0]
     if not planted:
         said = "No tie between label and acquisition is planted (all dials at 0)."
     else:
-        states = [r["found"] for r in planted]
+        states = [r.found for r in planted]
         found, shared, missed, unseen = (states.count(state) for state in (FOUND, SHARED, MISSED, UNSEEN))
         said = f"{count(len(planted), 'tie').capitalize()} between label and acquisition "
         said += f"{'is' if len(planted) == 1 else 'are'} planted. Each finding counted once, and for the "
@@ -205,27 +226,21 @@ def _traces(study: Study, tie: TieRow) -> tuple[bool, list[Finding]]:
     return looked, found + [(site, "cause", f.cause) for f in named]
 
 
-def _numbers(study: Study, site: str, shown: Mapping[str, str]) -> dict[str, Any]:
+def _shown(study: Study, site: str, shown: Mapping[str, str]) -> tuple[RuleRow | None, FindingRow | None]:
+    """The rule and the cause of these names at one site."""
     rule = next((r for r in study.audit.confounding if r.sites == site and r.rule == shown.get("rule")), None)
     named = [f for f in study.diagnosis.findings if _of_site(f, site) and f.cause == shown.get("cause")]
-    cause = max(named, key=lambda f: f.strength or 0.0, default=None)
-    return {
-        "rule": rule.rule if rule else None,
-        "rule_auc": rule.auc if rule else None,
-        "rule_p": rule.p_value if rule else None,
-        "cause": cause.cause if cause else None,
-        "cause_auc": cause.strength if cause else None,
-    }
+    return rule, max(named, key=lambda f: f.strength or 0.0, default=None)
 
 
-def _unplanted(study: Study, rows: Sequence[Record]) -> list[str]:
+def _unplanted(study: Study, rows: Sequence[FoundTie]) -> list[str]:
     """Findings at the sites of the ties that no tie with a dial above 0 would show, in words."""
-    sites = {str(r["site"]) for r in rows}
+    sites = {r.site for r in rows}
     planted: dict[str, set[tuple[str, str]]] = {site: set() for site in sites}
     for row in rows:
-        if row["strength"] > 0:
-            rules, causes = TRACES.get(str(row["factor"]), ((), ()))
-            planted[str(row["site"])] |= {("rule", r) for r in rules} | {("cause", c) for c in causes}
+        if row.strength > 0:
+            rules, causes = TRACES.get(row.factor, ((), ()))
+            planted[row.site] |= {("rule", r) for r in rules} | {("cause", c) for c in causes}
     known = {rule for rules, _ in TRACES.values() for rule in rules}
     found = [("rule", r.rule, r.sites) for r in study.audit.confounding if _tells(r)]
     found = [f for f in found if f[1] in known]
@@ -246,7 +261,7 @@ def _tells(rule: RuleRow) -> bool:
     return auc is not None and auc >= NOTABLE and p is not None and p <= SURE
 
 
-def _table(rows: Sequence[Record], name: str) -> Table:
+def _table(rows: Sequence[FoundTie], name: str) -> Table:
     columns = [
         Column("site", "Site"),
         Column("factor", "Tied to the label"),
@@ -257,7 +272,7 @@ def _table(rows: Sequence[Record], name: str) -> Table:
         Column("cause", "Diagnosis names", _cause_words),
         Column("found", "Came to light"),
     ]
-    if any(row["positives"] or row["negatives"] for row in rows):
+    if any(row.positives or row.negatives for row in rows):
         columns[2:2] = [
             Column("positives", "Positives (at strength 1)", lambda v, _: v or "–"),
             Column("negatives", "Negatives (at strength 1)", lambda v, _: v or "–"),
@@ -270,5 +285,5 @@ def _table(rows: Sequence[Record], name: str) -> Table:
     return Table(name, "The ties that the simulation planted, and what was found of them.", columns, rows, note)
 
 
-def _cause_words(value: Any, row: Record) -> str:
-    return f"{value} ({figure(row['cause_auc'])})" if value else "–"
+def _cause_words(value: str | None, row: FoundTie) -> str:
+    return f"{value} ({figure(row.cause_auc)})" if value else "–"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from elsewhere.pages.figures import Canvas, DosePanel, dose_grid
-from elsewhere.pages.report.content import Record, Study
+from elsewhere.pages.report.content import Study
 from elsewhere.pages.report.folder import Folder, Picture
-from elsewhere.pages.report.records import number, record_of
+from elsewhere.pages.report.records import number
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.pages.report.words import estimate, figure, signed, signed_ends, spaced
 from elsewhere.rows import UNLEARNED, DoseRow, ExplanationRow
@@ -240,7 +240,7 @@ def _curve_table(rows: Sequence[DoseRow], name: str) -> Table:
         Column("model", "Network", lambda v, _: spaced(v)),
         Column("home", "Scans of"),
         Column("words", "What was done to the scans"),
-        Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.get("low"), r.get("high")), numeric=True),
+        Column("auc", "AUC (95 %)", lambda v, r: estimate(v, r.low, r.high), numeric=True),
         Column("difference", "AUC less that as it is (95 %)", _difference_words, numeric=True),
         Column("positive_share", "Called positive", lambda v, _: figure(v), numeric=True),
         Column("scans", "Scans", None, numeric=True),
@@ -248,11 +248,11 @@ def _curve_table(rows: Sequence[DoseRow], name: str) -> Table:
     note = (
         "The difference is paired, on the same scans, with its interval by patient; each stands by itself, unadjusted."
     )
-    return Table(name, "Every dose of every shift.", columns, [record_of(row) for row in rows], note)
+    return Table(name, "Every dose of every shift.", columns, rows, note)
 
 
-def _difference_words(value: Any, row: Record) -> str:
-    low, high = (number(row.get(f"difference_{end}")) for end in ("low", "high"))
+def _difference_words(value: Any, row: DoseRow) -> str:
+    low, high = number(row.difference_low), number(row.difference_high)
     if number(value) is None or low is None or high is None:
         return signed(value)
     return f"{signed(value)} ({signed_ends(low, high)})"
@@ -267,7 +267,7 @@ def _explanation_table(rows: Sequence[ExplanationRow], name: str) -> Table:
         Column("distance_unshifted", "Distance unshifted", lambda v, _: figure(v, 3), numeric=True),
         Column("distance", "Distance shifted", lambda v, _: figure(v, 3), numeric=True),
     ]
-    best = [record_of(row) for row in [r for r in rows if r.best] or rows]
+    best = [row for row in rows if row.best] or rows
     note = (
         "Mean log-odds by which the scores of home must be moved to lie as those of the new site, within each class: 0 "
         "is equal. A shift is named only where the scans of the new site show it and it leaves no more than chance; "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from elsewhere.audit_rows import OddityRow, RuleRow
-from elsewhere.pages.figures.cells import MARKS
 from elsewhere.pages.report.content import Audit, Record, Study
 from elsewhere.pages.report.learned import marked_names
 from elsewhere.pages.report.records import (
@@ -20,8 +20,10 @@ from elsewhere.pages.report.records import (
     number,
     one_class,
     record_of,
+    value_in,
 )
-from elsewhere.pages.report.table import Column, Table, plain, plain_table
+from elsewhere.pages.report.shown_rows import PatientsRow
+from elsewhere.pages.report.table import Column, Table, marked_site, plain, plain_table
 from elsewhere.pages.report.words import (
     NOT_MEASURED,
     estimate,
@@ -30,10 +32,10 @@ from elsewhere.pages.report.words import (
     rule_p,
     rule_sees,
     share_words,
-    signed,
     spread,
 )
-from elsewhere.rows import ScoreRow
+from elsewhere.rows import ScoreRow, SeedRow
+from elsewhere.statistics.audit import CountRow
 from elsewhere.statistics.strata import age_words
 from elsewhere.table_format import to_json
 from elsewhere.wording import numbered
@@ -46,14 +48,15 @@ ODDITIES_ON_PAGE = 12
 def data_table(study: Study, name: str) -> Table:
     """Table 1: patients, scans and slices per site, class and subset."""
     places = {site.name: site for site in study.sites}
-    rows: dict[tuple[str, Any], dict[str, Any]] = {}
-    for r in sorted(study.counts, key=lambda r: list(places).index(r.site) if r.site in places else 99):
+    order = {name: place for place, name in enumerate(places)}
+    rows: dict[tuple[str, int | None], dict[str, Any]] = {}
+    for r in sorted(study.counts, key=lambda r: order.get(r.site, 99)):
         site = places.get(r.site)
         blank = {"site": r.site, "country": site.country if site else "", "form": site.form if site else ""}
-        row = rows.setdefault((r.site, r.label), blank | {"class": CLASSES.get(r.label, str(r.label))})
-        for unit, number_of in (("patients", r.patients), ("scans", r.scans), ("slices", r.slices)):
-            row[f"{unit}_{r.subset}"] = number_of
-            row[unit] = row.get(unit, 0) + number_of
+        row = rows.setdefault((r.site, r.label), blank | {"class": _class_words(r)})
+        for unit, number_ in (("patients", r.patients), ("scans", r.scans), ("slices", r.slices)):
+            row[f"{unit}_{r.subset}"] = number_
+            row[unit] = row.get(unit, 0) + number_
     columns = [
         Column(k, h) for k, h in (("site", "Site"), ("country", "Country"), ("form", "Format"), ("class", "Class"))
     ]
@@ -61,71 +64,80 @@ def data_table(study: Study, name: str) -> Table:
         columns.append(Column(unit, unit.capitalize(), None, numeric=True))
         columns += [Column(f"{unit}_{s}", h, _zero, numeric=True) for s, h in SUBSETS.items()]
     columns.append(Column("slices", "Slices", None, numeric=True))
-    ordered = sorted(
-        rows.values(), key=lambda row: (list(places).index(row["site"]) if row["site"] in places else 99, -_rank(row))
-    )
-    return Table(
-        name, "Patients, scans and slices per site and class, and how they were split (by patient).", columns, ordered
-    )
+    ordered = sorted(rows, key=lambda key: (order.get(key[0], 99), -RANKS.get(key[1], 0)))
+    caption = "Patients, scans and slices per site and class, and how they were split (by patient)."
+    return Table(name, caption, columns, [rows[key] for key in ordered])
+
+
+RANKS: dict[int | None, int] = {1: 2, 0: 1}
+"""Label -> order of the classes within a site, the highest first."""
+
+
+def _class_words(row: CountRow | PatientsRow) -> str:
+    return CLASSES.get(row.label, str(row.label))
 
 
 def patient_table(study: Study, name: str) -> Table:
     """Who the patients are; without rows where no scan tells age, sex or date."""
-    told = [r for r in study.patients if r["age_known"] or r["sex_known"] or r["first_month"]]
-    rows = [{**r, "class": CLASSES.get(r["label"], str(r["label"]))} for r in told]
+    rows = [r for r in study.patients if r.age_known or r.sex_known or r.first_month]
     columns = [
         Column("site", "Site"),
-        Column("class", "Class"),
+        Column("class", "Class", value=_class_words),
         Column("subset", "Subset"),
         Column("patients", "Patients", None, numeric=True),
         Column("age", "Age, median (quartiles)", _age_words, numeric=True),
         Column("women", "Women", _women_words, numeric=True),
-        Column("first_month", "Scanned", lambda v, r: f"{v} to {r['last_month']}" if v else "–"),
+        Column("first_month", "Scanned", lambda v, r: f"{v} to {r.last_month}" if v else "–"),
     ]
     note = "Each patient once. In brackets after the share of women: patients whose sex is known."
     return Table(name, "Who the patients are, as far as their scans tell.", columns, rows, note)
 
 
-def _age_words(value: Any, row: Record) -> str:
-    if not row["age_known"]:
+def _age_words(value: float | None, row: PatientsRow) -> str:
+    if value is None or row.age_low is None or row.age_high is None:
         return "–"
-    return f"{age_words(value)} ({age_words(row['age_low'])}–{age_words(row['age_high'])})"
+    return f"{age_words(value)} ({age_words(row.age_low)}–{age_words(row.age_high)})"
 
 
-def _women_words(value: Any, row: Record) -> str:
-    return f"{value:.0%} ({row['sex_known']})" if row["sex_known"] else "–"
+def _women_words(value: float | None, row: PatientsRow) -> str:
+    return "–" if value is None else f"{value:.0%} ({row.sex_known})"
+
+
+@dataclass(frozen=True)
+class MeanRow:
+    """The mean AUC over the cells of one kin, with its 95 % interval and the smallest and largest AUC."""
+
+    group: str
+    cells: int
+    mean_auc: float
+    low: float
+    high: float
+    smallest: float
+    largest: float
+    method: str
 
 
 def group_table(study: Study, name: str) -> Table:
     """Mean AUC at home, at seen and at unseen sites."""
     rows = [
-        {
-            "group": KINS[g.kin],
-            "cells": len(g.aucs),
-            "mean_auc": g.mean,
-            "low": g.low,
-            "high": g.high,
-            "smallest": min(g.aucs),
-            "largest": max(g.aucs),
-            "method": g.method,
-        }
+        MeanRow(KINS[g.kin], len(g.aucs), g.mean, g.low, g.high, min(g.aucs), max(g.aucs), g.method)
         for g in groups(study)
     ]
     columns = [
         Column("group", "Test site was"),
         Column("cells", "Cells", None, numeric=True),
-        Column("mean_auc", "Mean AUC (95 %)", lambda v, r: estimate(v, r["low"], r["high"]), numeric=True),
+        Column("mean_auc", "Mean AUC (95 %)", lambda v, r: estimate(v, r.low, r.high), numeric=True),
         Column("smallest", "Smallest", lambda v, _: figure(v), numeric=True),
         Column("largest", "Largest", lambda v, _: figure(v), numeric=True),
     ]
-    methods = ", or ".join(dict.fromkeys(str(row["method"]) for row in rows))
+    methods = ", or ".join(dict.fromkeys(row.method for row in rows))
     note = f"How the interval was made: {methods}." if methods else ""
     return Table(name, "Mean AUC by what the network knew of the test site.", columns, rows, note)
 
 
 def trainings(study: Study, name: str) -> Table:
     """AUC of every cell over trainings with several seeds, beside the spreads over patients and dropout passes."""
-    rows = [record_of(row) for row in study.trainings if row.score == "auc"]
+    rows = [row for row in study.trainings if row.score == "auc"]
     columns = [
         Column("model", "Trained on", marked_names(study)),
         Column("site", "Tested at"),
@@ -134,7 +146,7 @@ def trainings(study: Study, name: str) -> Table:
         Column("seeds", "Trainings", None, numeric=True),
         Column("mean", "Their mean", lambda v, _: figure(v), numeric=True),
         Column("standard_deviation", "± over trainings", lambda v, _: figure(v, 3), numeric=True),
-        Column("smallest", "Smallest to largest", lambda v, r: f"{figure(v)} to {figure(r['largest'])}", numeric=True),
+        Column("smallest", "Smallest to largest", lambda v, r: f"{figure(v)} to {figure(r.largest)}", numeric=True),
     ]
     note = (
         "The trainings differ in their seed alone. The three spreads answer three questions, and none holds another: "
@@ -143,8 +155,8 @@ def trainings(study: Study, name: str) -> Table:
     return Table(name, "AUC over several trainings of each network.", columns, rows, note)
 
 
-def _sampled_words(value: Any, row: Record) -> str:
-    return estimate(value, row["sampling_low"], row["sampling_high"])
+def _sampled_words(value: Any, row: SeedRow) -> str:
+    return estimate(value, row.sampling_low, row.sampling_high)
 
 
 def cell_table(study: Study, name: str) -> Table:
@@ -165,8 +177,8 @@ def cell_table(study: Study, name: str) -> Table:
             )
     columns = [
         Column("model", "Trained on", marked_names(study)),
-        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
-        Column("positives", "Scans + / −", lambda v, r: f"{plain(v)} / {plain(r.get('negatives'))}", numeric=True),
+        Column("site", "Tested at", marked_site),
+        Column("positives", "Scans + / −", _sizes_words, numeric=True),
         Column("patients", "Patients", None, numeric=True),
         Column("auc", "AUC (95 %, by patient)", _auc_words(cells), numeric=True),
         Column("auc_grid", "Grid AUC", lambda v, _: figure(v, 3), numeric=True),
@@ -195,7 +207,7 @@ def decision_table(study: Study, name: str) -> Table:
             rows.append(kept | {"reading": "a" if reading == "model" else "b", "kin": kin_of(model, site.name)})
     columns = [
         Column("model", "Trained on", marked_names(study)),
-        Column("site", "Tested at", lambda v, r: f"{MARKS[r['kin']]}\u00a0{v}"),
+        Column("site", "Tested at", marked_site),
         Column("reading", "Reading"),
         Column("threshold", "Threshold", _threshold_cell, numeric=True),
         *(
@@ -214,7 +226,7 @@ def decision_table(study: Study, name: str) -> Table:
         Column("balanced_accuracy", "Balanced accuracy", lambda v, _: figure(v), numeric=True),
     ]
     note = ""
-    if noted := sum(bool(row.get("threshold_note")) for row in rows):
+    if noted := sum(bool(value_in(row, "threshold_note")) for row in rows):
         note = (
             f"* in {noted} of {len(rows)} rows: on the validation scans no threshold is more accurate than calling "
             "every scan the same; the column threshold_note of the CSV says which call, and what was done."
@@ -309,7 +321,7 @@ def audit_tables(audit: Audit, slug: str) -> list[Table]:
 
 def bad_scan_table(study: Study, name: str) -> Table:
     """Scans that could not be used, and what to do about each."""
-    rows = [vars(row) for row in study.bad_scans]
+    rows = study.bad_scans
     headings = {"site": "Site", "scan": "Scan", "path": "File", "reason": "What is wrong", "next_step": "What to do"}
     return plain_table(name, f"Scans that could not be used: {len(rows)}.", rows, headings)
 
@@ -324,45 +336,24 @@ def settings_table(study: Study, name: str) -> Table:
     return Table(name, "All settings, versions and seeds.", columns, rows)
 
 
-def protocol_table(studies: Sequence[Study], name: str) -> Table:
-    """One row a study: its departures and what they buy against the study nearest to it."""
-    ordered = sorted(studies, key=lambda s: len(s.departures))
-    rows = []
-    for place, study in enumerate(ordered):
-        nearest = min(ordered[:place], key=lambda s: len(_changed(study, s)), default=None)
-        rows.append(_protocol_row(study, nearest))
-    columns = [
-        Column("study", "Protocol"),
-        Column("home", "At home", lambda v, r: estimate(v, r["home_low"], r["home_high"]), numeric=True),
-        Column("unseen", "Elsewhere", lambda v, r: estimate(v, r["unseen_low"], r["unseen_high"]), numeric=True),
-        Column("fall", "Fall", lambda v, _: figure(v), numeric=True),
-        Column("against", "Against", lambda v, _: v or "–"),
-        Column("change", "What was changed", lambda v, _: v or "–"),
-        Column("home_gain", "Gain at home", lambda v, _: signed(v), numeric=True),
-        Column("unseen_gain", "Gain elsewhere", lambda v, _: signed(v), numeric=True),
-    ]
-    note = "Fall: the difference of the two means, whatever networks stand behind each."
-    return Table(name, "Mean AUC per protocol, and what each change buys.", columns, rows, note)
-
-
-def roc_rows(study: Study) -> list[dict[str, Any]]:
+def roc_rows(study: Study) -> list[dict[str, str | float]]:
     """The points behind Figures 5 and 6, one row a point."""
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for band in study.rocs:
         for fpr, tpr in zip(band.fpr, band.tpr, strict=True):
             rows.append({"model": band.model, "site": band.site, "kind": "curve", "fpr": float(fpr), "tpr": float(tpr)})
         for fpr, low, high in zip(band.band_fpr, band.band_low, band.band_high, strict=True):
-            row = {"model": band.model, "site": band.site, "kind": "dropout band", "fpr": float(fpr)}
-            rows.append(row | {"low": float(low), "high": float(high)})
+            head = {"model": band.model, "site": band.site, "kind": "dropout band"}
+            rows.append({**head, "fpr": float(fpr), "low": float(low), "high": float(high)})
     return rows
 
 
 _SIZES = ("scans", "patients", "positives", "negatives", "positive_patients", "negative_patients", "dropout_passes")
 
 
-def _auc_words(cells: Mapping[tuple[str, str, str], ScoreRow]) -> Callable[[Any, Record], str]:
-    def words(_: Any, row: Record) -> str:
-        found = cell(cells, str(row["model"]), str(row["site"]))
+def _auc_words(cells: Mapping[tuple[str, str, str], ScoreRow]) -> Callable[[Any, object], str]:
+    def words(_: Any, row: object) -> str:
+        found = cell(cells, value_in(row, "model"), value_in(row, "site"))
         if found and one_class(found):
             return one_class_words(found)[0]
         if found is None or number(found.auc) is None:
@@ -372,27 +363,27 @@ def _auc_words(cells: Mapping[tuple[str, str, str], ScoreRow]) -> Callable[[Any,
     return words
 
 
-def _dropout_words(value: Any, row: Record) -> str:
-    return spread(value, row.get("auc_grid_dropout_sd"))
+def _sizes_words(positives: Any, row: object) -> str:
+    return f"{plain(positives)} / {plain(value_in(row, 'negatives'))}"
 
 
-def _threshold_cell(value: Any, row: Record) -> str:
-    mark = "*" if row.get("threshold_note") else ""
-    return ("argmax" if row.get("threshold_rule") == "argmax" else figure(value)) + mark
+def _dropout_words(value: Any, row: object) -> str:
+    return spread(value, value_in(row, "auc_grid_dropout_sd"))
 
 
-def _zero(value: Any, _: Record) -> str:
+def _threshold_cell(value: Any, row: object) -> str:
+    mark = "*" if value_in(row, "threshold_note") else ""
+    return ("argmax" if value_in(row, "threshold_rule") == "argmax" else figure(value)) + mark
+
+
+def _zero(value: Any, _: object) -> str:
     return plain(value or 0)
-
-
-def _rank(row: Record) -> int:
-    return list(CLASSES.values())[::-1].index(row["class"]) if row["class"] in CLASSES.values() else 0
 
 
 def _kept_accuracy(study: Study, model: str, iteration: int | None) -> float | None:
     """Validation accuracy of the weights that were kept, which need not be the highest of the training."""
-    rows = [r for r in study.curves if str(r["model"]) == model and number(r.get("iteration")) == iteration]
-    values = [value for r in rows if (value := number(r.get("validation_accuracy"))) is not None]
+    rows = [r for r in study.curves if r.model == model and r.iteration == iteration]
+    values = [value for r in rows if (value := number(r.logged.get("validation_accuracy"))) is not None]
     return values[-1] if values else None
 
 
@@ -405,7 +396,7 @@ def _confounding_table(name: str, rules: Sequence[RuleRow]) -> Table:
         "rule": Column("rule", "A rule that knows only"),
         "sites": Column("sites", "Sites"),
         "auc": Column("auc", "AUC", lambda v, _: figure(v), numeric=True),
-        "p_value": Column("p_value", "p", lambda v, r: rule_p(v, r.get("permutations")), numeric=True),
+        "p_value": Column("p_value", "p", lambda v, r: rule_p(v, value_in(r, "permutations")), numeric=True),
     }
     return Table(name, caption, [own.get(c.key, c) for c in plain_table(name, caption, rows).columns], rows)
 
@@ -450,37 +441,3 @@ def _flat(settings: Mapping[str, Any], head: str = "") -> dict[str, Any]:
 def _value_words(value: Any) -> str:
     nested = isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple, Mapping)) for v in value)
     return json.dumps(value, ensure_ascii=False, default=str) if nested else plain(value)
-
-
-def _changed(study: Study, other: Study) -> list[str]:
-    options = dict.fromkeys([*study.departures, *other.departures])
-    return [key for key in options if study.departures.get(key) != other.departures.get(key)]
-
-
-def _protocol_row(study: Study, nearest: Study | None) -> dict[str, Any]:
-    means, theirs = ({g.kin: g for g in groups(s)} if s else {} for s in (study, nearest))
-    row: dict[str, Any] = {"study": study.name, "against": nearest.name if nearest else ""}
-    for kin in ("home", "unseen"):
-        found, other = means.get(kin), theirs.get(kin)
-        row |= {kin: found.mean if found else None}
-        row |= {f"{kin}_low": found.low if found else None, f"{kin}_high": found.high if found else None}
-        row[f"{kin}_gain"] = found.mean - other.mean if found and other else None
-    row["fall"] = row["home"] - row["unseen"] if None not in (row["home"], row["unseen"]) else None
-    changed = _changed(study, nearest) if nearest else []
-    row["change"] = "; ".join(_change_words(key, study, nearest) for key in changed if nearest)
-    return row
-
-
-def _change_words(key: str, study: Study, nearest: Study) -> str:
-    """ "preparation.grid: fixed (“paper”: in_plane)": what each of the two studies has, not what the paper had."""
-    return f"{key}: {_own_value(key, study)} (“{nearest.name}”: {_own_value(key, nearest)})"
-
-
-def _own_value(key: str, study: Study) -> str:
-    """A study's value of an option by its settings; where they do not hold it, what its departures say."""
-    section, _, field = key.partition(".")
-    part = study.settings.get(section)
-    if isinstance(part, Mapping) and field in part:
-        value = part[field]
-        return "none" if value is None else json.dumps(value) if isinstance(value, (list, tuple)) else plain(value)
-    return study.departures.get(key, "as in the paper")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from elsewhere.pages.report import words
 from elsewhere.pages.report.content import Study, VisitRow
 from elsewhere.pages.report.folder import Folder
-from elsewhere.pages.report.records import record_of
 from elsewhere.pages.report.table import Column, Table
 from elsewhere.wording import numbered, verb
 
@@ -87,5 +86,4 @@ def _table(study: Study, name: str) -> Table:
         Column("kit", "Kit", lambda v, _: str(v)[:12]),
     ]
     note = "Positive and negative: patients with a scan of that class. Learned from: left out, as a network knows them."
-    rows = [record_of(visit) for visit in study.visits]
-    return Table(name, "Hospitals that computed their cells themselves.", columns, rows, note)
+    return Table(name, "Hospitals that computed their cells themselves.", columns, study.visits, note)

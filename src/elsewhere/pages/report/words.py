@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from elsewhere.audit_rows import RuleRow
-from elsewhere.pages.report.content import Model, Record, Report, Study
-from elsewhere.pages.report.records import KINS, kin_of, number, one_class
+from elsewhere.pages.report.content import Model, Report, Study
+from elsewhere.pages.report.records import KINS, kin_of, number, one_class, value_in
 from elsewhere.rows import ProductScoreRow, ScoreRow
 from elsewhere.statistics.confounding import MEASURED
 from elsewhere.statistics.permutation import p_value, rounded_floor
@@ -217,11 +217,12 @@ def _order(study: Study) -> Any:
     return lambda name: (places.get(name, len(places)), name)
 
 
-def share_words(name: str) -> Callable[[Any, Record], str]:
+def share_words(name: str) -> Callable[[Any, object], str]:
     """How a column shows a score with its interval by patient."""
-    return lambda value, row: estimate(value, row.get(f"{name}_sampling_low"), row.get(f"{name}_sampling_high"))
+    ends = f"{name}_sampling_low", f"{name}_sampling_high"
+    return lambda value, row: estimate(value, *(value_in(row, end) for end in ends))
 
 
-def difference_words(value: Any, row: Record) -> str:
+def difference_words(value: Any, row: object) -> str:
     """A difference with its interval: "+0.08 (−0.02 to +0.18)"."""
-    return f"{signed(value)} ({signed_ends(row.get('low'), row.get('high'))})"
+    return f"{signed(value)} ({signed_ends(value_in(row, 'low'), value_in(row, 'high'))})"

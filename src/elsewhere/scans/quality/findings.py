@@ -9,7 +9,7 @@ from typing import Protocol
 
 from elsewhere.audit_rows import LookRow, OddityRow
 from elsewhere.scans.quality.examination import Examination
-from elsewhere.scans.quality.fingerprint import FEWEST_SLICES, Fingerprint
+from elsewhere.scans.quality.fingerprint import FEWEST_SLICES, FingerprintFile
 from elsewhere.scans.quality.matching import Match, find_matches
 from elsewhere.scans.scan import Fact
 from elsewhere.statistics.audit import AuditedScan, equal_voxels
@@ -40,23 +40,31 @@ class SeenScan(AuditedScan, Protocol):
 
     @property
     def forensics(self) -> Examination:
-        """What `examine` gave."""
+        """What `examine` gave; its fingerprint may be left out."""
 
 
 def find_oddities(
-    rows: Sequence[SeenScan], tick: Callable[[float, str], None] = lambda *_: None
+    rows: Sequence[SeenScan],
+    texts: Callable[[], Iterable[str]] | None = None,
+    tick: Callable[[float, str], None] = lambda *_: None,
 ) -> tuple[OddityRow, ...]:
     """Everything odd about a study's scans, suspected leaks first and pairs of one patient last.
 
     Args:
         rows: the scans.
+        texts: gives the fingerprints of the scans, as texts; None where `forensics` has them.
         tick: called now and then with the share of the pairs that are compared, and no text.
     """
-    pairs = sorted(_pairs(rows, tick), key=lambda r: (not r.suspected_leak, r.of_one_patient))
+    pairs = sorted(
+        _pairs(rows, texts or (lambda: (row.forensics.fingerprint for row in rows)), tick),
+        key=lambda r: (not r.suspected_leak, r.of_one_patient),
+    )
     return (*pairs, *(oddity for row in rows for oddity in _oddities(row)))
 
 
-def _pairs(rows: Sequence[SeenScan], tick: Callable[[float, str], None]) -> Iterator[OddityRow]:
+def _pairs(
+    rows: Sequence[SeenScan], texts: Callable[[], Iterable[str]], tick: Callable[[float, str], None]
+) -> Iterator[OddityRow]:
     """Copies by their voxels, whatever they show; then what looks alike.
 
     Of copies, and of single pictures that look alike, not every pair is told: in a collection of neighbouring slices
@@ -67,10 +75,9 @@ def _pairs(rows: Sequence[SeenScan], tick: Callable[[float, str], None]) -> Iter
     for first, second in copies:
         yield _pair(rows[first], rows[second], None)
     together = _groups_of(copies)
-    fingerprints = [Fingerprint.from_text(row.forensics.fingerprint) for row in rows]
     matches = [
         m
-        for m in find_matches(fingerprints, tick=lambda share: tick(share, ""))
+        for m in find_matches(FingerprintFile(texts()), tick=lambda share: tick(share, ""))
         if together.get(m.first, -1) != together.get(m.second)
     ]
     nearest: dict[tuple[int, bool], Match] = {}

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from tempfile import TemporaryFile
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +52,7 @@ class Fingerprint:
 
     def to_text(self) -> str:
         """As one line of text, for a record."""
-        count = len(self.pictures).to_bytes()
-        content = count + self.pictures.tobytes() + self.shape.tobytes() + self.slices.tobytes()
-        return base64.b64encode(zlib.compress(content, 6)).decode()
+        return base64.b64encode(zlib.compress(self.to_bytes(), 6)).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Fingerprint:
@@ -61,12 +62,59 @@ class Fingerprint:
             ValueError: the text is none.
         """
         try:
-            content = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.int8)
-            first = 1 + int(content[0]) * int(np.prod(PICTURE_GRID))
-            pictures, last = content[1:first].reshape(-1, *PICTURE_GRID), first + int(np.prod(SHAPE_GRID))
-            return cls(content[first:last].reshape(SHAPE_GRID), content[last:].reshape(-1, *SLICE_GRID), pictures)
+            return cls.from_bytes(zlib.decompress(base64.b64decode(text, validate=True)))
         except (zlib.error, ValueError, IndexError) as error:
             raise ValueError(f"this is no fingerprint of a scan: {text[:20]!r}") from error
+
+    def to_bytes(self) -> bytes:
+        """As bytes, not compressed."""
+        count = len(self.pictures).to_bytes()
+        return count + self.pictures.tobytes() + self.shape.tobytes() + self.slices.tobytes()
+
+    @classmethod
+    def from_bytes(cls, whole: bytes) -> Fingerprint:
+        """The fingerprint that `to_bytes` gave. Raises ValueError or IndexError for other bytes."""
+        content = np.frombuffer(whole, np.int8)
+        first = 1 + int(content[0]) * int(np.prod(PICTURE_GRID))
+        pictures, last = content[1:first].reshape(-1, *PICTURE_GRID), first + int(np.prod(SHAPE_GRID))
+        return cls(content[first:last].reshape(SHAPE_GRID), content[last:].reshape(-1, *SLICE_GRID), pictures)
+
+
+class FingerprintFile(Sequence[Fingerprint]):
+    """Fingerprints of many scans in a temporary file, of which memory holds none.
+
+    Args:
+        texts: of the scans, from `Fingerprint.to_text`.
+
+    Raises:
+        ValueError: a text is no fingerprint.
+        OSError: the disk is full.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._file, self._ends = TemporaryFile(), [0]  # noqa: SIM115 - it is closed with this object
+        for text in texts:
+            self._ends.append(self._ends[-1] + self._file.write(Fingerprint.from_text(text).to_bytes()))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> Fingerprint: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Fingerprint]: ...
+
+    def __getitem__(self, place: int | slice) -> Fingerprint | list[Fingerprint]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        start, stop = self._ends[place], self._ends[place + 1]
+        self._file.seek(start)
+        return Fingerprint.from_bytes(self._file.read(stop - start))
+
+    def __del__(self) -> None:
+        self._file.close()
 
 
 def take_fingerprint(small: Shrunk) -> Fingerprint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,8 @@ def find_matches(
 
     Scans of three slices or more are compared as bodies, scans of fewer picture by picture: two pictures match where
     they are copies (another window, format, matrix, mirrored) or neighbouring slices of one body. Every pair is looked
-    at, so none is missed for an index's sake; memory grows with the scans (docs, performance).
+    at, block by block, so that no index can miss one. Of each scan one small shape is held (5 kB), and of whole
+    fingerprints those of two blocks (docs, performance).
 
     Args:
         fingerprints: of the scans.
@@ -87,12 +89,13 @@ def _match_bodies(
     fingerprints: Sequence[Fingerprint], settings: MatchSettings, tick: Callable[[float], None]
 ) -> list[Match]:
     found = []
+    whole = lru_cache(2 * BLOCK)(fingerprints.__getitem__)
+    unit = lru_cache(2 * BLOCK)(lambda place: _units(whole(place).shape[None])[0])
     for i, j, flip in _candidates(fingerprints, settings.coarse, tick):
-        first, second = (_units(fingerprints[k].shape[None])[0] for k in (i, j))
-        shape = float(first @ _turn(second, flip))
+        shape = float(unit(i) @ _turn(unit(j), flip))
         if shape < settings.shape:
             continue
-        slices = agree_in_slices(fingerprints[i], fingerprints[j], flip, settings.shift)
+        slices = agree_in_slices(whole(i), whole(j), flip, settings.shift)
         if slices >= settings.slices:
             found.append(Match(i, j, round(shape, 4), slices, flip))
     return found
@@ -100,23 +103,32 @@ def _match_bodies(
 
 def _match_pictures(fingerprints: Sequence[Fingerprint], settings: MatchSettings) -> list[Match]:
     """The best agreement of each pair of scans with pictures, where it is enough."""
-    owner = np.array([i for i, f in enumerate(fingerprints) for _ in f.pictures], int)
-    if not len(owner):
+    taken = [(i, f.pictures) for i, f in enumerate(fingerprints) if len(f.pictures)]
+    if not taken:
         return []
-    pictures = np.concatenate([f.pictures for f in fingerprints])
-    own, turned = _units(pictures), [_units(pictures[:, :: flip[1], :: flip[2]]) for flip in FLIPS_IN_PLANE]
+    owner = np.repeat([i for i, _ in taken], [len(pictures) for _, pictures in taken])
+    whole = lru_cache(2 * BLOCK)(fingerprints.__getitem__)
     best: dict[tuple[int, int], Match] = {}
-    for start in range(0, len(own), BLOCK):
-        for flip, other in zip(FLIPS_IN_PLANE, turned, strict=True):
-            agreement = own[start : start + BLOCK] @ other[start:].T
-            for a, b in np.argwhere(agreement >= settings.picture):
-                i, j, picture = int(owner[start + a]), int(owner[start + b]), float(agreement[a, b])
-                if i >= j or ((i, j) in best and best[i, j].shape >= picture):
-                    continue
-                vessels = _agree_in_vessels(fingerprints[i], fingerprints[j], flip)
-                if picture >= settings.picture_alone if vessels is None else vessels >= settings.vessels:
-                    best[i, j] = Match(i, j, round(picture, 4), round(vessels or 0.0, 4), flip, single=True)
+    for a, b, picture, flip in _alike(np.concatenate([pictures for _, pictures in taken]), settings.picture):
+        i, j = int(owner[a]), int(owner[b])
+        if i >= j or ((i, j) in best and best[i, j].shape >= picture):
+            continue
+        vessels = _agree_in_vessels(whole(i), whole(j), flip)
+        if picture >= settings.picture_alone if vessels is None else vessels >= settings.vessels:
+            best[i, j] = Match(i, j, round(picture, 4), round(vessels or 0.0, 4), flip, single=True)
     return list(best.values())
+
+
+def _alike(pictures: NDArray[np.int8], limit: float) -> Iterator[tuple[int, int, float, tuple[int, ...]]]:
+    """Pairs of pictures (pictures, rows, columns) that agree, how well, and how the second is turned."""
+    for start in range(0, len(pictures), BLOCK):
+        block = pictures[start : start + BLOCK]
+        for flip in FLIPS_IN_PLANE:
+            turned = _units(block[:, :: flip[1], :: flip[2]])
+            for other in range(start, len(pictures), BLOCK):
+                agreement = turned @ _units(pictures[other : other + BLOCK]).T
+                for a, b in np.argwhere(agreement >= limit):
+                    yield start + int(a), other + int(b), float(agreement[a, b]), flip
 
 
 def _agree_in_vessels(first: Fingerprint, second: Fingerprint, flip: tuple[int, ...]) -> float | None:
@@ -152,8 +164,10 @@ def _candidates(
     A flip undoes itself: the one of the second scan that agrees with the first is also that of the first. So a block's
     scans are turned, and no turned copy of all scans is held.
     """
-    shapes = np.array([coarse(f.shape) for f in fingerprints], np.float32)
-    count = len(shapes)
+    count = len(fingerprints)
+    shapes = np.empty((count, *COARSE), np.float32)
+    for place, fingerprint in enumerate(fingerprints):
+        shapes[place] = coarse(fingerprint.shape)
     own = shapes.reshape(count, int(np.prod(COARSE)))
     for start in range(0, count, BLOCK):
         block = shapes[start : start + BLOCK]

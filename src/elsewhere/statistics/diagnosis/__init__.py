@@ -1,5 +1,6 @@
 """Why a model fails elsewhere: what tells sites, or classes, apart without a lung, and what a model makes of it.
 
 `separation` can two groups of scans be told apart from a description; `battery` a model's AUC on parts of the scans;
-`findings` the rule that turns both into plain sentences.
+`tested` one such test with what it asked of whom, and Holm's adjustment of a family of them; `findings` the rule that
+turns them into plain sentences.
 """

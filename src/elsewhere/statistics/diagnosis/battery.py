@@ -38,11 +38,17 @@ def rank(
 ) -> tuple[Ranking, Ranking]:
     """AUC of scores (scans,), and the same under shuffled labels: whole patients permuted.
 
+    p = (1 + #{|AUC* − 0.5| ≥ |AUC − 0.5|}) / (1 + permutations), AUC* under permuted labels (Phipson & Smyth 2010).
+
     Returns:
         what was found, and its null: mean and middle 95 % of the permuted AUCs.
 
     Raises:
         ValueError: one class only, NaN, lengths that differ.
+
+    >>> found, null = rank([0, 0, 0, 1, 1, 1], range(6), [1, 2, 3, 4, 5, 6], permutations=999)
+    >>> found.auc, round(found.p_value, 1), round(null.auc, 1)  # 2 of the 20 ways to choose three positives: p = 0.1
+    (1.0, 0.1, 0.5)
     """
     truth = check_labels(labels)
     check_both_classes(truth)
@@ -61,7 +67,12 @@ def rank(
 
 
 def permuted_aucs(labels: Ints, people: Ints, scores: Floats, permutations: int, seed: int) -> Floats:
-    """AUC (permutations,) with labels handed to other patients, whole; a patient of both counts with the commoner."""
+    """AUC (permutations,) with labels handed to other patients, whole; a patient of both counts with the commoner.
+
+    >>> aucs = permuted_aucs(np.array([0, 0, 1, 1]), np.arange(4), np.array([1.0, 2, 3, 4]), 200, seed=0)
+    >>> sorted(set(aucs.tolist()))
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
     own = (2 * np.bincount(people, labels) >= np.bincount(people)).astype(np.int64)
     random = np.random.default_rng([seed, permutations])
     order = np.argsort(random.random((own.size, permutations)), axis=0)

@@ -11,7 +11,7 @@ from elsewhere.pages.report.content import Report, Study
 from elsewhere.pages.report.drop import local_sentence
 from elsewhere.pages.report.headline import headline, left_out_words
 from elsewhere.pages.report.records import groups, number
-from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study, setting
+from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study
 from elsewhere.pages.report.words import count, estimate, figure, listed
 from elsewhere.wording import numbered
 
@@ -36,7 +36,7 @@ def uncertainty(report: Report) -> str:
 
 
 def _uncertainty(study: Study) -> str:
-    resamples = setting(study, "evaluation", "resamples")
+    resamples = study.options.evaluation and study.options.evaluation.resamples
     methods = {r.auc_sampling_method for r in study.scores if r.auc_sampling_method}
     said = [f"95 % intervals of the AUC by patient ({listed(sorted(methods))})" if methods else ""]
     said += [f"bootstrap of {resamples} resamples of patients" if resamples else ""]
@@ -62,7 +62,7 @@ def by_site(report: Report) -> str:
 
 
 def _pooling(study: Study) -> str:
-    how = drawing(study.settings.get("training"))
+    how = drawing(study.options.training)
     several = any(len(model.trained_on) > 1 for model in study.models)
     return f"Networks of several sites were trained on the pooled scans, drawing {how}." if how and several else ""
 

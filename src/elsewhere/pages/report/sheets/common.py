@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from elsewhere.pages.report.content import Origin, Report, Study
+from elsewhere.pages.report.options import TrainingOptions
 
 ORIGINS: dict[Origin, str] = {
     "real": "real scans",
     "repacked": "real scans of one data set re-packed into the layouts of others, a test of the software",
     "simulated": "simulated scans, a test of the software: no patient is behind any of them",
 }
-
-
-def setting(study: Study, section: str, name: str) -> Any:
-    """One setting of a study, None where it is not there."""
-    part = study.settings.get(section)
-    return part.get(name) if isinstance(part, dict) else None
 
 
 def each(sentences: Iterable[tuple[str, str]]) -> str:
@@ -34,11 +28,11 @@ def per_study(report: Report, say: Callable[[Study], str]) -> str:
     return each((study.name, say(study)) for study in report.studies)
 
 
-def drawing(training: Any) -> str:
-    """In which turn training scans were drawn, from the settings of a training; "" where they do not say."""
-    if not isinstance(training, dict) or training.get("sampling") is None:
+def drawing(training: TrainingOptions | None) -> str:
+    """In which turn training scans were drawn, from the options of a training; "" where they do not say."""
+    if training is None or training.sampling is None:
         return ""
-    sites, classes = training["sampling"] == "balanced", bool(training.get("balanced_classes"))
+    sites, classes = training.sampling == "balanced", training.balanced_classes
     if sites:
         return "every class of every site in turn" if classes else "the sites in turn"
     return "the classes in turn, the scans of each over all training sites alike" if classes else "all scans alike"

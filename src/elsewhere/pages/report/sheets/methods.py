@@ -11,9 +11,10 @@ from typing import Any
 
 from elsewhere import __version__
 from elsewhere.pages.report.content import Origin, Report, Study
+from elsewhere.pages.report.options import TrainingOptions
 from elsewhere.pages.report.records import READINGS, cell, index, kin_of, number
 from elsewhere.pages.report.selection import rule_words
-from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study, setting
+from elsewhere.pages.report.sheets.common import ORIGINS, drawing, each, per_study
 from elsewhere.pages.report.words import ODD_SCANS, count, networks_trained, spaced
 from elsewhere.statistics.strata import age_words
 from elsewhere.wording import numbered
@@ -73,24 +74,17 @@ def _sites(study: Study) -> str:
     return f"{'; '.join(named)}." if named else ""
 
 
-def _totals(study: Study) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in study.counts:
-        found[row.site]["patients"] += row.patients
-        found[row.site]["scans"] += row.scans
-    return found
-
-
 def flow(report: Report) -> str:
     """Patients and scans by site, used and not."""
     return per_study(report, _flow)
 
 
 def _flow(study: Study) -> str:
-    said = [
-        f"{site} {numbered(n['patients'], 'patient')}, {numbered(n['scans'], 'scan')}"
-        for site, n in _totals(study).items()
-    ]
+    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for row in study.counts:
+        totals[row.site][0] += row.patients
+        totals[row.site][1] += row.scans
+    said = [f"{site} {numbered(p, 'patient')}, {numbered(n, 'scan')}" for site, (p, n) in totals.items()]
     bad = _unread(study)
     return f"{'; '.join(said)}. {bad[0].upper()}{bad[1:]}." if said else ""
 
@@ -145,7 +139,7 @@ def dates(report: Report) -> str:
 def _dates(study: Study) -> str:
     months: dict[str, list[str]] = defaultdict(list)
     for r in study.patients:
-        months[str(r["site"])] += [str(r[key]) for key in ("first_month", "last_month") if r.get(key)]
+        months[r.site] += [month for month in (r.first_month, r.last_month) if month]
     return "".join(f"{site} {min(found)} to {max(found)}; " for site, found in months.items() if found).rstrip("; ")
 
 
@@ -157,8 +151,8 @@ def people(report: Report) -> str:
 def _people(study: Study) -> str:
     medians: dict[tuple[str, Any], list[float]] = defaultdict(list)
     for r in study.patients:
-        if r["age_known"]:
-            medians[str(r["site"]), r["label"]].append(float(r["age"]))
+        if r.age is not None:
+            medians[r.site, r.label].append(r.age)
     names = {1: "positives", 0: "negatives"}
     said = [
         f"{site} {names.get(label, 'unlabelled')} {age_words(min(found))} to {age_words(max(found))}"
@@ -176,12 +170,12 @@ def split(report: Report) -> str:
 
 
 def _split(study: Study) -> str:
-    train, test = (setting(study, "split", key) for key in ("train", "test"))
-    if train is None or test is None:
+    shares = study.options.split
+    if shares is None or shares.train is None or shares.test is None:
         return ""
     return (
-        f"Per site and class, patients were drawn at random (seed {study.settings.get('seed')}): {float(train):.0%} "
-        f"train, {float(test):.0%} test, the rest validation; split {study.split_hash or 'not given'}."
+        f"Per site and class, patients were drawn at random (seed {study.options.seed}): {float(shares.train):.0%} "
+        f"train, {float(shares.test):.0%} test, the rest validation; split {study.split_hash or 'not given'}."
     )
 
 
@@ -210,11 +204,10 @@ def preparation(report: Report) -> str:
     """Encoding, clipping, grid and checks."""
     said = []
     for study in report.studies:
-        p = study.settings.get("preparation")
-        if isinstance(p, dict):
-            size = " × ".join(str(v) for v in p.get("size", ()))
-            ends = f"at {_voxel(p.get('minimum'))} and {_voxel(p.get('maximum'))}"
-            text = f"encoding {p.get('encoding')}, clipped {ends}, grid {p.get('grid')}, crop {p.get('crop')}"
+        if p := study.options.preparation:
+            size = " × ".join(str(v) for v in p.size)
+            ends = f"at {_voxel(p.minimum)} and {_voxel(p.maximum)}"
+            text = f"encoding {p.encoding}, clipped {ends}, grid {p.grid}, crop {p.crop}"
             text += f", to {size} voxels."
             said.append((study.name, text))
     checks = "Every scan was checked for order of slices, encoding, copies"
@@ -235,7 +228,7 @@ def predictors(report: Report) -> str:
 
 
 def _predictors(study: Study) -> str:
-    size = setting(study, "network", "input")
+    size = study.options.network and study.options.network.input
     shape = f" of {' × '.join(str(v) for v in size)} voxels (slices, rows, columns)" if size else ""
     return f"The CT volume alone{shape}; no metadata and no clinical variable enter the network."
 
@@ -244,10 +237,9 @@ def rescaling(report: Report) -> str:
     """How voxels become inputs."""
     said = []
     for study in report.studies:
-        s = study.settings.get("sample")
-        if isinstance(s, dict):
-            turned = "on" if s.get("augment") else "off"
-            text = f"normalisation {s.get('normalisation')}, padding {s.get('padding')}, augmentation {turned}."
+        if s := study.options.sample:
+            turned = "on" if s.augment else "off"
+            text = f"normalisation {s.normalisation}, padding {s.padding}, augmentation {turned}."
             said.append((study.name, text))
     return each(said)
 
@@ -258,23 +250,19 @@ def network(report: Report) -> str:
 
 
 def _network(study: Study) -> str:
-    n = study.settings.get("network")
-    if not isinstance(n, dict):
+    n = study.options.network
+    if n is None:
         return ""
-    kind = n.get("kind", "paper")
-    if kind != "paper":
-        if kind == PRETRAINED:
-            given = f"input {n.get('input')}, dropout {n.get('dropout')} before it"
-            return f"A linear layer on features of the pretrained encoder {kind} (3D ResNet-152): {given}."
-        whose = "of the authors' own" if ":" in str(kind) else "of MONAI"
-        start = (
-            f"{kind}, a 3D network {whose}: input {n.get('input')}, dropout {n.get('dropout')} before its last layer"
-        )
-        return f"{start}, {n.get('classes')} classes."
+    if n.kind != "paper":
+        if n.kind == PRETRAINED:
+            given = f"input {n.input}, dropout {n.dropout} before it"
+            return f"A linear layer on features of the pretrained encoder {n.kind} (3D ResNet-152): {given}."
+        whose = "of the authors' own" if ":" in n.kind else "of MONAI"
+        start = f"{n.kind}, a 3D network {whose}: input {n.input}, dropout {n.dropout} before its last layer"
+        return f"{start}, {n.classes} classes."
     return (
-        f"3D convolutional network: input {n.get('input')}, filters {n.get('filters')}, kernels {n.get('kernels')}, "
-        f"pools {n.get('pools')}, dense layers {n.get('dense')}, dropout {n.get('dropout')}, DropBlock "
-        f"{n.get('dropblock')}, {n.get('classes')} classes."
+        f"3D convolutional network: input {n.input}, filters {n.filters}, kernels {n.kernels}, pools {n.pools}, dense "
+        f"layers {n.dense}, dropout {n.dropout}, DropBlock {n.dropblock}, {n.classes} classes."
     )
 
 
@@ -284,33 +272,32 @@ def starting_weights(report: Report) -> str:
 
 
 def _start(study: Study) -> str:
-    seed = setting(study, "training", "seed")
-    if seed is None:
+    t, n = study.options.training, study.options.network
+    if t is None or t.seed is None:
         return ""
-    pretrained = setting(study, "network", "kind") == PRETRAINED
+    pretrained = n is not None and n.kind == PRETRAINED
     what = f"the encoder as its makers give it ({PRETRAINED})" if pretrained else "no pretraining"
-    return f"Random, the framework's default for each layer, seed {seed}; {what}."
+    return f"Random, the framework's default for each layer, seed {t.seed}; {what}."
 
 
 def training(report: Report) -> str:
     """Optimisation."""
-    return each((study.name, _training(study.settings.get("training"))) for study in report.studies)
+    return each((study.name, _training(study.options.training)) for study in report.studies)
 
 
-def _training(t: Any) -> str:
-    if not isinstance(t, dict):
+def _training(t: TrainingOptions | None) -> str:
+    if t is None:
         return ""
-    decay, warm, clip, ema = (t.get(key) or 0 for key in ("weight_decay", "warm_up", "clip", "ema"))
     parts = [
-        f"AdamW, weight decay {decay}" if decay else "Adam",
-        f"learning rate {t.get('learning_rate')}",
-        f"warm-up over {warm} iterations" if warm else "",
-        f"{t['schedule']} schedule" if t.get("schedule", "constant") != "constant" else "",
-        f"batch {t.get('batch')}, {t.get('iterations')} iterations",
+        f"AdamW, weight decay {t.weight_decay}" if t.weight_decay else "Adam",
+        f"learning rate {t.learning_rate}",
+        f"warm-up over {t.warm_up} iterations" if t.warm_up else "",
+        f"{t.schedule} schedule" if t.schedule != "constant" else "",
+        f"batch {t.batch}, {t.iterations} iterations",
         f"drawing {drawn}" if (drawn := drawing(t)) else "",
-        f"gradient norm clipped at {clip}" if clip else "",
-        f"moving average of the weights, decay {ema}" if ema else "",
-        f"precision {t.get('precision')}",
+        f"gradient norm clipped at {t.clip}" if t.clip else "",
+        f"moving average of the weights, decay {t.ema}" if t.ema else "",
+        f"precision {t.precision}",
     ]
     return f"{', '.join(part for part in parts if part)}; cross-entropy without class weights."
 
@@ -321,21 +308,21 @@ def building(report: Report) -> str:
 
 
 def _building(study: Study) -> str:
-    t = study.settings.get("training")
+    t = study.options.training
     return " ".join(part for part in (_network(study), _training(t), _selection(t)) if part)
 
 
 def selection(report: Report) -> str:
     """How the kept weights were chosen."""
-    return each((study.name, _selection(study.settings.get("training"))) for study in report.studies)
+    return each((study.name, _selection(study.options.training)) for study in report.studies)
 
 
-def _selection(t: Any) -> str:
-    if not isinstance(t, dict) or t.get("validate_every") is None:
+def _selection(t: TrainingOptions | None) -> str:
+    if t is None or t.validate_every is None:
         return ""
-    rule = rule_words(str(t.get("select", "accuracy")), balanced=bool(t.get("balanced_classes")))
+    rule = rule_words(t.select, balanced=t.balanced_classes)
     return (
-        f"{rule} on the validation patients of the training sites, looked at every {t['validate_every']} iterations. "
+        f"{rule} on the validation patients of the training sites, looked at every {t.validate_every} iterations. "
         "No test scan had a part in it; whatever else was tried before these settings is not in the records."
     )
 
@@ -349,9 +336,8 @@ def imbalance(report: Report) -> str:
     """What was done about unequal classes."""
     said = []
     for study in report.studies:
-        t = study.settings.get("training")
-        if isinstance(t, dict):
-            drawn = "The classes were drawn in turn" if t.get("balanced_classes") else "No resampling of the classes"
+        if t := study.options.training:
+            drawn = "The classes were drawn in turn" if t.balanced_classes else "No resampling of the classes"
             said.append((study.name, f"{drawn}; no class weights."))
         else:
             said.append((study.name, ""))

@@ -49,6 +49,27 @@ class Sheet:
     items: tuple[Item, ...]
 
 
+@dataclass(frozen=True)
+class SheetRow:
+    """One item as the sheet shows it.
+
+    Attributes:
+        item: its number.
+        part: the part of the paper it belongs to.
+        asks: what it asks for.
+        answer: what the run says; "" for nothing.
+        you_must_write: what only the authors know; "" for nothing.
+        state: whether it is filled from the run, in part, or open.
+    """
+
+    item: str
+    part: str
+    asks: str
+    answer: str
+    you_must_write: str
+    state: str
+
+
 def fill(sheet: Sheet, report: Report) -> Table:
     """The sheet as a table: number, part, asks, the run's answer, what is still to be written, and the state."""
     rows = []
@@ -56,16 +77,15 @@ def fill(sheet: Sheet, report: Report) -> Table:
         answer = item.answer(report) if item.answer else ""
         gap = item.gap if item.gap or answer else "The run has no record of this."
         state = OPEN if not answer else PARTLY if gap else FILLED
-        row = {"item": item.number, "part": item.part, "asks": item.asks, "answer": answer, "you_must_write": gap}
-        rows.append(row | {"state": state})
+        rows.append(SheetRow(item.number, item.part, item.asks, answer, gap, state))
     columns = [
         Column("item", "Item"),
-        Column("asks", "What it asks", lambda v, r: f"{r['part']}: {v}"),
+        Column("asks", "What it asks", lambda v, r: f"{r.part}: {v}"),
         Column("answer", "What the run says", lambda v, _: v or "–"),
         Column("you_must_write", "You must write this", lambda v, _: v or "–"),
         Column("state", "State"),
     ]
-    done = {state: sum(row["state"] == state for row in rows) for state in (FILLED, PARTLY, OPEN)}
+    done = {state: sum(row.state == state for row in rows) for state in (FILLED, PARTLY, OPEN)}
     caption = (
         f"{sheet.title}: {len(rows)} entries, {done[FILLED]} filled from the run, {done[PARTLY]} in part, "
         f"{done[OPEN]} for you to write."
