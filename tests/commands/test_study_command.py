@@ -168,7 +168,7 @@ def test_a_copy_in_training_and_test_stops_the_study(tiny_study: Path, tiny_site
         prepare(tiny_study, tmp_path / "out", workers=1)
     tiny_study.write_text("allow_leak = true\n" + tiny_study.read_text())
     prepare(tiny_study, tmp_path / "out", workers=1)
-    assert read_audit(Folder(tmp_path / "out"))["leaks"]
+    assert read_audit(Folder(tmp_path / "out")).leaks
 
 
 def test_a_model_or_a_study_that_is_not_there(tiny_study: Path, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_follow_up_without_a_label_is_no_leak(tiny_study: Path, tiny_sites: Pa
     prepare(tiny_study, tmp_path / "out", workers=1)
     folder = Folder(tmp_path / "out")
     assert sum(r.subset == "unlabelled" for r in read_scans(folder)) == 4
-    assert read_audit(folder)["leaks"] == []
+    assert read_audit(folder).leaks == ()
 
 
 def test_a_path_in_square_brackets_is_told_as_it_is(

@@ -49,6 +49,8 @@ class Found:
     """Text."""
     def value(self): ...
     def unused(self): ...
+class Asked(Protocol):
+    def told(self): ...
 def maker():
     """Text.
 
@@ -76,12 +78,16 @@ NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def _public(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str]]:
-    """Each public function with "", each public method of a public class with the class's name."""
+    """Each public function with "", each public method of a public class (a protocol runs nothing) with its name."""
     for node in tree.body:
-        if isinstance(node, NAMED) and not node.name.startswith("_"):
+        if isinstance(node, NAMED) and not node.name.startswith("_") and not _is_protocol(node):
             for own in node.body if isinstance(node, ast.ClassDef) else [node]:
                 if isinstance(own, ast.FunctionDef | ast.AsyncFunctionDef) and not own.name.startswith("_"):
                     yield own, node.name if isinstance(node, ast.ClassDef) else ""
+
+
+def _is_protocol(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    return isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "Protocol" for b in node.bases)
 
 
 def _names(node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:

@@ -80,7 +80,7 @@ def keys(folder: Folder) -> Mapping[str, object]:
         "predictions": {p: PREDICTIONS.made_from(p) for p in (folder.root / "predictions").rglob("*.parquet")},
         "scores": {(r.model, r.site): r.made_from for r in SCORES.read(folder.scores)},
         "learned": {r.model: r.made_from for r in LEARNED.read(folder.learned)},
-        "audit": read_audit(folder)["audited"],
+        "audit": read_audit(folder).audited,
         "examples": {(r.site, r.scan): r.key for r in EXAMPLES.read(folder.examples)},
         "models": {p: p.stat().st_mtime_ns for p in (folder.root / "models").rglob("*.safetensors")},
         "volumes": {p: p.stat().st_mtime_ns for p in folder.store.rglob("*.b2nd")},
