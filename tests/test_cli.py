@@ -7,6 +7,7 @@ import json
 import os
 import pkgutil
 import re
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -295,14 +296,18 @@ def test_ctrl_c_in_a_terminal_ends_a_study_at_once(tiny_study: Path, tmp_path: P
     if pid == 0:
         command = [sys.executable, "-c", "from elsewhere.cli import main; main()", "study", str(study)]
         os.execv(command[0], [*command, str(tmp_path / "out"), "--workers", "2"])
-    shown = b""
-    while b"Training" not in shown:
-        shown += os.read(terminal, 10_000)
-    os.write(terminal, b"\x03")
-    with suppress(OSError):  # the terminal is gone with its last process
-        while part := os.read(terminal, 10_000):
-            shown += part
-    _, status = os.waitpid(pid, 0)
+    shown, status = b"", None
+    try:
+        while b"Training" not in shown:
+            shown += os.read(terminal, 10_000)
+        os.write(terminal, b"\x03")
+        with suppress(OSError):  # the terminal is gone with its last process
+            while part := os.read(terminal, 10_000):
+                shown += part
+        _, status = os.waitpid(pid, 0)
+    finally:
+        if status is None:  # a study of a million iterations is not left behind
+            os.killpg(pid, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(status) == 130
     assert b"Stopped. Start the same command again to go on: finished work is kept" in shown
     assert not list(tmp_path.rglob("*.part"))
