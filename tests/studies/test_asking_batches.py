@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chests import SCANS, write_sites
+from drawn_chests import SCANS, write_sites
 from typer.testing import CliRunner
 
 from elsewhere.cli import app

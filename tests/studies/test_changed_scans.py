@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chests import LESION, SCANS, chest, write_sites
+from drawn_chests import LESION, SCANS, chest, write_sites
 from typer.testing import CliRunner
 
 from elsewhere.cli import app

@@ -216,10 +216,10 @@ def test_a_network_is_compared_on_the_scans_of_patients_that_were_not_kept(besid
     file.write_text(file.read_text().replace("[sites.UTSW]", "[split]\nlocal = 0.5\n[sites.UTSW]"))
     study(file, folder.root, workers=1)
     assert weights.stat().st_mtime_ns == before
-    cells, kept = read_cells(folder, read_identity(folder)), read_kept(folder)
+    cells, kept = read_cells(folder, read_study(folder)), read_kept(folder)
     tests = product_tests(folder, cells, [Model("UTSW", ("UTSW",))])
     answered = {(r.site, r.scan) for r in read_products(folder) if r.probability is not None}
-    compared = {t["site"]: t["scans"] for t in tests}
+    compared = {t.site: t.scans for t in tests}
     assert compared
     for site, scans in compared.items():
         cell = cells["UTSW", site]

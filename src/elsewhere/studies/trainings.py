@@ -69,7 +69,13 @@ def check_trainings(study: Study, folder: Folder, rows: Collection[ScanRow], *, 
         BadCheckpoint: a training's state is damaged.
     """
     for name in study.trainings:
-        training.check_kept(training_job(study, folder, name, rows), whole=whole)
+        try:
+            training.check_kept(training_job(study, folder, name, rows), whole=whole)
+        except BadStudy as error:
+            if not fold_of(name)[1]:
+                raise
+            then = f"{error.next_step}. Where it was `split.folds` that changed: --restart puts aside what was trained"
+            raise BadStudy(error.where, error.what, then) from error
 
 
 def check_trained_scans(
@@ -93,12 +99,11 @@ def check_trained_scans(
     """
     for subset, known in zip(("train", "validation"), training.scan_hashes_of(record), strict=True):
         if known and known != hash_cases(cases(rows, sites, subset)):
-            changed = "their labels, the split or `split.folds`" if fold_of(name)[1] else "their labels or the split"
             raise BadStudy(
                 folder.scans,
-                f"is not what {name} learned from: its {subset} scans, {changed} have changed since",
+                f"is not what {name} learned from: its {subset} scans, their labels or the split have changed since",
                 f"Restore them and run `elsewhere prepare` again, or remove {folder.model(name)} and run "
-                "`elsewhere study` to train it anew; with --restart all that was trained is put aside",
+                "`elsewhere study` to train it anew",
             )
 
 
