@@ -281,7 +281,5 @@ def test_a_volume_in_two_folds_is_refused(tmp_path: Path, *, apart: bool, allowe
 def test_another_number_of_folds_is_refused_and_says_how_to_go_on(made: Folder, file: Path, tmp_path: Path) -> None:
     other = tmp_path / "tiny.toml"
     other.write_text(file.read_text().replace("folds = 3", "folds = 4"))
-    with pytest.raises(
-        BadStudy, match=r"~fold1: .*with other scans.*`split\.folds` that changed: --restart"
-    ):
+    with pytest.raises(BadStudy, match=r"~fold1: .*with other scans.*`split\.folds` that changed: --restart"):
         prepare(other, made.root, workers=1)
