@@ -294,6 +294,7 @@ def test_ctrl_c_in_a_terminal_ends_a_study_at_once(tiny_study: Path, tmp_path: P
     study.write_text(re.sub(r"iterations = \d+", "iterations = 1000000", text))
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores it, and so would the study
         command = [sys.executable, "-c", "from elsewhere.cli import main; main()", "study", str(study)]
         os.execv(command[0], [*command, str(tmp_path / "out"), "--workers", "2"])
     shown, status = b"", None
