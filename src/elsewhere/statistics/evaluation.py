@@ -67,8 +67,9 @@ DRAWS = 4_000_000
 """Scans drawn in all resamples of a bootstrap together: fewer resamples where there are very many scans."""
 MOST_RESAMPLES, LEAST_RESAMPLES = 2000, 100
 THRESHOLDS = 9
-MOST_POINTS = 400
 """Thresholds of the what-if table, besides the product's own."""
+MOST_POINTS = 400
+"""Points of a ROC curve that is drawn."""
 
 ONLY_PROBABILITY = (
     *("auc_grid", "brier", "ece", "ece_if_calibrated", "calibration_note", "calibration_intercept"),

@@ -53,7 +53,7 @@ class SiteScores:
     @property
     def ranks(self) -> bool:
         """Whether both classes are there."""
-        return bool(self.labels.size) and self.labels.min() != self.labels.max()
+        return bool(self.labels.size and self.labels.min() != self.labels.max())
 
     def after(self, step: int) -> Interval | None:
         """AUC after a step, counted from 0, over trainings and patients; None with one class."""
