@@ -84,7 +84,7 @@ def _said(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, list):
-        return ", ".join(map(_said, value))
+        return f"[{', '.join(map(_said, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
